@@ -1,0 +1,87 @@
+/* One call in flight, and the agent it runs in: what every class function gets.
+ * Called by: class files, rpc/, jobs/.  Calls: db/, lib.
+ *
+ * A class function `int vm_start(struct call *c, ..., struct xerr *err)` runs after the gates of rpc/ (session, role,
+ * arity and types, task, operation): its arguments are checked, the operation is its own, and it is on the right host. */
+#ifndef CALL_CALL_H
+#define CALL_CALL_H
+
+#include "db/db.h"
+#include "gen/errors.h"
+#include "lib/arena.h"
+
+#include <stdatomic.h>
+
+struct conf;
+struct hv;
+struct net;
+struct storage;
+struct call;
+struct live_tasks;     /* xapi/call/live_task.h */
+
+/* The agent: one per process, made by main.c. Everything but what is marked is immutable after startup. */
+struct agent {
+    struct db *db;
+    const struct conf *conf;
+    const char *root;              /* state directory; every path of ours is below it */
+    struct hv *hv;
+    struct net *net;
+    struct storage *storage;
+    struct live_tasks *tasks;
+    struct ref pool, host, dom0;   /* this host's own rows */
+    char *address;                 /* this host's management address as clients reach it */
+    int http_port, https_port;     /* bound ports; 0 = none */
+    /* Upward pointers, set by main.c: see call_message() and agent_vm_event(). */
+    int (*call_message)(struct call *c, const char *method, const struct value *args, size_t n,
+                        struct value *ret_result, struct xerr *err);
+};
+
+/* What a task has while its call runs: progress and the wish to stop. */
+struct live_task {
+    struct ref ref;                /* the task's reference, also for a synchronous call (then only in memory) */
+    char uuid[UUID_TEXT];
+    atomic_bool cancelled;
+    bool in_db;                    /* Async and client-made tasks have a row */
+    _Atomic double progress;
+};
+
+#define CALL_MAGIC 0x63616c6cu
+
+struct call {
+    unsigned magic;
+    struct agent *agent;
+    struct arena *arena;                  /* lives until the answer is encoded */
+    const struct method_desc *method;
+    struct ref session;                   /* the session's row (not the secret the client holds); null before login */
+    bool is_root;                         /* local superuser: every role */
+    unsigned roles;                       /* bit i = has role i (enum role_id) */
+    const char *user_name;                /* "" for root over the socket */
+    const char *originator;
+    const char *peer;                     /* "unix" or the address */
+    bool local;                           /* came over the unix socket, or from the agent itself */
+    struct live_task *task;               /* never NULL */
+};
+
+/* Progress of the call's task, 0 to 1; events of Async tasks are limited to a few a second. */
+void call_progress(struct call *c, double fraction);
+/* True once somebody cancelled the task. */
+static inline bool call_cancelled(const struct call *c) { return atomic_load(&c->task->cancelled); }
+/* -1 with TASK_CANCELLED [task] once somebody cancelled the task, else 0. */
+int call_check_cancel(struct call *c, struct xerr *err);
+/* Another message, through all the gates, with this call's session: call_message(c, "VDI.clone", ARGS(value_ref(vdi)), &ret, err).
+ * Arguments without the session. */
+int call_message(struct call *c, const char *method, const struct value *args, size_t n, struct value *ret_result,
+                 struct xerr *err);
+#define ARGS(...) (const struct value[]){ __VA_ARGS__ }, ARRAY_SIZE(((const struct value[]){ __VA_ARGS__ }))
+
+/* A call of the agent's own (background work, guest events): root, its own arena and in-memory task. */
+struct call *call_new_internal(struct agent *agent, const char *what);
+void call_free_internal(struct call *c);
+
+/* Snapshot shorthand: the row or HANDLE_INVALID. */
+static inline const struct row *call_need(const struct snap *s, enum class_id cls, struct ref ref, struct xerr *err)
+{
+    return snap_need(s, cls, ref, err);
+}
+
+#endif

@@ -1,0 +1,196 @@
+/* Which operation is allowed on a disk image and on the repository that holds it: VDI and SR.
+ * Called by: lifecycle.c.  Calls: db/. */
+#include "xapi/call/lifecycle_table.h"
+
+/* The SR driver's word for each VDI and SR operation, from SM.features; NULL = every driver can. */
+static const char *const vdi_feature[] = {
+    [vdi_operations_clone] = "VDI_CLONE",
+    [vdi_operations_resize] = "VDI_RESIZE",
+    [vdi_operations_resize_online] = "VDI_RESIZE_ONLINE",
+    [vdi_operations_snapshot] = "VDI_SNAPSHOT",
+    [vdi_operations_mirror] = "VDI_MIRROR",
+    [vdi_operations_destroy] = "VDI_DELETE",
+    [vdi_operations_update] = "VDI_UPDATE",
+    [vdi_operations_generate_config] = "VDI_GENERATE_CONFIG",
+    [vdi_operations_enable_cbt] = "VDI_CONFIG_CBT",
+    [vdi_operations_disable_cbt] = "VDI_CONFIG_CBT",
+    [vdi_operations_data_destroy] = "VDI_CONFIG_CBT",
+    [vdi_operations_list_changed_blocks] = "VDI_CONFIG_CBT",
+    [vdi_operations_set_on_boot] = "VDI_RESET_ON_BOOT",
+    [vdi_operations_revert_to] = "VDI_REVERT",
+    [vdi_operations_revert_from] = "VDI_REVERT",
+    [vdi_operations_blocked] = NULL,
+};
+
+static const char *const sr_feature[] = {
+    [storage_operations_scan] = "SR_SCAN",
+    [storage_operations_update] = "SR_UPDATE",
+    [storage_operations_vdi_create] = "VDI_CREATE",
+    [storage_operations_vdi_introduce] = "VDI_INTRODUCE",
+    [storage_operations_vdi_destroy] = "VDI_DELETE",
+    [storage_operations_vdi_resize] = "VDI_RESIZE",
+    [storage_operations_vdi_clone] = "VDI_CLONE",
+    [storage_operations_vdi_snapshot] = "VDI_SNAPSHOT",
+    [storage_operations_vdi_mirror] = "VDI_MIRROR",
+    [storage_operations_vdi_enable_cbt] = "VDI_CONFIG_CBT",
+    [storage_operations_vdi_disable_cbt] = "VDI_CONFIG_CBT",
+    [storage_operations_vdi_data_destroy] = "VDI_CONFIG_CBT",
+    [storage_operations_vdi_list_changed_blocks] = "VDI_CONFIG_CBT",
+    [storage_operations_vdi_set_on_boot] = "VDI_RESET_ON_BOOT",
+    [storage_operations_vdi_generate_config] = "VDI_GENERATE_CONFIG",
+    [storage_operations_vdi_resize_online] = "VDI_RESIZE_ONLINE",
+    [storage_operations_vdi_update] = "VDI_UPDATE",
+    [storage_operations_vdi_revert] = "VDI_REVERT",
+    [storage_operations_pbd_destroy] = NULL,
+};
+
+static bool sr_can(const struct snap *s, const struct row *sr, const char *feature)
+{
+    if (!feature) return true;
+    SNAP_EACH (s, CLASS_SM, sm) {
+        if (streq(row_str(sm, F_SM_type), row_str(sr, F_SR_type)))
+            return value_get(row_value(sm, F_SM_features), feature) != NULL;
+    }
+    return false;
+}
+
+static bool sr_attached(const struct snap *s, const struct row *sr)
+{
+    const struct refset *pbds = row_refs(sr, F_SR_PBDs);
+
+    for (size_t i = 0; i < pbds->n; i++) {
+        const struct row *pbd = snap_get(s, CLASS_PBD, pbds->refs[i]);
+        if (pbd && row_bool(pbd, F_PBD_currently_attached)) return true;
+    }
+    return false;
+}
+
+/* The first VBD that has the image open, or NULL. */
+static const struct row *open_vbd(const struct snap *s, const struct row *vdi)
+{
+    const struct refset *vbds = row_refs(vdi, F_VDI_VBDs);
+
+    for (size_t i = 0; i < vbds->n; i++) {
+        const struct row *vbd = snap_get(s, CLASS_VBD, vbds->refs[i]);
+        if (vbd && (row_bool(vbd, F_VBD_currently_attached) || row_bool(vbd, F_VBD_reserved))) return vbd;
+    }
+    return NULL;
+}
+
+static int check_vdi(const struct snap *s, const struct row *vdi, int op, struct xerr *err)
+{
+    struct ref self = row_ref_of(vdi);
+    const struct row *sr = snap_get(s, CLASS_SR, row_ref(vdi, F_VDI_SR));
+    const char *name = lifecycle_operations(F_VDI_allowed_operations)->values[op];
+
+    if (!sr) return xerr_handle_invalid(err, "SR", REF_STR(row_ref(vdi, F_VDI_SR)));
+    if ((size_t)op < ARRAY_SIZE(vdi_feature) && !sr_can(s, sr, vdi_feature[op]))
+        return xerr_sr_operation_not_supported(err, REF_STR(row_ref_of(sr)));
+    if (op == vdi_operations_forget) return open_vbd(s, vdi) ? xerr_vdi_in_use(err, REF_STR(self), name) : 0;
+    if (!sr_attached(s, sr)) return xerr_sr_has_no_pbds(err, REF_STR(row_ref_of(sr)));
+    if (!row_bool(vdi, F_VDI_managed)) return xerr_vdi_not_managed(err, REF_STR(self));
+
+    switch ((enum vdi_operations)op) {
+    case vdi_operations_destroy:
+    case vdi_operations_resize:
+    case vdi_operations_data_destroy:
+    case vdi_operations_set_on_boot:
+    case vdi_operations_revert_to:
+        return open_vbd(s, vdi) ? xerr_vdi_in_use(err, REF_STR(self), name) : 0;
+    case vdi_operations_blocked:
+        return xerr_operation_not_allowed(err, "This operation cannot be asked for");
+    case vdi_operations_clone:
+    case vdi_operations_copy:
+    case vdi_operations_resize_online:
+    case vdi_operations_snapshot:
+    case vdi_operations_mirror:
+    case vdi_operations_forget:
+    case vdi_operations_update:
+    case vdi_operations_force_unlock:
+    case vdi_operations_generate_config:
+    case vdi_operations_enable_cbt:
+    case vdi_operations_disable_cbt:
+    case vdi_operations_list_changed_blocks:
+    case vdi_operations_revert_from:
+        return 0;
+    }
+    return xerr_operation_not_allowed(err, "unknown operation");
+}
+
+/* Several readers of one image may run side by side. */
+static bool vdi_beside(int op, int running)
+{
+    const uint64_t readers = OP(vdi_operations_clone) | OP(vdi_operations_copy) | OP(vdi_operations_list_changed_blocks);
+
+    return readers & OP(op) && readers & OP(running);
+}
+
+static int check_sr(const struct snap *s, const struct row *sr, int op, struct xerr *err)
+{
+    struct ref self = row_ref_of(sr);
+    bool attached = sr_attached(s, sr);
+
+    if ((size_t)op < ARRAY_SIZE(sr_feature) && !sr_can(s, sr, sr_feature[op]))
+        return xerr_sr_operation_not_supported(err, REF_STR(self));
+    switch ((enum storage_operations)op) {
+    case storage_operations_forget:
+        return attached ? xerr_sr_has_pbd(err, REF_STR(self)) : 0;
+    case storage_operations_destroy:
+        if (row_map_str(sr, F_SR_other_config, "indestructible", NULL)) return xerr_sr_indestructible(err, REF_STR(self));
+        return attached ? xerr_sr_has_pbd(err, REF_STR(self)) : 0;
+    case storage_operations_plug:
+    case storage_operations_pbd_create:
+    case storage_operations_pbd_destroy:
+        return 0;
+    case storage_operations_unplug:
+    case storage_operations_scan:
+    case storage_operations_update:
+    case storage_operations_vdi_create:
+    case storage_operations_vdi_introduce:
+    case storage_operations_vdi_destroy:
+    case storage_operations_vdi_resize:
+    case storage_operations_vdi_clone:
+    case storage_operations_vdi_snapshot:
+    case storage_operations_vdi_mirror:
+    case storage_operations_vdi_enable_cbt:
+    case storage_operations_vdi_disable_cbt:
+    case storage_operations_vdi_data_destroy:
+    case storage_operations_vdi_list_changed_blocks:
+    case storage_operations_vdi_set_on_boot:
+    case storage_operations_vdi_blocked:
+    case storage_operations_vdi_copy:
+    case storage_operations_vdi_force_unlock:
+    case storage_operations_vdi_forget:
+    case storage_operations_vdi_generate_config:
+    case storage_operations_vdi_resize_online:
+    case storage_operations_vdi_update:
+    case storage_operations_vdi_revert:
+        return attached ? 0 : xerr_sr_has_no_pbds(err, REF_STR(self));
+    }
+    return xerr_operation_not_allowed(err, "unknown operation");
+}
+
+/* Work on single images runs side by side; what concerns the whole repository runs alone. */
+static bool sr_beside(int op, int running)
+{
+    const uint64_t whole = OP(storage_operations_destroy) | OP(storage_operations_forget) | OP(storage_operations_plug) |
+                           OP(storage_operations_unplug) | OP(storage_operations_scan);
+
+    return !(whole & OP(op)) && !(whole & OP(running));
+}
+
+const struct lifecycle lifecycle_vdi = {
+    .cls = CLASS_VDI,
+    .allowed = F_VDI_allowed_operations,
+    .current = F_VDI_current_operations,
+    .check = check_vdi,
+    .beside = vdi_beside,
+};
+
+const struct lifecycle lifecycle_sr = {
+    .cls = CLASS_SR,
+    .allowed = F_SR_allowed_operations,
+    .current = F_SR_current_operations,
+    .check = check_sr,
+    .beside = sr_beside,
+};

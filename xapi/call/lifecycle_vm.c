@@ -1,0 +1,151 @@
+/* Which VM operation is allowed in which power state, on which kind of VM, beside which other operations.
+ * Called by: lifecycle.c.  Calls: db/. */
+#include "xapi/call/lifecycle_table.h"
+
+#include "lib/strbuf.h"
+
+/* Power states, as bits. */
+enum { H = 1 << vm_power_state_Halted, P = 1 << vm_power_state_Paused, R = 1 << vm_power_state_Running,
+       S = 1 << vm_power_state_Suspended, ANY = H | P | R | S };
+/* Kinds of VM. */
+enum { VM = 1, TEMPLATE = 2, SNAPSHOT = 4, DOM0 = 8, COPYABLE = VM | TEMPLATE | SNAPSHOT, ALL = 15 };
+/* Company: what may be in progress when the operation begins. */
+enum company {
+    ALONE,       /* nothing */
+    READER,      /* other readers: they look at the VM or its disks and change neither */
+    FORCE,       /* a clean operation that hangs: the hard one overtakes it */
+    LOOSE,       /* anything: it does not touch the life of the VM */
+};
+
+static const struct {
+    int states;
+    int kinds;
+    enum company company;
+} rules[] = {
+    [vm_operations_snapshot] = { ANY, VM, ALONE },
+    [vm_operations_clone] = { H | S, COPYABLE, READER },
+    [vm_operations_copy] = { H | S, COPYABLE, READER },
+    [vm_operations_create_template] = { H | S, COPYABLE, READER },
+    [vm_operations_revert] = { ANY, SNAPSHOT, ALONE },
+    [vm_operations_checkpoint] = { R | P | S | H, VM, ALONE },
+    [vm_operations_snapshot_with_quiesce] = { 0, VM, ALONE },
+    [vm_operations_provision] = { H, VM | TEMPLATE, ALONE },
+    [vm_operations_start] = { H, VM, ALONE },
+    [vm_operations_start_on] = { H, VM, ALONE },
+    [vm_operations_pause] = { R, VM, ALONE },
+    [vm_operations_unpause] = { P, VM, ALONE },
+    [vm_operations_clean_shutdown] = { R, VM, ALONE },
+    [vm_operations_clean_reboot] = { R, VM, ALONE },
+    [vm_operations_hard_shutdown] = { R | P | S, VM, FORCE },
+    [vm_operations_power_state_reset] = { ANY, VM, FORCE },
+    [vm_operations_hard_reboot] = { R | P, VM, FORCE },
+    [vm_operations_suspend] = { R, VM, ALONE },
+    [vm_operations_csvm] = { H | R | S, VM, ALONE },
+    [vm_operations_resume] = { S, VM, ALONE },
+    [vm_operations_resume_on] = { S, VM, ALONE },
+    [vm_operations_pool_migrate] = { R, VM, ALONE },
+    [vm_operations_migrate_send] = { R | H | S, VM, ALONE },
+    [vm_operations_get_boot_record] = { ANY, ALL, LOOSE },
+    [vm_operations_send_sysrq] = { R, VM, LOOSE },
+    [vm_operations_send_trigger] = { R, VM, LOOSE },
+    [vm_operations_query_services] = { R, VM, LOOSE },
+    [vm_operations_shutdown] = { R | P | S, VM, ALONE },
+    [vm_operations_call_plugin] = { R, VM, LOOSE },
+    [vm_operations_changing_memory_live] = { R, VM, ALONE },
+    [vm_operations_awaiting_memory_live] = { R, VM, LOOSE },
+    [vm_operations_changing_dynamic_range] = { H | R, ALL, ALONE },
+    [vm_operations_changing_static_range] = { H, ALL, ALONE },
+    [vm_operations_changing_memory_limits] = { H | R, ALL, ALONE },
+    [vm_operations_changing_shadow_memory] = { H, VM | TEMPLATE, ALONE },
+    [vm_operations_changing_shadow_memory_live] = { R, VM, ALONE },
+    [vm_operations_changing_VCPUs] = { H, ALL, ALONE },
+    [vm_operations_changing_VCPUs_live] = { R, VM, ALONE },
+    [vm_operations_changing_NVRAM] = { H, VM | TEMPLATE, ALONE },
+    [vm_operations_assert_operation_valid] = { ANY, ALL, LOOSE },
+    [vm_operations_data_source_op] = { ANY, ALL, LOOSE },
+    [vm_operations_update_allowed_operations] = { ANY, ALL, LOOSE },
+    [vm_operations_make_into_template] = { H, VM | SNAPSHOT, ALONE },
+    [vm_operations_import] = { 0, VM, ALONE },
+    [vm_operations_export] = { H | S, COPYABLE, READER },
+    [vm_operations_metadata_export] = { ANY, ALL, LOOSE },
+    [vm_operations_reverting] = { 0, VM, ALONE },
+    [vm_operations_destroy] = { H | S, COPYABLE, ALONE },
+    [vm_operations_create_vtpm] = { H, VM | TEMPLATE, ALONE },
+    [vm_operations_sysprep] = { R, VM, ALONE },
+};
+
+static int kind_of(const struct row *vm)
+{
+    if (row_bool(vm, F_VM_is_control_domain)) return DOM0;
+    if (row_bool(vm, F_VM_is_a_snapshot)) return SNAPSHOT;
+    return row_bool(vm, F_VM_is_a_template) ? TEMPLATE : VM;
+}
+
+static int bad_power_state(const struct row *vm, int states, struct xerr *err)
+{
+    const struct enum_desc *names = model_field(F_VM_power_state)->type->e;
+    _cleanup_strbuf_ struct strbuf expected = STRBUF_INIT;
+
+    for (unsigned i = 0; i < names->n; i++)
+        if (states & 1 << i) strbuf_printf(&expected, "%s%s", expected.len ? ", " : "", names->values[i]);
+    return xerr_vm_bad_power_state(err, REF_STR(row_ref_of(vm)), strbuf_cstr(&expected),
+                                   names->values[row_enum(vm, F_VM_power_state)]);
+}
+
+static int check(const struct snap *s, const struct row *vm, int op, struct xerr *err)
+{
+    (void)s;
+    if (op < 0 || (size_t)op >= ARRAY_SIZE(rules)) return xerr_operation_not_allowed(err, "unknown operation");
+    const char *name = lifecycle_operations(F_VM_allowed_operations)->values[op];
+    int kind = kind_of(vm);
+
+    if (!(rules[op].kinds & kind)) {
+        if (kind == TEMPLATE || kind == SNAPSHOT) return xerr_vm_is_template(err, REF_STR(row_ref_of(vm)));
+        if (kind == DOM0) return xerr_operation_not_allowed(err, "This operation is not allowed on the control domain");
+        return xerr_revert_only_allowed_on_snapshot(err);
+    }
+    if (!rules[op].states) return xerr_operation_not_allowed(err, "This operation cannot be asked for");
+    if (!(rules[op].states & 1 << row_enum(vm, F_VM_power_state))) return bad_power_state(vm, rules[op].states, err);
+
+    const char *blocked = row_map_str(vm, F_VM_blocked_operations, name, NULL);
+    if (blocked) return xerr_operation_blocked(err, REF_STR(row_ref_of(vm)), blocked);
+    return 0;
+}
+
+static bool is_clean(int op)
+{
+    return op == vm_operations_clean_shutdown || op == vm_operations_clean_reboot || op == vm_operations_shutdown;
+}
+
+static bool beside(int op, int running)
+{
+    if (rules[op].company == LOOSE || rules[running].company == LOOSE) return true;
+    if (rules[op].company == READER) return rules[running].company == READER;
+    if (rules[op].company == FORCE) return is_clean(running) || running == vm_operations_pause;
+    return false;
+}
+
+static void dependents(struct txn *t, struct ref ref)
+{
+    const struct row *vm = snap_get(txn_snap(t), CLASS_VM, ref);
+
+    if (!vm) return;
+    const struct refset *vbds = row_refs(vm, F_VM_VBDs), *vifs = row_refs(vm, F_VM_VIFs);
+    for (size_t i = 0; i < vbds->n; i++) {
+        const struct row *vbd = snap_get(txn_snap(t), CLASS_VBD, vbds->refs[i]);
+        if (!vbd) continue;
+        struct ref vdi = row_ref(vbd, F_VBD_VDI);
+        lifecycle_refresh_one(t, CLASS_VBD, vbds->refs[i]);
+        if (!ref_is_null(vdi)) lifecycle_refresh_one(t, CLASS_VDI, vdi);
+    }
+    for (size_t i = 0; i < vifs->n; i++) lifecycle_refresh_one(t, CLASS_VIF, vifs->refs[i]);
+}
+
+const struct lifecycle lifecycle_vm = {
+    .cls = CLASS_VM,
+    .allowed = F_VM_allowed_operations,
+    .current = F_VM_current_operations,
+    .check = check,
+    .beside = beside,
+    .dependents = dependents,
+};
