@@ -1,0 +1,141 @@
+/* Storage drivers behind a guard: the programs of sm/ (and foreign SMAPIv1 ones), a slot and a deadline per SR, and
+ * the ledger of attached disks.
+ * Called by: class files (sr*.c, vdi*.c, pbd.c, sm.c, vbd.c), startup.  Calls: sm/ processes, lib.
+ *
+ * A driver is a program in one of the configured directories, one process an operation (sm/README.md has the
+ * convention). One process at a time serves an SR; callers wait for the slot. A process that passes its deadline is
+ * ended if it is one of ours (they may be killed at any instruction); while it cannot be ended, or if it is foreign,
+ * its SR is *unresponsive*: waiting and later calls fail at once, and no second process is started until it is gone.
+ * Its pid and start time are in a file under root, so that the next agent finds a leftover and awaits or ends it
+ * before it touches that SR.
+ *
+ * The layer knows no database: what it needs to know of an SR or a VDI is in struct storage_sr and storage_vdi.
+ * All functions are thread-safe and those that run a driver block; none holds a lock while a driver works.
+ *
+ * Errors of every driver call, not repeated below:
+ *   SR_UNKNOWN_DRIVER [type]                         no such program
+ *   SR_OPERATION_NOT_SUPPORTED [sr]                  the driver has no such command
+ *   SM_PLUGIN_COMMUNICATION_FAILURE [type]           deadline passed, SR unresponsive, or no readable answer
+ *   SR_BACKEND_FAILURE [status, stdout, stderr]      it died or left without an answer
+ *   SR_BACKEND_FAILURE_<n> ["", message, ""]         it answered with a fault
+ *   any code the driver answers by name (VDI_IN_USE ...) */
+#ifndef XAPI_STORAGE_STORAGE_H
+#define XAPI_STORAGE_STORAGE_H
+
+#include "lib/arena.h"
+#include "lib/ref.h"
+#include "lib/value.h"
+#include "lib/xerr.h"
+
+struct storage;
+
+/* ---- life ----------------------------------------------------------------------------------------------------- */
+
+/* Borrowed for storage_open(). */
+struct storage_config {
+    const char *root;            /* state directory: the ledger and the records of processes are in root/storage */
+    const char *mount_dir;       /* SRs are mounted at mount_dir/<sr uuid>; NULL = root/sr-mount */
+    const char *driver_dirs;     /* "DIR:DIR": program "file" serves type file, foreign "EXTSR" serves type ext */
+    const char *socket;          /* our unix socket, for call-backs of foreign drivers; NULL = none */
+    /* A session for the call-backs of one foreign driver process, and its end. NULL = foreign drivers get "". */
+    int (*session_open)(void *arg, struct ref sr, char **ret_session, struct xerr *err);   /* malloc'd text */
+    void (*session_close)(void *arg, const char *session);
+    void *arg;
+};
+
+/* Finds the drivers and asks each what it can do; reads the ledger (emptied when the host was booted since).
+ * A driver that does not answer is logged and left out. Errors: INTERNAL_ERROR naming the directory. */
+int storage_open(const struct storage_config *config, struct storage **ret_storage, struct xerr *err);
+/* No call may run. Driver processes that still run are left alone. NULL is fine. */
+void storage_close(struct storage *s);
+/* Where an SR is mounted: "<mount_dir>". */
+const char *storage_mount_dir(const struct storage *s);
+
+/* ---- drivers -------------------------------------------------------------------------------------------------- */
+
+/* What sr_get_driver_info said; lives as long as the storage. */
+struct storage_driver {
+    const char *type;                /* "file" */
+    const char *program;             /* its path */
+    bool foreign;                    /* SMAPIv1: request in argv[1], call-backs by session */
+    const char *name, *description, *vendor, *copyright, *version, *required_api_version;
+    struct value features;           /* (string -> int) map: VDI_CREATE -> 1 */
+    struct value capabilities;       /* string set: the keys of features */
+    struct value configuration;      /* (string -> string) map: device_config key -> what it means */
+};
+size_t storage_driver_count(const struct storage *s);
+const struct storage_driver *storage_driver_at(const struct storage *s, size_t i);
+/* The driver of a type, or NULL and SR_UNKNOWN_DRIVER [type] (err may be NULL). */
+const struct storage_driver *storage_driver_need(const struct storage *s, const char *type, struct xerr *err);
+bool storage_driver_has(const struct storage_driver *d, const char *feature);
+
+/* ---- calls ---------------------------------------------------------------------------------------------------- */
+
+/* The SR a call is about. Borrowed. uuid "" = none yet (probe). */
+struct storage_sr {
+    struct ref ref;
+    const char *uuid, *type;
+    struct ref host;                       /* on which host the call runs: this one */
+    const struct value *device_config;     /* (string -> string) map, secrets replaced by their values */
+    const struct value *sm_config;         /* NULL = empty */
+    bool master;                           /* this host coordinates the pool: SRmaster=true */
+};
+
+/* The VDI a call is about. Borrowed; NULL text = "". */
+struct storage_vdi {
+    struct ref ref;
+    const char *uuid, *location, *type;    /* type: vdi_type's text */
+    const char *on_boot;                   /* "persist", "reset" */
+    const struct value *sm_config;
+    bool allow_caching, read_only, sharable;
+};
+
+/* Runs one command. vdi may be NULL. args: the command's positional arguments (all text), as sm/README.md lists
+ * them; extra: more members of the request (new_uuid, driver_params ...), NULL = none. deadline_ms 0 = the command's own.
+ * The answer is from `a`. Blocks until the SR's slot is free and the driver has answered. */
+int storage_call(struct storage *s, const struct storage_sr *sr, const struct storage_vdi *vdi, const char *command,
+                 const struct value *args, size_t n_args, const struct value *extra, int deadline_ms,
+                 struct arena *a, struct value *ret_answer, struct xerr *err);
+
+/* True while a process past its deadline keeps the SR from being used. */
+bool storage_sr_unresponsive(struct storage *s, const char *sr_uuid);
+
+/* ---- attached disks ------------------------------------------------------------------------------------------- */
+
+/* Where the data of an attached VDI is. From the arena of the call. */
+struct storage_disk {
+    const char *path;
+    const char *format;      /* "raw", "qcow2", "vhd" */
+    bool block;              /* a block device, else a file */
+    bool writable;
+};
+
+/* vdi_attach and vdi_activate for an owner: any text without '/' that says who needs the disk (a VBD's uuid,
+ * "copy-<task uuid>"), and finds it again after a restart. An owner that has the disk already gets the same answer
+ * (its mode must be the same). One writable owner excludes every other, unless the VDI is sharable; readers share.
+ * Errors: VDI_IN_USE [vdi, "attach"]; VDI_READONLY [vdi]. */
+int storage_attach(struct storage *s, const struct storage_sr *sr, const struct storage_vdi *vdi, const char *owner,
+                   bool writable, struct arena *a, struct storage_disk *ret_disk, struct xerr *err);
+/* The owner needs it no longer; deactivates and detaches after the last one. An owner without the disk is success. */
+int storage_detach(struct storage *s, const struct storage_sr *sr, const struct storage_vdi *vdi, const char *owner,
+                   struct xerr *err);
+
+struct storage_attachment {
+    const char *sr_uuid, *vdi_uuid, *owner;
+    struct storage_disk disk;
+};
+/* Everything attached (of one SR and one VDI when these are not NULL), from `a`. Never blocks. */
+size_t storage_attachments(struct storage *s, const char *sr_uuid, const char *vdi_uuid, struct arena *a,
+                           const struct storage_attachment **ret_list);
+
+/* ---- copying -------------------------------------------------------------------------------------------------- */
+
+/* Called a few times a second with 0..1; returns false to cancel (the copy then fails with xerr code TASK_CANCELLED
+ * left to the caller: ret_cancelled is set and the error is INTERNAL_ERROR "cancelled"). */
+typedef bool (*storage_progress_fn)(void *arg, double fraction);
+/* Copies the content of one attached disk to another that exists and is at least as large; holes stay holes; durable
+ * on return. Errors: VDI_COPY_FAILED []. */
+int storage_copy(struct storage *s, const struct storage_disk *from, const struct storage_disk *to,
+                 storage_progress_fn progress, void *arg, struct xerr *err);
+
+#endif
