@@ -33,6 +33,8 @@ int stream_read_full(struct stream *s, void *buf, size_t n, int timeout_ms);
 int stream_write(struct stream *s, const void *buf, size_t n, int timeout_ms);
 /* What can be written now: bytes, 0 when nothing, -1 + errno. */
 ssize_t stream_write_some(struct stream *s, const void *buf, size_t n);
+/* Finish the TLS handshake of s->ssl (accept or connect state is set already). 0, or -1 + errno. */
+int stream_handshake(struct stream *s, int timeout_ms);
 /* True when stream_read would give bytes that poll() on the descriptor cannot see. */
 bool stream_pending(const struct stream *s);
 /* End our side: TLS close_notify, then shutdown(SHUT_WR). The other side may still send. */
