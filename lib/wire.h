@@ -1,0 +1,31 @@
+/* What the XML-RPC and JSON readers share: the stack of half-built containers, its limits, duplicate members.
+ * Called by: xmlrpc, json.  Calls: arena, map. */
+#ifndef LIB_WIRE_H
+#define LIB_WIRE_H
+
+#include "lib/value.h"
+
+enum {
+    WIRE_MAX_DEPTH = 64,             /* containers inside each other */
+    WIRE_MAX_CALL_ITEMS = 100000,    /* values in a request */
+    WIRE_MAX_ITEMS = 20000000,       /* values in a reply or a file, whose size the reader has limited */
+};
+
+/* Values wait here until their container ends and is copied, exactly sized, into the arena. */
+struct wire_stack {
+    struct arena *arena;
+    struct member *members;   /* a set's items have no key */
+    size_t n, cap;
+    size_t items, max_items;  /* values seen so far */
+};
+
+void wire_stack_init(struct wire_stack *s, struct arena *a, size_t max_items);
+void wire_stack_free(struct wire_stack *s);
+/* Counts one more value; false when it is one too many. */
+bool wire_count(struct wire_stack *s);
+void wire_push(struct wire_stack *s, const char *key, struct value v);
+/* Takes everything from base up off the stack as a set, or as a map in which the last of equal keys has won. */
+struct value wire_pop_set(struct wire_stack *s, size_t base);
+struct value wire_pop_map(struct wire_stack *s, size_t base);
+
+#endif
