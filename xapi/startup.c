@@ -1,0 +1,59 @@
+/* From an empty or an old database to an agent that serves: one table of steps.
+ * Called by: main.c.  Calls: class files, hv/, net/, storage/, db/. */
+#include "xapi/startup.h"
+
+#define LOG_MODULE "startup"
+#include "lib/clock.h"
+#include "lib/log.h"
+#include "xapi/network.h"
+#include "xapi/sm.h"
+#include "xapi/task.h"
+#include "xapi/vm.h"
+
+struct step {
+    const char *what;
+    int (*run)(struct call *c, struct xerr *err);
+    bool needed;      /* a failure ends the start; otherwise it is logged and the agent serves without */
+};
+
+static int run_steps(struct agent *agent, const struct step *steps, size_t n, struct xerr *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct call *c = call_new_internal(agent, steps[i].what);
+        struct xerr why = XERR_INIT;
+        int64_t began = clock_mono_ns();
+        int rc = steps[i].run(c, &why);
+        call_free_internal(c);
+        if (!rc) {
+            log_debug("%s: %lld us", steps[i].what, (long long)(clock_mono_ns() - began) / 1000);
+            continue;
+        }
+        _cleanup_free_ char *text = xerr_text(&why);
+        log_error("%s: %s", steps[i].what, text);
+        if (steps[i].needed) return xerr_move(err, &why);
+        xerr_clear(&why);
+    }
+    return 0;
+}
+
+int startup_records(struct agent *agent, struct xerr *err)
+{
+    if (host_startup(agent, err) || pool_startup(agent, err)) return -1;
+    return template_startup(agent, err);
+}
+
+static int resync(struct call *c, struct xerr *err)
+{
+    return vm_monitor_resync(c->agent->vms, err);
+}
+
+int startup_resources(struct agent *agent, struct xerr *err)
+{
+    static const struct step steps[] = {
+        { "host record", host_refresh, true },
+        { "network records", network_startup, false },
+        { "storage records", storage_startup, false },
+        { "running VMs", resync, false },
+    };
+    return run_steps(agent, steps, ARRAY_SIZE(steps), err);
+}

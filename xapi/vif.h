@@ -1,0 +1,18 @@
+/* Virtual network cards as a VM's start and stop need them.
+ * Called by: vm*.c.  Calls: net/, hv/, db/. */
+#ifndef XAPI_VIF_H
+#define XAPI_VIF_H
+
+#include "xapi/call/call.h"
+#include "xapi/hv/hv.h"
+
+/* Makes the tap of every VIF of a VM on its network's bridge (made too when it is missing) and describes the cards in
+ * device order; text in c->arena. On failure no tap stays. Nothing is written to the database.
+ * Errors: the network layer's. */
+int vif_attach_all(struct call *c, struct ref vm, const struct hv_nic **ret_nics, size_t *ret_n, struct xerr *err);
+/* Removes every tap of a VM, and bridges of internal networks that nothing uses any longer; errors are logged. */
+void vif_detach_all(struct call *c, struct ref vm);
+/* In a transaction: currently_attached of all VIFs of a VM (and their allowed operations). */
+void vif_set_attached_all(struct txn *t, struct ref vm, bool attached);
+
+#endif

@@ -1,0 +1,67 @@
+/* What the files of class VM share with each other and with their neighbours.
+ * Called by: vm*.c, startup.c, vbd.c, vif.c.  Calls: hv/, db/. */
+#ifndef XAPI_VM_H
+#define XAPI_VM_H
+
+#include "xapi/call/call.h"
+#include "xapi/hv/hv.h"
+
+/* ---- vm_config.c: the record as the hypervisor wants it ---- */
+
+/* Everything but disks and cards, copied into the call's arena.
+ * Errors: VALUE_NOT_SUPPORTED, MEMORY_CONSTRAINT_VIOLATION. */
+int vm_describe(struct call *c, const struct row *vm, struct hv_vm *ret_vm, struct xerr *err);
+/* The type the VM boots as: domain_type, or what the old HVM_boot_policy says. */
+enum domain_type vm_domain_type(const struct row *vm);
+
+/* ---- vm_device.c: a VM's disks, cards and consoles as a whole ---- */
+
+/* Attaches every disk (VBD) and makes every tap (VIF) of the VM and lists them in ret_vm. On failure nothing stays. */
+int vm_attach_devices(struct call *c, struct ref vm, struct hv_vm *ret_vm, struct xerr *err);
+/* Detaches them all; what fails is logged and the rest goes on. */
+void vm_detach_devices(struct call *c, struct ref vm);
+/* Marks the devices attached, adds the console record. In the transaction that makes the VM Running. */
+void vm_devices_started(struct call *c, struct txn *t, struct ref vm);
+/* Marks them detached, removes console records. */
+void vm_devices_stopped(struct txn *t, struct ref vm);
+
+/* ---- vm_power.c ---- */
+
+/* The domain `domid` of this VM is gone: releases devices and makes the VM Halted, unless it has been started anew
+ * since (domid differs). domid -1: whatever it was. Errors: the database's. */
+int vm_make_halted(struct call *c, struct ref vm, int64_t domid, struct xerr *err);
+
+/* ---- vm_monitor.c: events of the hypervisor ---- */
+
+struct vm_monitor;
+struct vm_monitor *vm_monitor_new(struct agent *agent);
+/* Begins to work on events, also those queued before. */
+void vm_monitor_run(struct vm_monitor *m);
+void vm_monitor_free(struct vm_monitor *m);
+/* The hypervisor's callback: queues and returns. arg is the monitor. */
+void vm_monitor_event(void *arg, const struct hv_event *event);
+/* Compares the hypervisor's guests with the database and repairs the database; ends domains that no committed start
+ * stands behind. At startup and when the engine came back. */
+int vm_monitor_resync(struct vm_monitor *m, struct xerr *err);
+
+enum vm_news { VM_NEWS_HALTED = 1, VM_NEWS_REBOOTED = 2, VM_NEWS_CRASHED = 4 };
+/* Waiting for news of one VM: begin, ask the hypervisor, wait, end. */
+struct vm_wait {
+    struct vm_wait *next;
+    struct ref vm;
+    int news;              /* enum vm_news bits seen so far; lock: the monitor's */
+};
+void vm_wait_begin(struct vm_monitor *m, struct vm_wait *w, struct ref vm);
+void vm_wait_end(struct vm_monitor *m, struct vm_wait *w);
+/* True when one of `wanted` came within timeout_ms; wakes early when the call is cancelled. */
+bool vm_wait_for(struct vm_monitor *m, struct vm_wait *w, int wanted, int timeout_ms, const struct call *c);
+
+/* ---- vm.c ---- */
+
+/* A copy of a VM's record under a new reference and name, with its own metrics; devices are not copied.
+ * snapshot: it is a snapshot of vm. */
+struct ref vm_copy_record(struct call *c, struct txn *t, struct ref vm, const char *name, bool snapshot);
+/* Removes the rows of a VM and of what belongs to it (VBDs, VIFs, consoles, metrics); VDIs stay. */
+void vm_destroy_rows(struct txn *t, struct ref vm);
+
+#endif

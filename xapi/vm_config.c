@@ -1,0 +1,101 @@
+/* A VM's record as the hypervisor wants it: memory, vcpus, boot, platform.
+ * Called by: vm_power.c.  Calls: db/, hv/. */
+#include "xapi/vm.h"
+
+#include <errno.h>
+
+enum domain_type vm_domain_type(const struct row *vm)
+{
+    enum domain_type type = (enum domain_type)row_enum(vm, F_VM_domain_type);
+
+    if (type != domain_type_unspecified) return type;
+    return *row_str(vm, F_VM_HVM_boot_policy) ? domain_type_hvm : domain_type_pv;
+}
+
+static const struct hv_pair *pairs(struct arena *a, const struct value *map, size_t *ret_n)
+{
+    struct hv_pair *out = arena_new_array(a, struct hv_pair, map->map.n);
+
+    for (size_t i = 0; i < map->map.n; i++)
+        out[i] = (struct hv_pair){ arena_strdup(a, map->map.members[i].key), arena_strdup(a, map->map.members[i].value.s) };
+    *ret_n = map->map.n;
+    return out;
+}
+
+/* A decimal number of a map field; fallback when missing. */
+static int map_number(const struct row *vm, field_id f, const char *key, long fallback, long max, unsigned *ret_number,
+                      struct xerr *err)
+{
+    const char *text = row_map_str(vm, f, key, NULL);
+    char *end;
+
+    errno = 0;
+    long n = text && *text ? strtol(text, &end, 10) : fallback;
+    if (text && *text && (*end || errno || n < 0 || n > max)) return xerr_invalid_value(err, key, text);
+    *ret_number = (unsigned)n;
+    return 0;
+}
+
+static int describe_memory(const struct row *vm, struct hv_vm *v, struct xerr *err)
+{
+    v->memory_static_max_bytes = row_int(vm, F_VM_memory_static_max);
+    v->memory_dynamic_max_bytes = row_int(vm, F_VM_memory_dynamic_max);
+    v->memory_dynamic_min_bytes = row_int(vm, F_VM_memory_dynamic_min);
+    v->memory_target_bytes = v->memory_dynamic_max_bytes;
+    if (v->memory_dynamic_min_bytes > v->memory_dynamic_max_bytes ||
+        v->memory_dynamic_max_bytes > v->memory_static_max_bytes ||
+        row_int(vm, F_VM_memory_static_min) > v->memory_dynamic_min_bytes || v->memory_static_max_bytes <= 0)
+        return xerr_memory_constraint_violation(
+            err, "0 <= memory_static_min <= memory_dynamic_min <= memory_dynamic_max <= memory_static_max");
+    return 0;
+}
+
+static int describe_vcpus(struct arena *a, const struct row *vm, struct hv_vm *v, struct xerr *err)
+{
+    v->vcpus_max = (unsigned)row_int(vm, F_VM_VCPUs_max);
+    v->vcpus_at_startup = (unsigned)row_int(vm, F_VM_VCPUs_at_startup);
+    v->vcpu_mask = arena_strdup(a, row_map_str(vm, F_VM_VCPUs_params, "mask", ""));
+    if (map_number(vm, F_VM_VCPUs_params, "weight", 0, 65535, &v->vcpu_weight, err) ||
+        map_number(vm, F_VM_VCPUs_params, "cap", 0, 100 * 1024, &v->vcpu_cap, err))
+        return -1;
+    return map_number(vm, F_VM_platform, "cores-per-socket", 1, 1024, &v->cores_per_socket, err);
+}
+
+static const enum hv_domain_type hv_types[] = {
+    [domain_type_hvm] = HV_DOMAIN_HVM,
+    [domain_type_pv] = HV_DOMAIN_PV,
+    [domain_type_pv_in_pvh] = HV_DOMAIN_PV_IN_PVH,
+    [domain_type_pvh] = HV_DOMAIN_PVH,
+};
+
+static void describe_boot(struct arena *a, const struct row *vm, struct hv_vm *v)
+{
+    enum domain_type type = vm_domain_type(vm);
+
+    v->domain_type = hv_types[type];
+    if (type == domain_type_hvm) {
+        v->firmware =
+            streq(row_map_str(vm, F_VM_HVM_boot_params, "firmware", "bios"), "uefi") ? HV_FIRMWARE_UEFI : HV_FIRMWARE_BIOS;
+        v->boot_order = arena_strdup(a, row_map_str(vm, F_VM_HVM_boot_params, "order", "cd"));
+        return;
+    }
+    v->kernel = arena_strdup(a, row_str(vm, F_VM_PV_kernel));
+    v->ramdisk = arena_strdup(a, row_str(vm, F_VM_PV_ramdisk));
+    v->args = arena_strdup(a, row_str(vm, F_VM_PV_args));
+}
+
+int vm_describe(struct call *c, const struct row *vm, struct hv_vm *ret_vm, struct xerr *err)
+{
+    struct hv_vm v = { 0 };
+
+    v.id = hv_id(arena_strdup(c->arena, row_uuid(vm)), row_ref_of(vm));
+    v.name = arena_strdup(c->arena, row_str(vm, F_VM_name_label));
+    if (describe_memory(vm, &v, err) || describe_vcpus(c->arena, vm, &v, err)) return -1;
+    describe_boot(c->arena, vm, &v);
+    v.platform = pairs(c->arena, row_value(vm, F_VM_platform), &v.n_platform);
+    v.bios_strings = pairs(c->arena, row_value(vm, F_VM_bios_strings), &v.n_bios_strings);
+    v.xenstore_data = pairs(c->arena, row_value(vm, F_VM_xenstore_data), &v.n_xenstore_data);
+    v.stop_on_reboot = row_enum(vm, F_VM_actions_after_reboot) == on_normal_exit_destroy;
+    *ret_vm = v;
+    return 0;
+}

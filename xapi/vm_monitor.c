@@ -1,0 +1,491 @@
+/* What the hypervisor tells of its guests: shutdowns from inside, reboots, crashes, a lost and found engine.
+ * Called by: the hypervisor's event thread, startup, vm_power.c (waiting).  Calls: vm_power.c, hv/, db/.
+ *
+ * Events are queued by the driver's thread and worked off by one thread here; what may block (releasing disks, starting
+ * a VM again) gets a thread of its own, one per event, so that one hanging SR delays no other VM. */
+#include "xapi/vm.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <time.h>
+
+#define LOG_MODULE "vm"
+#include "lib/log.h"
+#include "xapi/call/lifecycle.h"
+
+struct queued {
+    struct queued *next;
+    enum hv_event_kind kind;
+    enum hv_stop_reason reason;
+    int64_t domid, memory_bytes;
+    char uuid[UUID_TEXT];
+    struct vm_monitor *monitor;
+};
+
+struct vm_monitor {
+    struct agent *agent;
+    pthread_mutex_t lock;
+    pthread_cond_t queue_cond, news_cond;
+    struct queued *head, **tail;      /* lock: lock */
+    struct vm_wait *waits;            /* lock: lock */
+    unsigned workers;                 /* threads that work on one event; lock: lock */
+    bool stop;                        /* lock: lock */
+    pthread_t thread;
+};
+
+/* ---- waiting -------------------------------------------------------------------------------------------------- */
+
+void vm_wait_begin(struct vm_monitor *m, struct vm_wait *w, struct ref vm)
+{
+    w->vm = vm;
+    w->news = 0;
+    pthread_mutex_lock(&m->lock);
+    w->next = m->waits;
+    m->waits = w;
+    pthread_mutex_unlock(&m->lock);
+}
+
+void vm_wait_end(struct vm_monitor *m, struct vm_wait *w)
+{
+    pthread_mutex_lock(&m->lock);
+    for (struct vm_wait **p = &m->waits; *p; p = &(*p)->next) {
+        if (*p != w) continue;
+        *p = w->next;
+        break;
+    }
+    pthread_mutex_unlock(&m->lock);
+}
+
+static struct timespec after_ms(int ms)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    t.tv_sec += ms / 1000;
+    t.tv_nsec += (long)(ms % 1000) * 1000000;
+    if (t.tv_nsec >= 1000000000) {
+        t.tv_sec++;
+        t.tv_nsec -= 1000000000;
+    }
+    return t;
+}
+
+bool vm_wait_for(struct vm_monitor *m, struct vm_wait *w, int wanted, int timeout_ms, const struct call *c)
+{
+    enum { LOOK_FOR_CANCEL_MS = 200 };
+    int waited_ms = 0;
+
+    pthread_mutex_lock(&m->lock);
+    while (!(w->news & wanted) && waited_ms < timeout_ms && !call_cancelled(c)) {
+        struct timespec until = after_ms(LOOK_FOR_CANCEL_MS);
+        if (pthread_cond_timedwait(&m->news_cond, &m->lock, &until)) waited_ms += LOOK_FOR_CANCEL_MS;
+    }
+    bool came = w->news & wanted;
+    pthread_mutex_unlock(&m->lock);
+    return came;
+}
+
+static void tell(struct vm_monitor *m, struct ref vm, enum vm_news news)
+{
+    pthread_mutex_lock(&m->lock);
+    for (struct vm_wait *w = m->waits; w; w = w->next)
+        if (ref_eq(w->vm, vm)) w->news |= (int)news;
+    pthread_cond_broadcast(&m->news_cond);
+    pthread_mutex_unlock(&m->lock);
+}
+
+/* ---- what an event does ----------------------------------------------------------------------------------------- */
+
+static void log_failure(const char *what, const char *uuid, struct xerr *err)
+{
+    _cleanup_free_ char *why = xerr_text(err);
+
+    log_error("%s of VM %s: %s", what, uuid, why);
+    xerr_clear(err);
+}
+
+static bool operation_runs(const struct row *vm, enum vm_operations op)
+{
+    const struct value *now = row_value(vm, F_VM_current_operations);
+    const char *name = model_field(F_VM_allowed_operations)->type->elem->e->values[op];
+
+    for (size_t i = 0; i < now->map.n; i++)
+        if (streq(now->map.members[i].value.s, name)) return true;
+    return false;
+}
+
+/* Whether a stopped guest shall run again: what the record says of this kind of end. */
+static bool wants_restart(const struct row *vm, enum hv_stop_reason reason)
+{
+    switch (reason) {
+    case HV_STOP_POWEROFF:
+        return row_enum(vm, F_VM_actions_after_shutdown) == on_normal_exit_restart &&
+               !operation_runs(vm, vm_operations_clean_shutdown) && !operation_runs(vm, vm_operations_shutdown);
+    case HV_STOP_REBOOT:
+        return row_enum(vm, F_VM_actions_after_reboot) == on_normal_exit_restart;
+    case HV_STOP_CRASH: {
+        int action = row_enum(vm, F_VM_actions_after_crash);
+        return action == on_crash_behaviour_restart || action == on_crash_behaviour_coredump_and_restart ||
+               action == on_crash_behaviour_rename_restart;
+    }
+    case HV_STOP_DESTROYED:
+    case HV_STOP_SUSPENDED:
+        return false;
+    }
+    return false;
+}
+
+/* What the record said when the event came; taken so that no snapshot is held over the work that follows. */
+struct known {
+    struct ref vm, metrics;
+    bool deliberate;      /* an operation that ends the domain is at work and writes the record itself */
+    bool starting;        /* an operation that makes the domain has not written the record yet */
+    bool restart;
+    int crash_action;
+};
+
+static bool find_known(struct call *c, const struct queued *e, struct known *ret_known)
+{
+    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+    const struct row *row = snap_by_uuid(s, CLASS_VM, e->uuid);
+
+    if (!row) return false;   /* a guest that is not ours */
+    *ret_known = (struct known){
+        .vm = row_ref_of(row),
+        .metrics = row_ref(row, F_VM_metrics),
+        .deliberate = e->reason == HV_STOP_SUSPENDED || operation_runs(row, vm_operations_suspend) ||
+                      (e->reason == HV_STOP_DESTROYED && (operation_runs(row, vm_operations_hard_shutdown) ||
+                                                          operation_runs(row, vm_operations_hard_reboot) ||
+                                                          operation_runs(row, vm_operations_power_state_reset))),
+        .starting = operation_runs(row, vm_operations_start) || operation_runs(row, vm_operations_start_on) ||
+                    operation_runs(row, vm_operations_resume) || operation_runs(row, vm_operations_resume_on),
+        .restart = wants_restart(row, e->reason),
+        .crash_action = row_enum(row, F_VM_actions_after_crash),
+    };
+    return true;
+}
+
+/* A guest may end before the call that started it has written the record: wait for that call. */
+static bool find_settled(struct call *c, const struct queued *e, struct known *ret_known)
+{
+    enum { STEP_MS = 50, LIMIT_MS = 60000 };
+    const struct timespec step = { 0, STEP_MS * 1000000L };
+
+    for (int waited_ms = 0; find_known(c, e, ret_known); waited_ms += STEP_MS) {
+        if (!ret_known->starting || waited_ms >= LIMIT_MS) return true;
+        nanosleep(&step, NULL);
+    }
+    return false;
+}
+
+static void after_stop(struct call *c, const struct queued *e, const struct known *k)
+{
+    struct xerr err = XERR_INIT;
+    bool reboot = e->reason == HV_STOP_REBOOT && k->restart;
+
+    if (vm_make_halted(c, k->vm, e->domid, &err)) log_failure("end", e->uuid, &err);
+    if (!reboot) tell(c->agent->vms, k->vm, VM_NEWS_HALTED);
+    if (!k->restart) return;
+    if (call_message(c, "VM.start", ARGS(value_ref(k->vm), value_bool(false), value_bool(false)), NULL, &err))
+        log_failure("restart", e->uuid, &err);
+    else if (reboot) tell(c->agent->vms, k->vm, VM_NEWS_REBOOTED);
+}
+
+static void handle_stopped(struct call *c, const struct queued *e)
+{
+    struct known k;
+
+    if (find_settled(c, e, &k) && !k.deliberate) after_stop(c, e, &k);
+}
+
+static void handle_crashed(struct call *c, const struct queued *e)
+{
+    struct xerr err = XERR_INIT;
+    struct queued stopped = *e;
+    struct known k;
+
+    stopped.reason = HV_STOP_CRASH;
+    if (!find_settled(c, &stopped, &k)) return;
+    tell(c->agent->vms, k.vm, VM_NEWS_CRASHED);
+    if (k.crash_action == on_crash_behaviour_preserve) return;
+    if (hv_destroy(c->agent->hv, hv_id(e->uuid, k.vm), &err)) log_failure("end after a crash", e->uuid, &err);
+    else after_stop(c, &stopped, &k);
+}
+
+/* Pause and unpause behind our back (the engine's own tools, an I/O error) show in the record. */
+static void note_power_state(struct call *c, const struct queued *e, struct ref vm, enum vm_power_state state)
+{
+    struct txn *t = db_begin(c->agent->db);
+    const struct row *row = snap_get(txn_snap(t), CLASS_VM, vm);
+    struct xerr err = XERR_INIT;
+
+    int from = state == vm_power_state_Paused ? vm_power_state_Running : vm_power_state_Paused;
+    if (!row || row_enum(row, F_VM_power_state) != from || row_int(row, F_VM_domid) != e->domid ||
+        row_value(row, F_VM_current_operations)->map.n) {
+        db_abort(t);
+        return;
+    }
+    txn_set_enum(t, vm, F_VM_power_state, state);
+    lifecycle_refresh(t, CLASS_VM, vm);
+    if (db_commit(t, &err)) log_failure("power state", e->uuid, &err);
+}
+
+static void note_metric(struct call *c, const struct queued *e, const struct known *k)
+{
+    struct xerr err = XERR_INIT;
+    struct txn *t = db_begin(c->agent->db);
+
+    if (e->kind == HV_EVENT_REBOOTED) txn_set_time(t, k->metrics, F_VM_metrics_start_time, time(NULL));
+    else txn_set_int(t, k->metrics, F_VM_metrics_memory_actual, e->memory_bytes);
+    if (db_commit(t, &err)) log_failure("metrics", e->uuid, &err);
+}
+
+static void handle(struct call *c, const struct queued *e)
+{
+    struct xerr err = XERR_INIT;
+    struct known k;
+
+    switch (e->kind) {
+    case HV_EVENT_DRIVER_REGAINED:
+        if (vm_monitor_resync(c->agent->vms, &err)) log_failure("comparison with the engine", "-", &err);
+        return;
+    case HV_EVENT_STOPPED: handle_stopped(c, e); return;
+    case HV_EVENT_CRASHED: handle_crashed(c, e); return;
+    case HV_EVENT_PAUSED:
+        if (find_known(c, e, &k)) note_power_state(c, e, k.vm, vm_power_state_Paused);
+        return;
+    case HV_EVENT_RESUMED:
+        if (find_known(c, e, &k)) note_power_state(c, e, k.vm, vm_power_state_Running);
+        return;
+    case HV_EVENT_REBOOTED:
+    case HV_EVENT_MEMORY:
+        if (!find_known(c, e, &k)) return;
+        note_metric(c, e, &k);
+        if (e->kind == HV_EVENT_REBOOTED) tell(c->agent->vms, k.vm, VM_NEWS_REBOOTED);
+        return;
+    case HV_EVENT_STARTED:
+    case HV_EVENT_SHUTTING_DOWN:
+    case HV_EVENT_DEVICE_ADDED:
+    case HV_EVENT_DEVICE_REMOVED:
+    case HV_EVENT_AGENT:
+    case HV_EVENT_DRIVER_LOST: return;
+    }
+}
+
+/* ---- threads -------------------------------------------------------------------------------------------------- */
+
+static void work(struct queued *e)
+{
+    struct call *c = call_new_internal(e->monitor->agent, "hypervisor event");
+
+    handle(c, e);
+    call_free_internal(c);
+    free(e);
+}
+
+static void *worker(void *arg)
+{
+    struct queued *e = arg;
+    struct vm_monitor *m = e->monitor;
+
+    work(e);
+    pthread_mutex_lock(&m->lock);
+    m->workers--;
+    pthread_cond_broadcast(&m->queue_cond);
+    pthread_mutex_unlock(&m->lock);
+    return NULL;
+}
+
+static bool may_block(const struct queued *e)
+{
+    return e->kind == HV_EVENT_STOPPED || e->kind == HV_EVENT_CRASHED || e->kind == HV_EVENT_DRIVER_REGAINED;
+}
+
+static void hand_to_worker(struct vm_monitor *m, struct queued *e)
+{
+    pthread_t thread;
+    pthread_attr_t attr;
+
+    pthread_mutex_lock(&m->lock);
+    m->workers++;
+    pthread_mutex_unlock(&m->lock);
+    pthread_attr_init(&attr);
+    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+    pthread_attr_setstacksize(&attr, 512 * 1024);
+    if (pthread_create(&thread, &attr, worker, e)) worker(e);   /* no thread left: in line, late but done */
+    pthread_attr_destroy(&attr);
+}
+
+static void *monitor_main(void *arg)
+{
+    struct vm_monitor *m = arg;
+
+    pthread_mutex_lock(&m->lock);
+    while (!m->stop) {
+        struct queued *e = m->head;
+        if (!e) {
+            pthread_cond_wait(&m->queue_cond, &m->lock);
+            continue;
+        }
+        m->head = e->next;
+        if (!m->head) m->tail = &m->head;
+        pthread_mutex_unlock(&m->lock);
+        if (may_block(e)) hand_to_worker(m, e);
+        else work(e);
+        pthread_mutex_lock(&m->lock);
+    }
+    pthread_mutex_unlock(&m->lock);
+    return NULL;
+}
+
+void vm_monitor_event(void *arg, const struct hv_event *event)
+{
+    struct vm_monitor *m = arg;
+    struct queued *e = xcalloc(1, sizeof(*e));
+
+    e->kind = event->kind;
+    e->reason = event->reason;
+    e->domid = event->domid;
+    e->memory_bytes = event->memory_bytes;
+    e->monitor = m;
+    strncpy(e->uuid, event->uuid, sizeof(e->uuid) - 1);
+    log_debug("event %d of %s", (int)e->kind, *e->uuid ? e->uuid : "the engine");
+    pthread_mutex_lock(&m->lock);
+    *m->tail = e;
+    m->tail = &e->next;
+    pthread_cond_signal(&m->queue_cond);
+    pthread_mutex_unlock(&m->lock);
+}
+
+struct vm_monitor *vm_monitor_new(struct agent *agent)
+{
+    struct vm_monitor *m = xcalloc(1, sizeof(*m));
+    pthread_condattr_t monotonic;
+
+    m->agent = agent;
+    m->tail = &m->head;
+    pthread_mutex_init(&m->lock, NULL);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&m->queue_cond, NULL);
+    pthread_cond_init(&m->news_cond, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    return m;
+}
+
+void vm_monitor_run(struct vm_monitor *m)
+{
+    int rc = pthread_create(&m->thread, NULL, monitor_main, m);
+
+    assert(rc == 0);
+    (void)rc;
+}
+
+void vm_monitor_free(struct vm_monitor *m)
+{
+    if (!m) return;
+    pthread_mutex_lock(&m->lock);
+    m->stop = true;
+    pthread_cond_broadcast(&m->queue_cond);
+    while (m->workers) pthread_cond_wait(&m->queue_cond, &m->lock);
+    pthread_mutex_unlock(&m->lock);
+    if (m->thread) pthread_join(m->thread, NULL);
+    while (m->head) {
+        struct queued *e = m->head;
+        m->head = e->next;
+        free(e);
+    }
+    pthread_cond_destroy(&m->queue_cond);
+    pthread_cond_destroy(&m->news_cond);
+    pthread_mutex_destroy(&m->lock);
+    free(m);
+}
+
+/* ---- comparison with the engine -------------------------------------------------------------------------------- */
+
+static const struct hv_domain *domain_of(const struct hv_domain *domains, size_t n, const char *uuid)
+{
+    for (size_t i = 0; i < n; i++)
+        if (streq(domains[i].uuid, uuid)) return &domains[i];
+    return NULL;
+}
+
+/* The guest lives: the record takes its number and state. */
+static int adopt(struct call *c, struct ref vm, const struct hv_domain *domain, struct xerr *err)
+{
+    struct txn *t = db_begin(c->agent->db);
+    const struct row *row = snap_get(txn_snap(t), CLASS_VM, vm);
+
+    if (row) {
+        struct ref metrics = row_ref(row, F_VM_metrics);
+        txn_set_int(t, vm, F_VM_domid, domain->domid);
+        txn_set_enum(t, vm, F_VM_power_state,
+                     domain->state == HV_STATE_PAUSED ? vm_power_state_Paused : vm_power_state_Running);
+        if (snap_get(txn_snap(t), CLASS_VM_metrics, metrics)) {
+            txn_set_int(t, metrics, F_VM_metrics_memory_actual, domain->memory_actual_bytes);
+            txn_set_int(t, metrics, F_VM_metrics_VCPUs_number, domain->vcpus);
+            if (domain->start_time) txn_set_time(t, metrics, F_VM_metrics_start_time, domain->start_time);
+        }
+    }
+    return db_commit(t, err);
+}
+
+/* One VM against its domain (NULL = none). */
+static int compare_one(struct call *c, struct ref vm, const char *uuid, bool should_run, const struct hv_domain *domain,
+                       struct xerr *err)
+{
+    bool alive = domain && (domain->state == HV_STATE_RUNNING || domain->state == HV_STATE_PAUSED);
+
+    if (should_run && alive) return adopt(c, vm, domain, err);
+    if (domain) {
+        log_info("VM %s: ending a domain that no finished start stands behind", uuid);
+        if (hv_destroy(c->agent->hv, hv_id(uuid, vm), err)) return -1;
+    }
+    if (!should_run) {
+        if (domain) vm_detach_devices(c, vm);
+        return 0;
+    }
+    log_info("VM %s ended while nobody watched", uuid);
+    return vm_make_halted(c, vm, -1, err);
+}
+
+struct candidate {
+    struct ref ref;
+    const char *uuid;
+    bool should_run;
+};
+
+int vm_monitor_resync(struct vm_monitor *m, struct xerr *err)
+{
+    struct call *c = call_new_internal(m->agent, "comparison with the engine");
+    const struct hv_domain *domains;
+    size_t n_domains, n = 0;
+    int rc = -1;
+
+    if (hv_list(m->agent->hv, c->arena, &domains, &n_domains, err)) goto out;
+    struct candidate *list;
+    {
+        _cleanup_snap_ struct snap *s = db_snap(m->agent->db);
+        list = arena_new_array(c->arena, struct candidate, snap_count(s, CLASS_VM));
+        SNAP_EACH (s, CLASS_VM, vm) {
+            int state = row_enum(vm, F_VM_power_state);
+            bool busy = row_value(vm, F_VM_current_operations)->map.n > 0;
+            bool ours = state == vm_power_state_Running || state == vm_power_state_Paused
+                            ? ref_eq(row_ref(vm, F_VM_resident_on), m->agent->host)
+                            : domain_of(domains, n_domains, row_uuid(vm)) != NULL;
+            if (row_bool(vm, F_VM_is_control_domain) || busy || !ours) continue;
+            list[n++] = (struct candidate){ row_ref_of(vm), arena_strdup(c->arena, row_uuid(vm)),
+                                            state == vm_power_state_Running || state == vm_power_state_Paused };
+        }
+    }
+    for (size_t i = 0; i < n; i++) {
+        struct xerr why = XERR_INIT;
+        if (compare_one(c, list[i].ref, list[i].uuid, list[i].should_run,
+                        domain_of(domains, n_domains, list[i].uuid), &why))
+            log_failure("comparison", list[i].uuid, &why);
+    }
+    rc = 0;
+out:
+    call_free_internal(c);
+    return rc;
+}

@@ -1,0 +1,398 @@
+/* Class VM, power: start, stop, pause, suspend. Each step has its undo, so that a failure leaves nothing behind.
+ * Called by: the generated thunks (schema/vm.xml), vm_monitor.c.  Calls: hv/, vm_device.c, vdi.h, db/. */
+#include "gen/methods.h"
+#include "xapi/vm.h"
+
+#include <time.h>
+
+#define LOG_MODULE "vm"
+#include "lib/log.h"
+#include "xapi/call/lifecycle.h"
+#include "xapi/vdi.h"
+
+enum {
+    SHUTDOWN_TIMEOUT_S = 1200,   /* a guest may take this long to stop cleanly */
+    ASK_AGAIN_MS = 20000,        /* a guest that was still booting missed the first request */
+};
+
+/* ---- helpers ------------------------------------------------------------------------------------------------- */
+
+static struct hv_id id_of(struct call *c, struct ref vm)
+{
+    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+    const struct row *row = snap_get(s, CLASS_VM, vm);
+
+    return hv_id(row ? arena_strdup(c->arena, row_uuid(row)) : "", vm);
+}
+
+/* The VM runs on this host from now on. */
+static int commit_running(struct call *c, struct ref vm, int64_t domid, bool paused, struct xerr *err)
+{
+    struct txn *t = db_begin(c->agent->db);
+    const struct row *row = snap_get(txn_snap(t), CLASS_VM, vm);
+
+    if (row) {
+        struct ref metrics = row_ref(row, F_VM_metrics);
+        int64_t memory = row_int(row, F_VM_memory_dynamic_max), vcpus = row_int(row, F_VM_VCPUs_at_startup);
+        txn_set_enum(t, vm, F_VM_power_state, paused ? vm_power_state_Paused : vm_power_state_Running);
+        txn_set_int(t, vm, F_VM_domid, domid);
+        txn_set_ref(t, vm, F_VM_resident_on, c->agent->host);
+        txn_set_ref(t, vm, F_VM_scheduled_to_be_resident_on, REF_NULL);
+        vm_devices_started(c, t, vm);
+        if (snap_get(txn_snap(t), CLASS_VM_metrics, metrics)) {
+            txn_set_time(t, metrics, F_VM_metrics_start_time, time(NULL));
+            txn_set_time(t, metrics, F_VM_metrics_last_updated, time(NULL));
+            txn_set_int(t, metrics, F_VM_metrics_memory_actual, memory);
+            txn_set_int(t, metrics, F_VM_metrics_VCPUs_number, vcpus);
+        }
+        lifecycle_refresh(t, CLASS_VM, vm);
+    }
+    return db_commit(t, err);
+}
+
+static int set_power_state(struct call *c, struct ref vm, enum vm_power_state state, struct xerr *err)
+{
+    struct txn *t = db_begin(c->agent->db);
+
+    txn_set_enum(t, vm, F_VM_power_state, state);
+    lifecycle_refresh(t, CLASS_VM, vm);
+    return db_commit(t, err);
+}
+
+/* In a transaction: no domain any more; the state it leaves the VM in. */
+static void write_stopped(struct txn *t, struct ref vm, enum vm_power_state state)
+{
+    txn_set_enum(t, vm, F_VM_power_state, state);
+    txn_set_int(t, vm, F_VM_domid, -1);
+    txn_set_ref(t, vm, F_VM_resident_on, REF_NULL);
+    txn_set_bool(t, vm, F_VM_requires_reboot, false);
+    vm_devices_stopped(t, vm);
+    lifecycle_refresh(t, CLASS_VM, vm);
+}
+
+int vm_make_halted(struct call *c, struct ref vm, int64_t domid, struct xerr *err)
+{
+    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+    const struct row *row = snap_need(s, CLASS_VM, vm, err);
+
+    if (!row) return -1;
+    if (domid >= 0 && row_int(row, F_VM_domid) != domid) return 0;
+    if (row_enum(row, F_VM_power_state) == vm_power_state_Halted) return 0;
+    vm_detach_devices(c, vm);
+
+    struct txn *t = db_begin(c->agent->db);
+    row = snap_get(txn_snap(t), CLASS_VM, vm);
+    if (!row || (domid >= 0 && row_int(row, F_VM_domid) != domid)) {
+        db_abort(t);
+        return 0;
+    }
+    write_stopped(t, vm, vm_power_state_Halted);
+    return db_commit(t, err);
+}
+
+static int assert_enabled(const struct snap *s, struct ref host, struct xerr *err)
+{
+    const struct row *row = snap_need(s, CLASS_host, host, err);
+
+    if (!row) return -1;
+    return row_bool(row, F_host_enabled) ? 0 : xerr_host_disabled(err, REF_STR(host));
+}
+
+/* ---- start --------------------------------------------------------------------------------------------------- */
+
+/* What to build: the record, read once. */
+static int describe(struct call *c, struct ref vm, bool start_paused, struct hv_vm *ret_vm, struct xerr *err)
+{
+    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+    const struct row *row = snap_need(s, CLASS_VM, vm, err);
+
+    if (!row || assert_enabled(s, c->agent->host, err) || vm_describe(c, row, ret_vm, err)) return -1;
+    ret_vm->start_paused = start_paused;
+    return 0;
+}
+
+static int start_here(struct call *c, struct ref vm, bool start_paused, struct xerr *err)
+{
+    struct hv_vm description;
+    int64_t domid;
+
+    /* 1. The record; 2. disks and taps; 3. the domain. */
+    if (describe(c, vm, start_paused, &description, err)) return -1;
+    if (vm_attach_devices(c, vm, &description, err)) return -1;
+    if (call_check_cancel(c, err) || hv_start(c->agent->hv, &description, &domid, err)) {
+        vm_detach_devices(c, vm);
+        return -1;
+    }
+    call_progress(c, 0.9);
+
+    /* 4. The record says so. Without it there must be no domain. */
+    if (!commit_running(c, vm, domid, start_paused, err)) return 0;
+    hv_destroy(c->agent->hv, description.id, NULL);
+    vm_detach_devices(c, vm);
+    return -1;
+}
+
+int vm_start(struct call *c, struct ref vm, bool start_paused, bool force, struct xerr *err)
+{
+    (void)force;
+    return start_here(c, vm, start_paused, err);
+}
+
+int vm_start_on(struct call *c, struct ref vm, struct ref host, bool start_paused, bool force, struct xerr *err)
+{
+    (void)force;
+    if (!ref_eq(host, c->agent->host)) {
+        _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+        return snap_need(s, CLASS_host, host, err) ? xerr_host_offline(err, REF_STR(host)) : -1;
+    }
+    return start_here(c, vm, start_paused, err);
+}
+
+/* ---- stop ---------------------------------------------------------------------------------------------------- */
+
+/* Asks with `ask`, again every ASK_AGAIN_MS, until the wanted news comes. */
+static int ask_guest(struct call *c, struct ref vm, int (*ask)(struct hv *, struct hv_id, struct xerr *), int wanted,
+                     struct xerr *err)
+{
+    struct vm_wait w;
+    int rc = -1;
+    bool asked = false;
+
+    vm_wait_begin(c->agent->vms, &w, vm);
+    for (int waited_ms = 0; waited_ms < SHUTDOWN_TIMEOUT_S * 1000; waited_ms += ASK_AGAIN_MS) {
+        struct xerr why = XERR_INIT;
+        if (ask(c->agent->hv, id_of(c, vm), &why) && !asked) {
+            rc = xerr_move(err, &why);
+            goto out;
+        }
+        xerr_clear(&why);   /* a guest on its way down may refuse to be asked again */
+        asked = true;
+        if (vm_wait_for(c->agent->vms, &w, wanted | VM_NEWS_HALTED, ASK_AGAIN_MS, c)) {
+            rc = 0;
+            goto out;
+        }
+        if (call_check_cancel(c, err)) goto out;
+    }
+    rc = xerr_vm_shutdown_timeout(err, REF_STR(vm), arena_printf(c->arena, "%d", SHUTDOWN_TIMEOUT_S));
+out:
+    vm_wait_end(c->agent->vms, &w);
+    return rc;
+}
+
+int vm_clean_shutdown(struct call *c, struct ref vm, struct xerr *err)
+{
+    return ask_guest(c, vm, hv_shutdown, VM_NEWS_HALTED, err);
+}
+
+int vm_clean_reboot(struct call *c, struct ref vm, struct xerr *err)
+{
+    return ask_guest(c, vm, hv_reboot, VM_NEWS_REBOOTED, err);
+}
+
+static int destroy_suspend_image(struct call *c, struct ref vm, struct xerr *err)
+{
+    struct ref vdi;
+    {
+        _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+        const struct row *row = snap_need(s, CLASS_VM, vm, err);
+        if (!row) return -1;
+        vdi = row_ref(row, F_VM_suspend_VDI);
+        if (ref_is_null(vdi) || !snap_get(s, CLASS_VDI, vdi)) return 0;
+    }
+    struct txn *t = db_begin(c->agent->db);
+    txn_set_ref(t, vm, F_VM_suspend_VDI, REF_NULL);
+    if (db_commit(t, err)) return -1;
+
+    struct xerr why = XERR_INIT;
+    if (call_message(c, "VDI.destroy", ARGS(value_ref(vdi)), NULL, &why)) {
+        _cleanup_free_ char *text = xerr_text(&why);
+        log_warn("suspend image %s stays: %s", REF_STR(vdi), text);
+        xerr_clear(&why);
+    }
+    return 0;
+}
+
+int vm_hard_shutdown(struct call *c, struct ref vm, struct xerr *err)
+{
+    if (hv_destroy(c->agent->hv, id_of(c, vm), err)) return -1;
+    if (vm_make_halted(c, vm, -1, err)) return -1;
+    return destroy_suspend_image(c, vm, err);
+}
+
+int vm_hard_reboot(struct call *c, struct ref vm, struct xerr *err)
+{
+    if (hv_destroy(c->agent->hv, id_of(c, vm), err) || vm_make_halted(c, vm, -1, err)) return -1;
+    return start_here(c, vm, false, err);
+}
+
+int vm_shutdown(struct call *c, struct ref vm, struct xerr *err)
+{
+    struct xerr why = XERR_INIT;
+
+    if (!vm_clean_shutdown(c, vm, &why)) return 0;
+    if (call_cancelled(c)) return xerr_move(err, &why);
+    xerr_clear(&why);
+    return vm_hard_shutdown(c, vm, err);
+}
+
+int vm_power_state_reset(struct call *c, struct ref vm, struct xerr *err)
+{
+    if (hv_destroy(c->agent->hv, id_of(c, vm), err)) return -1;
+    if (vm_make_halted(c, vm, -1, err)) return -1;
+    return destroy_suspend_image(c, vm, err);
+}
+
+/* ---- pause --------------------------------------------------------------------------------------------------- */
+
+int vm_pause(struct call *c, struct ref vm, struct xerr *err)
+{
+    if (hv_pause(c->agent->hv, id_of(c, vm), err)) return -1;
+    return set_power_state(c, vm, vm_power_state_Paused, err);
+}
+
+int vm_unpause(struct call *c, struct ref vm, struct xerr *err)
+{
+    if (hv_unpause(c->agent->hv, id_of(c, vm), err)) return -1;
+    return set_power_state(c, vm, vm_power_state_Running, err);
+}
+
+/* ---- suspend ------------------------------------------------------------------------------------------------- */
+
+/* The first of the VM's, the host's and the pool's choice that exists. */
+static int suspend_sr(struct call *c, struct ref vm, struct ref *ret_sr, int64_t *ret_bytes, struct xerr *err)
+{
+    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+    const struct row *row = snap_need(s, CLASS_VM, vm, err);
+    const struct row *host = snap_get(s, CLASS_host, c->agent->host), *pool = snap_get(s, CLASS_pool, c->agent->pool);
+
+    if (!row || !host || !pool) return row ? xerr_internal(err, "host or pool record is missing") : -1;
+    const struct ref candidates[] = { row_ref(row, F_VM_suspend_SR), row_ref(host, F_host_suspend_image_sr),
+                                      row_ref(pool, F_pool_suspend_image_SR), row_ref(pool, F_pool_default_SR) };
+    for (size_t i = 0; i < ARRAY_SIZE(candidates); i++) {
+        if (!snap_get(s, CLASS_SR, candidates[i])) continue;
+        *ret_sr = candidates[i];
+        /* Memory, and room for device state and the engine's header. */
+        *ret_bytes = row_int(row, F_VM_memory_static_max) * 105 / 100 + (INT64_C(64) << 20);
+        return 0;
+    }
+    return xerr_vm_no_suspend_sr(err, REF_STR(vm));
+}
+
+static char *suspend_owner(struct call *c, struct ref vm)
+{
+    return arena_printf(c->arena, "suspend-%s", id_of(c, vm).uuid);
+}
+
+static int make_suspend_image(struct call *c, struct ref vm, struct ref *ret_vdi, struct xerr *err)
+{
+    struct ref sr;
+    int64_t bytes;
+
+    if (suspend_sr(c, vm, &sr, &bytes, err)) return -1;
+    const struct member raw[] = { { "type", value_string("raw") } };
+    const struct value sm_config = value_map(raw, 1);
+    const struct vdi_new what = {
+        .sr = sr,
+        .name_label = "Suspend image",
+        .name_description = "Memory and devices of a suspended VM",
+        .virtual_size = bytes,
+        .type = vdi_type_suspend,
+        .sm_config = &sm_config,
+    };
+    return vdi_create_internal(c, &what, ret_vdi, err);
+}
+
+int vm_suspend(struct call *c, struct ref vm, struct xerr *err)
+{
+    struct ref vdi;
+    struct storage_disk disk;
+    const char *owner = suspend_owner(c, vm);
+
+    if (make_suspend_image(c, vm, &vdi, err)) return -1;
+    if (vdi_attach(c, vdi, owner, true, &disk, err)) goto drop_image;
+    call_progress(c, 0.1);
+    if (hv_suspend(c->agent->hv, id_of(c, vm), disk.path, 0, err)) goto detach_image;
+    call_progress(c, 0.9);
+
+    /* The domain is gone and the image whole: from here on the VM is Suspended whatever else fails. */
+    vdi_detach(c, vdi, owner, NULL);
+    vm_detach_devices(c, vm);
+    struct txn *t = db_begin(c->agent->db);
+    txn_set_ref(t, vm, F_VM_suspend_VDI, vdi);
+    write_stopped(t, vm, vm_power_state_Suspended);
+    return db_commit(t, err);
+
+detach_image:
+    vdi_detach(c, vdi, owner, NULL);
+drop_image:
+    call_message(c, "VDI.destroy", ARGS(value_ref(vdi)), NULL, NULL);
+    return -1;
+}
+
+static int suspend_vdi_of(struct call *c, struct ref vm, struct ref *ret_vdi, struct xerr *err)
+{
+    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+    const struct row *row = snap_need(s, CLASS_VM, vm, err);
+
+    if (!row) return -1;
+    *ret_vdi = row_ref(row, F_VM_suspend_VDI);
+    return snap_get(s, CLASS_VDI, *ret_vdi) ? 0 : xerr_vm_has_no_suspend_vdi(err, REF_STR(vm));
+}
+
+static int resume_here(struct call *c, struct ref vm, bool start_paused, struct xerr *err)
+{
+    const char *owner = suspend_owner(c, vm);
+    struct hv_vm description;
+    struct storage_disk disk;
+    struct ref vdi;
+    int64_t domid;
+
+    if (suspend_vdi_of(c, vm, &vdi, err) || describe(c, vm, start_paused, &description, err)) return -1;
+    if (vdi_attach(c, vdi, owner, false, &disk, err)) return -1;
+    if (vm_attach_devices(c, vm, &description, err)) goto detach_image;
+    call_progress(c, 0.1);
+    if (hv_resume(c->agent->hv, &description, disk.path, &domid, err)) goto detach_devices;
+    call_progress(c, 0.9);
+    vdi_detach(c, vdi, owner, NULL);
+    if (commit_running(c, vm, domid, start_paused, err)) {
+        hv_destroy(c->agent->hv, description.id, NULL);
+        vm_detach_devices(c, vm);
+        return -1;
+    }
+    return destroy_suspend_image(c, vm, err);
+
+detach_devices:
+    vm_detach_devices(c, vm);
+detach_image:
+    vdi_detach(c, vdi, owner, NULL);
+    return -1;
+}
+
+int vm_resume(struct call *c, struct ref vm, bool start_paused, bool force, struct xerr *err)
+{
+    (void)force;
+    return resume_here(c, vm, start_paused, err);
+}
+
+int vm_resume_on(struct call *c, struct ref vm, struct ref host, bool start_paused, bool force, struct xerr *err)
+{
+    (void)force;
+    if (!ref_eq(host, c->agent->host)) {
+        _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+        return snap_need(s, CLASS_host, host, err) ? xerr_host_offline(err, REF_STR(host)) : -1;
+    }
+    return resume_here(c, vm, start_paused, err);
+}
+
+/* ---- keys and triggers --------------------------------------------------------------------------------------- */
+
+int vm_send_sysrq(struct call *c, struct ref vm, const char *key, struct xerr *err)
+{
+    if (strlen(key) != 1) return xerr_invalid_value(err, "key", key);
+    return hv_send_sysrq(c->agent->hv, id_of(c, vm), key[0], err);
+}
+
+int vm_send_trigger(struct call *c, struct ref vm, const char *trigger, struct xerr *err)
+{
+    return hv_send_trigger(c->agent->hv, id_of(c, vm), trigger, err);
+}
