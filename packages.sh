@@ -1,0 +1,21 @@
+# The Debian packages that building, running and testing need; sourced by ./check and ./quickstart.
+build_packages="gcc make autoconf automake libtool pkg-config libxml2-dev libsqlite3-dev libssl-dev uuid-dev libyajl-dev
+    libnl-route-3-dev libpam0g-dev libseccomp-dev libvirt-dev"
+run_packages="libvirt-daemon libvirt-daemon-driver-qemu qemu-system-x86 qemu-utils qemu-system-common ipxe-qemu seabios
+    iproute2 e2fsprogs util-linux openssl"
+test_packages="libcmocka-dev python3 python3-os-xenapi clang libclang-rt-14-dev busybox-static cpio kmod curl sqlite3 procps
+    libxml2-utils"
+guest_packages="busybox-static cpio kmod"
+
+# install_packages NAME...: those that are missing, with one apt-get run.
+install_packages() {
+    local missing=() name
+    for name in "$@"; do
+        dpkg-query -W -f='${Status}' "$name" 2>/dev/null | grep -q 'ok installed' || missing+=("$name")
+    done
+    [ ${#missing[@]} -eq 0 ] && return 0
+    [ "$(id -u)" -eq 0 ] || { echo "missing packages, and not root to install them: ${missing[*]}" >&2; return 1; }
+    echo "== installing ${missing[*]}"
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}

@@ -1,0 +1,206 @@
+"""What script tests share: an agent in a root of its own, a XenAPI proxy over its unix socket, TAP output.
+
+    from harness import Agent, check, done
+    with Agent() as agent:
+        s = agent.login()
+        check(s.VM.get_all() != [], 'there are VMs')
+    done()
+"""
+import http.client
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+import xmlrpc.client
+
+BUILD = os.environ.get('XAPI_BUILD', os.getcwd())
+SOURCE = os.environ.get('XAPI_SOURCE', os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+LEVEL = os.environ.get('LEVEL', 'ci')
+USER, PASSWORD = 'root', 'correct horse'
+_count = [0, 0]
+
+
+def check(fact, what):
+    """One TAP line. Returns the fact."""
+    _count[0] += 1
+    if not fact:
+        _count[1] += 1
+    print('%s %d - %s' % ('ok' if fact else 'not ok', _count[0], what), flush=True)
+    return fact
+
+
+def skip(what, why):
+    _count[0] += 1
+    print('ok %d - %s # SKIP %s' % (_count[0], what, why), flush=True)
+
+
+def fails(code, what, fn, *args):
+    """The call must fail with this XenAPI code; returns the error's parameters."""
+    try:
+        fn(*args)
+    except Failure as e:
+        check(e.details[0] == code, '%s: %s' % (what, code if e.details[0] == code else e.details))
+        return e.details[1:]
+    check(False, '%s: succeeded, expected %s' % (what, code))
+    return []
+
+
+def done():
+    print('1..%d' % _count[0], flush=True)
+    sys.exit(1 if _count[1] else 0)
+
+
+class Failure(Exception):
+    def __init__(self, details):
+        super().__init__(details)
+        self.details = details
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path, timeout):
+        super().__init__('localhost', timeout=timeout)
+        self.path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
+
+
+class _UnixTransport(xmlrpc.client.Transport):
+    def __init__(self, path, timeout):
+        super().__init__(use_builtin_types=False)
+        self.path, self.timeout = path, timeout
+
+    def make_connection(self, host):
+        return _UnixConnection(self.path, self.timeout)
+
+
+class Session:
+    """session.VM.start(ref, False, False): the session is put in front, failures raise Failure."""
+
+    def __init__(self, proxy, ref):
+        self._proxy, self._ref = proxy, ref
+
+    def call(self, method, *args):
+        answer = getattr(self._proxy, method)(self._ref, *args)
+        return unwrap(answer)
+
+    def __getattr__(self, cls):
+        return _Class(self, cls)
+
+
+class _Class:
+    def __init__(self, session, prefix):
+        self._session, self._prefix = session, prefix
+
+    def __getattr__(self, name):
+        return _Class(self._session, self._prefix + '.' + name)
+
+    def __call__(self, *args):
+        return self._session.call(self._prefix, *args)
+
+
+def unwrap(answer):
+    if answer['Status'] == 'Success':
+        return answer['Value']
+    raise Failure(answer['ErrorDescription'])
+
+
+class Agent:
+    """A daemon on a fresh root (or on the root of an earlier one)."""
+
+    def __init__(self, *options, hv='sim', root=None, env=None):
+        self.own_root = root is None
+        self.root = root or tempfile.mkdtemp(prefix='xapi-test-')
+        self.socket = os.path.join(self.root, 'xapi.sock')
+        self.options, self.hv, self.env = list(options), hv, env or {}
+        self.process = None
+        password = os.path.join(self.root, 'passwd')
+        if not os.path.exists(password):
+            crypted = subprocess.run(['openssl', 'passwd', '-6', '-stdin'], input=PASSWORD, text=True, capture_output=True,
+                                     check=True).stdout.strip()
+            with open(password, 'w') as f:
+                f.write('%s:%s\n' % (USER, crypted))
+
+    def start(self, wait=True):
+        self.log = open(os.path.join(self.root, 'agent.log'), 'ab')
+        argv = [os.path.join(BUILD, 'run'), 'xapi', '--root', self.root, '--hv', self.hv, '--net', 'sim', '--socket', self.socket,
+                '--http', '127.0.0.1:0', '--https', '127.0.0.1:0', '--auth', 'file:' + os.path.join(self.root, 'passwd')]
+        self.process = subprocess.Popen(argv + self.options, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
+                                        env=dict(os.environ, **self.env))
+        if wait:
+            self.wait_ready()
+        return self
+
+    def wait_ready(self, seconds=60):
+        """Ready when the file <root>/ready of this process is there: it says pid, http and https ports."""
+        until = time.monotonic() + seconds
+        path = os.path.join(self.root, 'ready')
+        while time.monotonic() < until:
+            if self.process.poll() is not None:
+                raise RuntimeError('the agent ended with %s\n%s' % (self.process.returncode, self.tail()))
+            try:
+                pid, self.http_port, self.https_port = map(int, open(path).read().split())
+                if pid == self.process.pid:
+                    return
+            except (OSError, ValueError):
+                pass
+            time.sleep(0.01)
+        raise RuntimeError('the agent did not become ready\n' + self.tail())
+
+    def tail(self, lines=60):
+        with open(os.path.join(self.root, 'agent.log'), errors='replace') as f:
+            return ''.join(f.readlines()[-lines:])
+
+    def proxy(self, timeout=120):
+        return xmlrpc.client.ServerProxy('http://localhost/', transport=_UnixTransport(self.socket, timeout), allow_none=True)
+
+    def login(self, timeout=120):
+        proxy = self.proxy(timeout)
+        return Session(proxy, unwrap(proxy.session.login_with_password('root', '', '2.21', 'test')))
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self, seconds=30):
+        """SIGTERM; returns the exit status."""
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(seconds)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+                raise RuntimeError('the agent did not stop\n' + self.tail())
+        return self.process.returncode if self.process else None
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, kind, value, trace):
+        if kind and kind is not SystemExit:
+            traceback.print_exception(kind, value, trace)
+            print(self.tail())
+        status = self.stop()
+        if not kind:
+            check(status == 0, 'the agent ends cleanly on SIGTERM')
+        if self.own_root:
+            shutil.rmtree(self.root, ignore_errors=True)
+        return False
+
+
+def wait_until(fn, seconds=30, step=0.05):
+    """Polls fn until it is true; returns its last value."""
+    until = time.monotonic() + seconds
+    while True:
+        value = fn()
+        if value or time.monotonic() > until:
+            return value
+        time.sleep(step)
