@@ -6,14 +6,14 @@
 
 const struct class_desc *model_class(const char *name)
 {
-    for (unsigned i = 0; i < model.n_classes; i++)
+    for (unsigned i = 1; i < model.n_classes; i++)
         if (streq(model.classes[i].name, name)) return &model.classes[i];
     return NULL;
 }
 
 const struct class_desc *model_class_nocase(const char *name)
 {
-    for (unsigned i = 0; i < model.n_classes; i++)
+    for (unsigned i = 1; i < model.n_classes; i++)
         if (!strcasecmp(model.classes[i].name, name)) return &model.classes[i];
     return NULL;
 }

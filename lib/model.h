@@ -2,7 +2,10 @@
  * Called by: gen/ (tables), db/, rpc/, xe/.  Calls: value, xerr.
  *
  * The tables themselves are generated: gen/model.h declares `enum class_id`, one `F_<class>_<field>` constant a
- * field (class id << 16 | index in the class), the enums, and `extern const struct model model`. */
+ * field (class id << 16 | index in the class), the enums, and `extern const struct model model`. Class ids start
+ * at 1 (CLASS_NONE = 0), so that 0 is no field; N_CLASSES is one more than the last. Values that cross these tables
+ * are normalized: an enumeration is its wire text (VALUE_STRING), a set of one a VALUE_SET of texts, an option is
+ * the value or VALUE_VOID. */
 #ifndef LIB_MODEL_H
 #define LIB_MODEL_H
 
@@ -55,7 +58,9 @@ enum lifecycle { LIFE_PUBLISHED, LIFE_PROTOTYPED, LIFE_DEPRECATED, LIFE_REMOVED 
 /* Least role, from most to least powerful; a role's bit mask includes all weaker ones. */
 enum role_id {
     ROLE_POOL_ADMIN, ROLE_POOL_OPERATOR, ROLE_VM_POWER_ADMIN, ROLE_VM_ADMIN, ROLE_VM_OPERATOR, ROLE_CLIENT_CERT,
-    ROLE_READ_ONLY, ROLE_NONE,     /* NONE: any authenticated session */
+    ROLE_READ_ONLY,
+    ROLE_NONE,         /* any authenticated session */
+    ROLE_LOCAL_ROOT,   /* carried by no role: the local superuser only */
 };
 
 struct key_role {                  /* key-level rule of a map field: keys matching pattern need this role */
@@ -73,6 +78,7 @@ struct field_desc {
     bool persistent;
     bool secret;                   /* never logged */
     const char *default_text;      /* the schema's default, as text: "" , "0", "OpaqueRef:NULL", "{}", an enum value */
+    struct value default_value;    /* the same, normalized */
     field_id id;
     field_id inverse;              /* a REFSET kept by the db from this ref field of the other class; 0 = none */
     const struct key_role *key_roles;   /* ends with pattern NULL; NULL = none */
@@ -123,12 +129,14 @@ struct method_desc {
     bool session;                  /* takes a session as first parameter on the wire */
     bool blocks;                   /* may wait for storage, guests, processes: gets a thread of its own */
     bool async;                    /* Async.Class.message exists */
+    bool internal;                 /* served, but not listed in the published model (get_all_records_where) */
     enum role_id role;
     enum lifecycle lifecycle;
     unsigned n_params;
     const struct param_desc *params;
     const struct type_desc *result;
-    thunk_fn thunk;                /* never NULL for custom, create, destroy and set kinds */
+    thunk_fn thunk;                /* never NULL in the daemon for custom, create, destroy, set, add and remove kinds;
+                                      NULL for the other kinds and in programs without gen/thunks.c */
     const void *behaviour;         /* address of the class function, NULL when nobody wrote it (weak symbol) */
     const char *const *errors;     /* documented codes, NULL-terminated */
     const char *doc;
@@ -148,10 +156,10 @@ struct role_desc {
 
 struct model {
     unsigned n_classes, n_methods, n_errors, n_roles, n_enums;
-    const struct class_desc *classes;      /* by class id */
+    const struct class_desc *classes;      /* by class id, 1 .. n_classes - 1; slot 0 is an empty placeholder */
     const struct method_desc *methods;     /* sorted by name */
     const struct error_desc *errors;       /* sorted by code */
-    const struct role_desc *roles;         /* by role_id */
+    const struct role_desc *roles;         /* by role_id, without NONE and LOCAL_ROOT */
     const struct enum_desc *const *enums;
 };
 
