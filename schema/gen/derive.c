@@ -123,7 +123,7 @@ void derive(struct schema *s, struct cls *c)
         m->doc = arena_printf(a, "The %s that has this uuid.", c->name);
         add_param(s, m, "uuid", string, false);
     }
-    if (c->name_label) {
+    if (c->name_label && c->by_name) {
         struct message *m = add(s, c, METHOD_GET_BY_NAME_LABEL, "get_by_name_label",
                                 type_derived(s, "%s ref set", c->name), c->reader, c->life, c->pos);
         m->doc = arena_printf(a, "Every %s that has this name.", c->name);

@@ -100,7 +100,7 @@ struct cls {
     const char *name, *c_name;     /* "VM", "vm" */
     unsigned id;                   /* from 1 */
     struct life life;
-    bool stored, evented, accessors, get_all, async, persistent;
+    bool stored, evented, accessors, get_all, by_name, async, persistent;
     bool has_constructor, create_blocks, destroy_blocks, create_secret;
     enum role_id constructor, writer, reader;
     const char *doc;
