@@ -18,6 +18,10 @@ struct net;
 struct storage;
 struct call;
 struct live_tasks;     /* xapi/call/live_task.h */
+struct vm_monitor;
+struct auth;           /* xapi/auth.h */
+struct event_hub;      /* xapi/event.h */
+struct rpc;            /* xapi/rpc/rpc.h */
 
 /* The agent: one per process, made by main.c. Everything but what is marked is immutable after startup. */
 struct agent {
@@ -27,7 +31,11 @@ struct agent {
     struct hv *hv;
     struct net *net;
     struct storage *storage;
+    struct vm_monitor *vms;        /* xapi/vm_monitor.c */
     struct live_tasks *tasks;
+    struct auth *auth;             /* passwords and session keys */
+    struct event_hub *events;      /* waiters of event.from */
+    struct rpc *rpc;               /* the gates' own state; set by rpc_init() */
     struct ref pool, host, dom0;   /* this host's own rows */
     char *address;                 /* this host's management address as clients reach it */
     int http_port, https_port;     /* bound ports; 0 = none */

@@ -1,0 +1,36 @@
+/* Who somebody is: passwords, the accounts behind them, and the keys that sessions are stored under.
+ * Called by: session.c, auth.c, rpc/, http/.  Calls: xapi-helper, crypt, OpenSSL.
+ *
+ * Two sources of accounts: "pam" (this host's accounts, checked in a process of their own) and "file:PATH" (lines
+ * `user:crypt-hash`, for tests and appliances). The user root (or uid 0) is the local superuser; any other account
+ * needs a subject whose identifier is the account's ("user:NAME") or one of its groups' ("group:NAME"). */
+#ifndef XAPI_AUTH_H
+#define XAPI_AUTH_H
+
+#include "lib/ref.h"
+#include "lib/xerr.h"
+
+struct arena;
+struct auth;
+
+/* source: "pam" or "file:PATH". helper: path of xapi-helper. Errors: INTERNAL_ERROR naming a wrong source. */
+int auth_new(const char *source, const char *helper, struct auth **ret_auth, struct xerr *err);
+void auth_free(struct auth *auth);
+
+/* Takes the time of a password hash or of a PAM stack, 60 s at most; any number at a time.
+ * Errors: SESSION_AUTHENTICATION_FAILED [user, reason]. */
+int auth_check_password(struct auth *auth, const char *user, const char *password, struct xerr *err);
+/* Errors: CHANGE_PASSWORD_REJECTED [reason]. */
+int auth_set_password(struct auth *auth, const char *user, const char *password, struct xerr *err);
+
+/* True when the source has this account. */
+bool auth_user_exists(struct auth *auth, const char *user);
+/* True when the account is the local superuser. */
+bool auth_user_is_root(struct auth *auth, const char *user);
+/* "user:NAME" and a "group:NAME" for each group, in the arena; NULL-terminated. */
+const char **auth_user_identifiers(struct auth *auth, const char *user, struct arena *a);
+
+/* The reference a session is stored under: the first half of the SHA-256 of the secret that the client holds. */
+struct ref auth_session_key(const struct auth *auth, struct ref secret);
+
+#endif

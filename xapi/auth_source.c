@@ -1,0 +1,328 @@
+/* Accounts and passwords: crypt file or PAM, and session keys.
+ * Called by: session.c, auth.c, rpc/.  Calls: xapi-helper, crypt, OpenSSL. */
+#define LOG_MODULE "auth"
+
+#include "xapi/auth.h"
+
+#include <crypt.h>
+#include <errno.h>
+#include <grp.h>
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <poll.h>
+#include <pthread.h>
+#include <pwd.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "gen/errors.h"
+#include "lib/arena.h"
+#include "lib/clock.h"
+#include "lib/log.h"
+#include "lib/strbuf.h"
+
+enum { ACCOUNTS_LIMIT = 1 << 20, HELPER_TIMEOUT_MS = 60000, MAX_NAME = 256, MAX_PASSWORD = 4096, MAX_GROUPS = 1024 };
+
+struct auth {
+    char *file;                    /* immutable; NULL = PAM */
+    char *helper;                  /* immutable */
+    EVP_MD *sha256;                /* immutable */
+    pthread_mutex_t file_lock;     /* one writer of the accounts file */
+};
+
+int auth_new(const char *source, const char *helper, struct auth **ret_auth, struct xerr *err)
+{
+    const char *file = has_prefix(source, "file:") ? source + 5 : NULL;
+
+    if (!file && !streq(source, "pam"))
+        return xerr_internal(err, "unknown source of accounts \"%s\": use pam or file:PATH", source);
+    if (file && access(file, R_OK))
+        return xerr_internal(err, "cannot read the accounts file %s: %s", file, strerror(errno));
+
+    struct auth *auth = xcalloc(1, sizeof(*auth));
+    auth->file = file ? xstrdup(file) : NULL;
+    auth->helper = xstrdup(helper);
+    auth->sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
+    if (!auth->sha256) abort();
+    pthread_mutex_init(&auth->file_lock, NULL);
+    *ret_auth = auth;
+    return 0;
+}
+
+void auth_free(struct auth *auth)
+{
+    if (!auth) return;
+    EVP_MD_free(auth->sha256);
+    pthread_mutex_destroy(&auth->file_lock);
+    free(auth->file);
+    free(auth->helper);
+    free(auth);
+}
+
+struct ref auth_session_key(const struct auth *auth, struct ref secret)
+{
+    unsigned char in[16], out[EVP_MAX_MD_SIZE];
+    struct ref key = REF_NULL;
+
+    for (int i = 0; i < 8; i++) {
+        in[i] = (unsigned char)(secret.hi >> (56 - 8 * i));
+        in[i + 8] = (unsigned char)(secret.lo >> (56 - 8 * i));
+    }
+    if (EVP_Digest(in, sizeof(in), out, NULL, auth->sha256, NULL) != 1) abort();
+    for (int i = 0; i < 8; i++) {
+        key.hi = key.hi << 8 | out[i];
+        key.lo = key.lo << 8 | out[i + 8];
+    }
+    return key;
+}
+
+/* ---- the accounts file ---- */
+
+/* The hash of a user, malloc'd, or NULL. */
+static char *file_hash(const struct auth *auth, const char *user)
+{
+    _cleanup_free_ char *text = NULL;
+    char *save = NULL;
+    size_t n = strlen(user);
+
+    if (!n || read_file(auth->file, ACCOUNTS_LIMIT, &text, NULL)) return NULL;
+    for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+        if (line[0] == '#' || strncmp(line, user, n) != 0 || line[n] != ':') continue;
+        char *hash = line + n + 1;
+        hash[strcspn(hash, ": \t\r")] = '\0';
+        return *hash ? xstrdup(hash) : NULL;
+    }
+    return NULL;
+}
+
+static bool hash_matches(const char *hash, const char *password)
+{
+    struct crypt_data *data = xcalloc(1, sizeof(*data));
+    const char *got = crypt_r(password, hash, data);
+    bool same = got && *got != '*' && strlen(got) == strlen(hash)
+                && CRYPTO_memcmp(got, hash, strlen(hash)) == 0;
+
+    explicit_bzero(data, sizeof(*data));
+    free(data);
+    return same;
+}
+
+static int file_check(const struct auth *auth, const char *user, const char *password)
+{
+    _cleanup_free_ char *hash = file_hash(auth, user);
+
+    /* An unknown user costs the same time as a wrong password. */
+    bool same = hash_matches(hash ? hash : "$6$unknownuser$", password);
+    return hash && same ? 0 : -1;
+}
+
+static char *new_hash(const char *password)
+{
+    static const char digits[] = "./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    unsigned char random[16];
+    char salt[3 + sizeof(random) + 2] = "$6$";
+    struct crypt_data *data = xcalloc(1, sizeof(*data));
+
+    if (getrandom(random, sizeof(random), 0) != (ssize_t)sizeof(random)) abort();
+    for (size_t i = 0; i < sizeof(random); i++) salt[3 + i] = digits[random[i] & 63];
+    salt[3 + sizeof(random)] = '$';
+    const char *hash = crypt_r(password, salt, data);
+    char *copy = hash && *hash != '*' ? xstrdup(hash) : NULL;
+    explicit_bzero(data, sizeof(*data));
+    free(data);
+    return copy;
+}
+
+static int file_set(struct auth *auth, const char *user, const char *password, struct xerr *err)
+{
+    _cleanup_free_ char *text = NULL, *hash = new_hash(password);
+    _cleanup_strbuf_ struct strbuf out = STRBUF_INIT;
+    size_t n = strlen(user);
+    bool found = false;
+    int rc = -1;
+
+    if (!hash) return xerr_change_password_rejected(err, "The password could not be hashed");
+    pthread_mutex_lock(&auth->file_lock);
+    if (read_file(auth->file, ACCOUNTS_LIMIT, &text, NULL)) {
+        xerr_change_password_rejected(err, "The accounts file could not be read");
+        goto out;
+    }
+    for (const char *line = text; *line;) {
+        size_t len = strcspn(line, "\n");
+        if (!strncmp(line, user, n) && line[n] == ':') {
+            strbuf_printf(&out, "%s:%s\n", user, hash);
+            found = true;
+        } else {
+            strbuf_add(&out, line, len);
+            strbuf_char(&out, '\n');
+        }
+        line += len + (line[len] == '\n');
+    }
+    if (!found) {
+        xerr_change_password_rejected(err, "There is no such user");
+        goto out;
+    }
+    if (write_file_atomic(auth->file, strbuf_cstr(&out), out.len, 0600)) {
+        log_error("cannot write the accounts file %s: %s", auth->file, strerror(errno));
+        xerr_change_password_rejected(err, "The accounts file could not be written");
+        goto out;
+    }
+    rc = 0;
+out:
+    pthread_mutex_unlock(&auth->file_lock);
+    return rc;
+}
+
+/* ---- PAM, in a process of its own: `xapi-helper ROLE`, request on its socket as NUL-ended texts ---- */
+
+static int spawn_helper(const struct auth *auth, const char *role, int fd, pid_t *ret_pid)
+{
+    posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attr;
+    sigset_t none;
+    char *argv[] = { auth->helper, (char *)(uintptr_t)role, NULL };
+    char *envp[] = { (char *)(uintptr_t)"PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL };
+
+    posix_spawn_file_actions_init(&actions);
+    posix_spawnattr_init(&attr);
+    sigemptyset(&none);
+    posix_spawnattr_setsigmask(&attr, &none);
+    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK);
+    posix_spawn_file_actions_adddup2(&actions, fd, 0);
+    posix_spawn_file_actions_adddup2(&actions, fd, 1);
+    int rc = posix_spawn(ret_pid, auth->helper, &actions, &attr, argv, envp);
+    posix_spawn_file_actions_destroy(&actions);
+    posix_spawnattr_destroy(&attr);
+    return rc;
+}
+
+static int read_answer(int fd, char *buf, size_t size)
+{
+    int64_t deadline = clock_deadline_ns(HELPER_TIMEOUT_MS);
+    size_t len = 0;
+
+    while (len + 1 < size) {
+        struct pollfd p = { fd, POLLIN, 0 };
+        int left = clock_poll_ms(deadline, HELPER_TIMEOUT_MS);
+        if (!left || poll(&p, 1, left) == 0) return -1;
+        ssize_t n = read(fd, buf + len, size - len - 1);
+        if (n < 0 && (errno == EINTR || errno == EAGAIN)) continue;
+        if (n <= 0) break;
+        len += (size_t)n;
+    }
+    buf[len] = '\0';
+    buf[strcspn(buf, "\n")] = '\0';
+    return 0;
+}
+
+/* "ok", or a reason in buf. 0 when the helper answered ok. */
+static int ask_helper(const struct auth *auth, const char *role, const char *user, const char *password, char *buf,
+                      size_t size)
+{
+    int fds[2];
+    pid_t pid;
+
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds)) {
+        snprintf(buf, size, "no socket for the password check: %s", strerror(errno));
+        return -1;
+    }
+    _cleanup_close_ int ours = fds[0], theirs = fds[1];
+    int rc = spawn_helper(auth, role, theirs, &pid);
+    if (rc) {
+        snprintf(buf, size, "cannot run %s: %s", auth->helper, strerror(rc));
+        return -1;
+    }
+    close(take_fd(theirs));
+
+    size_t user_n = strlen(user) + 1, password_n = strlen(password) + 1;
+    bool sent = send(ours, user, user_n, MSG_NOSIGNAL) == (ssize_t)user_n
+                && send(ours, password, password_n, MSG_NOSIGNAL) == (ssize_t)password_n
+                && !shutdown(ours, SHUT_WR);
+    buf[0] = '\0';
+    if (!sent || read_answer(ours, buf, size)) {
+        snprintf(buf, size, "the password check did not answer");
+        kill(pid, SIGKILL);
+    }
+    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {}
+    if (!*buf) snprintf(buf, size, "the password check failed");
+    return streq(buf, "ok") ? 0 : -1;
+}
+
+/* ---- both ---- */
+
+int auth_check_password(struct auth *auth, const char *user, const char *password, struct xerr *err)
+{
+    char reason[256] = "Invalid credentials";
+    int rc = -1;
+
+    if (*user && strlen(user) < MAX_NAME && strlen(password) < MAX_PASSWORD)
+        rc = auth->file ? file_check(auth, user, password)
+                        : ask_helper(auth, "pam", user, password, reason, sizeof(reason));
+    if (!rc) return 0;
+    return xerr_set(err, "SESSION_AUTHENTICATION_FAILED", 2, (const char *[]){ user, reason });
+}
+
+int auth_set_password(struct auth *auth, const char *user, const char *password, struct xerr *err)
+{
+    char reason[256] = "";
+
+    if (!*password || strlen(password) >= MAX_PASSWORD)
+        return xerr_change_password_rejected(err, "The password is empty or too long");
+    if (auth->file) return file_set(auth, user, password, err);
+    if (ask_helper(auth, "pam-password", user, password, reason, sizeof(reason)))
+        return xerr_change_password_rejected(err, reason);
+    return 0;
+}
+
+static bool account(const char *user, struct passwd *ret_pw, char buf[16384])
+{
+    struct passwd *found = NULL;
+
+    return getpwnam_r(user, ret_pw, buf, 16384, &found) == 0 && found;
+}
+
+bool auth_user_exists(struct auth *auth, const char *user)
+{
+    if (auth->file) {
+        _cleanup_free_ char *hash = file_hash(auth, user);
+        return hash != NULL;
+    }
+    struct passwd pw;
+    char buf[16384];
+    return account(user, &pw, buf);
+}
+
+bool auth_user_is_root(struct auth *auth, const char *user)
+{
+    struct passwd pw;
+    char buf[16384];
+
+    if (auth->file) return streq(user, "root");
+    return account(user, &pw, buf) && pw.pw_uid == 0;
+}
+
+const char **auth_user_identifiers(struct auth *auth, const char *user, struct arena *a)
+{
+    gid_t groups[MAX_GROUPS];
+    int n = 0;
+    struct passwd pw;
+    char buf[16384];
+
+    if (!auth->file && account(user, &pw, buf)) {
+        n = MAX_GROUPS;
+        if (getgrouplist(user, pw.pw_gid, groups, &n) < 0) n = 0;
+    }
+    const char **ids = arena_new_array(a, const char *, (size_t)n + 2);
+    size_t count = 0;
+    ids[count++] = arena_printf(a, "user:%s", user);
+    for (int i = 0; i < n; i++) {
+        struct group g, *found = NULL;
+        if (getgrgid_r(groups[i], &g, buf, sizeof(buf), &found) == 0 && found)
+            ids[count++] = arena_printf(a, "group:%s", g.gr_name);
+    }
+    return ids;
+}

@@ -1,0 +1,297 @@
+/* Class session: login, logout, passwords, and the session behind each call.
+ * Called by: rpc/, http/, jobs/.  Calls: auth, role, db/. */
+#define LOG_MODULE "session"
+
+#include "xapi/session.h"
+
+#include "gen/methods.h"
+#include "lib/clock.h"
+#include "lib/log.h"
+#include "xapi/auth.h"
+#include "xapi/role.h"
+
+/* Marks a session of slave_local_login: stored in other_config, which such a session cannot write. */
+#define LOCAL_KEY "_local"
+
+/* ---- the session behind a call ---- */
+
+bool session_is_local(const struct row *session)
+{
+    return row_map_str(session, F_session_other_config, LOCAL_KEY, NULL) != NULL;
+}
+
+static void adopt(struct call *c, const struct snap *s, const struct row *row)
+{
+    c->session = row_ref_of(row);
+    c->is_root = row_bool(row, F_session_is_local_superuser);
+    c->user_name = arena_strdup(c->arena, row_str(row, F_session_auth_user_name));
+    c->originator = arena_strdup(c->arena, row_str(row, F_session_originator));
+    c->roles = c->is_root ? ~0u : role_bits_of_subject(s, row_ref(row, F_session_subject));
+}
+
+int session_resume(struct call *c, struct ref secret, const char *handle, struct xerr *err)
+{
+    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+    const struct row *row = NULL;
+
+    if (!ref_is_null(secret)) row = snap_get(s, CLASS_session, auth_session_key(c->agent->auth, secret));
+    if (!row || clock_wall_seconds() - row_time(row, F_session_last_active) > SESSION_IDLE_S + SESSION_TOUCH_S)
+        return xerr_session_invalid(err, handle);
+    adopt(c, s, row);
+    return 0;
+}
+
+void session_touch(struct call *c)
+{
+    int64_t now = clock_wall_seconds();
+
+    if (ref_is_null(c->session)) return;
+    {
+        _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+        const struct row *row = snap_get(s, CLASS_session, c->session);
+        if (!row) return;
+        int64_t last = row_time(row, F_session_last_active);
+        /* A clock that was set back must not make a session immortal, nor every call a write. */
+        if (now >= last ? now - last < SESSION_TOUCH_S : last - now < SESSION_TOUCH_S) return;
+    }
+    struct txn *t = db_begin(c->agent->db);
+    if (!snap_get(txn_snap(t), CLASS_session, c->session)) {
+        db_abort(t);
+        return;
+    }
+    txn_set_time(t, c->session, F_session_last_active, now);
+    _cleanup_xerr_ struct xerr why = XERR_INIT;
+    if (db_commit(t, &why)) log_warn("last_active of a session was not stored: %s", why.code);
+}
+
+struct ref session_argument(struct agent *agent, struct ref given)
+{
+    if (ref_is_null(given)) return given;
+    struct ref key = auth_session_key(agent->auth, given);
+    _cleanup_snap_ struct snap *s = db_snap(agent->db);
+    return snap_get(s, CLASS_session, key) ? key : given;
+}
+
+/* ---- opening ---- */
+
+/* Keeps the number of sessions of one originator and of one user bounded: the least recently used goes. */
+static void make_room(struct txn *t, const char *originator, const char *sid)
+{
+    const struct row *oldest_by[2] = { NULL, NULL };
+    size_t count[2] = { 0, 0 };
+    const struct snap *s = txn_snap(t);
+
+    if (snap_count(s, CLASS_session) < SESSION_LIMIT) return;
+    SNAP_EACH(s, CLASS_session, row) {
+        bool same[2] = { streq(row_str(row, F_session_originator), originator),
+                         streq(row_str(row, F_session_auth_user_sid), sid) };
+        for (int i = 0; i < 2; i++) {
+            if (!same[i]) continue;
+            count[i]++;
+            if (!oldest_by[i]
+                || row_time(row, F_session_last_active) < row_time(oldest_by[i], F_session_last_active))
+                oldest_by[i] = row;
+        }
+    }
+    struct ref victims[2] = { REF_NULL, REF_NULL };
+    for (int i = 0; i < 2; i++)
+        if (count[i] >= SESSION_LIMIT) victims[i] = row_ref_of(oldest_by[i]);
+    if (ref_eq(victims[0], victims[1])) victims[1] = REF_NULL;
+    for (int i = 0; i < 2; i++)
+        if (!ref_is_null(victims[i])) txn_destroy(t, CLASS_session, victims[i]);
+}
+
+struct opening {
+    const char *user, *sid, *originator;
+    struct ref subject;
+    bool root, local;
+};
+
+static int open_session(struct call *c, const struct opening *o, struct ref *ret_secret, struct xerr *err)
+{
+    struct ref secret = ref_new_secret(), key = auth_session_key(c->agent->auth, secret);
+    int64_t now = clock_wall_seconds();
+    struct txn *t = db_begin(c->agent->db);
+
+    make_room(t, o->originator, o->sid);
+    txn_create(t, CLASS_session, key);
+    txn_set_ref(t, key, F_session_this_host, c->agent->host);
+    txn_set_time(t, key, F_session_last_active, now);
+    txn_set_time(t, key, F_session_validation_time, now);
+    txn_set_bool(t, key, F_session_is_local_superuser, o->root);
+    txn_set_str(t, key, F_session_auth_user_name, o->user);
+    txn_set_str(t, key, F_session_auth_user_sid, o->sid);
+    txn_set_str(t, key, F_session_originator, o->originator);
+    txn_set_ref(t, key, F_session_subject, o->subject);
+    if (!o->root) {
+        struct value permissions = role_permissions_of_subject(txn_snap(t), o->subject, c->arena);
+        txn_set_value(t, key, F_session_rbac_permissions, &permissions);
+    }
+    if (o->local) txn_map_put_str(t, key, F_session_other_config, LOCAL_KEY, "true");
+    if (db_commit(t, err)) return -1;
+
+    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+    const struct row *row = snap_get(s, CLASS_session, key);
+    if (row) adopt(c, s, row);
+    *ret_secret = secret;
+    return 0;
+}
+
+int session_open_root(struct call *c, const char *originator, struct ref *ret_secret, struct xerr *err)
+{
+    struct opening o = { .user = "", .sid = "", .originator = originator, .root = true };
+
+    return open_session(c, &o, ret_secret, err);
+}
+
+/* The subject of this account whose role is strongest. False when there is none with a role. */
+static bool find_subject(struct call *c, const char *const *identifiers, struct ref *ret_subject,
+                         const char **ret_identifier)
+{
+    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+    unsigned best = 0;
+
+    SNAP_EACH(s, CLASS_subject, row) {
+        for (const char *const *id = identifiers; *id; id++) {
+            if (!streq(row_str(row, F_subject_subject_identifier), *id)) continue;
+            unsigned roles = role_bits_of_subject(s, row_ref_of(row));
+            /* More bits = a stronger role: a role's bits include those of the weaker ones. */
+            if (__builtin_popcount(roles) <= __builtin_popcount(best)) continue;
+            best = roles;
+            *ret_subject = row_ref_of(row);
+            *ret_identifier = *id;
+        }
+    }
+    return best != 0;
+}
+
+int session_open_user(struct call *c, const char *user, const char *originator, struct ref *ret_secret,
+                      struct xerr *err)
+{
+    struct opening o = { .user = user, .originator = originator };
+
+    if (auth_user_is_root(c->agent->auth, user)) {
+        o.root = true;
+        o.sid = "";
+        return open_session(c, &o, ret_secret, err);
+    }
+    const char **ids = auth_user_identifiers(c->agent->auth, user, c->arena);
+    const char *matched = NULL;
+    if (!find_subject(c, ids, &o.subject, &matched))
+        return xerr_set(err, "SESSION_AUTHENTICATION_FAILED", 2,
+                        (const char *[]){ user, "The account is known, but no subject with a role stands for it" });
+    o.sid = ids[0];
+    return open_session(c, &o, ret_secret, err);
+}
+
+/* ---- messages ---- */
+
+int session_login_with_password(struct call *c, const char *uname, const char *pwd, const char *version,
+                                const char *originator, struct ref *ret_result, struct xerr *err)
+{
+    (void)version;   /* a hint, never refused */
+
+    /* The peer of a unix socket is already known to be the superuser. */
+    if (c->local && c->is_root) return session_open_root(c, originator, ret_result, err);
+    if (auth_check_password(c->agent->auth, uname, pwd, err)) return -1;
+    return session_open_user(c, uname, originator, ret_result, err);
+}
+
+int session_slave_local_login_with_password(struct call *c, const char *uname, const char *pwd,
+                                            struct ref *ret_result, struct xerr *err)
+{
+    struct opening o = { .user = uname, .sid = "", .originator = "local", .root = true, .local = true };
+
+    if (!(c->local && c->is_root)) {
+        if (auth_check_password(c->agent->auth, uname, pwd, err)) return -1;
+        if (!auth_user_is_root(c->agent->auth, uname))
+            return xerr_set(err, "SESSION_AUTHENTICATION_FAILED", 2,
+                            (const char *[]){ uname, "Only the local superuser may open a local session" });
+    }
+    return open_session(c, &o, ret_result, err);
+}
+
+void session_close(struct agent *agent, struct ref key)
+{
+    struct txn *t = db_begin(agent->db);
+    _cleanup_xerr_ struct xerr why = XERR_INIT;
+
+    if (!snap_get(txn_snap(t), CLASS_session, key)) {
+        db_abort(t);
+        return;
+    }
+    txn_destroy(t, CLASS_session, key);
+    if (db_commit(t, &why)) log_warn("a session could not be ended: %s", why.code);
+}
+
+int session_logout(struct call *c, struct xerr *err)
+{
+    (void)err;
+    session_close(c->agent, c->session);
+    return 0;
+}
+
+int session_local_logout(struct call *c, struct xerr *err)
+{
+    return session_logout(c, err);
+}
+
+int session_change_password(struct call *c, const char *old_pwd, const char *new_pwd, struct xerr *err)
+{
+    const char *user = *c->user_name ? c->user_name : "root";
+
+    if (!c->is_root) return xerr_user_is_not_local_superuser(err, "Only the local superuser has a password here");
+    if (!c->local && auth_check_password(c->agent->auth, user, old_pwd, err)) return -1;
+    return auth_set_password(c->agent->auth, user, new_pwd, err);
+}
+
+int session_get_all_subject_identifiers(struct call *c, struct value *ret_result, struct xerr *err)
+{
+    (void)err;
+    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+    struct value_builder b = value_builder(c->arena);
+
+    SNAP_EACH(s, CLASS_session, row) {
+        const char *sid = row_str(row, F_session_auth_user_sid);
+        struct value so_far = value_built_set(&b);
+        if (*sid && !value_has(&so_far, sid)) value_push(&b, value_string(arena_strdup(c->arena, sid)));
+    }
+    *ret_result = value_built_set(&b);
+    return 0;
+}
+
+int session_logout_subject_identifier(struct call *c, const char *subject_identifier, struct xerr *err)
+{
+    struct txn *t = db_begin(c->agent->db);
+    struct ref *gone = arena_new_array(c->arena, struct ref, snap_count(txn_snap(t), CLASS_session) + 1);
+    size_t n = 0;
+
+    /* The caller's own session stays, and sessions of the local superuser have no identifier. */
+    if (*subject_identifier)
+        SNAP_EACH(txn_snap(t), CLASS_session, row)
+            if (streq(row_str(row, F_session_auth_user_sid), subject_identifier)
+                && !ref_eq(row_ref_of(row), c->session))
+                gone[n++] = row_ref_of(row);
+    for (size_t i = 0; i < n; i++) txn_destroy(t, CLASS_session, gone[i]);
+    return db_commit(t, err);
+}
+
+size_t sessions_expire(struct agent *agent)
+{
+    int64_t limit = clock_wall_seconds() - SESSION_IDLE_S - SESSION_TOUCH_S;
+    struct txn *t = db_begin(agent->db);
+    size_t n = 0, room = snap_count(txn_snap(t), CLASS_session);
+    struct ref *gone = xcalloc(room, sizeof(*gone));
+
+    SNAP_EACH(txn_snap(t), CLASS_session, row)
+        if (row_time(row, F_session_last_active) < limit) gone[n++] = row_ref_of(row);
+    for (size_t i = 0; i < n; i++) txn_destroy(t, CLASS_session, gone[i]);
+    free(gone);
+    if (!n) {
+        db_abort(t);
+        return 0;
+    }
+    _cleanup_xerr_ struct xerr why = XERR_INIT;
+    if (db_commit(t, &why)) log_warn("idle sessions could not be ended: %s", why.code);
+    return n;
+}

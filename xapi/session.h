@@ -1,0 +1,39 @@
+/* Sessions: logging in, finding the session behind a client's secret, keeping their number bounded.
+ * Called by: rpc/, http/, jobs/, startup.  Calls: auth, db/.
+ *
+ * The reference that a client holds is 16 random bytes; the row is stored under the first half of their SHA-256, so
+ * that the database gives no session away. Rows are persistent: a restart ends no session. */
+#ifndef XAPI_SESSION_H
+#define XAPI_SESSION_H
+
+#include "xapi/call/call.h"
+
+enum {
+    SESSION_IDLE_S = 24 * 3600,         /* a session not used for so long is gone */
+    SESSION_TOUCH_S = 600,              /* last_active is written this often at most */
+    SESSION_LIMIT = 500,                /* of one originator, and of one user */
+};
+
+/* Finds the session of a client's secret in the durable head and fills the call's session, is_root, roles, user_name
+ * and originator. handle is the text the client sent. Errors: SESSION_INVALID [handle]. */
+int session_resume(struct call *c, struct ref secret, const char *handle, struct xerr *err);
+/* last_active is brought up to date when it is older than SESSION_TOUCH_S. For every call, and now and then during a
+ * long transfer. Waits for the commit when it writes. */
+void session_touch(struct call *c);
+/* True for a session that only the emergency calls accept (session.slave_local_login*). */
+bool session_is_local(const struct row *session);
+
+/* A session of the local superuser or of a checked account; sets c->session and the rest as session_resume does.
+ * Errors: SESSION_AUTHENTICATION_FAILED when the account has no subject with a role. */
+int session_open_root(struct call *c, const char *originator, struct ref *ret_secret, struct xerr *err);
+int session_open_user(struct call *c, const char *user, const char *originator, struct ref *ret_secret,
+                      struct xerr *err);
+/* Ends it; a missing one is fine. key: the row's reference. */
+void session_close(struct agent *agent, struct ref key);
+/* The row's reference for a reference that a client gave as an argument: the key of a secret, or the row itself. */
+struct ref session_argument(struct agent *agent, struct ref given);
+
+/* Ends what has been idle for SESSION_IDLE_S; returns how many. Background work, every few minutes. */
+size_t sessions_expire(struct agent *agent);
+
+#endif
