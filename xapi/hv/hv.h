@@ -1,18 +1,18 @@
 /* The hypervisor: real or simulated guests behind one interface. The class files see nothing else of them.
- * Called by: class files (xapi/vm*.c, host.c), startup, rrd, the console endpoint.  Calls: the guard hv.c -> a driver.
+ * Called by: class files (xapi/vm*.c, host.c), startup, rrd, consoles.  Calls: the guard hv.c, a driver.
  *
- * A driver is a const vtable (hv_driver.h): "sim" is built in, "libvirt" and "xen" are modules loaded by hv_open().
- * The guard checks every argument, logs every call with its duration, and turns a driver's failure into a XenAPI
- * error in one place. All verbs may be called from any thread and block (the schema marks their messages so); none
- * holds a lock while the hypervisor works. Two verbs on one guest at a time are the operations gate's business; what
- * slips through (destroy while a shutdown runs) is safe.
+ * A driver is a const vtable (hv_driver.h): "sim" is built in, "libvirt" and "xen" are modules loaded by
+ * hv_open(). The guard checks every argument, logs every call with its duration, and turns a driver's failure
+ * into a XenAPI error in one place. All verbs may be called from any thread and block (the schema marks their
+ * messages so); none holds a lock while the hypervisor works. Two verbs on one guest at a time are the
+ * operations gate's business; what slips through (destroy while a shutdown runs) is safe.
  *
  * Guests are named by uuid and outlive this process. Sizes are bytes, times are milliseconds.
  *
  * Common errors of every verb, not repeated below:
  *   NOT_IMPLEMENTED ["hv.<driver>.<verb>"]           the driver has no such operation
  *   VM_BAD_POWER_STATE [vm, expected, actual]        no such guest ("halted"), or in the wrong state
- *   INTERNAL_ERROR ["<driver> <verb> <uuid>: why"]   the hypervisor failed, is unreachable or passed its deadline */
+ *   INTERNAL_ERROR ["<driver> <verb> <uuid>: why"]   the hypervisor failed, is away or passed its deadline */
 #ifndef XAPI_HV_HV_H
 #define XAPI_HV_HV_H
 
@@ -22,7 +22,7 @@
 
 struct hv;
 
-/* ---- what a guest is ------------------------------------------------------------------------------------------ */
+/* ---- what a guest is ------------------------------------------------------------------------- */
 
 /* Who is meant: uuid finds the guest, vm is what errors name (REF_NULL: the uuid is named instead). */
 struct hv_id {
@@ -80,14 +80,14 @@ struct hv_vm {
     unsigned vcpus_max, vcpus_at_startup;
     unsigned vcpu_weight;                    /* 0 = default (256) */
     unsigned vcpu_cap;                       /* per cent of one CPU, 0 = none */
-    const char *vcpu_mask;                   /* "0,1,3": physical CPUs, NULL or "" = all; ";" separates vcpus */
+    const char *vcpu_mask; /* "0,1,3": physical CPUs, NULL or "" = all; ";" separates vcpus */
     unsigned cores_per_socket;               /* 0 = 1 */
 
     const char *kernel, *ramdisk, *args;     /* direct boot when kernel is set */
     enum hv_firmware firmware;
     const char *boot_order;                  /* of "c" disk, "d" CD, "n" network; NULL = "cd" */
 
-    const struct hv_pair *platform;          /* nx acpi apic pae hpet viridian vga videoram device_id nic_type ... */
+    const struct hv_pair *platform; /* nx acpi apic pae hpet viridian vga videoram device_id nic_type ... */
     size_t n_platform;
     const struct hv_pair *bios_strings;
     size_t n_bios_strings;
@@ -103,7 +103,7 @@ struct hv_vm {
     bool stop_on_reboot;                     /* actions_after_reboot = destroy: a reboot ends the domain */
 };
 
-/* ---- what a guest does ---------------------------------------------------------------------------------------- */
+/* ---- what a guest does ----------------------------------------------------------------------- */
 
 enum hv_state {
     HV_STATE_NONE,           /* there is no such domain */
@@ -135,7 +135,8 @@ struct hv_disk_stats {
 };
 struct hv_nic_stats {
     unsigned device;
-    uint64_t rx_bytes, rx_packets, rx_errors, rx_drops, tx_bytes, tx_packets, tx_errors, tx_drops;   /* the guest's view */
+    /* rx: what the guest received */
+    uint64_t rx_bytes, rx_packets, rx_errors, rx_drops, tx_bytes, tx_packets, tx_errors, tx_drops;
 };
 struct hv_stats {
     const char *uuid;
@@ -163,7 +164,10 @@ struct hv_host {
     bool hvm, pv, pvh, iommu, nested;
 };
 
-struct hv_guest_nic { const char *name, *mac; const char *const *addresses; };   /* NULL-terminated, "1.2.3.4" */
+struct hv_guest_nic {
+    const char *name, *mac;
+    const char *const *addresses;            /* NULL-terminated, "1.2.3.4" */
+};
 struct hv_guest_info {
     bool agent;                              /* false: nothing below is known ("" and 0) */
     const char *os_id, *os_name, *os_version, *os_kernel, *hostname, *timezone;
@@ -171,7 +175,7 @@ struct hv_guest_info {
     const struct hv_guest_nic *nics;
 };
 
-/* ---- events --------------------------------------------------------------------------------------------------- */
+/* ---- events ---------------------------------------------------------------------------------- */
 
 enum hv_event_kind {
     HV_EVENT_STARTED,            /* a domain began to exist (also by resume) */
@@ -189,11 +193,11 @@ enum hv_event_kind {
     HV_EVENT_DRIVER_REGAINED,    /* ... now. Events were missed: compare hv_list() with the database */
 };
 enum hv_stop_reason {
-    HV_STOP_POWEROFF,            /* the guest powered itself off */
-    HV_STOP_REBOOT,              /* the guest rebooted and this engine wants it started anew (or stop_on_reboot) */
-    HV_STOP_CRASH,               /* the guest or its process died */
-    HV_STOP_DESTROYED,           /* by hv_destroy or by hand */
-    HV_STOP_SUSPENDED,           /* by hv_suspend */
+    HV_STOP_POWEROFF,  /* the guest powered itself off */
+    HV_STOP_REBOOT,    /* the guest rebooted and this engine wants it started anew (or stop_on_reboot) */
+    HV_STOP_CRASH,     /* the guest or its process died */
+    HV_STOP_DESTROYED, /* by hv_destroy or by hand */
+    HV_STOP_SUSPENDED, /* by hv_suspend */
 };
 struct hv_event {
     enum hv_event_kind kind;
@@ -204,45 +208,47 @@ struct hv_event {
     int64_t memory_bytes;        /* MEMORY */
     bool agent;                  /* AGENT */
 };
-/* Called on a thread of the driver, one at a time, in order per guest. Everything is borrowed. It must be quick and
- * must not call hv_*: it puts the event on a queue. An event may arrive before the verb that caused it returns. */
+/* Called on a thread of the driver, one at a time, in order per guest. Everything is borrowed. It must be
+ * quick and must not call hv_*: it puts the event on a queue. An event may arrive before the verb that caused
+ * it returns. */
 typedef void (*hv_event_fn)(void *arg, const struct hv_event *event);
 
-/* ---- life ----------------------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 enum hv_accel { HV_ACCEL_AUTO, HV_ACCEL_KVM, HV_ACCEL_TCG };
 
 /* Borrowed for hv_open(); NULL text = "". */
 struct hv_config {
     const char *root;            /* the daemon's state directory: absolute; ours is root/hv */
-    const char *run;             /* for sockets and pids: absolute, short (unix sockets end at 107 bytes); "" = root/run */
+    const char *run;             /* for sockets and pids: absolute, short; "" = root/run */
     const char *module_dir;      /* where hv_<name>.so lies */
     const char *emulator;        /* "" = the engine's default */
     enum hv_accel accel;         /* AUTO: KVM when a bounded self-test passes, else emulation */
     const char *uri;             /* libvirt: "" = a private libvirtd, started or adopted */
     const char *qemu_user;       /* libvirt: user QEMU runs as; "" = libvirt-qemu when it exists, else root */
-    const char *sr_mount;        /* directory under which SR mounts appear (made a shared mount); "" = root/sr-mount */
+    const char *sr_mount;        /* where SR mounts appear (made a shared mount); "" = root/sr-mount */
     struct ref host;             /* this host, for errors that name it */
 };
 
-/* Opens the driver "sim", "libvirt" or "xen" and adopts the guests that run. on_event may be called before this
- * returns. Errors: INTERNAL_ERROR naming what is missing (module, program, user, directory). Blocks: a first libvirtd
- * takes seconds (capability probe). */
-int hv_open(const char *name, const struct hv_config *config, hv_event_fn on_event, void *arg, struct hv **ret_hv,
-            struct xerr *err);
-/* Detaches: guests and the private engine stay. After it returns no event comes. NULL is fine. No verb may run. */
+/* Opens the driver "sim", "libvirt" or "xen" and adopts the guests that run. on_event may be called before
+ * this returns. Errors: INTERNAL_ERROR naming what is missing (module, program, user, directory). Blocks: a
+ * first libvirtd takes seconds (capability probe). */
+int hv_open(const char *name, const struct hv_config *config, hv_event_fn on_event, void *arg,
+            struct hv **ret_hv, struct xerr *err);
+/* Detaches: guests and the private engine stay. After it returns no event comes. NULL is fine. No verb may
+ * run. */
 void hv_close(struct hv *hv);
 /* As hv_close(), but ends the private engine too when no guest of it is left (quickstart --stop, tests). */
 void hv_close_engine(struct hv *hv);
 /* "sim", "libvirt", "xen". */
 const char *hv_name(const struct hv *hv);
 
-/* ---- power ---------------------------------------------------------------------------------------------------- */
+/* ---- power ----------------------------------------------------------------------------------- */
 
 /* Makes and starts (or leaves paused) a guest. On failure nothing of it is left.
  * Errors: DOMAIN_EXISTS [vm, domid]; HOST_NOT_ENOUGH_FREE_MEMORY [needed, available]; VM_NO_VCPUS [vm];
- * VM_TOO_MANY_VCPUS [vm]; MEMORY_CONSTRAINT_VIOLATION [constraint]; INVALID_DEVICE [device]; MAC_INVALID [mac];
- * DEVICE_ALREADY_EXISTS [device]; VM_INCOMPATIBLE_WITH_THIS_HOST [vm, host, reason];
+ * VM_TOO_MANY_VCPUS [vm]; MEMORY_CONSTRAINT_VIOLATION [constraint]; INVALID_DEVICE [device]; MAC_INVALID
+ * [mac]; DEVICE_ALREADY_EXISTS [device]; VM_INCOMPATIBLE_WITH_THIS_HOST [vm, host, reason];
  * DOMAIN_BUILDER_ERROR [function, code, message]. */
 int hv_start(struct hv *hv, const struct hv_vm *vm, int64_t *ret_domid, struct xerr *err);
 /* Ends the domain now. No such domain is success (a desired state, as kill is). */
@@ -250,36 +256,43 @@ int hv_destroy(struct hv *hv, struct hv_id id, struct xerr *err);
 /* Asks the guest to power off (agent, else ACPI) and returns at once; STOPPED follows if it obeys.
  * Errors: VM_FAILED_SHUTDOWN_ACKNOWLEDGMENT [vm] when the guest cannot be asked. */
 int hv_shutdown(struct hv *hv, struct hv_id id, struct xerr *err);
-/* Asks the guest to restart and returns at once; REBOOTED (or STOPPED/REBOOT) follows. Errors as hv_shutdown. */
+/* Asks the guest to restart and returns at once; REBOOTED (or STOPPED/REBOOT) follows. Errors as hv_shutdown.
+ */
 int hv_reboot(struct hv *hv, struct hv_id id, struct xerr *err);
 /* Pulls the reset line; REBOOTED follows. */
 int hv_reset(struct hv *hv, struct hv_id id, struct xerr *err);
 /* Pausing a paused guest and unpausing a running one are VM_BAD_POWER_STATE. */
 int hv_pause(struct hv *hv, struct hv_id id, struct xerr *err);
 int hv_unpause(struct hv *hv, struct hv_id id, struct xerr *err);
-/* Writes the guest's memory and devices to image_path (a file in an existing directory, or a block device) and ends
- * the domain. On failure the guest runs on and a file made here is removed. timeout_ms 0 = 20 minutes.
- * Errors: VM_SUSPEND_TIMEOUT [vm, seconds]; VM_NON_SUSPENDABLE [vm, reason]. */
+/* Writes the guest's memory and devices to image_path (a file in an existing directory, or a block device)
+ * and ends the domain. On failure the guest runs on and a file made here is removed. timeout_ms 0 = 20
+ * minutes. Errors: VM_SUSPEND_TIMEOUT [vm, seconds]; VM_NON_SUSPENDABLE [vm, reason]. */
 int hv_suspend(struct hv *hv, struct hv_id id, const char *image_path, int timeout_ms, struct xerr *err);
-/* Makes the guest anew from an image of hv_suspend(). vm describes disks and nics as they are now (paths and taps may
- * have changed since). The image stays. Errors as hv_start, SUSPEND_IMAGE_NOT_ACCESSIBLE [path]. */
-int hv_resume(struct hv *hv, const struct hv_vm *vm, const char *image_path, int64_t *ret_domid, struct xerr *err);
-/* Ends a suspend that runs in another thread: it fails with VM_SUSPEND_TIMEOUT-like INTERNAL_ERROR "... cancelled". */
+/* Makes the guest anew from an image of hv_suspend(). vm describes disks and nics as they are now (paths and
+ * taps may have changed since). The image stays. Errors as hv_start, SUSPEND_IMAGE_NOT_ACCESSIBLE [path]. */
+int hv_resume(struct hv *hv, const struct hv_vm *vm, const char *image_path, int64_t *ret_domid,
+              struct xerr *err);
+/* Ends a suspend that runs in another thread: it fails with VM_SUSPEND_TIMEOUT-like INTERNAL_ERROR "...
+ * cancelled". */
 int hv_abort(struct hv *hv, struct hv_id id, struct xerr *err);
 
-/* ---- devices of a running guest ------------------------------------------------------------------------------- */
+/* ---- devices of a running guest -------------------------------------------------------------- */
 
 /* Errors: DEVICE_ALREADY_ATTACHED [device]; INVALID_DEVICE [device]; VM_PCI_BUS_FULL [vm];
  * DEVICE_ATTACH_TIMEOUT [type, ref]. */
 int hv_disk_attach(struct hv *hv, struct hv_id id, const struct hv_disk *disk, struct xerr *err);
 /* Asks the guest to let the disk go and waits. disk: ref and device are read. timeout_ms 0 = 30 s.
- * Errors: DEVICE_ALREADY_DETACHED [device]; DEVICE_DETACH_REJECTED [type, ref, why]; DEVICE_DETACH_TIMEOUT [type, ref]. */
-int hv_disk_detach(struct hv *hv, struct hv_id id, const struct hv_disk *disk, int timeout_ms, struct xerr *err);
-/* Puts the medium that disk describes into its CD drive; HV_SOURCE_EMPTY ejects. Errors: VBD_NOT_REMOVABLE_MEDIA
- * [vbd]; VBD_TRAY_LOCKED [vbd]. */
+ * Errors: DEVICE_ALREADY_DETACHED [device]; DEVICE_DETACH_REJECTED [type, ref, why]; DEVICE_DETACH_TIMEOUT
+ * [type, ref]. */
+int hv_disk_detach(struct hv *hv, struct hv_id id, const struct hv_disk *disk, int timeout_ms,
+                   struct xerr *err);
+/* Puts the medium that disk describes into its CD drive; HV_SOURCE_EMPTY ejects. Errors:
+ * VBD_NOT_REMOVABLE_MEDIA [vbd]; VBD_TRAY_LOCKED [vbd]. */
 int hv_cd_change(struct hv *hv, struct hv_id id, const struct hv_disk *disk, struct xerr *err);
-/* Tells a running guest that its disk has grown. The image has that size already or is grown by the engine. */
-int hv_disk_resize(struct hv *hv, struct hv_id id, const struct hv_disk *disk, int64_t size_bytes, struct xerr *err);
+/* Tells a running guest that its disk has grown. The image has that size already or is grown by the engine.
+ */
+int hv_disk_resize(struct hv *hv, struct hv_id id, const struct hv_disk *disk, int64_t size_bytes,
+                   struct xerr *err);
 int hv_nic_attach(struct hv *hv, struct hv_id id, const struct hv_nic *nic, struct xerr *err);
 /* nic: ref, device and mac are read. */
 int hv_nic_detach(struct hv *hv, struct hv_id id, const struct hv_nic *nic, int timeout_ms, struct xerr *err);
@@ -293,13 +306,14 @@ int hv_send_sysrq(struct hv *hv, struct hv_id id, char key, struct xerr *err);
 /* trigger: "nmi", "reset", "power" (button). INVALID_VALUE ["trigger", trigger]. */
 int hv_send_trigger(struct hv *hv, struct hv_id id, const char *trigger, struct xerr *err);
 
-/* ---- looking -------------------------------------------------------------------------------------------------- */
+/* ---- looking --------------------------------------------------------------------------------- */
 
 /* Every domain there is, from `arena`. */
 int hv_list(struct hv *hv, struct arena *arena, const struct hv_domain **ret_domains, size_t *ret_n,
             struct xerr *err);
 /* One domain. No such domain is success with HV_STATE_NONE. */
-int hv_query(struct hv *hv, struct hv_id id, struct arena *arena, struct hv_domain *ret_domain, struct xerr *err);
+int hv_query(struct hv *hv, struct hv_id id, struct arena *arena, struct hv_domain *ret_domain,
+             struct xerr *err);
 /* Counters of every domain, for the metrics. */
 int hv_get_stats(struct hv *hv, struct arena *arena, const struct hv_stats **ret_stats, size_t *ret_n,
                  struct xerr *err);
@@ -309,11 +323,12 @@ int hv_get_guest_info(struct hv *hv, struct hv_id id, struct arena *arena, struc
                       struct xerr *err);
 
 enum hv_console { HV_CONSOLE_VNC, HV_CONSOLE_TEXT };
-/* A connected stream socket to the guest's screen (RFB, security type none) or text console. The text console has one
- * reader at a time: a second connection waits until the first closes. Close-on-exec, blocking; the caller owns it. */
+/* A connected stream socket to the guest's screen (RFB, security type none) or text console. The text console
+ * has one reader at a time: a second connection waits until the first closes. Close-on-exec, blocking; the
+ * caller owns it. */
 int hv_console_open(struct hv *hv, struct hv_id id, enum hv_console which, int *ret_fd, struct xerr *err);
 /* The last bytes (at most max_bytes) that the text console wrote, also after the domain ended. */
-int hv_console_tail(struct hv *hv, struct hv_id id, size_t max_bytes, struct arena *arena, const char **ret_text,
-                    struct xerr *err);
+int hv_console_tail(struct hv *hv, struct hv_id id, size_t max_bytes, struct arena *arena,
+                    const char **ret_text, struct xerr *err);
 
 #endif

@@ -1,9 +1,10 @@
 /* What a hypervisor driver is: the vtable behind the guard, and how it says that something failed.
  * Called by: hv.c (the guard), the drivers.  Calls: nothing.
  *
- * A driver stays naive: its arguments were checked by the guard (uuid is a lower-case uuid, paths are absolute, devices
- * are distinct, numbers are in range). It reports a failure as a kind and a sentence; the guard makes the XenAPI error.
- * A NULL verb means "cannot do that". A module hv_<name>.so exports `const struct hv_driver hv_driver`. */
+ * A driver stays naive: its arguments were checked by the guard (uuid is a lower-case uuid, paths are
+ * absolute, devices are distinct, numbers are in range, no text is NULL but hv_disk.path of an empty drive).
+ * It reports a failure as a kind and a sentence; the guard makes the XenAPI error. A NULL verb means "cannot
+ * do that". A module hv_<name>.so exports `const struct hv_driver hv_driver`. */
 #ifndef XAPI_HV_HV_DRIVER_H
 #define XAPI_HV_HV_DRIVER_H
 
@@ -47,7 +48,8 @@ struct hv_open_args {
     void *arg;
 };
 
-/* d is the driver's own object. deadline_ms is on CLOCK_BOOTTIME: a driver gives up there with HV_FAIL_TIMEOUT. */
+/* d is the driver's own object. deadline_ms is on CLOCK_BOOTTIME: a driver gives up there with
+ * HV_FAIL_TIMEOUT. */
 struct hv_driver {
     uint32_t abi;
     const char *name;
@@ -55,7 +57,8 @@ struct hv_driver {
     int (*open)(const struct hv_open_args *args, void **ret_d, struct hv_failure *f);
     void (*close)(void *d, bool end_engine);
 
-    int (*start)(void *d, const struct hv_vm *vm, int64_t deadline_ms, int64_t *ret_domid, struct hv_failure *f);
+    int (*start)(void *d, const struct hv_vm *vm, int64_t deadline_ms, int64_t *ret_domid,
+                 struct hv_failure *f);
     int (*destroy)(void *d, const char *uuid, int64_t deadline_ms, struct hv_failure *f);
     int (*shutdown)(void *d, const char *uuid, int64_t deadline_ms, struct hv_failure *f);
     int (*reboot)(void *d, const char *uuid, int64_t deadline_ms, struct hv_failure *f);
@@ -73,20 +76,24 @@ struct hv_driver {
                        struct hv_failure *f);
     int (*cd_change)(void *d, const char *uuid, const struct hv_disk *disk, int64_t deadline_ms,
                      struct hv_failure *f);
-    int (*disk_resize)(void *d, const char *uuid, const struct hv_disk *disk, int64_t size_bytes, int64_t deadline_ms,
-                       struct hv_failure *f);
-    int (*nic_attach)(void *d, const char *uuid, const struct hv_nic *nic, int64_t deadline_ms, struct hv_failure *f);
-    int (*nic_detach)(void *d, const char *uuid, const struct hv_nic *nic, int64_t deadline_ms, struct hv_failure *f);
-    int (*set_memory_target)(void *d, const char *uuid, int64_t bytes, int64_t deadline_ms, struct hv_failure *f);
+    int (*disk_resize)(void *d, const char *uuid, const struct hv_disk *disk, int64_t size_bytes,
+                       int64_t deadline_ms, struct hv_failure *f);
+    int (*nic_attach)(void *d, const char *uuid, const struct hv_nic *nic, int64_t deadline_ms,
+                      struct hv_failure *f);
+    int (*nic_detach)(void *d, const char *uuid, const struct hv_nic *nic, int64_t deadline_ms,
+                      struct hv_failure *f);
+    int (*set_memory_target)(void *d, const char *uuid, int64_t bytes, int64_t deadline_ms,
+                             struct hv_failure *f);
     int (*set_vcpus)(void *d, const char *uuid, unsigned vcpus, int64_t deadline_ms, struct hv_failure *f);
     int (*send_sysrq)(void *d, const char *uuid, char key, int64_t deadline_ms, struct hv_failure *f);
-    int (*send_trigger)(void *d, const char *uuid, const char *trigger, int64_t deadline_ms, struct hv_failure *f);
+    int (*send_trigger)(void *d, const char *uuid, const char *trigger, int64_t deadline_ms,
+                        struct hv_failure *f);
 
     int (*list)(void *d, struct arena *arena, int64_t deadline_ms, const struct hv_domain **ret_domains,
                 size_t *ret_n, struct hv_failure *f);
     /* HV_FAIL_NO_DOMAIN when there is none. */
-    int (*query)(void *d, const char *uuid, struct arena *arena, int64_t deadline_ms, struct hv_domain *ret_domain,
-                 struct hv_failure *f);
+    int (*query)(void *d, const char *uuid, struct arena *arena, int64_t deadline_ms,
+                 struct hv_domain *ret_domain, struct hv_failure *f);
     int (*get_stats)(void *d, struct arena *arena, int64_t deadline_ms, const struct hv_stats **ret_stats,
                      size_t *ret_n, struct hv_failure *f);
     int (*get_host)(void *d, struct arena *arena, int64_t deadline_ms, struct hv_host *ret_host,
@@ -96,10 +103,11 @@ struct hv_driver {
     int (*console_open)(void *d, const char *uuid, enum hv_console which, int64_t deadline_ms, int *ret_fd,
                         struct hv_failure *f);
     /* Path of the text console's log, from arena; the file may be missing. */
-    int (*console_log)(void *d, const char *uuid, struct arena *arena, const char **ret_path, struct hv_failure *f);
+    int (*console_log)(void *d, const char *uuid, struct arena *arena, const char **ret_path,
+                       struct hv_failure *f);
 };
 
-/* ---- help that every driver needs (hv.c, hv_util.c) ------------------------------------------------------------ */
+/* ---- help that every driver needs (hv.c, hv_util.c) ------------------------------------------ */
 
 /* Milliseconds of CLOCK_BOOTTIME. */
 int64_t hv_now_ms(void);
