@@ -4,12 +4,12 @@
 
 #include "xapi/call/lifecycle_table.h"
 
-static const struct lifecycle *const tables[] = {
+static const struct lifecycle_rules *const tables[] = {
     &lifecycle_vm, &lifecycle_vbd, &lifecycle_vif, &lifecycle_vdi, &lifecycle_sr, &lifecycle_host,
     &lifecycle_vm_appliance, &lifecycle_pool,
 };
 
-static const struct lifecycle *find(enum class_id cls)
+static const struct lifecycle_rules *find(enum class_id cls)
 {
     for (size_t i = 0; i < ARRAY_SIZE(tables); i++)
         if (tables[i]->cls == cls) return tables[i];
@@ -35,7 +35,7 @@ bool lifecycle_runs(const struct row *object, field_id current, const struct enu
     return false;
 }
 
-static int check_beside(const struct lifecycle *l, const struct row *object, int op, struct xerr *err)
+static int check_beside(const struct lifecycle_rules *l, const struct row *object, int op, struct xerr *err)
 {
     const struct enum_desc *ops = lifecycle_operations(l->allowed);
     const struct value *now = row_value(object, l->current);
@@ -52,7 +52,7 @@ static int check_beside(const struct lifecycle *l, const struct row *object, int
 
 int lifecycle_check(const struct snap *s, enum class_id cls, struct ref ref, int op, bool strict, struct xerr *err)
 {
-    const struct lifecycle *l = find(cls);
+    const struct lifecycle_rules *l = find(cls);
     const struct row *object = snap_need(s, cls, ref, err);
 
     if (!object) return -1;
@@ -63,7 +63,7 @@ int lifecycle_check(const struct snap *s, enum class_id cls, struct ref ref, int
 
 uint64_t lifecycle_allowed(const struct snap *s, enum class_id cls, struct ref ref)
 {
-    const struct lifecycle *l = find(cls);
+    const struct lifecycle_rules *l = find(cls);
     uint64_t allowed = 0;
 
     if (!l) return 0;
@@ -77,7 +77,7 @@ uint64_t lifecycle_allowed(const struct snap *s, enum class_id cls, struct ref r
 
 void lifecycle_refresh_one(struct txn *t, enum class_id cls, struct ref ref)
 {
-    const struct lifecycle *l = find(cls);
+    const struct lifecycle_rules *l = find(cls);
     const struct row *object = l ? snap_get(txn_snap(t), cls, ref) : NULL;
 
     if (!object) return;
@@ -87,7 +87,7 @@ void lifecycle_refresh_one(struct txn *t, enum class_id cls, struct ref ref)
 
 void lifecycle_refresh(struct txn *t, enum class_id cls, struct ref ref)
 {
-    const struct lifecycle *l = find(cls);
+    const struct lifecycle_rules *l = find(cls);
 
     lifecycle_refresh_one(t, cls, ref);
     if (l && l->dependents) l->dependents(t, ref);
@@ -95,14 +95,14 @@ void lifecycle_refresh(struct txn *t, enum class_id cls, struct ref ref)
 
 field_id lifecycle_allowed_field(enum class_id cls)
 {
-    const struct lifecycle *l = find(cls);
+    const struct lifecycle_rules *l = find(cls);
 
     return l ? l->allowed : 0;
 }
 
 field_id lifecycle_current_field(enum class_id cls)
 {
-    const struct lifecycle *l = find(cls);
+    const struct lifecycle_rules *l = find(cls);
 
     return l ? l->current : 0;
 }

@@ -70,14 +70,14 @@ static int check_vif(const struct snap *s, const struct row *vif, int op, struct
     return xerr_operation_not_allowed(err, "unknown operation");
 }
 
-const struct lifecycle lifecycle_vbd = {
+const struct lifecycle_rules lifecycle_vbd = {
     .cls = CLASS_VBD,
     .allowed = F_VBD_allowed_operations,
     .current = F_VBD_current_operations,
     .check = check_vbd,
 };
 
-const struct lifecycle lifecycle_vif = {
+const struct lifecycle_rules lifecycle_vif = {
     .cls = CLASS_VIF,
     .allowed = F_VIF_allowed_operations,
     .current = F_VIF_current_operations,

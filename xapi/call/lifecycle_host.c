@@ -78,7 +78,7 @@ static int check_vm_appliance(const struct snap *s, const struct row *appliance,
                                                                               : "No VM of the appliance is left to stop");
 }
 
-const struct lifecycle lifecycle_host = {
+const struct lifecycle_rules lifecycle_host = {
     .cls = CLASS_host,
     .allowed = F_host_allowed_operations,
     .current = F_host_current_operations,
@@ -86,14 +86,14 @@ const struct lifecycle lifecycle_host = {
     .beside = host_beside,
 };
 
-const struct lifecycle lifecycle_pool = {
+const struct lifecycle_rules lifecycle_pool = {
     .cls = CLASS_pool,
     .allowed = F_pool_allowed_operations,
     .current = F_pool_current_operations,
     .check = check_pool,
 };
 
-const struct lifecycle lifecycle_vm_appliance = {
+const struct lifecycle_rules lifecycle_vm_appliance = {
     .cls = CLASS_VM_appliance,
     .allowed = F_VM_appliance_allowed_operations,
     .current = F_VM_appliance_current_operations,

@@ -72,7 +72,7 @@ static const struct row *open_vbd(const struct snap *s, const struct row *vdi)
 
     for (size_t i = 0; i < vbds->n; i++) {
         const struct row *vbd = snap_get(s, CLASS_VBD, vbds->refs[i]);
-        if (vbd && (row_bool(vbd, F_VBD_currently_attached) || row_bool(vbd, F_VBD_reserved))) return vbd;
+        if (vbd && (row_bool(vbd, F_VBD_currently_attached))) return vbd;
     }
     return NULL;
 }
@@ -179,7 +179,7 @@ static bool sr_beside(int op, int running)
     return !(whole & OP(op)) && !(whole & OP(running));
 }
 
-const struct lifecycle lifecycle_vdi = {
+const struct lifecycle_rules lifecycle_vdi = {
     .cls = CLASS_VDI,
     .allowed = F_VDI_allowed_operations,
     .current = F_VDI_current_operations,
@@ -187,7 +187,7 @@ const struct lifecycle lifecycle_vdi = {
     .beside = vdi_beside,
 };
 
-const struct lifecycle lifecycle_sr = {
+const struct lifecycle_rules lifecycle_sr = {
     .cls = CLASS_SR,
     .allowed = F_SR_allowed_operations,
     .current = F_SR_current_operations,

@@ -8,7 +8,7 @@
 
 /* One class's rules. check() answers for one operation with current_operations left aside; the common part asks
  * `beside` whether it may run next to what is in progress. */
-struct lifecycle {
+struct lifecycle_rules {
     enum class_id cls;
     field_id allowed, current;
     int (*check)(const struct snap *s, const struct row *object, int op, struct xerr *err);
@@ -17,7 +17,7 @@ struct lifecycle {
     void (*dependents)(struct txn *t, struct ref ref);
 };
 
-extern const struct lifecycle lifecycle_vm, lifecycle_vbd, lifecycle_vif, lifecycle_vdi, lifecycle_sr, lifecycle_host,
+extern const struct lifecycle_rules lifecycle_vm, lifecycle_vbd, lifecycle_vif, lifecycle_vdi, lifecycle_sr, lifecycle_host,
     lifecycle_vm_appliance, lifecycle_pool;
 
 /* The operations enumeration of a class, from its allowed_operations field. */

@@ -102,7 +102,7 @@ static int check(const struct snap *s, const struct row *vm, int op, struct xerr
     if (!(rules[op].kinds & kind)) {
         if (kind == TEMPLATE || kind == SNAPSHOT) return xerr_vm_is_template(err, REF_STR(row_ref_of(vm)));
         if (kind == DOM0) return xerr_operation_not_allowed(err, "This operation is not allowed on the control domain");
-        return xerr_revert_only_allowed_on_snapshot(err);
+        return xerr_revert_only_allowed_on_snapshot(err, 0, NULL);
     }
     if (!rules[op].states) return xerr_operation_not_allowed(err, "This operation cannot be asked for");
     if (!(rules[op].states & 1 << row_enum(vm, F_VM_power_state))) return bad_power_state(vm, rules[op].states, err);
@@ -141,7 +141,7 @@ static void dependents(struct txn *t, struct ref ref)
     for (size_t i = 0; i < vifs->n; i++) lifecycle_refresh_one(t, CLASS_VIF, vifs->refs[i]);
 }
 
-const struct lifecycle lifecycle_vm = {
+const struct lifecycle_rules lifecycle_vm = {
     .cls = CLASS_VM,
     .allowed = F_VM_allowed_operations,
     .current = F_VM_current_operations,
