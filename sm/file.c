@@ -1,0 +1,103 @@
+/* Storage repository "file": disk images in a directory that exists already or is made.
+ * Called by: the agent's storage slots.  Calls: dir. */
+#include "sm/dir.h"
+
+#include <errno.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+static int locate(struct sm *sm, const char **ret_path, struct xerr *err)
+{
+    const char *path = sm_config(sm, "location", "");
+
+    if (!*path) return sm_fail(err, SM_LOCATION_MISSING, "device_config has no location");
+    if (*path != '/' || strstr(path, "/../")) return sm_fail(err, SM_INVALID_ARGUMENT, "no absolute path: '%s'", path);
+    *ret_path = path;
+    return 0;
+}
+
+static int sr_create(struct sm *sm, struct value *ret_answer, struct xerr *err)
+{
+    const char *path = NULL;
+
+    if (locate(sm, &path, err)) return -1;
+    /* Guests' processes run as another user: they may pass through but not look around. */
+    if (make_dirs(path, 0711)) return sm_fail_errno(err, SM_SR_CREATE, "cannot make %s", path);
+    return dir_mark(sm, path, err) ? -1 : dir_sr_update(sm, ret_answer, err);
+}
+
+static int sr_delete(struct sm *sm, struct value *ret_answer, struct xerr *err)
+{
+    const char *path = NULL;
+
+    if (locate(sm, &path, err) || dir_check_mark(sm, path, err) || dir_unmark(sm, path, err)) return -1;
+    if (rmdir(path) && errno != ENOTEMPTY && errno != EEXIST && errno != EBUSY)
+        return sm_fail_errno(err, SM_SR_REMOVE, "cannot remove %s", path);
+    *ret_answer = value_void();
+    return 0;
+}
+
+static int sr_attach(struct sm *sm, struct value *ret_answer, struct xerr *err)
+{
+    const char *path = NULL;
+
+    if (locate(sm, &path, err) || dir_check_mark(sm, path, err)) return -1;
+    return dir_sr_update(sm, ret_answer, err);
+}
+
+static int sr_detach(struct sm *sm, struct value *ret_answer, struct xerr *err)
+{
+    return dir_vdi_nothing(sm, ret_answer, err);
+}
+
+static int sr_probe(struct sm *sm, struct value *ret_answer, struct xerr *err)
+{
+    const char *path = NULL;
+    struct statvfs fs;
+
+    if (locate(sm, &path, err)) return -1;
+    if (statvfs(path, &fs)) return sm_fail_errno(err, SM_SR_UNAVAILABLE, "%s", path);
+    *ret_answer = dir_probe_answer(sm, "location", path, dir_read_mark(sm, path), true,
+                                   (int64_t)(fs.f_blocks * fs.f_frsize), (int64_t)(fs.f_bavail * fs.f_frsize));
+    return 0;
+}
+
+static int sr_content_type(struct sm *sm, struct value *ret_answer, struct xerr *err)
+{
+    (void)sm, (void)err;
+    *ret_answer = value_string("");
+    return 0;
+}
+
+static const struct sm_key configuration[] = {
+    { "location", "directory that holds the disk images" },
+    { NULL, NULL },
+};
+
+static const char *const features[] = { DIR_FEATURES, NULL };
+
+static const struct sm_command commands[] = {
+    { "sr_create", sr_create, SM_NEEDS_SR },
+    { "sr_delete", sr_delete, SM_NEEDS_SR },
+    { "sr_probe", sr_probe, 0 },
+    { "sr_attach", sr_attach, SM_NEEDS_SR },
+    { "sr_detach", sr_detach, SM_NEEDS_SR },
+    { "sr_content_type", sr_content_type, SM_NEEDS_SR },
+    DIR_VDI_COMMANDS,
+    { NULL, NULL, 0 },
+};
+
+static const struct sm_driver driver = {
+    .type = "file",
+    .name = "Directory",
+    .description = "Disk images as qcow2 or raw files in a directory of this host",
+    .configuration = configuration,
+    .features = features,
+    .commands = commands,
+    .locate = locate,
+};
+
+int main(int argc, char **argv)
+{
+    return sm_main(&driver, argc, argv);
+}
