@@ -10,7 +10,7 @@
  * device order; text in c->arena. On failure no tap stays. Nothing is written to the database.
  * Errors: the network layer's. */
 int vif_attach_all(struct call *c, struct ref vm, const struct hv_nic **ret_nics, size_t *ret_n, struct xerr *err);
-/* Removes every tap of a VM, and bridges of internal networks that nothing uses any longer; errors are logged. */
+/* Removes every tap of a VM; errors are logged. Bridges stay until their network is destroyed. */
 void vif_detach_all(struct call *c, struct ref vm);
 /* In a transaction: currently_attached of all VIFs of a VM (and their allowed operations). */
 void vif_set_attached_all(struct txn *t, struct ref vm, bool attached);

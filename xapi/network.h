@@ -1,0 +1,16 @@
+/* Networks as their neighbours need them.
+ * Called by: startup, vif.c.  Calls: net/, db/. */
+#ifndef XAPI_NETWORK_H
+#define XAPI_NETWORK_H
+
+#include "xapi/call/call.h"
+
+/* A default internal network at first start; a network and a PIF for every NIC of the host that has none yet. */
+int network_startup(struct call *c, struct xerr *err);
+/* A bridge name that no record and no interface of this host has: "xapi0", "xapi1" ... In c->arena. */
+const char *network_free_bridge(struct call *c, const struct snap *s);
+
+/* Records of the host's NICs; called by network_startup and PIF.scan. */
+int pif_scan_host(struct call *c, struct xerr *err);
+
+#endif

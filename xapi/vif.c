@@ -1,0 +1,341 @@
+/* Class VIF: a VM's network cards, each a tap on its network's bridge.
+ * Called by: vm_device.c, the generated thunks (schema/vif.xml).  Calls: net/, hv/, db/. */
+#include "xapi/vif.h"
+
+#include <ctype.h>
+#include <errno.h>
+
+#define LOG_MODULE "vif"
+#include "gen/methods.h"
+#include "lib/log.h"
+#include "xapi/call/lifecycle.h"
+#include "xapi/net/net.h"
+
+enum { DEVICE_MAX = 15 };   /* cards are numbered 0 to 15 */
+
+/* What attaching needs to know of one VIF; text in the call's arena. */
+struct card {
+    struct ref vif;
+    const char *vm_uuid, *mac, *bridge, *tap;
+    unsigned device, mtu, network_mtu;
+    int64_t rate_kbytes;
+};
+
+/* ---- attach, detach -------------------------------------------------------------------------------------------- */
+
+static int describe(struct call *c, const struct snap *s, const struct row *vif, struct card *ret_card, struct xerr *err)
+{
+    const struct row *vm = snap_need(s, CLASS_VM, row_ref(vif, F_VIF_VM), err);
+    const struct row *network = vm ? snap_need(s, CLASS_network, row_ref(vif, F_VIF_network), err) : NULL;
+
+    if (!network) return -1;
+    bool limited = streq(row_str(vif, F_VIF_qos_algorithm_type), "ratelimit");
+    struct card card = {
+        .vif = row_ref_of(vif),
+        .vm_uuid = arena_strdup(c->arena, row_uuid(vm)),
+        .mac = arena_strdup(c->arena, row_str(vif, F_VIF_MAC)),
+        .bridge = arena_strdup(c->arena, row_str(network, F_network_bridge)),
+        .device = (unsigned)atoi(row_str(vif, F_VIF_device)),
+        .network_mtu = (unsigned)row_int(network, F_network_MTU),
+        .rate_kbytes = limited ? atoll(row_map_str(vif, F_VIF_qos_algorithm_params, "kbps", "0")) : 0,
+    };
+    card.mtu = row_int(vif, F_VIF_MTU) > 0 ? (unsigned)row_int(vif, F_VIF_MTU) : card.network_mtu;
+    card.tap = arena_printf(c->arena, "vif%.8s.%u", card.vm_uuid, card.device);
+    *ret_card = card;
+    return 0;
+}
+
+static int attach(struct call *c, const struct card *card, struct hv_nic *ret_nic, struct xerr *err)
+{
+    const struct net_tap tap = {
+        .name = card->tap,
+        .bridge = card->bridge,
+        .mtu = card->mtu,
+        .owner_uid = -1,
+        .rate_kbytes = card->rate_kbytes,
+        .up = true,
+    };
+
+    if (net_bridge_create(c->agent->net, card->bridge, card->network_mtu, err)) return -1;
+    if (net_tap_create(c->agent->net, &tap, err)) {
+        net_tap_destroy(c->agent->net, card->tap, NULL);
+        return -1;
+    }
+    *ret_nic = (struct hv_nic){
+        .ref = card->vif, .device = card->device, .mac = card->mac, .tap = card->tap, .bridge = card->bridge, .mtu = card->mtu,
+    };
+    return 0;
+}
+
+static int cmp_card(const void *a, const void *b)
+{
+    unsigned x = ((const struct card *)a)->device, y = ((const struct card *)b)->device;
+
+    return x < y ? -1 : x > y;
+}
+
+/* Every card of a VM in device order. */
+static int describe_all(struct call *c, struct ref vm, struct card **ret_cards, size_t *ret_n, struct xerr *err)
+{
+    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+    const struct row *row = snap_need(s, CLASS_VM, vm, err);
+
+    if (!row) return -1;
+    const struct refset *vifs = row_refs(row, F_VM_VIFs);
+    struct card *cards = arena_new_array(c->arena, struct card, vifs->n);
+    size_t n = 0;
+    for (size_t i = 0; i < vifs->n; i++) {
+        const struct row *vif = snap_get(s, CLASS_VIF, vifs->refs[i]);
+        if (vif && describe(c, s, vif, &cards[n], err)) return -1;
+        if (vif) n++;
+    }
+    if (n) qsort(cards, n, sizeof(*cards), cmp_card);
+    *ret_cards = cards;
+    *ret_n = n;
+    return 0;
+}
+
+static void release(struct call *c, const struct card *cards, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct xerr err = XERR_INIT;
+        if (!net_tap_destroy(c->agent->net, cards[i].tap, &err)) continue;
+        _cleanup_free_ char *why = xerr_text(&err);
+        log_warn("tap %s stays: %s", cards[i].tap, why);
+        xerr_clear(&err);
+    }
+}
+
+int vif_attach_all(struct call *c, struct ref vm, const struct hv_nic **ret_nics, size_t *ret_n, struct xerr *err)
+{
+    struct card *cards;
+    size_t n, done = 0;
+
+    if (describe_all(c, vm, &cards, &n, err)) return -1;
+    struct hv_nic *nics = arena_new_array(c->arena, struct hv_nic, n);
+    for (; done < n; done++) {
+        if (!attach(c, &cards[done], &nics[done], err)) continue;
+        release(c, cards, done);
+        return -1;
+    }
+    *ret_nics = nics;
+    *ret_n = n;
+    return 0;
+}
+
+void vif_detach_all(struct call *c, struct ref vm)
+{
+    struct xerr err = XERR_INIT;
+    struct card *cards;
+    size_t n;
+
+    if (!describe_all(c, vm, &cards, &n, &err)) {
+        release(c, cards, n);
+        return;
+    }
+    _cleanup_free_ char *why = xerr_text(&err);
+    log_warn("network cards of VM %s: %s", REF_STR(vm), why);
+    xerr_clear(&err);
+}
+
+void vif_set_attached_all(struct txn *t, struct ref vm, bool attached)
+{
+    const struct row *row = snap_get(txn_snap(t), CLASS_VM, vm);
+    size_t n = row ? row_refs(row, F_VM_VIFs)->n : 0;
+
+    for (size_t i = 0; i < n; i++) {
+        row = snap_get(txn_snap(t), CLASS_VM, vm);
+        struct ref vif = row_refs(row, F_VM_VIFs)->refs[i];
+        txn_set_bool(t, vif, F_VIF_currently_attached, attached);
+        lifecycle_refresh(t, CLASS_VIF, vif);
+    }
+}
+
+/* ---- create, destroy ------------------------------------------------------------------------------------------- */
+
+/* "aa:bb:cc:dd:ee:ff", and not a group address. */
+static bool mac_valid(const char *mac)
+{
+    for (int i = 0; i < 17; i++)
+        if (i % 3 == 2 ? mac[i] != ':' : !isxdigit((unsigned char)mac[i])) return false;
+    return !mac[17] && !(strtoul((char[]){ mac[0], mac[1], '\0' }, NULL, 16) & 1);
+}
+
+/* From the VM's mac_seed and the device, so that a VM made anew from the same seed has the same address. */
+static const char *mac_from_seed(struct arena *a, const char *seed, unsigned device)
+{
+    const char *text = arena_printf(a, "%s/%u", seed, device);
+    uint64_t h = UINT64_C(14695981039346656037);
+
+    for (const char *p = text; *p; p++) h = (h ^ (unsigned char)*p) * UINT64_C(1099511628211);
+    return arena_printf(a, "%02x:%02x:%02x:%02x:%02x:%02x", (unsigned)(h >> 40 & 0xfc) | 2, (unsigned)(h >> 32 & 0xff),
+                        (unsigned)(h >> 24 & 0xff), (unsigned)(h >> 16 & 0xff), (unsigned)(h >> 8 & 0xff), (unsigned)(h & 0xff));
+}
+
+/* The number of a new card: the one asked for, or the first free. */
+static int choose_device(struct call *c, const struct snap *s, const struct row *vm, const char *wish, unsigned *ret_device,
+                         struct xerr *err)
+{
+    bool used[DEVICE_MAX + 1] = { false };
+    const struct refset *vifs = row_refs(vm, F_VM_VIFs);
+    char *end;
+
+    for (size_t i = 0; i < vifs->n; i++) {
+        const struct row *vif = snap_get(s, CLASS_VIF, vifs->refs[i]);
+        unsigned long number = vif ? strtoul(row_str(vif, F_VIF_device), NULL, 10) : DEVICE_MAX + 1;
+        if (number <= DEVICE_MAX) used[number] = true;
+    }
+    if (!*wish || streq(wish, "autodetect")) {
+        for (unsigned i = 0; i <= DEVICE_MAX; i++) {
+            if (used[i]) continue;
+            *ret_device = i;
+            return 0;
+        }
+        return xerr_invalid_device(err, "all in use");
+    }
+    errno = 0;
+    unsigned long number = strtoul(wish, &end, 10);
+    if (*end || errno || !isdigit((unsigned char)*wish) || number > DEVICE_MAX) return xerr_invalid_device(err, wish);
+    if (used[number]) return xerr_device_already_exists(err, arena_strdup(c->arena, wish));
+    *ret_device = (unsigned)number;
+    return 0;
+}
+
+static int create_in(struct call *c, struct txn *t, const struct value *record, struct ref vif, struct xerr *err)
+{
+    const struct class_desc *cls = &model.classes[CLASS_VIF];
+    const struct value *vm_ref = value_get(record, "VM"), *network_ref = value_get(record, "network");
+    const struct row *vm = snap_need(txn_snap(t), CLASS_VM, vm_ref ? vm_ref->ref : REF_NULL, err);
+    const char *mac = value_get_str(record, "MAC", "");
+    unsigned device = 0;
+
+    if (!vm || !snap_need(txn_snap(t), CLASS_network, network_ref ? network_ref->ref : REF_NULL, err)) return -1;
+    if (row_enum(vm, F_VM_power_state) == vm_power_state_Suspended)
+        return xerr_vm_bad_power_state(err, REF_STR(row_ref_of(vm)), "Halted, Running", "Suspended");
+    if (choose_device(c, txn_snap(t), vm, value_get_str(record, "device", ""), &device, err)) return -1;
+    bool automatic = !*mac;
+    if (automatic) mac = mac_from_seed(c->arena, row_map_str(vm, F_VM_other_config, "mac_seed", row_uuid(vm)), device);
+    if (!mac_valid(mac)) return xerr_mac_invalid(err, mac);
+
+    txn_create(t, CLASS_VIF, vif);
+    for (unsigned i = 0; i < cls->n_fields; i++) {
+        const struct value *v = value_get(record, cls->fields[i].name);
+        if (v && cls->fields[i].qualifier != QUAL_RO_RUNTIME) txn_set_field(t, vif, cls->fields[i].id, v);
+    }
+    const struct value algorithms[] = { value_string("ratelimit") };
+    const struct value supported = value_set(algorithms, 1);
+    txn_set_str(t, vif, F_VIF_device, arena_printf(c->arena, "%u", device));
+    txn_set_str(t, vif, F_VIF_MAC, mac);
+    txn_set_bool(t, vif, F_VIF_MAC_autogenerated, automatic);
+    txn_set_bool(t, vif, F_VIF_currently_attached, false);
+    txn_set_value(t, vif, F_VIF_qos_supported_algorithms, &supported);
+    lifecycle_refresh(t, CLASS_VIF, vif);
+    return 0;
+}
+
+int vif_create(struct call *c, const struct value *record, struct ref *ret_result, struct xerr *err)
+{
+    struct ref vif = ref_new();
+    struct txn *t = db_begin(c->agent->db);
+
+    if (create_in(c, t, record, vif, err)) {
+        db_abort(t);
+        return -1;
+    }
+    if (db_commit(t, err)) return -1;
+    *ret_result = vif;
+    return 0;
+}
+
+int vif_destroy(struct call *c, struct ref self, struct xerr *err)
+{
+    struct txn *t = db_begin(c->agent->db);
+    const struct row *vif = snap_need(txn_snap(t), CLASS_VIF, self, err);
+
+    if (!vif || row_bool(vif, F_VIF_currently_attached)) {
+        db_abort(t);
+        return vif ? xerr_operation_not_allowed(err, "The VIF is attached to a running VM: unplug it first") : -1;
+    }
+    struct ref metrics = row_ref(vif, F_VIF_metrics);
+    if (snap_get(txn_snap(t), CLASS_VIF_metrics, metrics)) txn_destroy(t, CLASS_VIF_metrics, metrics);
+    txn_destroy(t, CLASS_VIF, self);
+    return db_commit(t, err);
+}
+
+/* ---- plug, unplug, move ----------------------------------------------------------------------------------------- */
+
+static int describe_one(struct call *c, struct ref vif, struct card *ret_card, struct ref *ret_vm, struct xerr *err)
+{
+    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+    const struct row *row = snap_need(s, CLASS_VIF, vif, err);
+
+    if (!row) return -1;
+    *ret_vm = row_ref(row, F_VIF_VM);
+    return describe(c, s, row, ret_card, err);
+}
+
+static int set_attached(struct call *c, struct ref vif, bool attached, struct xerr *err)
+{
+    struct txn *t = db_begin(c->agent->db);
+
+    txn_set_bool(t, vif, F_VIF_currently_attached, attached);
+    lifecycle_refresh(t, CLASS_VIF, vif);
+    return db_commit(t, err);
+}
+
+int vif_plug(struct call *c, struct ref self, struct xerr *err)
+{
+    struct card card;
+    struct hv_nic nic;
+    struct ref vm;
+
+    if (describe_one(c, self, &card, &vm, err) || attach(c, &card, &nic, err)) return -1;
+    if (hv_nic_attach(c->agent->hv, hv_id(card.vm_uuid, vm), &nic, err)) {
+        release(c, &card, 1);
+        return -1;
+    }
+    return set_attached(c, self, true, err);
+}
+
+int vif_unplug(struct call *c, struct ref self, struct xerr *err)
+{
+    struct card card;
+    struct ref vm;
+
+    if (describe_one(c, self, &card, &vm, err)) return -1;
+    const struct hv_nic nic = { .ref = self, .device = card.device, .mac = card.mac, .tap = card.tap, .bridge = card.bridge };
+    if (hv_nic_detach(c->agent->hv, hv_id(card.vm_uuid, vm), &nic, 0, err)) return -1;
+    release(c, &card, 1);
+    return set_attached(c, self, false, err);
+}
+
+int vif_unplug_force(struct call *c, struct ref self, struct xerr *err)
+{
+    return vif_unplug(c, self, err);
+}
+
+/* To another network, also while the VM runs: the tap changes its bridge and the guest sees nothing. */
+int vif_move(struct call *c, struct ref self, struct ref network, struct xerr *err)
+{
+    struct card card;
+    struct ref vm;
+    bool attached;
+    const char *bridge;
+    unsigned mtu;
+
+    if (describe_one(c, self, &card, &vm, err)) return -1;
+    {
+        _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+        const struct row *to = snap_need(s, CLASS_network, network, err), *vif = snap_get(s, CLASS_VIF, self);
+        if (!to) return -1;
+        bridge = arena_strdup(c->arena, row_str(to, F_network_bridge));
+        mtu = (unsigned)row_int(to, F_network_MTU);
+        attached = vif && row_bool(vif, F_VIF_currently_attached);
+    }
+    if (attached && (net_bridge_create(c->agent->net, bridge, mtu, err) ||
+                     net_port_set(c->agent->net, card.tap, bridge, err)))
+        return -1;
+    struct txn *t = db_begin(c->agent->db);
+    txn_set_ref(t, self, F_VIF_network, network);
+    return db_commit(t, err);
+}
