@@ -91,7 +91,7 @@ static void check_names(struct schema *s)
     complain_doubles(&enums, "enumeration");
     complain_doubles(&fields, "field");
     if (!complaints()) complain_doubles(&columns, "column");
-    complain_doubles(&messages, "message");
+    if (!complaints()) complain_doubles(&messages, "message");
     if (!complaints()) complain_doubles(&functions, "C function");
     if (!complaints()) complain_doubles(&constants, "C constant");
     complain_doubles(&errors, "error");
@@ -123,6 +123,7 @@ static void check_field(struct schema *s, struct field *f)
     f->type = type_of(s, f->pos, f->type_text);
     if (!f->type) return;
     f->cell = cell_of(f->type);
+    if (is_session_ref(f->type)) f->secret = true;
     check_life(f->pos, "field", f->name, &f->life);
     check_key_rules(f);
     if (streq(f->name, "uuid") && f->type->kind == TYPE_STRING) f->cls->uuid = f;
@@ -204,6 +205,7 @@ static void check_message(struct schema *s, struct message *m)
             continue;
         }
         p->type = type_of(s, p->pos, p->type_text);
+        if (p->type && is_session_ref(p->type)) p->secret = true;
         p->c_name = c_identifier(s, p->name);
         claim(s, &names, p->c_name, p->pos);
         if (optional && !p->optional) complain(p->pos, "parameter %s follows an optional one: make it optional", p->name);
@@ -231,8 +233,22 @@ static void check_class(struct schema *s, struct cls *c)
 
 /* ---- the rest ------------------------------------------------------------------------------------------------------ */
 
+/* The codes that generated thunks raise. */
+static void check_thunk_errors(struct schema *s)
+{
+    static const struct { const char *code; size_t n; } needed[] = { { "NOT_IMPLEMENTED", 1 }, { "FIELD_TYPE_ERROR", 1 } };
+    const struct error_def *last = s->errors.n ? s->errors.items[s->errors.n - 1] : NULL;
+    for (unsigned i = 0; i < ARRAY_SIZE(needed); i++) {
+        const struct error_def *e = find_error(s, needed[i].code);
+        if (!e || e->params.n != needed[i].n)
+            complain(last ? last->pos : (struct pos){ "errors.xml", 1 }, "error %s, with one parameter, is needed by gen/thunks.c",
+                     needed[i].code);
+    }
+}
+
 static void check_errors(struct schema *s)
 {
+    check_thunk_errors(s);
     LIST_EACH(&s->errors, struct error_def, e) {
         if (e->free_params && e->params.n) complain(e->pos, "error %s has parameters and params=\"free\"", e->code);
         if (e->params.n > XERR_MAX_PARAMS) complain(e->pos, "error %s has more than %d parameters", e->code, XERR_MAX_PARAMS);
@@ -264,6 +280,26 @@ static bool hex_uuid(const char *text)
     return !text[36];
 }
 
+static void check_size(const struct template *t, const char *text)
+{
+    if (!bytes_of(text)) complain(t->pos, "template %s: '%s' is no size", t->name_label, text);
+}
+
+static void check_number(const struct template *t, const char *text)
+{
+    if (!*text || text[strspn(text, "0123456789")]) complain(t->pos, "template %s: '%s' is no number", t->name_label, text);
+}
+
+static void check_template(const struct template *t)
+{
+    if (!hex_uuid(t->uuid)) complain(t->pos, "template %s: '%s' is no uuid", t->name_label, t->uuid);
+    check_size(t, t->min_memory);
+    check_size(t, t->max_memory);
+    check_number(t, t->vcpus_default);
+    check_number(t, t->vcpus_limit);
+    LIST_EACH(&t->disks, struct pair, d) check_size(t, d->value);
+}
+
 static void check_tables(struct schema *s)
 {
     for (size_t i = 0; i < s->roles.n; i++) {
@@ -274,8 +310,7 @@ static void check_tables(struct schema *s)
     }
     LIST_EACH(&s->routes, struct route, r)
         if (r->path[0] != '/') complain(r->pos, "path '%s' does not begin with a slash", r->path);
-    LIST_EACH(&s->templates, struct template, t)
-        if (!hex_uuid(t->uuid)) complain(t->pos, "template %s: '%s' is no uuid", t->name_label, t->uuid);
+    LIST_EACH(&s->templates, struct template, t) check_template(t);
     LIST_EACH(&s->xe, struct xe_record, r) {
         r->cls = find_class(s, r->class_name);
         if (!r->cls) {

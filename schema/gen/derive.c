@@ -40,7 +40,8 @@ static struct message *add(struct schema *s, struct cls *c, enum method_kind kin
 static void add_param(struct schema *s, struct message *m, const char *name, const struct type *type, bool secret)
 {
     struct param *p = arena_new_array(s->arena, struct param, 1);
-    *p = (struct param){ .pos = m->pos, .name = name, .c_name = c_identifier(s, name), .type = type, .secret = secret };
+    *p = (struct param){ .pos = m->pos, .name = name, .c_name = c_identifier(s, name), .type = type,
+                          .secret = secret || (type && is_session_ref(type)) };
     list_add(s, &m->params, p);
 }
 
@@ -111,7 +112,6 @@ static void derive_lists(struct schema *s, struct cls *c)
 void derive(struct schema *s, struct cls *c)
 {
     struct arena *a = s->arena;
-    LIST_EACH(&c->messages, struct message, m) m->kind = METHOD_CUSTOM;
     if (!c->accessors) return;
 
     const struct type *ref = type_derived(s, "%s ref", c->name), *string = type_plain(s, TYPE_STRING);

@@ -6,28 +6,6 @@
 
 /* ---- guest templates ------------------------------------------------------------------------------------------------ */
 
-/* "2G", "512M" in bytes; 0 when it is neither. */
-static uint64_t bytes_of(const char *text)
-{
-    char *end;
-    uint64_t n = strtoull(text, &end, 10);
-    if (end == text || !end[0] || end[1]) return 0;
-    switch (end[0]) {
-    case 'K': return n << 10;
-    case 'M': return n << 20;
-    case 'G': return n << 30;
-    case 'T': return n << 40;
-    }
-    return 0;
-}
-
-static uint64_t need_bytes(const struct template *t, const char *text)
-{
-    uint64_t n = bytes_of(text);
-    if (!n) complain(t->pos, "template %s: '%s' is no size", t->name_label, text);
-    return n;
-}
-
 static void member(struct strbuf *b, const char *name, const char *text)
 {
     strbuf_printf(b, ".%s = ", name);
@@ -49,7 +27,7 @@ static void template(struct strbuf *decls, struct strbuf *b, const struct templa
     LIST_EACH(&t->disks, struct pair, d) {
         strbuf_str(decls, "{ ");
         out_string(decls, d->name);
-        strbuf_printf(decls, ", %llu, %s }, ", (unsigned long long)need_bytes(t, d->value), d->flag ? "true" : "false");
+        strbuf_printf(decls, ", %llu, %s }, ", (unsigned long long)bytes_of(d->value), d->flag ? "true" : "false");
     }
     strbuf_str(decls, "{ NULL, 0, false } };\n");
 
@@ -64,7 +42,7 @@ static void template(struct strbuf *decls, struct strbuf *b, const struct templa
     member(b, "install_distro", t->install_distro);
     member(b, "install_arch", t->install_arch);
     strbuf_printf(b, "\n      .min_memory_bytes = %llu, .max_memory_bytes = %llu, .vcpus = %s, .vcpus_max = %s,\n      ",
-                  (unsigned long long)need_bytes(t, t->min_memory), (unsigned long long)need_bytes(t, t->max_memory),
+                  (unsigned long long)bytes_of(t->min_memory), (unsigned long long)bytes_of(t->max_memory),
                   t->vcpus_default, t->vcpus_limit);
     strbuf_printf(b, ".linux_template = %s, .has_vendor_device = %s, .supports_uefi = %s, .supports_secure_boot = %s,\n      "
                      ".platform = platform_%zu, .disks = disks_%zu },\n",

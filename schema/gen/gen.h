@@ -178,6 +178,8 @@ const struct type *type_of(struct schema *s, struct pos pos, const char *text);
 /* Types by meaning: void, string ... of ref: `C ref`. Never NULL. */
 const struct type *type_plain(struct schema *s, enum type_kind kind);
 const struct type *type_derived(struct schema *s, const char *fmt, ...) _printf_(2, 3);
+/* A session's reference is the secret that opens it: never in a log. */
+bool is_session_ref(const struct type *t);
 enum cell_kind cell_of(const struct type *t);
 /* Resolves names, checks every rule the grammar cannot say, adds the derived messages. */
 void check(struct schema *s);
@@ -215,6 +217,8 @@ void out_write(struct strbuf *b, const char *dir, const char *name);
 /* A default as an initializer of struct value. Arrays it needs go to decls, named after `name`. */
 void out_value(struct schema *s, struct strbuf *decls, struct strbuf *b, struct pos pos, const struct type *t,
                const char *text, const char *name);
+/* "2G", "512M" in bytes; 0 when it is no such text. */
+uint64_t bytes_of(const char *text);
 const char *role_constant(enum role_id r);
 const char *role_wire(enum role_id r);
 const char *life_constant(enum lifecycle l);

@@ -42,6 +42,20 @@ void out_write(struct strbuf *b, const char *dir, const char *name)
     strbuf_clear(b);
 }
 
+uint64_t bytes_of(const char *text)
+{
+    char *end;
+    uint64_t n = strtoull(text, &end, 10);
+    if (end == text || !end[0] || end[1]) return 0;
+    switch (end[0]) {
+    case 'K': return n << 10;
+    case 'M': return n << 20;
+    case 'G': return n << 30;
+    case 'T': return n << 40;
+    }
+    return 0;
+}
+
 /* ---- default values ------------------------------------------------------------------------------------------------ */
 
 static const char *empty_text(const struct type *t)

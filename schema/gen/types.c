@@ -144,6 +144,11 @@ const struct type *type_derived(struct schema *s, const char *fmt, ...)
     return type_of(s, (struct pos){ "derived", 0 }, text);
 }
 
+bool is_session_ref(const struct type *t)
+{
+    return t->kind == TYPE_REF && t->cls && streq(t->cls->name, "session");
+}
+
 enum cell_kind cell_of(const struct type *t)
 {
     switch (t->kind) {
