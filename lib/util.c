@@ -62,7 +62,7 @@ int read_file(const char *path, size_t limit, char **ret_text, size_t *ret_len)
     return 0;
 }
 
-static int sync_folder_of(const char *path)
+int sync_folder_of(const char *path)
 {
     _cleanup_free_ char *dir = xstrdup(path);
     char *slash = strrchr(dir, '/');

@@ -47,6 +47,9 @@ int read_file(const char *path, size_t limit, char **ret_text, size_t *ret_len);
 /* Write a file whole and durably: temporary name, fsync, rename, fsync of the folder. 0 or -1 + errno. */
 int write_file_atomic(const char *path, const void *text, size_t len, unsigned mode);
 
+/* fsync of the folder that holds path, so that a file just made or renamed there is found after a power cut. */
+int sync_folder_of(const char *path);
+
 /* mkdir -p. 0 or -1 + errno. */
 int make_dirs(const char *path, unsigned mode);
 

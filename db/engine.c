@@ -1,0 +1,464 @@
+/* Opening and closing, the two heads, group commit.
+ * Called by: main.c (open, close), everyone (snapshots), transactions.  Calls: store, snap.
+ *
+ * Order of commit = order of publication. The pending head runs ahead of the durable one by the groups in the queue;
+ * when a group fails, so does everything built on it, and the pending head falls back to the durable one. */
+#include "db/engine.h"
+
+#include <assert.h>
+
+#define LOG_MODULE "db"
+#include "lib/log.h"
+
+/* ---- loading ---- */
+
+/* "self refers to target", collected while rows are read. */
+struct link { field_id back; struct ref target, self; };
+
+struct loading {
+    struct db *db;
+    const struct load_hooks *hooks;
+    struct snap *s;
+    struct link *links;
+    size_t n, cap;
+};
+
+static void add_link(struct loading *l, field_id back, struct ref target, struct ref self)
+{
+    if (ref_is_null(target)) return;
+    if (l->n == l->cap) {
+        l->cap = l->cap ? l->cap * 2 : 256;
+        l->links = xrealloc(l->links, l->cap * sizeof(*l->links));
+    }
+    l->links[l->n++] = (struct link){ back, target, self };
+}
+
+static void add_links(struct loading *l, field_id back, enum cell_kind kind, const union cell *c, struct ref self)
+{
+    if (kind == CELL_REF) {
+        add_link(l, back, c->ref, self);
+        return;
+    }
+    const struct refset *set = cell_refs(c);
+    for (size_t i = 0; i < set->n; i++) add_link(l, back, set->refs[i], self);
+}
+
+static int load_row(void *arg, struct row *row, struct xerr *err)
+{
+    struct loading *l = arg;
+    const struct kind *kind = row->kind;
+    struct ref self = row->leaf.key;
+
+    if (row->serial > l->db->next_serial) l->db->next_serial = row->serial;
+    if (snap_get_row(l->s, (unsigned)kind->cls->id, self)) {
+        if (l->hooks->duplicate) {
+            l->hooks->duplicate(l->hooks->arg, row);
+            return 0;
+        }
+        row_unref(row);
+        return xerr_internal(err, "the database has %s %s twice; run xapi --repair-db", kind->cls->name, REF_STR(self));
+    }
+    for (unsigned i = 0; i < kind->cls->n_fields; i++)
+        if (kind->inverse[i]) add_links(l, kind->inverse[i], kind->cls->fields[i].cell, &row->cells[i], self);
+    snap_put_row(l->s, row);
+    snap_index_uuid(l->s, row, true);
+    snap_index_name(l->s, row, true);
+    return 0;
+}
+
+static void load_bad_cell(void *arg, const struct row *row, unsigned field, const char *why)
+{
+    struct loading *l = arg;
+
+    l->hooks->bad_cell(l->hooks->arg, row, field, why);
+}
+
+static void load_tomb(void *arg, const struct tomb *tomb)
+{
+    struct loading *l = arg;
+
+    snap_add_tomb(l->s, tomb);
+}
+
+static int link_order(const void *a, const void *b)
+{
+    const struct link *x = a, *y = b;
+    int order = ref_cmp(x->target, y->target);
+
+    if (!order) order = x->back < y->back ? -1 : x->back > y->back;
+    return order ? order : ref_cmp(x->self, y->self);
+}
+
+/* Back-references are not stored: each target gets the set of those who refer to it. */
+static void build_back_references(struct loading *l)
+{
+    struct ref *members = xmalloc(l->n * sizeof(*members));
+
+    if (l->n) qsort(l->links, l->n, sizeof(*l->links), link_order);
+    for (size_t i = 0, n; i < l->n; i += n) {
+        const struct link *first = &l->links[i];
+        for (n = 0; i + n < l->n; n++) {
+            if (!ref_eq(l->links[i + n].target, first->target) || l->links[i + n].back != first->back) break;
+            members[n] = l->links[i + n].self;
+        }
+        struct row *row = snap_get_row(l->s, field_class(first->back), first->target);
+        if (row) row->cells[field_index(first->back)] = cell_set(members, n);
+    }
+    free(members);
+}
+
+/* Every row stands at the start of this boot's epoch: older tokens see it, this boot's do not. */
+static void stamp_rows(struct snap *s)
+{
+    for (unsigned cls = 0; cls < s->kinds->n; cls++)
+        SNAP_EACH(s, (enum class_id)cls, row)
+            atomic_store_explicit(&((struct row *)row)->stamp, s->token.stamp, memory_order_relaxed);
+}
+
+static void set_tomb_floor(struct snap *s, uint64_t floor)
+{
+    if (!floor) return;
+    snap_reserve_tombs(s);
+    if (s->tombs->floor < floor) s->tombs->floor = floor;
+}
+
+static int load(struct db *db, const struct load_hooks *hooks, bool raise_epoch, struct xerr *err)
+{
+    struct loading l = { .db = db, .hooks = hooks, .s = snap_new_empty(db->kinds, &db->live_snaps) };
+    const struct store_sink sink = { .arg = &l, .row = load_row, .tomb = load_tomb, .bad_cell = load_bad_cell };
+    struct store_state state = { 0, 0 };
+    uint64_t epoch = 0;
+    int rc = -1;
+
+    if (db->store->ops->load(db->store, db->kinds, &sink, &state, err)) goto out;
+    if (raise_epoch && db->store->ops->raise_epoch(db->store, &epoch, err)) goto out;
+    l.s->token = (struct token){ state.revision, epoch << EPOCH_SHIFT };
+    set_tomb_floor(l.s, state.tomb_floor);
+    build_back_references(&l);
+    stamp_rows(l.s);
+    db->pending = snap_ref(l.s);
+    db->durable = take_ptr(l.s);
+    rc = 0;
+out:
+    free(l.links);
+    snap_unrefp(&l.s);
+    return rc;
+}
+
+/* ---- life ---- */
+
+int engine_open(struct store *store, const struct load_hooks *hooks, bool raise_epoch, struct db **ret_db,
+                struct xerr *err)
+{
+    struct db *db = xcalloc(1, sizeof(*db));
+
+    db->store = store;
+    pthread_mutex_init(&db->writer, NULL);
+    pthread_mutex_init(&db->commit, NULL);
+    pthread_mutex_init(&db->head, NULL);
+    if (kinds_new(&db->kinds, err) || load(db, hooks, raise_epoch, err)) {
+        engine_close(db);
+        return -1;
+    }
+    *ret_db = db;
+    return 0;
+}
+
+void engine_close(struct db *db)
+{
+    assert(!db->first);
+    snap_unrefp(&db->pending);
+    snap_unrefp(&db->durable);
+    assert(!atomic_load_explicit(&db->live_snaps, memory_order_acquire));   /* a snapshot outlived its database */
+    kinds_free(db->kinds);
+    pthread_mutex_destroy(&db->writer);
+    pthread_mutex_destroy(&db->commit);
+    pthread_mutex_destroy(&db->head);
+    free(db);
+}
+
+static void log_bad_cell(void *arg _unused_, const struct row *row, unsigned field, const char *why)
+{
+    log_warn("%s %s: field %s has its default: %s", row->kind->cls->name, REF_STR(row->leaf.key),
+             row->kind->cls->fields[field].name, why);
+}
+
+int db_open(struct store *store, struct db **ret_db, struct xerr *err)
+{
+    const struct load_hooks hooks = { .bad_cell = log_bad_cell };
+
+    if (engine_open(store, &hooks, true, ret_db, err) == 0) return 0;
+    store_close(store);
+    return -1;
+}
+
+void db_close(struct db *db)
+{
+    if (!db) return;
+    struct store *store = db->store;
+    engine_close(db);
+    store_close(store);
+}
+
+struct snap *db_snap(struct db *db)
+{
+    pthread_mutex_lock(&db->head);
+    struct snap *s = snap_ref(db->durable);
+    pthread_mutex_unlock(&db->head);
+    return s;
+}
+
+void db_set_encoders(struct db *db, encode_fn xml, encode_fn json)
+{
+    atomic_store_explicit(&db->kinds->encoders[ENCODING_XML], xml, memory_order_release);
+    atomic_store_explicit(&db->kinds->encoders[ENCODING_JSON], json, memory_order_release);
+}
+
+void db_on_publish(struct db *db, publish_fn fn, void *arg)
+{
+    atomic_store_explicit(&db->publish_arg, arg, memory_order_relaxed);
+    atomic_store_explicit(&db->publish, fn, memory_order_release);
+}
+
+/* ---- groups ---- */
+
+static struct group *group_new(void)
+{
+    struct group *g = xcalloc(1, sizeof(*g));
+
+    pthread_cond_init(&g->turn, NULL);
+    pthread_cond_init(&g->end, NULL);
+    return g;
+}
+
+static void group_free(struct group *g)
+{
+    snap_unrefp(&g->head);
+    xerr_clear(&g->why);
+    pthread_cond_destroy(&g->turn);
+    pthread_cond_destroy(&g->end);
+    free(g->touches);
+    free(g);
+}
+
+/* Lock: commit. */
+static struct group *group_to_join(struct db *db, const struct txn *t)
+{
+    struct group *g = db->last;
+
+    if (g && !g->closed && g->n + t->n <= GROUP_OPS && g->bytes + t->bytes <= GROUP_BYTES) return g;
+    g = group_new();
+    if (db->last) db->last->next = g;
+    else db->first = g;
+    return db->last = g;
+}
+
+/* Lock: writer, commit. */
+static void group_join(struct group *g, struct txn *t)
+{
+    if (!g->n) {
+        g->touches = take_ptr(t->touches);
+        g->cap = t->cap;
+    } else if (t->n) {
+        if (g->n + t->n > g->cap) {
+            g->cap = g->n + t->n > GROUP_OPS ? g->n + t->n : GROUP_OPS;
+            g->touches = xrealloc(g->touches, g->cap * sizeof(*g->touches));
+        }
+        memcpy(g->touches + g->n, t->touches, t->n * sizeof(*t->touches));
+    }
+    g->n += t->n;
+    g->bytes += t->bytes;
+    g->members++;
+    snap_unrefp(&g->head);
+    g->head = snap_ref(t->work);
+    snap_unref(t->db->pending);
+    t->db->pending = take_ptr(t->work);
+}
+
+static int touch_order(const void *a, const void *b)
+{
+    const struct touch *x = a, *y = b;
+
+    return x->cls != y->cls ? (x->cls < y->cls ? -1 : 1) : ref_cmp(x->ref, y->ref);
+}
+
+/* One entry a row, with all the fields that the group's transactions set. */
+static void merge_touches(struct group *g)
+{
+    size_t kept = 0;
+
+    if (g->n < 2) return;
+    qsort(g->touches, g->n, sizeof(*g->touches), touch_order);
+    for (size_t i = 1; i < g->n; i++) {
+        struct touch *last = &g->touches[kept], *next = &g->touches[i];
+        if (touch_order(last, next)) {
+            g->touches[++kept] = *next;
+            continue;
+        }
+        for (size_t w = 0; w < ARRAY_SIZE(last->fields.words); w++) last->fields.words[w] |= next->fields.words[w];
+    }
+    g->n = kept + 1;
+}
+
+/* What the group means to the store. A row that was destroyed and made anew is two changes. */
+static size_t store_changes(const struct group *g, const struct snap *old, struct store_change *changes)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < g->n; i++) {
+        const struct touch *t = &g->touches[i];
+        const struct row *was = snap_get_row(old, t->cls, t->ref), *is = snap_get_row(g->head, t->cls, t->ref);
+        bool same = was && is && was->serial == is->serial;
+        if (!kind_is_stored(&old->kinds->kinds[t->cls])) continue;
+        if (was && !same) changes[n++] = (struct store_change){ .op = STORE_DELETE, .row = was };
+        if (is && !same) changes[n++] = (struct store_change){ .op = STORE_INSERT, .row = is };
+        if (same && !field_set_empty(&t->fields))
+            changes[n++] = (struct store_change){ .op = STORE_UPDATE, .row = is, .fields = &t->fields };
+    }
+    return n;
+}
+
+static int group_store(struct db *db, const struct group *g, uint64_t *ret_revision, struct xerr *err)
+{
+    const struct snap *old = db->durable;
+    struct store_change few[8], *changes = g->n * 2 <= ARRAY_SIZE(few) ? few : xcalloc(g->n * 2, sizeof(*changes));
+    size_t n = store_changes(g, old, changes);
+    uint64_t revision = old->token.revision;
+    int rc = 0;
+
+    if (n) {
+        rc = db->store->ops->commit(db->store, changes, n, old->tombs ? old->tombs->floor : 0, &revision, err);
+        assert(rc || revision > old->token.revision);
+    }
+    if (changes != few) free(changes);
+    if (rc == 0) *ret_revision = revision;
+    return rc;
+}
+
+/* Gives the group's rows their place in the stream and makes its root the durable head. */
+static void group_publish(struct db *db, struct group *g, uint64_t revision)
+{
+    struct snap *old = db->durable, *s = g->head;
+    uint64_t stamp = old->token.stamp + 1;
+
+    s->stamps = ptrie_copy(&old->stamps);
+    snap_take_tombs(s, old);
+    for (size_t i = 0; i < g->n; i++) {
+        const struct touch *t = &g->touches[i];
+        const struct row *was = snap_get_row(old, t->cls, t->ref);
+        struct row *is = snap_get_row(s, t->cls, t->ref);
+        if (was) {
+            uint64_t before = atomic_load_explicit(&was->stamp, memory_order_relaxed);
+            ptrie_remove(&s->stamps, (struct ref){ before, was->serial }, entry_leaf_unref);
+        }
+        if (is) {
+            bool stored = !was || was->serial != is->serial || !field_set_empty(&t->fields);
+            is->created = was ? was->created : revision;
+            is->revision = stored ? revision : was->revision;
+            atomic_store_explicit(&is->stamp, stamp, memory_order_release);
+            entry_put(&s->stamps, (struct ref){ stamp, is->serial }, t->cls, t->ref);
+        } else if (was && was->kind->cls->evented) {
+            snap_add_tomb(s, &(struct tomb){ revision, was->created, t->ref, t->cls });
+        }
+    }
+    s->token = (struct token){ revision, stamp };
+    pthread_mutex_lock(&db->head);
+    db->durable = snap_ref(s);
+    pthread_mutex_unlock(&db->head);
+    snap_unref(old);
+}
+
+static void group_announce(struct db *db, const struct group *g)
+{
+    publish_fn fn = atomic_load_explicit(&db->publish, memory_order_acquire);
+
+    if (!fn) return;
+    struct touched few[16], *rows = g->n <= ARRAY_SIZE(few) ? few : xcalloc(g->n, sizeof(*rows));
+    for (size_t i = 0; i < g->n; i++)
+        rows[i] = (struct touched){ (enum class_id)g->touches[i].cls, g->touches[i].ref };
+    fn(atomic_load_explicit(&db->publish_arg, memory_order_relaxed), rows, g->n);
+    if (rows != few) free(rows);
+}
+
+/* Lock: commit. */
+static void group_end(struct group *g, const struct xerr *why)
+{
+    if (why) {
+        xerr_set_dynamic(&g->why, why->code, why->n, (const char *const *)why->params);
+        g->failed = true;
+    }
+    g->closed = g->done = true;
+    pthread_cond_broadcast(&g->end);
+    pthread_cond_signal(&g->turn);
+}
+
+/* The store refused a group: it and all that was built on it are gone. */
+static void fail_queue(struct db *db, const struct xerr *why)
+{
+    /* Under the writer lock no transaction is open, so that none can still join what failed. */
+    pthread_mutex_lock(&db->writer);
+    pthread_mutex_lock(&db->commit);
+    for (struct group *g = db->first, *next; g; g = next) {
+        next = g->next;
+        group_end(g, why);
+    }
+    db->first = db->last = NULL;
+    snap_unref(db->pending);
+    db->pending = db_snap(db);
+    pthread_mutex_unlock(&db->commit);
+    pthread_mutex_unlock(&db->writer);
+}
+
+/* Lock: commit on entry and return, not in between. */
+static void lead(struct db *db, struct group *g)
+{
+    _cleanup_xerr_ struct xerr why = XERR_INIT;
+    uint64_t revision = 0;
+
+    while (db->first != g && !g->done) pthread_cond_wait(&g->turn, &db->commit);
+    if (g->done) return;
+    g->closed = true;
+    pthread_mutex_unlock(&db->commit);
+
+    merge_touches(g);
+    int rc = group_store(db, g, &revision, &why);
+    if (rc == 0) {
+        group_publish(db, g, revision);
+        group_announce(db, g);
+    } else {
+        fail_queue(db, &why);
+    }
+
+    pthread_mutex_lock(&db->commit);
+    if (rc) return;
+    db->first = g->next;
+    if (!db->first) db->last = NULL;
+    else pthread_cond_signal(&db->first->turn);
+    group_end(g, NULL);
+}
+
+int engine_commit(struct txn *t, struct xerr *err)
+{
+    struct db *db = t->db;
+    int rc = 0;
+
+    /* What changed nothing still waits for what it has read. */
+    pthread_mutex_lock(&db->commit);
+    if (!t->n && !db->first) {
+        pthread_mutex_unlock(&db->commit);
+        pthread_mutex_unlock(&db->writer);
+        return 0;
+    }
+    struct group *g = group_to_join(db, t);
+    bool leader = g->members == 0;
+    group_join(g, t);
+    pthread_mutex_unlock(&db->writer);
+
+    if (leader) lead(db, g);
+    while (!g->done) pthread_cond_wait(&g->end, &db->commit);
+    if (g->failed) rc = xerr_set_dynamic(err, g->why.code, g->why.n, (const char *const *)g->why.params);
+    bool last = --g->members == 0;
+    pthread_mutex_unlock(&db->commit);
+    if (last) group_free(g);
+    return rc;
+}

@@ -1,0 +1,257 @@
+/* Rows: their life, their fields, their cached encodings.
+ * Called by: everyone who reads the database.  Calls: cell, model. */
+#include "db/row.h"
+
+#include <assert.h>
+
+/* ---- kinds ---- */
+
+static int kind_init(struct kind *k, const struct class_desc *cls, struct kinds *all, struct xerr *err)
+{
+    *k = (struct kind){ .cls = cls, .all = all };
+    if (!cls->stored) return 0;
+    if (cls->n_fields > MAX_FIELDS)
+        return xerr_internal(err, "class %s has %u fields, the database takes %d", cls->name, cls->n_fields, MAX_FIELDS);
+    k->inverse = xcalloc(cls->n_fields, sizeof(*k->inverse));
+    k->defaults = xcalloc(cls->n_fields, sizeof(*k->defaults));
+    for (unsigned i = 0; i < cls->n_fields; i++) {
+        const struct field_desc *f = &cls->fields[i];
+        if (!cell_from_value(f, &f->default_value, &k->defaults[i]))
+            return xerr_internal(err, "the default of %s.%s is not of its type: %s", cls->name, f->name,
+                                 f->default_text);
+        if (f->persistent && !f->inverse) field_set_add(&k->persistent, i);
+        else k->has_volatile = true;
+    }
+    /* Events of such a class could not be told apart by revision. */
+    if (cls->evented && !kind_is_stored(k)) return xerr_internal(err, "class %s is evented but not stored", cls->name);
+    return 0;
+}
+
+/* The schema says of a back-reference where it comes from; transactions ask the other way round. */
+static int link_inverses(struct kinds *all, struct xerr *err)
+{
+    for (unsigned c = 0; c < all->n; c++) {
+        const struct class_desc *cls = all->kinds[c].cls;
+        for (unsigned i = 0; cls->stored && i < cls->n_fields; i++) {
+            const struct field_desc *back = &cls->fields[i];
+            if (!back->inverse) continue;
+            const struct field_desc *forward = model_field(back->inverse);
+            struct kind *from = &all->kinds[field_class(back->inverse)];
+            bool takes_refs = forward->cell == CELL_REF || forward->cell == CELL_REFSET;
+            if (back->cell != CELL_REFSET || !takes_refs || !from->inverse || from->inverse[field_index(forward->id)])
+                return xerr_internal(err, "%s.%s cannot be the inverse of %s.%s", cls->name, back->name,
+                                     from->cls->name, forward->name);
+            from->inverse[field_index(forward->id)] = back->id;
+        }
+    }
+    return 0;
+}
+
+int kinds_new(struct kinds **ret_kinds, struct xerr *err)
+{
+    struct kinds *all = xcalloc(1, sizeof(*all) + model.n_classes * sizeof(all->kinds[0]));
+
+    all->n = model.n_classes;
+    for (unsigned c = 0; c < all->n; c++)
+        all->kinds[c].cls = &model.classes[c];
+    for (unsigned c = 0; c < all->n; c++)
+        if (kind_init(&all->kinds[c], &model.classes[c], all, err)) goto fail;
+    if (link_inverses(all, err)) goto fail;
+    *ret_kinds = all;
+    return 0;
+fail:
+    kinds_free(all);
+    return -1;
+}
+
+void kinds_free(struct kinds *all)
+{
+    if (!all) return;
+    for (unsigned c = 0; c < all->n; c++) {
+        struct kind *k = &all->kinds[c];
+        for (unsigned i = 0; k->defaults && i < k->cls->n_fields; i++)
+            cell_clear(&k->defaults[i], k->cls->fields[i].cell);
+        free(k->defaults);
+        free(k->inverse);
+    }
+    free(all);
+}
+
+/* ---- life ---- */
+
+static struct row *row_alloc(const struct kind *kind, struct ref ref, uint64_t serial)
+{
+    struct row *r = xmalloc(sizeof(*r) + kind->cls->n_fields * sizeof(r->cells[0]));
+
+    atomic_init(&r->leaf.refs, 1);
+    r->leaf.tag = 0;
+    r->leaf.key = ref;
+    r->kind = kind;
+    r->serial = serial;
+    r->created = r->revision = 0;
+    atomic_init(&r->stamp, 0);
+    for (int e = 0; e < N_ENCODINGS; e++) atomic_init(&r->encoded[e], NULL);
+    return r;
+}
+
+struct row *row_new(const struct kind *kind, struct ref ref, uint64_t serial)
+{
+    struct row *r = row_alloc(kind, ref, serial);
+
+    for (unsigned i = 0; i < kind->cls->n_fields; i++)
+        r->cells[i] = cell_share(kind->defaults[i], kind->cls->fields[i].cell);
+    return r;
+}
+
+struct row *row_copy(const struct row *from)
+{
+    const struct class_desc *cls = from->kind->cls;
+    struct row *r = row_alloc(from->kind, from->leaf.key, from->serial);
+
+    for (unsigned i = 0; i < cls->n_fields; i++) r->cells[i] = cell_share(from->cells[i], cls->fields[i].cell);
+    return r;
+}
+
+struct row *row_ref_get(struct row *r)
+{
+    atomic_fetch_add_explicit(&r->leaf.refs, 1, memory_order_relaxed);
+    return r;
+}
+
+void row_unref(struct row *r)
+{
+    const struct class_desc *cls = r->kind->cls;
+
+    if (atomic_fetch_sub_explicit(&r->leaf.refs, 1, memory_order_acq_rel) != 1) return;
+    for (unsigned i = 0; i < cls->n_fields; i++) cell_clear(&r->cells[i], cls->fields[i].cell);
+    for (int e = 0; e < N_ENCODINGS; e++) {
+        struct encoded *text = atomic_load_explicit(&r->encoded[e], memory_order_acquire);
+        if (!text) continue;
+        atomic_fetch_sub_explicit(&r->kind->all->encoded_bytes, sizeof(*text) + text->len, memory_order_relaxed);
+        free(text);
+    }
+    free(r);
+}
+
+void row_leaf_unref(struct pleaf *leaf)
+{
+    row_unref(row_of_leaf(leaf));
+}
+
+/* ---- fields ---- */
+
+static const union cell *cell_at(const struct row *r, field_id f, enum cell_kind kind)
+{
+    const struct class_desc *cls = r->kind->cls;
+
+    assert(field_class(f) == (unsigned)cls->id && field_index(f) < cls->n_fields);
+    assert(cls->fields[field_index(f)].cell == kind);
+    return &r->cells[field_index(f)];
+}
+
+struct ref row_ref_of(const struct row *r) { return r->leaf.key; }
+enum class_id row_class(const struct row *r) { return (enum class_id)r->kind->cls->id; }
+const char *row_str(const struct row *r, field_id f) { return cell_str(cell_at(r, f, CELL_STRING)); }
+int64_t row_int(const struct row *r, field_id f) { return cell_at(r, f, CELL_INT)->i; }
+bool row_bool(const struct row *r, field_id f) { return cell_at(r, f, CELL_BOOL)->i != 0; }
+double row_float(const struct row *r, field_id f) { return cell_at(r, f, CELL_FLOAT)->d; }
+int64_t row_time(const struct row *r, field_id f) { return cell_at(r, f, CELL_DATETIME)->i; }
+struct ref row_ref(const struct row *r, field_id f) { return cell_at(r, f, CELL_REF)->ref; }
+int row_enum(const struct row *r, field_id f) { return (int)cell_at(r, f, CELL_ENUM)->i; }
+uint64_t row_bits(const struct row *r, field_id f) { return cell_at(r, f, CELL_BITS)->bits; }
+const struct refset *row_refs(const struct row *r, field_id f) { return cell_refs(cell_at(r, f, CELL_REFSET)); }
+
+const char *row_uuid(const struct row *r)
+{
+    return r->kind->cls->uuid ? row_str(r, r->kind->cls->uuid) : "";
+}
+
+const struct value *row_value(const struct row *r, field_id f)
+{
+    return cell_value(cell_at(r, f, CELL_VALUE), r->kind->cls->fields[field_index(f)].type);
+}
+
+bool refset_has(const struct refset *set, struct ref ref)
+{
+    size_t low = 0, high = set->n;
+
+    while (low < high) {
+        size_t mid = low + (high - low) / 2;
+        int order = ref_cmp(set->refs[mid], ref);
+        if (order == 0) return true;
+        if (order < 0) low = mid + 1;
+        else high = mid;
+    }
+    return false;
+}
+
+const char *row_map_str(const struct row *r, field_id f, const char *key, const char *fallback)
+{
+    return value_get_str(row_value(r, f), key, fallback);
+}
+
+struct value row_field_value(const struct row *r, const struct field_desc *f, struct arena *a)
+{
+    assert(field_class(f->id) == (unsigned)r->kind->cls->id);
+    struct value v = cell_to_value(f, &r->cells[field_index(f->id)], a);
+    return value_copy(a, &v);
+}
+
+struct value row_record_borrowed(const struct row *r, struct arena *a)
+{
+    const struct class_desc *cls = r->kind->cls;
+    struct member *members = arena_new_array(a, struct member, cls->n_fields);
+
+    for (unsigned i = 0; i < cls->n_fields; i++)
+        members[i] = (struct member){ cls->fields[i].name, cell_to_value(&cls->fields[i], &r->cells[i], a) };
+    return value_map(members, cls->n_fields);
+}
+
+struct value row_record(const struct row *r, struct arena *a)
+{
+    const struct class_desc *cls = r->kind->cls;
+    struct member *members = arena_new_array(a, struct member, cls->n_fields);
+
+    for (unsigned i = 0; i < cls->n_fields; i++)
+        members[i] = (struct member){ cls->fields[i].name, row_field_value(r, &cls->fields[i], a) };
+    return value_map(members, cls->n_fields);
+}
+
+/* ---- encodings ---- */
+
+/* Keeps an encoding with its row unless the budget is spent or another thread was quicker. */
+static void keep_encoded(struct row *r, enum encoding e, const char *text, size_t len)
+{
+    struct kinds *all = r->kind->all;
+    size_t size = sizeof(struct encoded) + len;
+    struct encoded *none = NULL, *kept;
+
+    if (atomic_fetch_add_explicit(&all->encoded_bytes, size, memory_order_relaxed) + size > ENCODED_BUDGET) goto full;
+    kept = xmalloc(size);
+    kept->len = len;
+    memcpy(kept->text, text, len);
+    if (atomic_compare_exchange_strong_explicit(&r->encoded[e], &none, kept, memory_order_release,
+                                                memory_order_relaxed))
+        return;
+    free(kept);
+full:
+    atomic_fetch_sub_explicit(&all->encoded_bytes, size, memory_order_relaxed);
+}
+
+void row_encode(const struct row *r, enum encoding e, struct strbuf *out)
+{
+    const struct encoded *kept = atomic_load_explicit(&r->encoded[e], memory_order_acquire);
+
+    if (kept) {
+        strbuf_add(out, kept->text, kept->len);
+        return;
+    }
+    encode_fn encode = atomic_load_explicit(&r->kind->all->encoders[e], memory_order_acquire);
+    assert(encode);
+    _cleanup_arena_ struct arena *a = arena_new();
+    struct value record = row_record_borrowed(r, a);
+    size_t from = out->len;
+    encode(&record, out);
+    if (atomic_load_explicit(&r->stamp, memory_order_acquire) & ROW_OWNED) return;   /* may still change in place */
+    keep_encoded((struct row *)r, e, out->ptr + from, out->len - from);
+}

@@ -1,0 +1,76 @@
+/* Rows: immutable, reference-counted versions of one object's fields.
+ * Called by: db/ only (everybody else reads rows through db.h).  Calls: cell, ptrie. */
+#ifndef DB_ROW_H
+#define DB_ROW_H
+
+#include "db/cell.h"
+#include "db/ptrie.h"
+
+enum { MAX_FIELDS = 128 };                        /* a class has no more (checked at open) */
+enum { ENCODED_BUDGET = 16 << 20 };               /* bytes of cached encodings, all rows together */
+
+struct field_set { uint64_t words[MAX_FIELDS / 64]; };
+
+static inline void field_set_add(struct field_set *s, unsigned i) { s->words[i / 64] |= UINT64_C(1) << (i % 64); }
+static inline bool field_set_has(const struct field_set *s, unsigned i)
+{
+    return s->words[i / 64] >> (i % 64) & 1;
+}
+static inline bool field_set_empty(const struct field_set *s) { return !(s->words[0] | s->words[1]); }
+
+/* What all rows of a class share; built once at open. */
+struct kind {
+    const struct class_desc *cls;
+    struct kinds *all;
+    struct field_set persistent;   /* written to the store */
+    bool has_volatile;             /* a field that is not, back-references included */
+    field_id *inverse;             /* by field: the back-reference that this field feeds, 0 = none */
+    union cell *defaults;          /* by field */
+};
+
+struct kinds {
+    _Atomic size_t encoded_bytes;                 /* held by the caches of all rows */
+    _Atomic(encode_fn) encoders[N_ENCODINGS];
+    unsigned n;
+    struct kind kinds[];
+};
+
+/* Whether rows of this class go to the store at all (those of `role` do not). */
+static inline bool kind_is_stored(const struct kind *k) { return !field_set_empty(&k->persistent); }
+
+/* Reads the model. Fails (INTERNAL_ERROR) on one that cannot be kept. */
+int kinds_new(struct kinds **ret_kinds, struct xerr *err);
+void kinds_free(struct kinds *kinds);
+
+struct encoded {
+    size_t len;
+    char text[];
+};
+
+struct row {
+    struct pleaf leaf;             /* key = the reference; tag = place in the owning transaction's touches */
+    const struct kind *kind;
+    uint64_t serial;               /* names the object in this store for good: index keys, SQLite's rowid */
+    /* Set before the row is published, then immutable. */
+    uint64_t created, revision;    /* store revisions of the first and of this version */
+    _Atomic uint64_t stamp;        /* place in the stream of changes; ROW_OWNED | transaction while it is changed */
+    _Atomic(struct encoded *) encoded[N_ENCODINGS];
+    union cell cells[];
+};
+
+#define ROW_OWNED (UINT64_C(1) << 63)
+
+static inline struct row *row_of_leaf(struct pleaf *leaf) { return (struct row *)leaf; }
+
+/* A row with the schema's defaults, reference count 1. */
+struct row *row_new(const struct kind *kind, struct ref ref, uint64_t serial);
+/* A new version that shares every cell. */
+struct row *row_copy(const struct row *r);
+struct row *row_ref_get(struct row *r);
+void row_unref(struct row *r);
+void row_leaf_unref(struct pleaf *leaf);
+
+/* The whole record; what has a form of its own in the row is borrowed from it. */
+struct value row_record_borrowed(const struct row *r, struct arena *a);
+
+#endif
