@@ -1,9 +1,10 @@
 /* HTTP/1.x heads, queries, cookies and chunked framing, parsed in place.
- * Called by: xapi/http, lib/httpc, xe.  Calls: arena, strbuf. */
+ * Called by: xapi/http, lib/httpc, xe.  Calls: arena, base64, strbuf. */
 #include "lib/http.h"
 
-#include <assert.h>
 #include <strings.h>
+
+#include "lib/base64.h"
 
 /* --- characters ---------------------------------------------------------------------------------------- */
 
@@ -441,40 +442,24 @@ const char *http_reason(int status)
 
 /* --- basic authentication ------------------------------------------------------------------------------ */
 
-static int base64_digit(unsigned char c)
-{
-    if (c >= 'A' && c <= 'Z') return c - 'A';
-    if (c >= 'a' && c <= 'z') return c - 'a' + 26;
-    if (c >= '0' && c <= '9') return c - '0' + 52;
-    return c == '+' ? 62 : c == '/' ? 63 : -1;
-}
-
 int http_basic_auth(const char *authorization, char **ret_user, char **ret_password)
 {
-    _cleanup_strbuf_ struct strbuf plain = STRBUF_INIT;
-    unsigned bits = 0, n_bits = 0;
+    struct strbuf plain = STRBUF_INIT;
+    int rc = -1;
 
     if (strncasecmp(authorization, "basic ", 6) != 0) return -1;
-    const char *s = authorization + 6;
-    s += strspn(s, " ");
-    for (; *s && *s != '='; s++) {
-        int digit = base64_digit((unsigned char)*s);
-        if (digit < 0) return -1;
-        bits = (bits << 6 | (unsigned)digit) & 0xffffff;
-        n_bits += 6;
-        if (n_bits < 8) continue;
-        n_bits -= 8;
-        char c = (char)(bits >> n_bits & 0xff);
-        if (!c) return -1;
-        strbuf_char(&plain, c);
+    const char *text = authorization + 6;
+    if (base64_decode(text, strlen(text), &plain) && !memchr(strbuf_cstr(&plain), '\0', plain.len)) {
+        const char *credentials = strbuf_cstr(&plain), *colon = strchr(credentials, ':');
+        if (colon) {
+            *ret_user = xstrndup(credentials, (size_t)(colon - credentials));
+            *ret_password = xstrdup(colon + 1);
+            rc = 0;
+        }
     }
-    if (s[strspn(s, "=")]) return -1;
-    const char *text = strbuf_cstr(&plain), *colon = strchr(text, ':');
-    if (!colon) return -1;
-    *ret_user = xstrndup(text, (size_t)(colon - text));
-    *ret_password = xstrdup(colon + 1);
-    explicit_bzero(plain.ptr, plain.len);
-    return 0;
+    if (plain.ptr) explicit_bzero(plain.ptr, plain.cap);
+    strbuf_free(&plain);
+    return rc;
 }
 
 /* --- chunked framing ----------------------------------------------------------------------------------- */

@@ -1,5 +1,5 @@
 /* Blocking reads and writes with deadlines over sockets and TLS.
- * Called by: lib/httpc, xapi/http, handlers of bulk data, xe.  Calls: OpenSSL. */
+ * Called by: lib/httpc, xapi/http, handlers of bulk data, xe.  Calls: clock, OpenSSL. */
 #include "lib/stream.h"
 
 #include <errno.h>
@@ -7,41 +7,25 @@
 #include <openssl/ssl.h>
 #include <poll.h>
 #include <sys/socket.h>
-#include <time.h>
 
-int64_t stream_now_ms(void)
-{
-    struct timespec ts;
+#include "lib/clock.h"
 
-    clock_gettime(CLOCK_BOOTTIME, &ts);
-    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
-
-/* Wait for events on the descriptor. 0, or -1 + errno. deadline_ms < 0: no limit. */
-static int wait_for(const struct stream *s, short events, int64_t deadline_ms)
+/* Wait for events on the descriptor. 0, or -1 + errno. */
+static int wait_for(const struct stream *s, short events, int64_t deadline_ns)
 {
     struct pollfd p = { .fd = s->fd, .events = events };
 
     for (;;) {
-        int timeout = -1;
-        if (deadline_ms >= 0) {
-            int64_t left = deadline_ms - stream_now_ms();
-            /* Long waits are cut, so that time spent suspended counts. */
-            timeout = left < 0 ? 0 : left > 60000 ? 60000 : (int)left;
-        }
-        int n = poll(&p, 1, timeout);
+        /* Long waits are cut, so that time spent suspended counts. */
+        int left_ms = clock_poll_ms(deadline_ns, 60000);
+        int n = poll(&p, 1, left_ms);
         if (n > 0) return 0;
         if (n < 0 && errno != EINTR) return -1;
-        if (n == 0 && deadline_ms >= 0 && stream_now_ms() >= deadline_ms) {
+        if (n == 0 && left_ms == 0) {
             errno = ETIMEDOUT;
             return -1;
         }
     }
-}
-
-static int64_t deadline_of(int timeout_ms)
-{
-    return timeout_ms < 0 ? -1 : stream_now_ms() + timeout_ms;
 }
 
 /* What a failed SSL call wants: POLLIN or POLLOUT, 0 = the other side ended, -1 + errno. */
@@ -115,7 +99,7 @@ static bool would_block(void)
 
 ssize_t stream_read(struct stream *s, void *buf, size_t n, int timeout_ms)
 {
-    int64_t deadline_ms = 0;
+    int64_t deadline_ns = 0;
     bool started = false;
 
     if (s->early_len) {
@@ -139,9 +123,9 @@ ssize_t stream_read(struct stream *s, void *buf, size_t n, int timeout_ms)
             errno = ETIMEDOUT;
             return -1;
         }
-        if (!started) deadline_ms = deadline_of(timeout_ms);
+        if (!started) deadline_ns = clock_deadline_ns(timeout_ms);
         started = true;
-        if (wait_for(s, wants, deadline_ms) < 0) return -1;
+        if (wait_for(s, wants, deadline_ns) < 0) return -1;
     }
 }
 
@@ -180,7 +164,7 @@ int stream_write(struct stream *s, const void *buf, size_t n, int timeout_ms)
         short wants = POLLOUT;
         ssize_t sent = write_once(s, from, n, &wants);
         if (sent < 0) {
-            if (!would_block() || wait_for(s, wants, deadline_of(timeout_ms)) < 0) return -1;
+            if (!would_block() || wait_for(s, wants, clock_deadline_ns(timeout_ms)) < 0) return -1;
             continue;
         }
         s->n_written += (uint64_t)sent;
@@ -192,7 +176,7 @@ int stream_write(struct stream *s, const void *buf, size_t n, int timeout_ms)
 
 int stream_handshake(struct stream *s, int timeout_ms)
 {
-    int64_t deadline_ms = deadline_of(timeout_ms);
+    int64_t deadline_ns = clock_deadline_ns(timeout_ms);
 
     for (;;) {
         errno = 0;
@@ -201,7 +185,7 @@ int stream_handshake(struct stream *s, int timeout_ms)
         if (rc > 0) return 0;
         int wants = ssl_wants(s->ssl, rc);
         if (wants == 0) errno = EPIPE;
-        if (wants <= 0 || wait_for(s, (short)wants, deadline_ms) < 0) return -1;
+        if (wants <= 0 || wait_for(s, (short)wants, deadline_ns) < 0) return -1;
     }
 }
 

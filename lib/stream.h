@@ -1,5 +1,5 @@
 /* A byte stream over TCP, a unix socket or TLS: blocking calls that end at a deadline.
- * Called by: lib/httpc, xapi/http, handlers of bulk data, xe.  Calls: OpenSSL.
+ * Called by: lib/httpc, xapi/http, handlers of bulk data, xe.  Calls: clock, OpenSSL.
  *
  * The descriptor is always nonblocking; every wait is a poll() with a limit. One thread at a time. */
 #ifndef LIB_STREAM_H
@@ -20,9 +20,6 @@ struct stream {
 };
 
 #define STREAM_INIT { .fd = -1 }
-
-/* Milliseconds of CLOCK_BOOTTIME: what every deadline here is measured with. */
-int64_t stream_now_ms(void);
 
 /* At most n bytes, as soon as there are any. >0 bytes, 0 the other side ended its side, -1 + errno: ETIMEDOUT
  * (timeout_ms went by; 0 = do not wait, negative = no limit), EPROTO (TLS), or the socket's. */

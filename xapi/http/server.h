@@ -96,9 +96,10 @@ int http_listen_unix(struct http_server *s, const char *path, unsigned mode, str
 void http_unlisten_tcp(struct http_server *s, unsigned port);
 
 /* Stop in order: 1. no new connections, idle ones closed; 2. on_stopping; 3. running requests may end until
- * timeout_ms; 4. on_gone for what is still parked, streams cut. Returns when no handler runs any more. */
-void http_server_stop(struct http_server *s, int timeout_ms);
-/* After http_server_stop. NULL is fine. */
+ * timeout_ms; 4. on_gone for what is still parked, streams cut. 0 when no handler runs any more; else how many
+ * did not end within 5 s more: then leave with _exit() instead of freeing the server. */
+int http_server_stop(struct http_server *s, int timeout_ms);
+/* After http_server_stop returned 0. NULL is fine. */
 void http_server_free(struct http_server *s);
 
 struct http_server_stats {
