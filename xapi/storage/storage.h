@@ -41,6 +41,7 @@ struct storage_config {
     int (*session_open)(void *arg, struct ref sr, char **ret_session, struct xerr *err);   /* malloc'd text */
     void (*session_close)(void *arg, const char *session);
     void *arg;
+    int deadline_ms;             /* of every command; 0 = each command's own */
 };
 
 /* Finds the drivers and asks each what it can do; reads the ledger (emptied when the host was booted since).
@@ -130,12 +131,18 @@ size_t storage_attachments(struct storage *s, const char *sr_uuid, const char *v
 
 /* ---- copying -------------------------------------------------------------------------------------------------- */
 
-/* Called a few times a second with 0..1; returns false to cancel (the copy then fails with xerr code TASK_CANCELLED
- * left to the caller: ret_cancelled is set and the error is INTERNAL_ERROR "cancelled"). */
+/* Called a few times a second with 0..1; false stops the copy. */
 typedef bool (*storage_progress_fn)(void *arg, double fraction);
 /* Copies the content of one attached disk to another that exists and is at least as large; holes stay holes; durable
- * on return. Errors: VDI_COPY_FAILED []. */
-int storage_copy(struct storage *s, const struct storage_disk *from, const struct storage_disk *to,
-                 storage_progress_fn progress, void *arg, struct xerr *err);
+ * on return. target_is_zero: nothing was ever written to it. progress may be NULL.
+ * Errors: VDI_COPY_FAILED []; when progress said stop: TASK_CANCELLED [task]. */
+struct storage_copy {
+    struct storage_disk from, to;
+    bool target_is_zero;
+    struct ref task;
+    storage_progress_fn progress;
+    void *arg;
+};
+int storage_copy(struct storage *s, const struct storage_copy *copy, struct xerr *err);
 
 #endif

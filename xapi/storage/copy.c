@@ -1,0 +1,133 @@
+/* Copying disk content between attached disks: qemu-img convert, watched.
+ * Called by: vdi_copy.c.  Calls: lib/subproc. */
+#define LOG_MODULE "storage"
+#include "xapi/storage/storage.h"
+
+#include "gen/errors.h"
+#include "lib/log.h"
+#include "lib/subproc.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+
+enum { POLL_MS = 250, SAID = 4096 };
+
+struct copier {
+    const struct storage_copy *copy;
+    struct subproc child;
+    int out_fd, err_fd;
+    char said[SAID];           /* the beginning of stderr */
+    size_t said_len;
+    double fraction;
+    bool stopped;
+};
+
+/* "    (12.34/100%)\r": the last one in this piece counts. */
+static void take_progress(struct copier *k, const char *text)
+{
+    for (const char *at = text; (at = strchr(at, '(')); at++) {
+        double percent;
+        if (sscanf(at, "(%lf/100%%)", &percent) == 1 && percent >= 0 && percent <= 100) k->fraction = percent / 100;
+    }
+}
+
+/* False at the end of the pipe. */
+static bool read_out(struct copier *k)
+{
+    char piece[1024];
+    ssize_t n = read(k->out_fd, piece, sizeof(piece) - 1);
+
+    if (n <= 0) return n < 0 && (errno == EINTR || errno == EAGAIN);
+    piece[n] = '\0';
+    take_progress(k, piece);
+    return true;
+}
+
+static bool read_err(struct copier *k)
+{
+    char piece[1024];
+    ssize_t n = read(k->err_fd, piece, sizeof(piece));
+
+    if (n <= 0) return n < 0 && (errno == EINTR || errno == EAGAIN);
+    for (ssize_t i = 0; i < n && k->said_len < SAID - 1; i++) k->said[k->said_len++] = piece[i];
+    return true;
+}
+
+/* To the end of the child or until progress says stop. The status, or -1 when it is not known. */
+static int watch(struct copier *k)
+{
+    struct pollfd fds[] = {
+        { .fd = k->out_fd, .events = POLLIN }, { .fd = k->err_fd, .events = POLLIN },
+        { .fd = k->child.pidfd, .events = POLLIN },
+    };
+    int status = -1;
+
+    for (;;) {
+        poll(fds, ARRAY_SIZE(fds), POLL_MS);
+        if (fds[0].revents && !read_out(k)) fds[0].fd = -1;
+        if (fds[1].revents && !read_err(k)) fds[1].fd = -1;
+        if (k->copy->progress && !k->stopped && !k->copy->progress(k->copy->arg, k->fraction)) {
+            k->stopped = true;
+            subproc_kill(&k->child, SIGTERM);
+        }
+        if (!fds[2].revents) continue;
+        if (fds[1].fd >= 0 && fds[1].revents) continue;   /* what it said last */
+        return subproc_wait(&k->child, 1000, &status) == 0 ? status : -1;
+    }
+}
+
+/* qemu-img does not sync what it wrote. */
+static int sync_target(const char *path)
+{
+    _cleanup_close_ int fd = open(path, O_RDWR | O_CLOEXEC);
+
+    return fd < 0 ? -1 : fsync(fd);
+}
+
+static int start(struct copier *k, struct xerr *err)
+{
+    const struct storage_copy *c = k->copy;
+    const char *argv[] = { "qemu-img", "convert", "-p", "-n", c->target_is_zero ? "--target-is-zero" : "-W",
+                           "-f", c->from.format, "-O", c->to.format, c->from.path, c->to.path, NULL };
+    const char *env[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", NULL };
+    struct subproc_command cmd = { .argv = argv, .env = env, .cwd = "/" };
+    int out[2], diag[2];
+
+    if (pipe2(out, O_CLOEXEC)) return xerr_internal(err, "pipe: %s", strerror(errno));
+    if (pipe2(diag, O_CLOEXEC)) {
+        close(out[0]);
+        close(out[1]);
+        return xerr_internal(err, "pipe: %s", strerror(errno));
+    }
+    int rc = subproc_spawn(&cmd, -1, out[1], diag[1], &k->child);
+    if (rc) xerr_internal(err, "cannot start qemu-img: %s", strerror(errno));
+    close(out[1]);
+    close(diag[1]);
+    k->out_fd = out[0];
+    k->err_fd = diag[0];
+    fcntl(k->out_fd, F_SETFL, O_NONBLOCK);
+    fcntl(k->err_fd, F_SETFL, O_NONBLOCK);
+    return rc;
+}
+
+int storage_copy(struct storage *s, const struct storage_copy *copy, struct xerr *err)
+{
+    struct copier k = { .copy = copy, .child = SUBPROC_INIT, .out_fd = -1, .err_fd = -1 };
+    int status = 0, rc = start(&k, err);
+
+    (void)s;
+    if (rc == 0) status = watch(&k);
+    close_fdp(&k.out_fd);
+    close_fdp(&k.err_fd);
+    if (rc) return rc;
+    if (k.stopped) return xerr_task_cancelled(err, REF_STR(copy->task));
+    if (status || sync_target(copy->to.path)) {
+        log_warn("copy of %s to %s failed (status %d): %.*s", copy->from.path, copy->to.path, status, (int)k.said_len,
+                 k.said);
+        return xerr_vdi_copy_failed(err);
+    }
+    return 0;
+}

@@ -1,0 +1,85 @@
+/* What the files of xapi/storage/ share.
+ * Called by: storage.c, slot.c, ledger.c.  Calls: lib. */
+#ifndef XAPI_STORAGE_SLOTS_H
+#define XAPI_STORAGE_SLOTS_H
+
+#include "lib/map.h"
+#include "lib/subproc.h"
+#include "xapi/storage/storage.h"
+
+#include <pthread.h>
+
+/* A process that we could not wait for. */
+struct leftover {
+    pid_t pid;               /* 0 = none */
+    uint64_t start_time;
+};
+
+/* The right to run a driver for one SR. Lives while somebody uses it or a leftover is in the way. */
+struct slot {
+    char *sr_uuid;           /* immutable */
+    unsigned users;          /* lock: storage.lock */
+    bool busy;               /* lock: storage.lock */
+    bool unresponsive;       /* lock: storage.lock; a process of ours passed its deadline */
+    struct leftover left;    /* lock: storage.lock; changed only by who made it busy */
+    pthread_cond_t freed;    /* with storage.lock */
+};
+
+struct owner {
+    char *name;
+    bool writable;
+};
+
+/* One attached VDI. */
+struct entry {
+    char *sr_uuid, *vdi_uuid;        /* immutable */
+    bool busy;                       /* lock: storage.lock; somebody attaches or detaches it */
+    unsigned waiting;                /* lock: storage.lock */
+    struct owner *owners;            /* lock: storage.lock */
+    size_t n_owners;
+    char *path, *format;             /* lock: storage.lock; NULL while not attached */
+    bool block, writable;            /* lock: storage.lock; as the driver attached it */
+    pthread_cond_t freed;            /* with storage.lock */
+};
+
+#define STORAGE_MAGIC 0x73746f72u
+
+struct storage {
+    unsigned magic;
+    /* immutable */
+    char *state_dir, *record_dir, *attached_dir, *mount_dir, *socket;
+    int (*session_open)(void *arg, struct ref sr, char **ret_session, struct xerr *err);
+    void (*session_close)(void *arg, const char *session);
+    void *arg;
+    int deadline_ms;
+    struct arena *arena;             /* of the drivers' descriptions */
+    struct storage_driver *drivers;
+    size_t n_drivers;
+
+    pthread_mutex_t lock;            /* never held while a driver works */
+    struct map *slots;               /* lock: by SR uuid */
+    struct map *entries;             /* lock: by VDI uuid */
+};
+
+/* ---- slot.c ---- */
+
+/* One command of this driver program, outside any slot when sr is NULL. */
+int slot_run(struct storage *s, const struct storage_driver *d, const struct storage_sr *sr,
+             const struct storage_vdi *vdi, const char *command, const struct value *args, size_t n_args,
+             const struct value *extra, int deadline_ms, struct arena *a, struct value *ret_answer, struct xerr *err);
+/* Reads the records of processes that an earlier agent started. */
+void slot_load_leftovers(struct storage *s);
+void slot_free_all(struct storage *s);
+
+/* ---- ledger.c ---- */
+
+int ledger_load(struct storage *s, struct xerr *err);
+void ledger_free(struct storage *s);
+
+static inline void unlock_mutex(pthread_mutex_t **m) { pthread_mutex_unlock(*m); }
+/* Holds the mutex to the end of the enclosing block. */
+#define HOLD(m) \
+    pthread_mutex_t *hold_ _cleanup_(unlock_mutex) = (m); \
+    pthread_mutex_lock(hold_)
+
+#endif
