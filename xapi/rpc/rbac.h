@@ -1,0 +1,16 @@
+/* Who may call what.
+ * Called by: dispatch.c, http_auth.  Calls: role. */
+#ifndef RPC_RBAC_H
+#define RPC_RBAC_H
+
+#include "xapi/call/call.h"
+
+/* The session's roles against the message's least role; for map fields also the rules of single keys. args: checked.
+ * Errors: RBAC_PERMISSION_DENIED [permission, message]. */
+int rbac_check(struct call *c, const struct method_desc *m, const struct value *args, struct xerr *err);
+/* A permission that is no message ("http/put_import"). */
+int rbac_check_role(const struct call *c, const char *permission, enum role_id role, struct xerr *err);
+/* True for the messages that a session of session.slave_local_login* may send. */
+bool rbac_local_session_may(const char *method);
+
+#endif

@@ -1,0 +1,181 @@
+/* The state of the gates: limits, audit log, threads of Async calls; start and stop.
+ * Called by: main.c, dispatch.c.  Calls: audit, oplock, class files. */
+#define LOG_MODULE "rpc"
+
+#include "xapi/rpc/rpc.h"
+
+#include <assert.h>
+#include <pthread.h>
+
+#include "lib/clock.h"
+#include "lib/json.h"
+#include "lib/log.h"
+#include "lib/map.h"
+#include "lib/xmlrpc.h"
+#include "xapi/call/live_task.h"
+#include "xapi/role.h"
+#include "xapi/rpc/audit.h"
+#include "xapi/rpc/oplock.h"
+#include "xapi/task.h"
+
+enum { THREADS = 256, SESSION_THREADS = 64, STACK_BYTES = 1 << 20 };
+
+struct rpc {
+    struct audit *audit;               /* immutable */
+    struct oplocks *oplocks;           /* immutable */
+    unsigned threads_max, session_max; /* immutable */
+    pthread_mutex_t lock;
+    pthread_cond_t ended;
+    /* lock: lock */
+    unsigned threads;                  /* blocking calls in flight */
+    unsigned spawned;                  /* threads of our own */
+    struct refmap *sessions;           /* session -> how many of them, as a number in the pointer */
+};
+
+int rpc_init(struct agent *agent, const struct rpc_config *config, struct xerr *err)
+{
+    struct rpc *rpc = xcalloc(1, sizeof(*rpc));
+    pthread_condattr_t attr;
+
+    if (audit_open(agent->root, config->audit_reads, &rpc->audit, err)) {
+        free(rpc);
+        return -1;
+    }
+    rpc->oplocks = oplocks_new();
+    rpc->threads_max = config->threads ? config->threads : THREADS;
+    rpc->session_max = config->session_threads ? config->session_threads : SESSION_THREADS;
+    rpc->sessions = refmap_new();
+    pthread_mutex_init(&rpc->lock, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&rpc->ended, &attr);
+    pthread_condattr_destroy(&attr);
+    agent->rpc = rpc;
+    agent->call_message = rpc_call_message;
+    db_set_encoders(agent->db, xmlrpc_encode_value, json_encode_value);
+    agent->events = event_hub_new(agent->db);
+    return roles_seed(agent, err) || tasks_recover(agent, err) ? -1 : 0;
+}
+
+void rpc_stop(struct agent *agent, int timeout_ms)
+{
+    struct rpc *rpc = agent->rpc;
+    struct timespec ts;
+
+    event_hub_stop(agent->events);
+    live_tasks_cancel_all(agent->tasks);
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    ts.tv_sec += timeout_ms / 1000;
+    ts.tv_nsec += timeout_ms % 1000 * NS_PER_MS;
+    if (ts.tv_nsec >= NS_PER_S) {
+        ts.tv_sec++;
+        ts.tv_nsec -= NS_PER_S;
+    }
+    pthread_mutex_lock(&rpc->lock);
+    while (rpc->spawned && !pthread_cond_timedwait(&rpc->ended, &rpc->lock, &ts)) {}
+    if (rpc->spawned) log_warn("%u calls had not ended when the agent stopped", rpc->spawned);
+    pthread_mutex_unlock(&rpc->lock);
+}
+
+void rpc_free(struct agent *agent)
+{
+    struct rpc *rpc = agent->rpc;
+
+    if (!rpc) return;
+    event_hub_free(agent->events);
+    agent->events = NULL;
+    audit_close(rpc->audit);
+    oplocks_free(rpc->oplocks);
+    refmap_free(rpc->sessions);
+    pthread_cond_destroy(&rpc->ended);
+    pthread_mutex_destroy(&rpc->lock);
+    free(rpc);
+    agent->rpc = NULL;
+}
+
+struct audit *rpc_audit(struct rpc *rpc)
+{
+    return rpc->audit;
+}
+
+const struct oplocks *rpc_oplocks(const struct rpc *rpc)
+{
+    return rpc->oplocks;
+}
+
+/* ---- limits ---- */
+
+static uintptr_t session_count(const struct rpc *rpc, struct ref session)
+{
+    return (uintptr_t)refmap_get(rpc->sessions, session);
+}
+
+int rpc_count_in(struct rpc *rpc, struct ref session, struct xerr *err)
+{
+    pthread_mutex_lock(&rpc->lock);
+    uintptr_t n = session_count(rpc, session);
+    bool room = rpc->threads < rpc->threads_max && n < rpc->session_max;
+    if (room) {
+        rpc->threads++;
+        refmap_put(rpc->sessions, session, (void *)(n + 1));
+    }
+    pthread_mutex_unlock(&rpc->lock);
+    return room ? 0 : xerr_too_many_pending_tasks(err);
+}
+
+void rpc_count_out(struct rpc *rpc, struct ref session)
+{
+    pthread_mutex_lock(&rpc->lock);
+    uintptr_t n = session_count(rpc, session);
+    assert(n && rpc->threads);
+    rpc->threads--;
+    if (n == 1) refmap_remove(rpc->sessions, session);
+    else refmap_put(rpc->sessions, session, (void *)(n - 1));
+    pthread_mutex_unlock(&rpc->lock);
+}
+
+/* ---- threads ---- */
+
+struct spawn {
+    struct rpc *rpc;
+    void (*fn)(void *job);
+    void *job;
+};
+
+static void *run(void *arg)
+{
+    struct spawn *s = arg;
+    struct rpc *rpc = s->rpc;
+
+    pthread_setname_np(pthread_self(), "async");
+    s->fn(s->job);
+    free(s);
+    pthread_mutex_lock(&rpc->lock);
+    rpc->spawned--;
+    pthread_cond_broadcast(&rpc->ended);
+    pthread_mutex_unlock(&rpc->lock);
+    return NULL;
+}
+
+int rpc_spawn(struct rpc *rpc, void (*fn)(void *job), void *job, struct xerr *err)
+{
+    struct spawn *s = xcalloc(1, sizeof(*s));
+    pthread_attr_t attr;
+    pthread_t thread;
+
+    *s = (struct spawn){ rpc, fn, job };
+    pthread_mutex_lock(&rpc->lock);
+    rpc->spawned++;
+    pthread_mutex_unlock(&rpc->lock);
+    pthread_attr_init(&attr);
+    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+    pthread_attr_setstacksize(&attr, STACK_BYTES);
+    int rc = pthread_create(&thread, &attr, run, s);
+    pthread_attr_destroy(&attr);
+    if (!rc) return 0;
+    pthread_mutex_lock(&rpc->lock);
+    rpc->spawned--;
+    pthread_mutex_unlock(&rpc->lock);
+    free(s);
+    return xerr_too_many_pending_tasks(err);
+}
