@@ -9,6 +9,7 @@
 #include "lib/value.h"
 #include "lib/xerr.h"
 
+struct store;
 struct row;
 struct kinds;
 struct tomb;

@@ -286,7 +286,7 @@ static char *suspend_owner(struct call *c, struct ref vm)
 static int make_suspend_image(struct call *c, struct ref vm, struct ref *ret_vdi, struct xerr *err)
 {
     struct ref sr;
-    int64_t bytes;
+    int64_t bytes = 0;
 
     if (suspend_sr(c, vm, &sr, &bytes, err)) return -1;
     const struct member raw[] = { { "type", value_string("raw") } };

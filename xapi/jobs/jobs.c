@@ -1,0 +1,114 @@
+/* Background work: one table of what is done how often, on one thread.
+ * Called by: main.c.  Calls: class files. */
+#include "xapi/jobs/jobs.h"
+
+#include <pthread.h>
+#include <time.h>
+
+#define LOG_MODULE "jobs"
+#include "lib/clock.h"
+#include "lib/log.h"
+#include "xapi/session.h"
+#include "xapi/startup.h"
+#include "xapi/task.h"
+
+struct job {
+    const char *what;
+    int every_s;
+    void (*run)(struct agent *agent);
+};
+
+static void expire_sessions(struct agent *agent)
+{
+    size_t n = sessions_expire(agent);
+
+    if (n) log_info("%zu idle sessions ended", n);
+}
+
+static void refresh_host(struct agent *agent)
+{
+    struct call *c = call_new_internal(agent, "host metrics");
+    struct xerr err = XERR_INIT;
+
+    if (host_refresh(c, &err)) {
+        _cleanup_free_ char *why = xerr_text(&err);
+        log_warn("host metrics: %s", why);
+        xerr_clear(&err);
+    }
+    call_free_internal(c);
+}
+
+static const struct job table[] = {
+    { "forget finished tasks", 60, tasks_collect },
+    { "end idle sessions", 300, expire_sessions },
+    { "host metrics", 30, refresh_host },
+};
+
+struct jobs {
+    struct agent *agent;
+    pthread_mutex_t lock;
+    pthread_cond_t cond;
+    bool stop;                              /* lock: lock */
+    int64_t due_ns[ARRAY_SIZE(table)];      /* only the thread */
+    pthread_t thread;
+};
+
+static int64_t run_due(struct jobs *j)
+{
+    int64_t next = INT64_MAX;
+
+    for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+        int64_t now = clock_monotonic_ns();
+        if (j->due_ns[i] <= now) {
+            table[i].run(j->agent);
+            j->due_ns[i] = now + table[i].every_s * NS_PER_S;
+        }
+        if (j->due_ns[i] < next) next = j->due_ns[i];
+    }
+    return next;
+}
+
+static void *jobs_main(void *arg)
+{
+    struct jobs *j = arg;
+
+    pthread_mutex_lock(&j->lock);
+    while (!j->stop) {
+        pthread_mutex_unlock(&j->lock);
+        int64_t next = run_due(j);
+        struct timespec until = { next / NS_PER_S, next % NS_PER_S };
+        pthread_mutex_lock(&j->lock);
+        if (!j->stop) pthread_cond_timedwait(&j->cond, &j->lock, &until);
+    }
+    pthread_mutex_unlock(&j->lock);
+    return NULL;
+}
+
+struct jobs *jobs_start(struct agent *agent)
+{
+    struct jobs *j = xcalloc(1, sizeof(*j));
+    pthread_condattr_t monotonic;
+
+    j->agent = agent;
+    for (size_t i = 0; i < ARRAY_SIZE(table); i++) j->due_ns[i] = clock_monotonic_ns() + table[i].every_s * NS_PER_S;
+    pthread_mutex_init(&j->lock, NULL);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&j->cond, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    if (pthread_create(&j->thread, NULL, jobs_main, j)) abort();
+    return j;
+}
+
+void jobs_stop(struct jobs *j)
+{
+    if (!j) return;
+    pthread_mutex_lock(&j->lock);
+    j->stop = true;
+    pthread_cond_broadcast(&j->cond);
+    pthread_mutex_unlock(&j->lock);
+    pthread_join(j->thread, NULL);
+    pthread_cond_destroy(&j->cond);
+    pthread_mutex_destroy(&j->lock);
+    free(j);
+}

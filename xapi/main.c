@@ -1,0 +1,419 @@
+/* The daemon: reads its options, brings the layers up in order, serves, takes them down in reverse.
+ * Called by: the system.  Calls: everything. */
+#include "config.h"
+
+#define LOG_MODULE "main"
+#include "xapi/options.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <locale.h>
+#include <netdb.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include "db/store.h"
+#include "lib/clock.h"
+#include "lib/fault.h"
+#include "lib/log.h"
+#include "lib/tls.h"
+#include "xapi/auth.h"
+#include "xapi/call/live_task.h"
+#include "xapi/http/routes.h"
+#include "xapi/http/server.h"
+#include "xapi/jobs/jobs.h"
+#include "xapi/net/net.h"
+#include "xapi/rpc/rpc.h"
+#include "xapi/startup.h"
+#include "xapi/storage/storage.h"
+#include "xapi/vm.h"
+
+/* Everything the process owns, in the order it is brought up. */
+struct daemon {
+    struct conf *conf;
+    const char *config_path;     /* NULL = no file */
+    int lock_fd;
+    struct agent agent;
+    struct tls_server *tls;
+    struct http_server *http;
+    struct jobs *jobs;
+    char *address;
+};
+
+/* ---- options --------------------------------------------------------------------------------------------------- */
+
+/* A directory that the environment names overrides the built-in default: that is how ./run works from the tree. */
+static const char *dir_option(const struct conf *conf, const char *key, const char *variable)
+{
+    const char *from_env = getenv(variable);
+
+    return from_env && *from_env ? from_env : conf_str(conf, key);
+}
+
+static int read_options(struct daemon *d, int argc, char **argv)
+{
+    _cleanup_strbuf_ struct strbuf errors = STRBUF_INIT;
+    int rest;
+
+    d->conf = conf_new(daemon_options);
+    int rc = conf_parse_args(d->conf, argc, argv, &rest, &errors);
+    if (!rc && rest < argc) {
+        strbuf_printf(&errors, "unexpected argument \"%s\"\n", argv[rest]);
+        rc = -1;
+    }
+    if (!rc && !access(conf_str(d->conf, "config"), R_OK)) {
+        d->config_path = conf_str(d->conf, "config");
+        rc = conf_load(d->conf, d->config_path, &errors);
+    }
+    if (rc) fputs(strbuf_cstr(&errors), stderr);
+    return rc;
+}
+
+static int fail(struct xerr *err)
+{
+    _cleanup_free_ char *why = xerr_text(err);
+
+    fprintf(stderr, "xapi: %s\n", why);
+    xerr_clear(err);
+    return 1;
+}
+
+/* ---- offline work ----------------------------------------------------------------------------------------------- */
+
+static int care_for_database(struct daemon *d, bool repair)
+{
+    _cleanup_free_ char *path = xasprintf("%s/state.db", conf_str(d->conf, "root"));
+    _cleanup_strbuf_ struct strbuf report = STRBUF_INIT;
+    struct xerr err = XERR_INIT;
+    struct store *store;
+
+    if (store_open_sqlite(path, &store, &err)) return fail(&err);
+    int n = db_check(store, false, &report, &err);
+    if (n < 0) return fail(&err);
+    fputs(strbuf_cstr(&report), stdout);
+    printf("%d problems\n", n);
+    if (!n || !repair) return n ? 1 : 0;
+    strbuf_clear(&report);
+    if (store_open_sqlite(path, &store, &err) || db_check(store, true, &report, &err) < 0) return fail(&err);
+    puts("mended");
+    return 0;
+}
+
+/* What ends before anything is started; -1 = go on. */
+static int offline(struct daemon *d)
+{
+    _cleanup_strbuf_ struct strbuf out = STRBUF_INIT;
+
+    if (conf_bool(d->conf, "help")) {
+        strbuf_str(&out, "usage: xapi [--OPTION VALUE]...\n\n");
+        conf_help(d->conf, &out);
+        fputs(strbuf_cstr(&out), stdout);
+        return 0;
+    }
+    if (conf_bool(d->conf, "version")) {
+        puts("xapi " PACKAGE_VERSION);
+        return 0;
+    }
+    if (conf_bool(d->conf, "check-config")) {
+        conf_dump(d->conf, &out);
+        fputs(strbuf_cstr(&out), stdout);
+        return 0;
+    }
+    if (conf_bool(d->conf, "coverage")) {
+        rpc_coverage(&out);
+        fputs(strbuf_cstr(&out), stdout);
+        return 0;
+    }
+    if (conf_bool(d->conf, "check-db") || conf_bool(d->conf, "repair-db"))
+        return care_for_database(d, conf_bool(d->conf, "repair-db"));
+    return -1;
+}
+
+/* ---- bringing up -------------------------------------------------------------------------------------------------- */
+
+/* One agent a root: the lock is the kernel's, so a killed agent leaves none behind. */
+static int take_root(struct daemon *d, struct xerr *err)
+{
+    const char *root = conf_str(d->conf, "root");
+    _cleanup_free_ char *lock = xasprintf("%s/lock", root);
+
+    if (*root != '/') return xerr_internal(err, "root %s is not an absolute path", root);
+    if (make_dirs(root, 0755)) return xerr_internal(err, "%s: %s", root, strerror(errno));
+    d->lock_fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (d->lock_fd < 0) return xerr_internal(err, "%s: %s", lock, strerror(errno));
+    if (flock(d->lock_fd, LOCK_EX | LOCK_NB)) return xerr_internal(err, "another agent runs on %s", root);
+    d->agent.root = root;
+    return 0;
+}
+
+static char *own_address(const struct daemon *d)
+{
+    char **list = NULL, *first = NULL;
+    size_t n = 0;
+
+    if (*conf_str(d->conf, "address")) return xstrdup(conf_str(d->conf, "address"));
+    if (tls_local_addresses(&list, &n)) n = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (!first && !strchr(list[i], ':')) first = xstrdup(list[i]);
+        free(list[i]);
+    }
+    free(list);
+    return first ? first : xstrdup("127.0.0.1");
+}
+
+static int open_database(struct daemon *d, struct xerr *err)
+{
+    _cleanup_free_ char *path = xasprintf("%s/state.db", d->agent.root);
+    struct store *store;
+
+    return store_open_sqlite(path, &store, err) || db_open(store, &d->agent.db, err) ? -1 : 0;
+}
+
+static int open_hypervisor(struct daemon *d, struct xerr *err)
+{
+    _cleanup_free_ char *run = xasprintf("%s/run", d->agent.root);
+    const struct hv_config config = {
+        .root = d->agent.root,
+        .run = run,
+        .module_dir = dir_option(d->conf, "module-dir", "XAPI_HV_DIR"),
+        .emulator = conf_str(d->conf, "emulator"),
+        .accel = (enum hv_accel)conf_int(d->conf, "accel"),
+        .uri = conf_str(d->conf, "hv-uri"),
+        .qemu_user = conf_str(d->conf, "qemu-user"),
+        .sr_mount = conf_str(d->conf, "sr-mount"),
+        .host = d->agent.host,
+    };
+
+    d->agent.vms = vm_monitor_new(&d->agent);
+    return hv_open(conf_str(d->conf, "hv"), &config, vm_monitor_event, d->agent.vms, &d->agent.hv, err);
+}
+
+static int open_storage(struct daemon *d, struct xerr *err)
+{
+    const char *mounts = conf_str(d->conf, "sr-mount");
+    const struct storage_config config = {
+        .root = d->agent.root,
+        .mount_dir = *mounts ? mounts : NULL,
+        .driver_dirs = dir_option(d->conf, "sm-dir", "XAPI_SM_DIR"),
+        .socket = conf_str(d->conf, "socket"),
+    };
+
+    return storage_open(&config, &d->agent.storage, err);
+}
+
+static int open_layers(struct daemon *d, struct xerr *err)
+{
+    struct agent *agent = &d->agent;
+
+    agent->conf = d->conf;
+    agent->address = d->address = own_address(d);
+    agent->tasks = live_tasks_new();
+    if (open_database(d, err) || startup_records(agent, err)) return -1;
+    if (net_open(conf_str(d->conf, "net"), agent->root, &agent->net, err)) return -1;
+    if (open_storage(d, err) || open_hypervisor(d, err)) return -1;
+    const struct rpc_config rpc = { .audit_reads = conf_bool(d->conf, "audit-reads") };
+    if (auth_new(conf_str(d->conf, "auth"), dir_option(d->conf, "helper", "XAPI_HELPER"), &agent->auth, err)) return -1;
+    if (rpc_init(agent, &rpc, err)) return -1;
+    if (startup_resources(agent, err)) return -1;
+    vm_monitor_run(agent->vms);
+    return 0;
+}
+
+/* ---- listening ---------------------------------------------------------------------------------------------------- */
+
+static int open_certificate(struct daemon *d, struct xerr *err)
+{
+    const char *wanted = conf_str(d->conf, "certificate");
+    _cleanup_free_ char *path = *wanted ? xstrdup(wanted) : xasprintf("%s/server.pem", d->agent.root);
+    char host[256] = "localhost";
+    enum { TEN_YEARS_DAYS = 3650 };
+
+    gethostname(host, sizeof(host) - 1);
+    if (access(path, R_OK) && !*wanted) {
+        char **addresses = NULL;
+        size_t n = 0;
+        if (tls_local_addresses(&addresses, &n)) n = 0;
+        const char **names = xcalloc(n + 2, sizeof(*names));
+        for (size_t i = 0; i < n; i++) names[i] = addresses[i];
+        names[n] = "127.0.0.1";
+        names[n + 1] = "localhost";
+        int rc = tls_make_self_signed(path, host, names, n + 2, TEN_YEARS_DAYS, err);
+        for (size_t i = 0; i < n; i++) free(addresses[i]);
+        free(addresses);
+        free(names);
+        if (rc) return -1;
+    }
+    d->tls = tls_server_new(path, err);
+    return d->tls ? 0 : -1;
+}
+
+static int listen_one(struct daemon *d, const char *key, struct tls_server *tls, int *ret_port, struct xerr *err)
+{
+    const char *address = conf_str(d->conf, key);
+    unsigned port = 0;
+
+    if (streq(address, "none")) return 0;
+    if (http_listen_tcp(d->http, address, tls, false, &port, err)) return -1;
+    *ret_port = (int)port;
+    log_info("%s on %s, port %u", key, address, port);
+    return 0;
+}
+
+/* The server is about to end its connections: every parked event.from is answered first. */
+static void on_stopping(void *arg)
+{
+    struct daemon *d = arg;
+
+    rpc_stop(&d->agent, (int)conf_ms(d->conf, "stop-timeout"));
+}
+
+static int listen_all(struct daemon *d, struct xerr *err)
+{
+    struct http_config config;
+    const char *socket_path = conf_str(d->conf, "socket");
+    _cleanup_free_ char *folder = xstrdup(socket_path);
+    char *slash = strrchr(folder, '/');
+
+    http_config_init(&config);
+    config.on_stopping = on_stopping;
+    config.on_stopping_arg = d;
+    d->http = http_server_new(&config);
+    routes_register(d->http, &d->agent, dir_option(d->conf, "web-dir", "XAPI_WEB_DIR"));
+    if (slash && slash != folder) {
+        *slash = '\0';
+        if (make_dirs(folder, 0755)) return xerr_internal(err, "%s: %s", folder, strerror(errno));
+    }
+    if (open_certificate(d, err)) return -1;
+    if (http_listen_unix(d->http, socket_path, 0600, err)) return -1;
+    return listen_one(d, "http", NULL, &d->agent.http_port, err) ||
+                   listen_one(d, "https", d->tls, &d->agent.https_port, err)
+               ? -1
+               : 0;
+}
+
+/* systemd's Type=notify, without linking to it. */
+static void notify(const char *state)
+{
+    const char *path = getenv("NOTIFY_SOCKET");
+    struct sockaddr_un to = { .sun_family = AF_UNIX };
+
+    if (!path || strlen(path) >= sizeof(to.sun_path)) return;
+    memcpy(to.sun_path, path, strlen(path));
+    if (*path == '@') to.sun_path[0] = '\0';
+    _cleanup_close_ int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd >= 0)
+        sendto(fd, state, strlen(state), MSG_NOSIGNAL, (struct sockaddr *)&to,
+               (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path)));
+}
+
+/* Scripts learn from ROOT/ready who serves and where: "pid http-port https-port". */
+static int tell_ready(struct daemon *d, struct xerr *err)
+{
+    _cleanup_free_ char *path = xasprintf("%s/ready", d->agent.root);
+    _cleanup_free_ char *text = xasprintf("%d %d %d\n", (int)getpid(), d->agent.http_port, d->agent.https_port);
+
+    if (write_file_atomic(path, text, strlen(text), 0644)) return xerr_internal(err, "%s: %s", path, strerror(errno));
+    notify("READY=1");
+    return 0;
+}
+
+/* ---- serving ------------------------------------------------------------------------------------------------------ */
+
+static int configure_log(const struct daemon *d)
+{
+    if (!log_configure(conf_str(d->conf, "log"), conf_str(d->conf, "log-level"))) return 0;
+    fprintf(stderr, "xapi: log = %s, log-level = %s: not understood\n", conf_str(d->conf, "log"),
+            conf_str(d->conf, "log-level"));
+    return -1;
+}
+
+static void reload(struct daemon *d)
+{
+    _cleanup_strbuf_ struct strbuf notes = STRBUF_INIT, errors = STRBUF_INIT;
+
+    if (d->config_path && conf_reload(d->conf, d->config_path, &notes, &errors))
+        log_error("configuration not reloaded: %s", strbuf_cstr(&errors));
+    else if (notes.len) log_warn("%s", strbuf_cstr(&notes));
+    configure_log(d);
+    log_reopen();
+    log_info("configuration reloaded");
+}
+
+/* Until SIGTERM or SIGINT. */
+static void serve(struct daemon *d, const sigset_t *signals)
+{
+    for (;;) {
+        int number = sigwaitinfo(signals, NULL);
+        if (number == SIGHUP) reload(d);
+        else if (number == SIGTERM || number == SIGINT) return;
+    }
+}
+
+static void take_down(struct daemon *d)
+{
+    struct agent *agent = &d->agent;
+
+    notify("STOPPING=1");
+    jobs_stop(d->jobs);
+    if (d->http) http_server_stop(d->http, (int)conf_ms(d->conf, "stop-timeout"));
+    else if (agent->rpc) rpc_stop(agent, 0);
+    /* No event comes after hv_close(); the monitor finishes what it has begun while storage is still there. */
+    hv_close(agent->hv);
+    vm_monitor_free(agent->vms);
+    http_server_free(d->http);
+    if (agent->rpc) rpc_free(agent);
+    auth_free(agent->auth);
+    storage_close(agent->storage);
+    net_close(agent->net);
+    if (agent->db) db_close(agent->db);
+    live_tasks_free(agent->tasks);
+    tls_server_free(d->tls);
+    free(d->address);
+    conf_free(d->conf);
+}
+
+int main(int argc, char **argv)
+{
+    struct daemon d = { .lock_fd = -1 };
+    struct xerr err = XERR_INIT;
+    const char *why = NULL;
+    sigset_t signals;
+
+    setlocale(LC_CTYPE, "C.UTF-8");
+    signal(SIGPIPE, SIG_IGN);
+    if (read_options(&d, argc, argv)) return 2;
+    int done = offline(&d);
+    if (done >= 0) {
+        conf_free(d.conf);
+        return done;
+    }
+    if (configure_log(&d)) return 2;
+    if (fault_start(conf_bool(d.conf, "allow-faults"), &why)) {
+        fprintf(stderr, "xapi: %s\n", why);
+        return 2;
+    }
+
+    /* Blocked before any thread exists: every thread inherits it, and serve() alone takes them. */
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
+
+    int rc = take_root(&d, &err) || open_layers(&d, &err) || listen_all(&d, &err) || tell_ready(&d, &err);
+    if (rc) {
+        fail(&err);
+    } else {
+        d.jobs = jobs_start(&d.agent);
+        log_info("serving, pid %d", (int)getpid());
+        serve(&d, &signals);
+        log_info("ending");
+    }
+    take_down(&d);
+    return rc ? 1 : 0;
+}
