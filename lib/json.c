@@ -75,8 +75,8 @@ static int on_number(void *ctx, const char *s, size_t len)
     return 1;
 }
 
-/* A decoded string into the arena; NULL, with the error set, when it cannot be one of ours. yajl lets a lone low
- * surrogate through as three bytes: repaired. */
+/* A decoded string into the arena; NULL, with the error set, when it cannot be one of ours. yajl lets overlong forms
+ * and surrogates through: repaired. */
 static const char *keep_string(struct decoder *d, const unsigned char *u, size_t *len)
 {
     const char *s = (const char *)u;
