@@ -26,7 +26,7 @@ struct error_def *find_error(struct schema *s, const char *code)
     return NULL;
 }
 
-/* ---- names that must differ --------------------------------------------------------------------------------------- */
+/* ---- names that must differ ------------------------------------------------------------------ */
 
 /* Every identifier of one C name space, to find two descriptions that would make the same. */
 struct identifier {
@@ -61,8 +61,9 @@ static void complain_doubles(struct list *names, const char *what)
 
 static void check_names(struct schema *s)
 {
-    struct list classes = { 0 }, enums = { 0 }, functions = { 0 }, constants = { 0 }, fields = { 0 }, columns = { 0 },
-                messages = { 0 }, errors = { 0 }, records = { 0 }, templates = { 0 }, routes = { 0 }, roles = { 0 };
+    struct list classes = { 0 }, enums = { 0 }, functions = { 0 }, constants = { 0 }, fields = { 0 },
+                columns = { 0 }, messages = { 0 }, errors = { 0 }, records = { 0 }, templates = { 0 },
+                routes = { 0 }, roles = { 0 };
     LIST_EACH(&s->classes, struct cls, c) {
         claim(s, &classes, c->c_name, c->pos);
         claim(s, &constants, arena_printf(s->arena, "CLASS_%s", c->name), c->pos);
@@ -101,7 +102,7 @@ static void check_names(struct schema *s)
     complain_doubles(&roles, "role");
 }
 
-/* ---- classes ------------------------------------------------------------------------------------------------------- */
+/* ---- classes --------------------------------------------------------------------------------- */
 
 static void check_life(struct pos pos, const char *what, const char *name, const struct life *l)
 {
@@ -111,10 +112,12 @@ static void check_life(struct pos pos, const char *what, const char *name, const
 
 static void check_key_rules(struct field *f)
 {
-    if (f->keys.n && f->type->kind != TYPE_MAP) complain(f->pos, "field %s is no map: key is for maps", f->name);
+    if (f->keys.n && f->type->kind != TYPE_MAP)
+        complain(f->pos, "field %s is no map: key is for maps", f->name);
     LIST_EACH(&f->keys, struct key_rule, k) {
         const char *star = strchr(k->pattern, '*');
-        if (!*k->pattern || (star && star[1])) complain(k->pos, "'%s': a key, or a prefix with one * at its end", k->pattern);
+        if (!*k->pattern || (star && star[1]))
+            complain(k->pos, "'%s': a key, or a prefix with one * at its end", k->pattern);
     }
 }
 
@@ -132,12 +135,13 @@ static void check_field(struct schema *s, struct field *f)
         complain(f->pos, "field %s is kept by the database: it cannot be RW", f->name);
 }
 
-/* "CLASS.FIELD" of an inverse: a reference to this field's class, in the class whose references this field holds. */
+/* "CLASS.FIELD" of an inverse: a reference to this field's class, in the class whose references the field holds. */
 static void check_inverse(struct schema *s, struct field *f)
 {
     if (!f->inverse_text || !f->type) return;
     const char *dot = strchr(f->inverse_text, '.');
-    struct cls *c = dot ? find_class(s, arena_strndup(s->arena, f->inverse_text, (size_t)(dot - f->inverse_text))) : NULL;
+    struct cls *c =
+        dot ? find_class(s, arena_strndup(s->arena, f->inverse_text, (size_t)(dot - f->inverse_text))) : NULL;
     struct field *of = c ? find_field(c, dot + 1) : NULL;
     if (!of) {
         complain(f->pos, "inverse '%s': there is no such field", f->inverse_text);
@@ -147,18 +151,21 @@ static void check_inverse(struct schema *s, struct field *f)
         complain(f->pos, "inverse '%s': field %s is no set of %s", f->inverse_text, f->name, c->name);
     else if (!of->type || of->type->kind != TYPE_REF || of->type->cls != f->cls)
         complain(f->pos, "inverse '%s': that is no reference to a %s", f->inverse_text, f->cls->name);
-    else
-        f->inverse = of;
+    else f->inverse = of;
 }
 
 /* set_F, add_(to_)F, remove_(from_)F: the field, and what the one or two last parameters must be. */
-static void check_access(struct schema *s, struct message *m)
+static void check_access(struct message *m)
 {
-    static const struct { const char *prefix; enum method_kind kind; bool map; } forms[] = {
-        { "set_", METHOD_SET, false }, { "add_to_", METHOD_ADD, true }, { "remove_from_", METHOD_REMOVE, true },
-        { "add_", METHOD_ADD, false }, { "remove_", METHOD_REMOVE, false },
+    static const struct {
+        const char *prefix;
+        enum method_kind kind;
+        bool map;
+    } forms[] = {
+        { "set_", METHOD_SET, false },           { "add_to_", METHOD_ADD, true },
+        { "remove_from_", METHOD_REMOVE, true }, { "add_", METHOD_ADD, false },
+        { "remove_", METHOD_REMOVE, false },
     };
-    (void)s;
     for (unsigned i = 0; i < ARRAY_SIZE(forms); i++) {
         if (!has_prefix(m->name, forms[i].prefix)) continue;
         struct field *f = find_field(m->cls, m->name + strlen(forms[i].prefix));
@@ -208,15 +215,18 @@ static void check_message(struct schema *s, struct message *m)
         if (p->type && is_session_ref(p->type)) p->secret = true;
         p->c_name = c_identifier(s, p->name);
         claim(s, &names, p->c_name, p->pos);
-        if (optional && !p->optional) complain(p->pos, "parameter %s follows an optional one: make it optional", p->name);
-        if (p->optional && !p->default_text) complain(p->pos, "optional parameter %s has no default", p->name);
-        if (!p->optional && p->default_text) complain(p->pos, "parameter %s has a default but is not optional", p->name);
+        if (optional && !p->optional)
+            complain(p->pos, "parameter %s follows an optional one: make it optional", p->name);
+        if (p->optional && !p->default_text)
+            complain(p->pos, "optional parameter %s has no default", p->name);
+        if (!p->optional && p->default_text)
+            complain(p->pos, "parameter %s has a default but is not optional", p->name);
         optional |= p->optional;
     }
     complain_doubles(&names, "parameter");
     LIST_EACH(&m->errors, struct error_ref, e)
         if (!find_error(s, e->code)) complain(e->pos, "there is no error '%s'", e->code);
-    if (m->access) check_access(s, m);
+    if (m->access) check_access(m);
 }
 
 static void check_class(struct schema *s, struct cls *c)
@@ -228,21 +238,25 @@ static void check_class(struct schema *s, struct cls *c)
         check_message(s, m);
     }
     if (c->evented && !c->stored) complain(c->pos, "class %s is evented but not stored", c->name);
-    if (c->has_constructor && !c->accessors) complain(c->pos, "class %s has a constructor but no accessors", c->name);
+    if (c->has_constructor && !c->accessors)
+        complain(c->pos, "class %s has a constructor but no accessors", c->name);
 }
 
-/* ---- the rest ------------------------------------------------------------------------------------------------------ */
+/* ---- the rest -------------------------------------------------------------------------------- */
 
 /* The codes that generated thunks raise. */
 static void check_thunk_errors(struct schema *s)
 {
-    static const struct { const char *code; size_t n; } needed[] = { { "NOT_IMPLEMENTED", 1 }, { "FIELD_TYPE_ERROR", 1 } };
+    static const struct {
+        const char *code;
+        size_t n;
+    } needed[] = { { "NOT_IMPLEMENTED", 1 }, { "FIELD_TYPE_ERROR", 1 } };
     const struct error_def *last = s->errors.n ? s->errors.items[s->errors.n - 1] : NULL;
     for (unsigned i = 0; i < ARRAY_SIZE(needed); i++) {
         const struct error_def *e = find_error(s, needed[i].code);
         if (!e || e->params.n != needed[i].n)
-            complain(last ? last->pos : (struct pos){ "errors.xml", 1 }, "error %s, with one parameter, is needed by gen/thunks.c",
-                     needed[i].code);
+            complain(last ? last->pos : (struct pos){ "errors.xml", 1 },
+                     "error %s, with one parameter, is needed by gen/thunks.c", needed[i].code);
     }
 }
 
@@ -250,8 +264,10 @@ static void check_errors(struct schema *s)
 {
     check_thunk_errors(s);
     LIST_EACH(&s->errors, struct error_def, e) {
-        if (e->free_params && e->params.n) complain(e->pos, "error %s has parameters and params=\"free\"", e->code);
-        if (e->params.n > XERR_MAX_PARAMS) complain(e->pos, "error %s has more than %d parameters", e->code, XERR_MAX_PARAMS);
+        if (e->free_params && e->params.n)
+            complain(e->pos, "error %s has parameters and params=\"free\"", e->code);
+        if (e->params.n > XERR_MAX_PARAMS)
+            complain(e->pos, "error %s has more than %d parameters", e->code, XERR_MAX_PARAMS);
         struct list names = { 0 };
         LIST_EACH(&e->params, struct param, p) {
             p->c_name = c_identifier(s, p->name);
@@ -267,7 +283,8 @@ static void check_xe_path(struct schema *s, struct xe_record *r, struct xe_field
     const char *dot = strchr(f->path, '.');
     const char *first = dot ? arena_strndup(s->arena, f->path, (size_t)(dot - f->path)) : f->path;
     struct field *a = find_field(r->cls, first), *b = NULL;
-    if (a && dot && a->type && a->type->kind == TYPE_REF && a->type->cls) b = find_field(a->type->cls, dot + 1);
+    if (a && dot && a->type && a->type->kind == TYPE_REF && a->type->cls)
+        b = find_field(a->type->cls, dot + 1);
     if (!a || (dot && !b)) complain(f->pos, "path '%s': class %s has no such field", f->path, r->class_name);
     f->first = a;
     f->second = b;
@@ -276,7 +293,8 @@ static void check_xe_path(struct schema *s, struct xe_record *r, struct xe_field
 static bool hex_uuid(const char *text)
 {
     for (unsigned i = 0; i < 36; i++)
-        if (i == 8 || i == 13 || i == 18 || i == 23 ? text[i] != '-' : !isxdigit((unsigned char)text[i])) return false;
+        if (i == 8 || i == 13 || i == 18 || i == 23 ? text[i] != '-' : !isxdigit((unsigned char)text[i]))
+            return false;
     return !text[36];
 }
 
@@ -287,7 +305,8 @@ static void check_size(const struct template *t, const char *text)
 
 static void check_number(const struct template *t, const char *text)
 {
-    if (!*text || text[strspn(text, "0123456789")]) complain(t->pos, "template %s: '%s' is no number", t->name_label, text);
+    if (!*text || text[strspn(text, "0123456789")])
+        complain(t->pos, "template %s: '%s' is no number", t->name_label, text);
 }
 
 static void check_template(const struct template *t)
@@ -305,7 +324,8 @@ static void check_tables(struct schema *s)
     for (size_t i = 0; i < s->roles.n; i++) {
         const struct role_def *r = s->roles.items[i];
         if (i > ROLE_READ_ONLY || !streq(r->name, role_wire((enum role_id)i)))
-            complain(r->pos, "role %s: the roles are those of enum role_id in lib/model.h, in its order", r->name);
+            complain(r->pos, "role %s: the roles are those of enum role_id in lib/model.h, in its order",
+                     r->name);
         if (!hex_uuid(r->uuid)) complain(r->pos, "role %s: '%s' is no uuid", r->name, r->uuid);
     }
     LIST_EACH(&s->routes, struct route, r)
@@ -330,7 +350,8 @@ static void check_defaults(struct schema *s)
             if (f->type) out_value(s, &decls, &text, f->pos, f->type, f->default_text, "x");
         LIST_EACH(&c->messages, struct message, m)
             LIST_EACH(&m->params, struct param, p)
-                if (p->type && p->default_text) out_value(s, &decls, &text, p->pos, p->type, p->default_text, "x");
+                if (p->type && p->default_text)
+                    out_value(s, &decls, &text, p->pos, p->type, p->default_text, "x");
     }
 }
 

@@ -4,7 +4,7 @@
 
 #include <stdio.h>
 
-static unsigned n_complaints;   /* the generator is one thread and one run */
+static unsigned n_complaints; /* the generator is one thread and one run */
 
 void complain(struct pos pos, const char *fmt, ...)
 {

@@ -25,7 +25,8 @@ static void signature(struct strbuf *b, const struct message *m)
     strbuf_printf(b, "%s %s(", m->result->text, m->full_name);
     if (m->session) strbuf_str(b, "session");
     LIST_EACH(&m->params, struct param, p)
-        strbuf_printf(b, "%s%s%s %s", m->session || p_i ? ", " : "", p->optional ? "[" : "", p->type->text, p->name);
+        strbuf_printf(b, "%s%s%s %s", m->session || p_i ? ", " : "", p->optional ? "[" : "", p->type->text,
+                      p->name);
     LIST_EACH(&m->params, struct param, p)
         if (p->optional) strbuf_char(b, ']');
     strbuf_char(b, ')');
@@ -60,7 +61,8 @@ static void class_page(struct schema *s, struct cls *c, const char *dir)
         LIST_EACH(&e->values, const char, v) strbuf_printf(&b, "%s `%s`", v_i ? "," : "", v);
         strbuf_str(&b, "\n\n");
     }
-    if (c->fields.n) strbuf_str(&b, "\n## Fields\n\n| field | type | qualifier | |\n| --- | --- | --- | --- |\n");
+    if (c->fields.n)
+        strbuf_str(&b, "\n## Fields\n\n| field | type | qualifier | |\n| --- | --- | --- | --- |\n");
     LIST_EACH(&c->fields, struct field, f) {
         strbuf_printf(&b, "| `%s` | ", f->name);
         cell(&b, f->type->text);
@@ -96,8 +98,9 @@ void emit_doc(struct schema *s, const char *dir)
     _cleanup_strbuf_ struct strbuf b = STRBUF_INIT;
     LIST_EACH(&s->classes, struct cls, c) class_page(s, c, dir);
 
-    strbuf_str(&b, "# XenAPI reference\n\nMade from `schema/`. See also [errors](errors.md), [roles](roles.md) and "
-                   "[HTTP endpoints](http.md).\n\n| class | |\n| --- | --- |\n");
+    strbuf_str(
+        &b, "# XenAPI reference\n\nMade from `schema/`. See also [errors](errors.md), [roles](roles.md) and "
+            "[HTTP endpoints](http.md).\n\n| class | |\n| --- | --- |\n");
     LIST_EACH(&s->classes, struct cls, c) {
         strbuf_printf(&b, "| [%s](%s.md) | ", c->name, c->name);
         cell(&b, c->doc);
@@ -116,7 +119,9 @@ void emit_doc(struct schema *s, const char *dir)
     }
     out_write(&b, dir, "errors.md");
 
-    strbuf_str(&b, "# Roles\n\nFrom most to least powerful; each includes those below it.\n\n| role | |\n| --- | --- |\n");
+    strbuf_str(
+        &b,
+        "# Roles\n\nFrom most to least powerful; each includes those below it.\n\n| role | |\n| --- | --- |\n");
     LIST_EACH(&s->roles, struct role_def, r) {
         strbuf_printf(&b, "| %s | ", r->name);
         cell(&b, r->doc);

@@ -43,7 +43,8 @@ void emit_errors(struct schema *s, const char *dir)
     if (s->errors.n) qsort(s->errors.items, s->errors.n, sizeof(*s->errors.items), code_cmp);
     out_head(&b, "A constructor per XenAPI error: sets code and parameters (copied), returns -1.");
     strbuf_str(&b, "#ifndef GEN_ERRORS_H\n#define GEN_ERRORS_H\n\n#include \"lib/model.h\"\n\n"
-                   "/* Sorted by code; the last entry has no code. */\nextern const struct error_desc error_descs[];\n\n");
+                   "/* Sorted by code; the last entry has no code. */\n"
+                   "extern const struct error_desc error_descs[];\n\n");
     LIST_EACH(&s->errors, struct error_def, e) {
         prototype(s, &b, e);
         strbuf_str(&b, ";\n");

@@ -15,7 +15,8 @@ static void messages(struct strbuf *b, struct cls *c)
                       m->result->text);
         if (m->session) strbuf_str(b, "session_id: session ref");
         LIST_EACH(&m->params, struct param, p)
-            strbuf_printf(b, "%s%s%s: %s", m->session || p_i ? ", " : "", p->name, p->optional ? "?" : "", p->type->text);
+            strbuf_printf(b, "%s%s%s: %s", m->session || p_i ? ", " : "", p->name, p->optional ? "?" : "",
+                          p->type->text);
         strbuf_char(b, '\t');
         LIST_EACH(&m->errors, struct error_ref, e) strbuf_printf(b, "%s%s", e_i ? " " : "", e->code);
         strbuf_printf(b, "\t%s\t", role_wire(m->role));
@@ -34,7 +35,8 @@ void emit_facts(struct schema *s, const char *dir)
     out_write(&b, dir, "classes.tsv");
     LIST_EACH(&s->classes, struct cls, c)
         LIST_EACH(&c->fields, struct field, f) {
-            strbuf_printf(&b, "%s\t%s\t%s\t%s\t%s\t", c->name, f->name, f->type->text, qualifiers[f->qualifier],
+            strbuf_printf(&b, "%s\t%s\t%s\t%s\t%s\t", c->name, f->name, f->type->text,
+                          qualifiers[f->qualifier],
                           f->default_text ? (*f->default_text ? f->default_text : "\"\"") : "");
             life(&b, &f->life);
         }

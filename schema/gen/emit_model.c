@@ -5,13 +5,13 @@
 #include <stdio.h>
 
 static const char *const type_kinds[] = {
-    "TYPE_VOID", "TYPE_STRING", "TYPE_INT", "TYPE_BOOL", "TYPE_FLOAT", "TYPE_DATETIME", "TYPE_REF", "TYPE_ENUM",
-    "TYPE_SET", "TYPE_MAP", "TYPE_RECORD", "TYPE_OPTION", "TYPE_BATCH",
+    "TYPE_VOID", "TYPE_STRING", "TYPE_INT", "TYPE_BOOL",   "TYPE_FLOAT",  "TYPE_DATETIME", "TYPE_REF",
+    "TYPE_ENUM", "TYPE_SET",    "TYPE_MAP", "TYPE_RECORD", "TYPE_OPTION", "TYPE_BATCH",
 };
 
 static const char *const cell_kinds[] = {
-    "CELL_STRING", "CELL_INT", "CELL_BOOL", "CELL_FLOAT", "CELL_DATETIME", "CELL_REF", "CELL_ENUM", "CELL_BITS",
-    "CELL_REFSET", "CELL_VALUE",
+    "CELL_STRING", "CELL_INT",  "CELL_BOOL", "CELL_FLOAT",  "CELL_DATETIME",
+    "CELL_REF",    "CELL_ENUM", "CELL_BITS", "CELL_REFSET", "CELL_VALUE",
 };
 
 static const char *const qualifiers[] = { "QUAL_RW", "QUAL_RO_CONSTRUCTOR", "QUAL_RO_RUNTIME" };
@@ -28,14 +28,15 @@ static void header(struct schema *s, struct strbuf *b)
         strbuf_printf(b, "\nenum %s {\n", e->name);
         LIST_EACH(&e->values, const char, v)
             strbuf_printf(b, "    %s,\n", c_identifier(s, arena_printf(s->arena, "%s_%s", e->name, v)));
-        strbuf_printf(b, "};\nenum { N_%s = %zu };\nextern const struct enum_desc enum_desc_%s;\n", e->name, e->values.n,
-                      e->name);
+        strbuf_printf(b, "};\nenum { N_%s = %zu };\nextern const struct enum_desc enum_desc_%s;\n", e->name,
+                      e->values.n, e->name);
     }
     LIST_EACH(&s->classes, struct cls, c) {
         if (!c->fields.n) continue;
         strbuf_printf(b, "\n/* %s */\nenum {\n", c->name);
         LIST_EACH(&c->fields, struct field, f)
-            strbuf_printf(b, "    F_%s_%s = 0x%08x,   /* %s */\n", c->name, f->name, c->id << 16 | f->index, f->type_text);
+            strbuf_printf(b, "    F_%s_%s = 0x%08x,   /* %s */\n", c->name, f->name, c->id << 16 | f->index,
+                          f->type_text);
         strbuf_str(b, "};\n");
     }
     strbuf_str(b, "\n/* The table behind enum type ids; methods.c and model.c only. */\n"
@@ -51,8 +52,8 @@ static void enums(struct schema *s, struct strbuf *b)
             out_string(b, v);
             strbuf_str(b, ",\n");
         }
-        strbuf_printf(b, "};\nconst struct enum_desc enum_desc_%s = { \"%s\", %zu, values_%s };\n", e->name, e->name,
-                      e->values.n, e->name);
+        strbuf_printf(b, "};\nconst struct enum_desc enum_desc_%s = { \"%s\", %zu, values_%s };\n", e->name,
+                      e->name, e->values.n, e->name);
     }
     strbuf_str(b, "\nstatic const struct enum_desc *const enums[] = {\n");
     LIST_EACH(&s->enums, struct enumeration, e) strbuf_printf(b, "    &enum_desc_%s,\n", e->name);
@@ -106,16 +107,17 @@ static void field(struct schema *s, struct strbuf *decls, struct strbuf *b, cons
     out_string(b, f->long_name);
     strbuf_str(b, ", ");
     type_ref(b, f->type);
-    strbuf_printf(b, ", %s, %s,\n      %s, .persistent = %s, .secret = %s, .default_text = ", cell_kinds[f->cell],
-                  qualifiers[f->qualifier], life_constant(f->life.state), f->persistent ? "true" : "false",
-                  f->secret ? "true" : "false");
+    strbuf_printf(b, ", %s, %s,\n      %s, .persistent = %s, .secret = %s, .default_text = ",
+                  cell_kinds[f->cell], qualifiers[f->qualifier], life_constant(f->life.state),
+                  f->persistent ? "true" : "false", f->secret ? "true" : "false");
     if (f->default_text) {
         out_string(b, f->default_text);
     } else if (f->type->kind == TYPE_ENUM) {
         out_string(b, f->type->e->values.items[0]);
     } else {
         static const char *const empty[] = {
-            "", "", "0", "false", "0", "19700101T00:00:00Z", "OpaqueRef:NULL", "", "{}", "{}", "{}", "{}", "{}",
+            "",   "",   "0",  "false", "0",  "19700101T00:00:00Z", "OpaqueRef:NULL", "",
+            "{}", "{}", "{}", "{}",    "{}",
         };
         out_string(b, empty[f->type->kind]);
     }
@@ -129,6 +131,13 @@ static void field(struct schema *s, struct strbuf *decls, struct strbuf *b, cons
     strbuf_str(b, " },\n");
 }
 
+static bool has_message(const struct cls *c, const char *name)
+{
+    LIST_EACH(&c->messages, struct message, m)
+        if (streq(m->name, name)) return true;
+    return false;
+}
+
 static void classes(struct schema *s, struct strbuf *b)
 {
     LIST_EACH(&s->classes, struct cls, c) {
@@ -137,23 +146,25 @@ static void classes(struct schema *s, struct strbuf *b)
         LIST_EACH(&c->fields, struct field, f) field(s, &decls, &rows, f);
         strbuf_char(b, '\n');
         strbuf_str(b, strbuf_cstr(&decls));
-        strbuf_printf(b, "static const struct field_desc fields_%s[] = {\n%s};\n", c->name, strbuf_cstr(&rows));
+        strbuf_printf(b, "static const struct field_desc fields_%s[] = {\n%s};\n", c->name,
+                      strbuf_cstr(&rows));
     }
     strbuf_str(b, "\nstatic const struct class_desc classes[N_CLASSES] = {\n"
                   "    [CLASS_NONE] = { .name = \"\", .event_name = \"\", .doc = \"\" },\n");
     LIST_EACH(&s->classes, struct cls, c) {
-        strbuf_printf(b, "    [CLASS_%s] = { \"%s\", \"%s\", CLASS_%s, %zu, ", c->name, c->name, c->c_name, c->name,
-                      c->fields.n);
+        strbuf_printf(b, "    [CLASS_%s] = { \"%s\", \"%s\", CLASS_%s, %zu, ", c->name, c->name, c->c_name,
+                      c->name, c->fields.n);
         if (c->fields.n) strbuf_printf(b, "fields_%s, ", c->name);
         else strbuf_str(b, "NULL, ");
         if (c->uuid) strbuf_printf(b, "F_%s_uuid, ", c->name);
         else strbuf_str(b, "0, ");
         if (c->name_label) strbuf_printf(b, "F_%s_name_label,\n", c->name);
         else strbuf_str(b, "0,\n");
-        strbuf_printf(b, "        .stored = %s, .evented = %s, .has_get_all_records = %s, .lifecycle = %s,\n        .doc = ",
-                      c->stored ? "true" : "false", c->evented ? "true" : "false",
-                      (c->accessors && c->get_all) || streq(c->name, "message") ? "true" : "false",
-                      life_constant(c->life.state));
+        strbuf_printf(
+            b,
+            "        .stored = %s, .evented = %s, .has_get_all_records = %s, .lifecycle = %s,\n        .doc = ",
+            c->stored ? "true" : "false", c->evented ? "true" : "false",
+            has_message(c, "get_all_records") ? "true" : "false", life_constant(c->life.state));
         out_string(b, c->doc);
         strbuf_str(b, " },\n");
     }
@@ -183,8 +194,9 @@ void emit_model(struct schema *s, const char *dir)
     types(s, &b);
     classes(s, &b);
     roles(s, &b);
-    strbuf_printf(&b, "\nconst struct model model = {\n    N_CLASSES, %zu, %zu, %zu, %zu,\n"
-                      "    classes, method_descs, error_descs, roles, enums,\n};\n",
+    strbuf_printf(&b,
+                  "\nconst struct model model = {\n    N_CLASSES, %zu, %zu, %zu, %zu,\n"
+                  "    classes, method_descs, error_descs, roles, enums,\n};\n",
                   s->messages.n, s->errors.n, s->roles.n, s->enums.n);
     out_write(&b, dir, "model.c");
 }

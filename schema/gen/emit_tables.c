@@ -4,7 +4,7 @@
 
 #include <ctype.h>
 
-/* ---- guest templates ------------------------------------------------------------------------------------------------ */
+/* ---- guest templates ------------------------------------------------------------------------- */
 
 static void member(struct strbuf *b, const char *name, const char *text)
 {
@@ -27,7 +27,8 @@ static void template(struct strbuf *decls, struct strbuf *b, const struct templa
     LIST_EACH(&t->disks, struct pair, d) {
         strbuf_str(decls, "{ ");
         out_string(decls, d->name);
-        strbuf_printf(decls, ", %llu, %s }, ", (unsigned long long)bytes_of(d->value), d->flag ? "true" : "false");
+        strbuf_printf(decls, ", %llu, %s }, ", (unsigned long long)bytes_of(d->value),
+                      d->flag ? "true" : "false");
     }
     strbuf_str(decls, "{ NULL, 0, false } };\n");
 
@@ -41,24 +42,33 @@ static void template(struct strbuf *decls, struct strbuf *b, const struct templa
     member(b, "install_methods", t->install_methods);
     member(b, "install_distro", t->install_distro);
     member(b, "install_arch", t->install_arch);
-    strbuf_printf(b, "\n      .min_memory_bytes = %llu, .max_memory_bytes = %llu, .vcpus = %s, .vcpus_max = %s,\n      ",
-                  (unsigned long long)bytes_of(t->min_memory), (unsigned long long)bytes_of(t->max_memory),
-                  t->vcpus_default, t->vcpus_limit);
-    strbuf_printf(b, ".linux_template = %s, .has_vendor_device = %s, .supports_uefi = %s, .supports_secure_boot = %s,\n      "
-                     ".platform = platform_%zu, .disks = disks_%zu },\n",
-                  streq(t->linux_template, "true") ? "true" : "false", *t->has_vendor_device ? "true" : "false",
-                  streq(t->supports_uefi, "yes") ? "true" : "false",
-                  streq(t->supports_secure_boot, "yes") ? "true" : "false", i, i);
+    strbuf_printf(
+        b,
+        "\n      .min_memory_bytes = %llu, .max_memory_bytes = %llu, .vcpus = %s, .vcpus_max = %s,\n      ",
+        (unsigned long long)bytes_of(t->min_memory), (unsigned long long)bytes_of(t->max_memory),
+        t->vcpus_default, t->vcpus_limit);
+    strbuf_printf(
+        b,
+        ".linux_template = %s, .has_vendor_device = %s, .supports_uefi = %s, .supports_secure_boot = %s,\n      "
+        ".platform = platform_%zu, .disks = disks_%zu },\n",
+        streq(t->linux_template, "true") ? "true" : "false", *t->has_vendor_device ? "true" : "false",
+        streq(t->supports_uefi, "yes") ? "true" : "false",
+        streq(t->supports_secure_boot, "yes") ? "true" : "false", i, i);
 }
 
 static void templates(struct schema *s, const char *dir)
 {
     _cleanup_strbuf_ struct strbuf b = STRBUF_INIT, decls = STRBUF_INIT, rows = STRBUF_INIT;
     out_head(&b, "The guest templates made at first start.");
-    strbuf_printf(&b,
+    strbuf_printf(
+        &b,
         "#ifndef GEN_TEMPLATES_H\n#define GEN_TEMPLATES_H\n\n#include \"lib/util.h\"\n\n"
         "struct template_platform {\n    const char *key, *value;\n};\n\n"
-        "struct template_disk {\n    const char *device;\n    uint64_t size_bytes;\n    bool bootable;\n};\n\n"
+        "struct template_disk {\n"
+        "    const char *device;\n"
+        "    uint64_t size_bytes;\n"
+        "    bool bootable;\n"
+        "};\n\n"
         "struct guest_template {\n    const char *uuid, *reference_label, *name_label;\n"
         "    const char *firmware;              /* bios, uefi, pv */\n"
         "    const char *boot_order, *install_methods, *install_distro, *install_arch;   /* \"\" = none */\n"
@@ -66,26 +76,32 @@ static void templates(struct schema *s, const char *dir)
         "    bool linux_template, has_vendor_device, supports_uefi, supports_secure_boot;\n"
         "    const struct template_platform *platform;   /* ends with key NULL */\n"
         "    const struct template_disk *disks;          /* ends with device NULL */\n};\n\n"
-        "enum { N_GUEST_TEMPLATES = %zu };\nextern const struct guest_template guest_templates[N_GUEST_TEMPLATES + 1];"
-        "   /* the last has no uuid */\n\n#endif\n", s->templates.n);
+        "enum { N_GUEST_TEMPLATES = %zu };\n"
+        "extern const struct guest_template guest_templates[N_GUEST_TEMPLATES + 1];"
+        "   /* the last has no uuid */\n\n#endif\n",
+        s->templates.n);
     out_write(&b, dir, "templates.h");
     LIST_EACH(&s->templates, struct template, t) template(&decls, &rows, t, t_i);
     out_head(&b, "The guest templates made at first start.");
-    strbuf_printf(&b, "#include \"gen/templates.h\"\n\n%s\nconst struct guest_template guest_templates[N_GUEST_TEMPLATES + 1] "
-                      "= {\n%s    { .uuid = NULL },\n};\n", strbuf_cstr(&decls), strbuf_cstr(&rows));
+    strbuf_printf(
+        &b,
+        "#include \"gen/templates.h\"\n\n%s\nconst struct guest_template guest_templates[N_GUEST_TEMPLATES + 1] "
+        "= {\n"
+        "%s    { .uuid = NULL },\n"
+        "};\n",
+        strbuf_cstr(&decls), strbuf_cstr(&rows));
     out_write(&b, dir, "templates.c");
 }
 
-/* ---- HTTP routes ----------------------------------------------------------------------------------------------------- */
+/* ---- HTTP routes ----------------------------------------------------------------------------- */
 
 static void routes(struct schema *s, const char *dir)
 {
     _cleanup_strbuf_ struct strbuf b = STRBUF_INIT, names = STRBUF_INIT;
     struct list seen = { 0 };
     out_head(&b, "The HTTP endpoints.");
-    strbuf_str(&b,
-        "#ifndef GEN_HTTP_ROUTES_H\n#define GEN_HTTP_ROUTES_H\n\n#include \"lib/model.h\"\n\n"
-        "enum http_route_id {\n");
+    strbuf_str(&b, "#ifndef GEN_HTTP_ROUTES_H\n#define GEN_HTTP_ROUTES_H\n\n#include \"lib/model.h\"\n\n"
+                   "enum http_route_id {\n");
     LIST_EACH(&s->routes, struct route, r) {
         bool old = false;
         LIST_EACH(&seen, const char, name) old |= streq(name, r->name);
@@ -93,16 +109,23 @@ static void routes(struct schema *s, const char *dir)
         list_add(s, &seen, (void *)(uintptr_t)r->name);
         strbuf_printf(&b, "    ROUTE_%s,\n", c_identifier(s, r->name));
     }
-    strbuf_printf(&b,
+    strbuf_printf(
+        &b,
         "    N_ROUTE_IDS\n};\n\n"
-        "struct http_route {\n    const char *method, *path;   /* the longest path that is a prefix of the request's wins */\n"
-        "    const char *name;            /* of the handler: \"put_import\" */\n    enum http_route_id id;\n"
+        "struct http_route {\n"
+        "    const char *method, *path;   /* the longest path that is a prefix of the request's wins */\n"
+        "    const char *name;            /* of the handler: \"put_import\" */\n"
+        "    enum http_route_id id;\n"
         "    const char *permission;      /* \"http/put_import\" */\n"
         "    bool role_of_call;           /* authentication and role are those of the call inside */\n"
         "    enum role_id role;           /* ROLE_NONE: no session needed */\n"
-        "    const char *const *queries;  /* known parameters, NULL-terminated */\n    const char *doc;\n};\n\n"
-        "enum { N_HTTP_ROUTES = %zu };\nextern const struct http_route http_routes[N_HTTP_ROUTES + 1];   /* the last has no path */"
-        "\n\n#endif\n", s->routes.n);
+        "    const char *const *queries;  /* known parameters, NULL-terminated */\n"
+        "    const char *doc;\n"
+        "};\n\n"
+        "enum { N_HTTP_ROUTES = %zu };\n"
+        "extern const struct http_route http_routes[N_HTTP_ROUTES + 1];   /* the last has no path */"
+        "\n\n#endif\n",
+        s->routes.n);
     out_write(&b, dir, "http_routes.h");
 
     out_head(&b, "The HTTP endpoints.");
@@ -117,9 +140,9 @@ static void routes(struct schema *s, const char *dir)
     }
     strbuf_str(&b, "\nconst struct http_route http_routes[N_HTTP_ROUTES + 1] = {\n");
     LIST_EACH(&s->routes, struct route, r) {
-        strbuf_printf(&b, "    { \"%s\", \"%s\", \"%s\", ROUTE_%s, \"http/%s\", %s, %s, queries_%zu,\n      ", r->method,
-                      r->path, r->name, c_identifier(s, r->name), r->permission, r->role_of_call ? "true" : "false",
-                      role_constant(r->role), r_i);
+        strbuf_printf(&b, "    { \"%s\", \"%s\", \"%s\", ROUTE_%s, \"http/%s\", %s, %s, queries_%zu,\n      ",
+                      r->method, r->path, r->name, c_identifier(s, r->name), r->permission,
+                      r->role_of_call ? "true" : "false", role_constant(r->role), r_i);
         out_string(&b, r->doc);
         strbuf_str(&b, " },\n");
     }
@@ -127,7 +150,7 @@ static void routes(struct schema *s, const char *dir)
     out_write(&b, dir, "http_routes.c");
 }
 
-/* ---- permissions ----------------------------------------------------------------------------------------------------- */
+/* ---- permissions ----------------------------------------------------------------------------- */
 
 struct permission {
     const char *name;
@@ -167,15 +190,21 @@ static void permissions(struct schema *s, const char *dir)
     if (all.n) qsort(all.items, all.n, sizeof(*all.items), permission_cmp);
 
     out_head(&b, "Every permission and the least role that carries it.");
-    strbuf_printf(&b,
+    strbuf_printf(
+        &b,
         "#ifndef GEN_PERMISSIONS_H\n#define GEN_PERMISSIONS_H\n\n#include \"lib/model.h\"\n\n"
-        "struct permission_desc {\n    const char *name;      /* \"vm.start\", \"vm.set_other_config/key:folder\", \"http/put_import\" */\n"
+        "struct permission_desc {\n"
+        "    const char *name;      /* \"vm.start\", \"vm.set_other_config/key:folder\", \"http/put_import\" */\n"
         "    enum role_id role;\n};\n\n"
-        "enum { N_PERMISSIONS = %zu };\nextern const struct permission_desc permissions[N_PERMISSIONS + 1];"
-        "   /* sorted by name; the last has none */\n\n#endif\n", all.n);
+        "enum { N_PERMISSIONS = %zu };\n"
+        "extern const struct permission_desc permissions[N_PERMISSIONS + 1];"
+        "   /* sorted by name; the last has none */\n\n#endif\n",
+        all.n);
     out_write(&b, dir, "permissions.h");
     out_head(&b, "Every permission and the least role that carries it.");
-    strbuf_str(&b, "#include \"gen/permissions.h\"\n\nconst struct permission_desc permissions[N_PERMISSIONS + 1] = {\n");
+    strbuf_str(
+        &b,
+        "#include \"gen/permissions.h\"\n\nconst struct permission_desc permissions[N_PERMISSIONS + 1] = {\n");
     LIST_EACH(&all, struct permission, p) {
         strbuf_str(&b, "    { ");
         out_string(&b, p->name);
@@ -185,7 +214,7 @@ static void permissions(struct schema *s, const char *dir)
     out_write(&b, dir, "permissions.c");
 }
 
-/* ---- identity --------------------------------------------------------------------------------------------------------- */
+/* ---- identity -------------------------------------------------------------------------------- */
 
 static void identity(struct schema *s, const char *dir)
 {

@@ -26,22 +26,22 @@ struct list {
 
 struct life {
     enum lifecycle state;
-    const char *since, *deprecated, *removed;   /* "" when not said */
+    const char *since, *deprecated, *removed; /* "" when not said */
 };
 
 struct enumeration {
     struct pos pos;
     const char *name;
-    struct list values;            /* const char */
+    struct list values; /* const char */
 };
 
 struct type {
     enum type_kind kind;
     const char *text;
-    struct cls *cls;               /* of a ref or a record; NULL for a record of any class */
+    struct cls *cls; /* of a ref or a record; NULL for a record of any class */
     struct enumeration *e;
     const struct type *key, *elem;
-    unsigned id;                   /* place in the table of types */
+    unsigned id; /* place in the table of types */
 };
 
 struct key_rule {
@@ -61,10 +61,10 @@ struct field {
     enum qualifier qualifier;
     struct life life;
     bool persistent, secret;
-    const char *inverse_text;      /* NULL when there is none */
+    const char *inverse_text; /* NULL when there is none */
     struct field *inverse;
     enum role_id writer, reader;
-    struct list keys;              /* struct key_rule */
+    struct list keys; /* struct key_rule */
 };
 
 struct param {
@@ -77,8 +77,8 @@ struct param {
 struct message {
     struct pos pos;
     struct cls *cls;
-    const char *name, *c_name;     /* "start", "vm_start" */
-    const char *full_name;         /* "VM.start" */
+    const char *name, *c_name; /* "start", "vm_start" */
+    const char *full_name;     /* "VM.start" */
     enum method_kind kind;
     struct field *field;
     bool explicit_message, access, session, blocks, local_time, internal, has_function;
@@ -86,8 +86,8 @@ struct message {
     struct life life;
     const char *result_text, *doc;
     const struct type *result;
-    struct list params;            /* struct param */
-    struct list errors;            /* struct error_ref */
+    struct list params; /* struct param */
+    struct list errors; /* struct error_ref */
 };
 
 struct error_ref {
@@ -97,14 +97,14 @@ struct error_ref {
 
 struct cls {
     struct pos pos;
-    const char *name, *c_name;     /* "VM", "vm" */
-    unsigned id;                   /* from 1 */
+    const char *name, *c_name; /* "VM", "vm" */
+    unsigned id;               /* from 1 */
     struct life life;
     bool stored, evented, accessors, get_all, by_name, async, persistent;
     bool has_constructor, create_blocks, destroy_blocks, create_secret;
     enum role_id constructor, writer, reader;
     const char *doc;
-    struct list enums, fields, messages;   /* messages: the listed ones, after derive() all */
+    struct list enums, fields, messages; /* messages: the listed ones, after derive() all */
     struct field *uuid, *name_label;
 };
 
@@ -112,7 +112,7 @@ struct error_def {
     struct pos pos;
     const char *code, *doc;
     bool free_params;
-    struct list params;            /* struct param */
+    struct list params; /* struct param */
 };
 
 struct role_def {
@@ -126,7 +126,7 @@ struct route {
     const char *method, *path, *name, *permission, *doc;
     enum role_id role;
     bool role_of_call;
-    struct list queries;           /* const char */
+    struct list queries; /* const char */
 };
 
 struct pair {
@@ -134,18 +134,19 @@ struct pair {
     bool flag;
 };
 
-struct template {
+struct template
+{
     struct pos pos;
-    const char *uuid, *reference_label, *name_label, *source, *min_memory, *max_memory, *vcpus_default, *vcpus_limit,
-        *firmware, *boot_order, *install_methods, *install_distro, *install_arch, *linux_template, *has_vendor_device,
-        *supports_uefi, *supports_secure_boot;
-    struct list platform, disks;   /* struct pair: key, value; device, size, flag = bootable */
+    const char *uuid, *reference_label, *name_label, *source, *min_memory, *max_memory, *vcpus_default,
+        *vcpus_limit, *firmware, *boot_order, *install_methods, *install_distro, *install_arch,
+        *linux_template, *has_vendor_device, *supports_uefi, *supports_secure_boot;
+    struct list platform, disks; /* struct pair: key, value; device, size, flag = bootable */
 };
 
 struct xe_field {
     struct pos pos;
     const char *name, *path, *kind;
-    const struct field *first, *second;   /* what the path names; second after a reference */
+    const struct field *first, *second; /* what the path names; second after a reference */
     bool set, add, remove, by_default, hidden, expensive, deprecated;
 };
 
@@ -153,23 +154,23 @@ struct xe_record {
     struct pos pos;
     const char *name, *class_name;
     struct cls *cls;
-    struct list fields;            /* struct xe_field */
+    struct list fields; /* struct xe_field */
 };
 
 struct schema {
     struct arena *arena;
     struct list classes, enums, types, errors, roles, routes, templates, identity, xe;
-    struct list messages;          /* of all classes, sorted by full name */
+    struct list messages; /* of all classes, sorted by full name */
 };
 
-/* ---- diag.c: errors of the description -------------------------------------------------------------------------- */
+/* ---- diag.c: errors of the description ------------------------------------------------------- */
 
 /* Prints "file:line: message" and counts it; the generator goes on to find more. */
 void complain(struct pos pos, const char *fmt, ...) _printf_(2, 3);
 unsigned complaints(void);
 void *list_add(struct schema *s, struct list *l, void *item);
 
-/* ---- load.c, types.c, check.c ----------------------------------------------------------------------------------- */
+/* ---- load.c, types.c, check.c ---------------------------------------------------------------- */
 
 /* Reads every DIR/NAME.xml, each checked against the grammar first. */
 void load(struct schema *s, const char *dir, const char *dtd_path);
@@ -187,7 +188,7 @@ struct cls *find_class(struct schema *s, const char *name);
 struct field *find_field(struct cls *c, const char *name);
 struct error_def *find_error(struct schema *s, const char *code);
 
-/* ---- derive.c --------------------------------------------------------------------------------------------------- */
+/* ---- derive.c -------------------------------------------------------------------------------- */
 
 /* The messages that follow from the fields. */
 void derive(struct schema *s, struct cls *c);
@@ -195,18 +196,18 @@ void derive(struct schema *s, struct cls *c);
 const char *c_identifier(struct schema *s, const char *name);
 const char *lower(struct schema *s, const char *text);
 
-/* ---- emitters: each writes its files below dir ------------------------------------------------------------------- */
+/* ---- emitters: each writes its files below dir ----------------------------------------------- */
 
-void emit_model(struct schema *s, const char *dir);       /* model.h model.c */
-void emit_methods(struct schema *s, const char *dir);     /* methods.h methods.c thunks.c */
-void emit_errors(struct schema *s, const char *dir);      /* errors.h errors.c */
-void emit_sql(struct schema *s, const char *dir);         /* sql.h sql.c */
-void emit_xe(struct schema *s, const char *dir);          /* xe_fields.h xe_fields.c */
-void emit_tables(struct schema *s, const char *dir);      /* templates, http_routes, permissions, identity */
-void emit_doc(struct schema *s, const char *dir);         /* doc/api/NAME.md */
-void emit_facts(struct schema *s, const char *dir);       /* the model as tab-separated tables, for the tests */
+void emit_model(struct schema *s, const char *dir);   /* model.h model.c */
+void emit_methods(struct schema *s, const char *dir); /* methods.h methods.c thunks.c */
+void emit_errors(struct schema *s, const char *dir);  /* errors.h errors.c */
+void emit_sql(struct schema *s, const char *dir);     /* sql.h sql.c */
+void emit_xe(struct schema *s, const char *dir);      /* xe_fields.h xe_fields.c */
+void emit_tables(struct schema *s, const char *dir);  /* templates, http_routes, permissions, identity */
+void emit_doc(struct schema *s, const char *dir);     /* doc/api/NAME.md */
+void emit_facts(struct schema *s, const char *dir);   /* the model as tab-separated tables, for the tests */
 
-/* ---- out.c: writing C --------------------------------------------------------------------------------------------- */
+/* ---- out.c: writing C ------------------------------------------------------------------------ */
 
 /* The file's head comment. */
 void out_head(struct strbuf *b, const char *what);

@@ -21,7 +21,7 @@ static void on_xml_error(void *arg, xmlErrorPtr e)
     complain((struct pos){ file, e->line }, "%.*s", (int)len, e->message);
 }
 
-/* ---- attributes --------------------------------------------------------------------------------------------------- */
+/* ---- attributes ------------------------------------------------------------------------------ */
 
 static const char *attr(struct schema *s, xmlNode *n, const char *name, const char *fallback)
 {
@@ -39,8 +39,8 @@ static bool flag(struct schema *s, xmlNode *n, const char *name, bool fallback)
 }
 
 static const char *const role_names[] = {
-    "pool-admin", "pool-operator", "vm-power-admin", "vm-admin", "vm-operator", "client-cert", "read-only", "none",
-    "local-root",
+    "pool-admin",  "pool-operator", "vm-power-admin", "vm-admin",   "vm-operator",
+    "client-cert", "read-only",     "none",           "local-root",
 };
 
 static enum role_id role_attr(struct schema *s, xmlNode *n, const char *name, enum role_id fallback)
@@ -49,13 +49,14 @@ static enum role_id role_attr(struct schema *s, xmlNode *n, const char *name, en
     if (!text) return fallback;
     for (unsigned i = 0; i < ARRAY_SIZE(role_names); i++)
         if (streq(role_names[i], text)) return (enum role_id)i;
-    return fallback;   /* the grammar admits no other text */
+    return fallback; /* the grammar admits no other text */
 }
 
 static struct life life_attr(struct schema *s, xmlNode *n)
 {
     static const char *const names[] = { "published", "prototyped", "deprecated", "removed" };
-    struct life l = { LIFE_PUBLISHED, attr(s, n, "since", ""), attr(s, n, "deprecated", ""), attr(s, n, "removed", "") };
+    struct life l = { LIFE_PUBLISHED, attr(s, n, "since", ""), attr(s, n, "deprecated", ""),
+                      attr(s, n, "removed", "") };
     const char *state = attr(s, n, "state", "published");
     for (unsigned i = 0; i < ARRAY_SIZE(names); i++)
         if (streq(names[i], state)) l.state = (enum lifecycle)i;
@@ -90,7 +91,7 @@ static bool is(const xmlNode *n, const char *name)
     return streq((const char *)n->name, name);
 }
 
-/* ---- elements ------------------------------------------------------------------------------------------------------ */
+/* ---- elements -------------------------------------------------------------------------------- */
 
 static void load_enum(struct schema *s, struct cls *c, const char *file, xmlNode *n)
 {
@@ -106,11 +107,19 @@ static void load_field(struct schema *s, struct cls *c, const char *file, xmlNod
     static const char *const qualifiers[] = { "RW", "RO-constructor", "RO-runtime" };
     struct field *f = arena_new_array(s->arena, struct field, 1);
     *f = (struct field){
-        .pos = pos_of(file, n), .cls = c, .index = (unsigned)c->fields.n, .name = attr(s, n, "name", ""),
-        .type_text = attr(s, n, "type", ""), .default_text = attr(s, n, "default", NULL), .doc = doc_of(s, file, n),
-        .life = life_attr(s, n), .persistent = flag(s, n, "persist", c->persistent),
-        .secret = flag(s, n, "secret", false), .inverse_text = attr(s, n, "inverse", NULL),
-        .writer = role_attr(s, n, "writer-role", c->writer), .reader = role_attr(s, n, "reader-role", c->reader),
+        .pos = pos_of(file, n),
+        .cls = c,
+        .index = (unsigned)c->fields.n,
+        .name = attr(s, n, "name", ""),
+        .type_text = attr(s, n, "type", ""),
+        .default_text = attr(s, n, "default", NULL),
+        .doc = doc_of(s, file, n),
+        .life = life_attr(s, n),
+        .persistent = flag(s, n, "persist", c->persistent),
+        .secret = flag(s, n, "secret", false),
+        .inverse_text = attr(s, n, "inverse", NULL),
+        .writer = role_attr(s, n, "writer-role", c->writer),
+        .reader = role_attr(s, n, "reader-role", c->reader),
     };
     f->has_default = f->default_text != NULL;
     const char *qualifier = attr(s, n, "qualifier", "");
@@ -122,13 +131,13 @@ static void load_field(struct schema *s, struct cls *c, const char *file, xmlNod
         size_t len = strlen(space);
         if (!has_prefix(f->name, space) || f->name[len] != '_' || !f->name[len + 1])
             complain(f->pos, "field %s.%s does not begin with its namespace '%s'", c->name, f->name, space);
-        else
-            f->long_name = arena_printf(s->arena, "%s__%s", space, f->name + len + 1);
+        else f->long_name = arena_printf(s->arena, "%s__%s", space, f->name + len + 1);
     }
     CHILDREN(n, k) {
         if (!is(k, "key")) continue;
         struct key_rule *rule = arena_new_array(s->arena, struct key_rule, 1);
-        *rule = (struct key_rule){ pos_of(file, k), attr(s, k, "pattern", ""), role_attr(s, k, "role", ROLE_NONE) };
+        *rule = (struct key_rule){ pos_of(file, k), attr(s, k, "pattern", ""),
+                                   role_attr(s, k, "role", ROLE_NONE) };
         list_add(s, &f->keys, rule);
     }
     list_add(s, &c->fields, f);
@@ -138,8 +147,11 @@ static struct param *load_param(struct schema *s, const char *file, xmlNode *n)
 {
     struct param *p = arena_new_array(s->arena, struct param, 1);
     *p = (struct param){
-        .pos = pos_of(file, n), .name = attr(s, n, "name", ""), .type_text = attr(s, n, "type", NULL),
-        .default_text = attr(s, n, "default", NULL), .optional = flag(s, n, "optional", false),
+        .pos = pos_of(file, n),
+        .name = attr(s, n, "name", ""),
+        .type_text = attr(s, n, "type", NULL),
+        .default_text = attr(s, n, "default", NULL),
+        .optional = flag(s, n, "optional", false),
         .secret = flag(s, n, "secret", false),
     };
     return p;
@@ -149,11 +161,20 @@ static void load_message(struct schema *s, struct cls *c, const char *file, xmlN
 {
     struct message *m = arena_new_array(s->arena, struct message, 1);
     *m = (struct message){
-        .pos = pos_of(file, n), .cls = c, .name = attr(s, n, "name", ""), .explicit_message = true,
-        .result_text = attr(s, n, "result", "void"), .role = role_attr(s, n, "role", ROLE_POOL_ADMIN),
-        .life = life_attr(s, n), .session = flag(s, n, "session", true), .blocks = flag(s, n, "blocks", false),
-        .access = attr(s, n, "access", NULL) != NULL, .local_time = flag(s, n, "local-time", false),
-        .internal = flag(s, n, "internal", false), .doc = doc_of(s, file, n), .has_function = true,
+        .pos = pos_of(file, n),
+        .cls = c,
+        .name = attr(s, n, "name", ""),
+        .explicit_message = true,
+        .result_text = attr(s, n, "result", "void"),
+        .role = role_attr(s, n, "role", ROLE_POOL_ADMIN),
+        .life = life_attr(s, n),
+        .session = flag(s, n, "session", true),
+        .blocks = flag(s, n, "blocks", false),
+        .access = attr(s, n, "access", NULL) != NULL,
+        .local_time = flag(s, n, "local-time", false),
+        .internal = flag(s, n, "internal", false),
+        .doc = doc_of(s, file, n),
+        .has_function = true,
     };
     CHILDREN(n, k) {
         if (is(k, "param")) list_add(s, &m->params, load_param(s, file, k));
@@ -170,10 +191,15 @@ static void load_class(struct schema *s, const char *file, xmlNode *root)
 {
     struct cls *c = arena_new_array(s->arena, struct cls, 1);
     *c = (struct cls){
-        .pos = pos_of(file, root), .name = attr(s, root, "name", ""), .life = life_attr(s, root),
-        .stored = flag(s, root, "stored", true), .evented = flag(s, root, "evented", true),
-        .accessors = flag(s, root, "accessors", true), .get_all = flag(s, root, "get-all", true),
-        .by_name = flag(s, root, "by-name", true), .async = flag(s, root, "async", true),
+        .pos = pos_of(file, root),
+        .name = attr(s, root, "name", ""),
+        .life = life_attr(s, root),
+        .stored = flag(s, root, "stored", true),
+        .evented = flag(s, root, "evented", true),
+        .accessors = flag(s, root, "accessors", true),
+        .get_all = flag(s, root, "get-all", true),
+        .by_name = flag(s, root, "by-name", true),
+        .async = flag(s, root, "async", true),
         .persistent = flag(s, root, "persist", true),
         .has_constructor = attr(s, root, "constructor-role", NULL) != NULL,
         .create_blocks = flag(s, root, "create-blocks", false),
@@ -181,7 +207,8 @@ static void load_class(struct schema *s, const char *file, xmlNode *root)
         .create_secret = flag(s, root, "create-secret", false),
         .constructor = role_attr(s, root, "constructor-role", ROLE_POOL_ADMIN),
         .writer = role_attr(s, root, "writer-role", ROLE_POOL_ADMIN),
-        .reader = role_attr(s, root, "reader-role", ROLE_READ_ONLY), .doc = doc_of(s, file, root),
+        .reader = role_attr(s, root, "reader-role", ROLE_READ_ONLY),
+        .doc = doc_of(s, file, root),
     };
     c->c_name = lower(s, c->name);
     list_add(s, &s->classes, c);
@@ -197,9 +224,12 @@ static void load_errors(struct schema *s, const char *file, xmlNode *root)
 {
     CHILDREN(root, n) {
         struct error_def *e = arena_new_array(s->arena, struct error_def, 1);
-        *e = (struct error_def){ .pos = pos_of(file, n), .code = attr(s, n, "code", ""), .doc = doc_of(s, file, n),
+        *e = (struct error_def){ .pos = pos_of(file, n),
+                                 .code = attr(s, n, "code", ""),
+                                 .doc = doc_of(s, file, n),
                                  .free_params = attr(s, n, "params", NULL) != NULL };
-        CHILDREN(n, p) if (is(p, "param")) list_add(s, &e->params, load_param(s, file, p));
+        CHILDREN(n, p)
+            if (is(p, "param")) list_add(s, &e->params, load_param(s, file, p));
         list_add(s, &s->errors, e);
     }
 }
@@ -208,8 +238,8 @@ static void load_roles(struct schema *s, const char *file, xmlNode *root)
 {
     CHILDREN(root, n) {
         struct role_def *r = arena_new_array(s->arena, struct role_def, 1);
-        *r = (struct role_def){ pos_of(file, n), attr(s, n, "name", ""), attr(s, n, "uuid", ""), doc_of(s, file, n),
-                                flag(s, n, "internal", false) };
+        *r = (struct role_def){ pos_of(file, n), attr(s, n, "name", ""), attr(s, n, "uuid", ""),
+                                doc_of(s, file, n), flag(s, n, "internal", false) };
         list_add(s, &s->roles, r);
     }
 }
@@ -219,12 +249,18 @@ static void load_http(struct schema *s, const char *file, xmlNode *root)
     CHILDREN(root, n) {
         struct route *r = arena_new_array(s->arena, struct route, 1);
         *r = (struct route){
-            .pos = pos_of(file, n), .method = attr(s, n, "method", ""), .path = attr(s, n, "path", ""),
-            .name = attr(s, n, "name", ""), .permission = attr(s, n, "permission", NULL), .doc = doc_of(s, file, n),
-            .role = role_attr(s, n, "role", ROLE_NONE), .role_of_call = streq(attr(s, n, "role", ""), "call"),
+            .pos = pos_of(file, n),
+            .method = attr(s, n, "method", ""),
+            .path = attr(s, n, "path", ""),
+            .name = attr(s, n, "name", ""),
+            .permission = attr(s, n, "permission", NULL),
+            .doc = doc_of(s, file, n),
+            .role = role_attr(s, n, "role", ROLE_NONE),
+            .role_of_call = streq(attr(s, n, "role", ""), "call"),
         };
         if (!r->permission) r->permission = r->name;
-        CHILDREN(n, q) if (is(q, "query")) list_add(s, &r->queries, (void *)(uintptr_t)attr(s, q, "name", ""));
+        CHILDREN(n, q)
+            if (is(q, "query")) list_add(s, &r->queries, (void *)(uintptr_t)attr(s, q, "name", ""));
         list_add(s, &s->routes, r);
     }
 }
@@ -234,13 +270,21 @@ static void load_templates(struct schema *s, const char *file, xmlNode *root)
     CHILDREN(root, n) {
         struct template *t = arena_new_array(s->arena, struct template, 1);
         *t = (struct template){
-            .pos = pos_of(file, n), .uuid = attr(s, n, "uuid", ""), .reference_label = attr(s, n, "reference-label", ""),
-            .name_label = attr(s, n, "name-label", ""), .source = attr(s, n, "source", ""),
-            .min_memory = attr(s, n, "min-memory", ""), .max_memory = attr(s, n, "max-memory", ""),
-            .vcpus_default = attr(s, n, "vcpus-default", "1"), .vcpus_limit = attr(s, n, "vcpus-limit", ""),
-            .firmware = attr(s, n, "firmware", ""), .boot_order = attr(s, n, "boot-order", ""),
-            .install_methods = attr(s, n, "install-methods", ""), .install_distro = attr(s, n, "install-distro", ""),
-            .install_arch = attr(s, n, "install-arch", ""), .linux_template = attr(s, n, "linux-template", ""),
+            .pos = pos_of(file, n),
+            .uuid = attr(s, n, "uuid", ""),
+            .reference_label = attr(s, n, "reference-label", ""),
+            .name_label = attr(s, n, "name-label", ""),
+            .source = attr(s, n, "source", ""),
+            .min_memory = attr(s, n, "min-memory", ""),
+            .max_memory = attr(s, n, "max-memory", ""),
+            .vcpus_default = attr(s, n, "vcpus-default", "1"),
+            .vcpus_limit = attr(s, n, "vcpus-limit", ""),
+            .firmware = attr(s, n, "firmware", ""),
+            .boot_order = attr(s, n, "boot-order", ""),
+            .install_methods = attr(s, n, "install-methods", ""),
+            .install_distro = attr(s, n, "install-distro", ""),
+            .install_arch = attr(s, n, "install-arch", ""),
+            .linux_template = attr(s, n, "linux-template", ""),
             .has_vendor_device = attr(s, n, "has-vendor-device", ""),
             .supports_uefi = attr(s, n, "supports-uefi", ""),
             .supports_secure_boot = attr(s, n, "supports-secure-boot", ""),
@@ -271,15 +315,22 @@ static void load_xe(struct schema *s, const char *file, xmlNode *root)
 {
     CHILDREN(root, n) {
         struct xe_record *r = arena_new_array(s->arena, struct xe_record, 1);
-        *r = (struct xe_record){ .pos = pos_of(file, n), .name = attr(s, n, "name", ""),
+        *r = (struct xe_record){ .pos = pos_of(file, n),
+                                 .name = attr(s, n, "name", ""),
                                  .class_name = attr(s, n, "class", "") };
         CHILDREN(n, k) {
             struct xe_field *f = arena_new_array(s->arena, struct xe_field, 1);
             *f = (struct xe_field){
-                .pos = pos_of(file, k), .name = attr(s, k, "name", ""), .path = attr(s, k, "path", ""),
-                .kind = attr(s, k, "kind", "scalar"), .set = flag(s, k, "set", false), .add = flag(s, k, "add", false),
-                .remove = flag(s, k, "remove", false), .by_default = flag(s, k, "default", false),
-                .hidden = flag(s, k, "hidden", false), .expensive = flag(s, k, "expensive", false),
+                .pos = pos_of(file, k),
+                .name = attr(s, k, "name", ""),
+                .path = attr(s, k, "path", ""),
+                .kind = attr(s, k, "kind", "scalar"),
+                .set = flag(s, k, "set", false),
+                .add = flag(s, k, "add", false),
+                .remove = flag(s, k, "remove", false),
+                .by_default = flag(s, k, "default", false),
+                .hidden = flag(s, k, "hidden", false),
+                .expensive = flag(s, k, "expensive", false),
                 .deprecated = flag(s, k, "deprecated", false),
             };
             list_add(s, &r->fields, f);
@@ -288,13 +339,17 @@ static void load_xe(struct schema *s, const char *file, xmlNode *root)
     }
 }
 
-/* ---- files --------------------------------------------------------------------------------------------------------- */
+/* ---- files ----------------------------------------------------------------------------------- */
 
 static void load_file(struct schema *s, xmlDtd *dtd, const char *dir, const char *name)
 {
-    static const struct { const char *root; void (*load)(struct schema *, const char *, xmlNode *); } kinds[] = {
-        { "class", load_class }, { "errors", load_errors }, { "roles", load_roles }, { "http", load_http },
-        { "templates", load_templates }, { "identity", load_identity }, { "xe", load_xe },
+    static const struct {
+        const char *root;
+        void (*load)(struct schema *, const char *, xmlNode *);
+    } kinds[] = {
+        { "class", load_class }, { "errors", load_errors },       { "roles", load_roles },
+        { "http", load_http },   { "templates", load_templates }, { "identity", load_identity },
+        { "xe", load_xe },
     };
     char *file = arena_printf(s->arena, "%s/%s", dir, name);
     unsigned before = complaints();

@@ -9,7 +9,8 @@ static void usage(FILE *to)
     fputs("usage: xapi-gen [--dtd FILE] [--facts] SCHEMADIR OUTDIR\n"
           "Checks SCHEMADIR/*.xml and writes OUTDIR/gen/*.[ch] and OUTDIR/doc/api/*.md.\n"
           "  --dtd FILE   the grammar (SCHEMADIR/schema.dtd)\n"
-          "  --facts      write the model as OUTDIR/*.tsv instead\n", to);
+          "  --facts      write the model as OUTDIR/*.tsv instead\n",
+          to);
 }
 
 int main(int argc, char **argv)

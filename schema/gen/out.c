@@ -32,7 +32,8 @@ void out_write(struct strbuf *b, const char *dir, const char *name)
     char *slash = strrchr(folder, '/');
     if (slash) *slash = '\0';
     if (make_dirs(folder, 0777)) complain((struct pos){ folder, 0 }, "%s", strerror(errno));
-    bool same = !read_file(path, (size_t)1 << 28, &old, &len) && len == b->len && !memcmp(old, strbuf_cstr(b), len);
+    bool same =
+        !read_file(path, (size_t)1 << 28, &old, &len) && len == b->len && !memcmp(old, strbuf_cstr(b), len);
     if (!same) {
         FILE *f = fopen(path, "w");
         bool good = f && fwrite(strbuf_cstr(b), 1, b->len, f) == b->len;
@@ -56,18 +57,24 @@ uint64_t bytes_of(const char *text)
     return 0;
 }
 
-/* ---- default values ------------------------------------------------------------------------------------------------ */
+/* ---- default values -------------------------------------------------------------------------- */
 
 static const char *empty_text(const struct type *t)
 {
     switch (t->kind) {
-    case TYPE_INT: case TYPE_FLOAT: return "0";
+    case TYPE_INT:
+    case TYPE_FLOAT: return "0";
     case TYPE_BOOL: return "false";
     case TYPE_DATETIME: return "19700101T00:00:00Z";
     case TYPE_REF: return "OpaqueRef:NULL";
     case TYPE_ENUM: return t->e && t->e->values.n ? t->e->values.items[0] : "";
-    case TYPE_SET: case TYPE_MAP: case TYPE_OPTION: case TYPE_RECORD: case TYPE_BATCH: return "{}";
-    case TYPE_STRING: case TYPE_VOID: break;
+    case TYPE_SET:
+    case TYPE_MAP:
+    case TYPE_OPTION:
+    case TYPE_RECORD:
+    case TYPE_BATCH: return "{}";
+    case TYPE_STRING:
+    case TYPE_VOID: break;
     }
     return "";
 }
@@ -158,8 +165,9 @@ static bool out_collection(struct schema *s, struct strbuf *decls, struct strbuf
         if (*p && *p++ != ',') return false;
     }
     const char *kind = map ? "MAP" : "SET", *member = map ? "map" : "set";
-    if (n) strbuf_printf(decls, "static const struct %s items_%s[] = {\n%s};\n", map ? "member" : "value", name,
-                         strbuf_cstr(&items));
+    if (n)
+        strbuf_printf(decls, "static const struct %s items_%s[] = {\n%s};\n", map ? "member" : "value", name,
+                      strbuf_cstr(&items));
     if (n) strbuf_printf(b, "{ .kind = VALUE_%s, .%s = { items_%s, %u } }", kind, member, name, n);
     else strbuf_printf(b, "{ .kind = VALUE_%s }", kind);
     return true;
@@ -173,43 +181,40 @@ void out_value(struct schema *s, struct strbuf *decls, struct strbuf *b, struct 
     switch (t->kind) {
     case TYPE_ENUM:
         good = false;
-        if (t->e) LIST_EACH(&t->e->values, const char, v) good |= streq(v, text);
+        if (t->e)
+            LIST_EACH(&t->e->values, const char, v) good |= streq(v, text);
         // fall through
     case TYPE_STRING:
         strbuf_str(b, "{ .kind = VALUE_STRING, .s = ");
         out_string(b, text);
         strbuf_printf(b, ", .len = %zu }", strlen(text));
         break;
-    case TYPE_INT: case TYPE_FLOAT: case TYPE_DATETIME:
-        good = out_number(b, t, text);
-        break;
+    case TYPE_INT:
+    case TYPE_FLOAT:
+    case TYPE_DATETIME: good = out_number(b, t, text); break;
     case TYPE_BOOL:
         good = streq(text, "true") || streq(text, "false");
         strbuf_printf(b, "{ .kind = VALUE_BOOL, .b = %s }", text);
         break;
-    case TYPE_REF:
-        good = out_ref(b, text);
-        break;
-    case TYPE_SET: case TYPE_MAP:
-        good = out_collection(s, decls, b, pos, t, text, name);
-        break;
-    case TYPE_OPTION: case TYPE_VOID: case TYPE_BATCH:
-        strbuf_str(b, "{ .kind = VALUE_VOID }");
-        break;
-    case TYPE_RECORD:
-        strbuf_str(b, "{ .kind = VALUE_MAP }");
-        break;
+    case TYPE_REF: good = out_ref(b, text); break;
+    case TYPE_SET:
+    case TYPE_MAP: good = out_collection(s, decls, b, pos, t, text, name); break;
+    case TYPE_OPTION:
+    case TYPE_VOID:
+    case TYPE_BATCH: strbuf_str(b, "{ .kind = VALUE_VOID }"); break;
+    case TYPE_RECORD: strbuf_str(b, "{ .kind = VALUE_MAP }"); break;
     }
     if (!good) complain(pos, "'%s' is no value of type %s", text, t->text);
 }
 
-/* ---- names of enumerators ------------------------------------------------------------------------------------------ */
+/* ---- names of enumerators -------------------------------------------------------------------- */
 
 const char *role_constant(enum role_id r)
 {
     static const char *const names[] = {
-        "ROLE_POOL_ADMIN", "ROLE_POOL_OPERATOR", "ROLE_VM_POWER_ADMIN", "ROLE_VM_ADMIN", "ROLE_VM_OPERATOR",
-        "ROLE_CLIENT_CERT", "ROLE_READ_ONLY", "ROLE_NONE", "ROLE_LOCAL_ROOT",
+        "ROLE_POOL_ADMIN", "ROLE_POOL_OPERATOR", "ROLE_VM_POWER_ADMIN",
+        "ROLE_VM_ADMIN",   "ROLE_VM_OPERATOR",   "ROLE_CLIENT_CERT",
+        "ROLE_READ_ONLY",  "ROLE_NONE",          "ROLE_LOCAL_ROOT",
     };
     return names[r];
 }
@@ -217,15 +222,16 @@ const char *role_constant(enum role_id r)
 const char *role_wire(enum role_id r)
 {
     static const char *const names[] = {
-        "pool-admin", "pool-operator", "vm-power-admin", "vm-admin", "vm-operator", "client-cert", "read-only", "none",
-        "(none)",
+        "pool-admin",  "pool-operator", "vm-power-admin", "vm-admin", "vm-operator",
+        "client-cert", "read-only",     "none",           "(none)",
     };
     return names[r];
 }
 
 const char *life_constant(enum lifecycle l)
 {
-    static const char *const names[] = { "LIFE_PUBLISHED", "LIFE_PROTOTYPED", "LIFE_DEPRECATED", "LIFE_REMOVED" };
+    static const char *const names[] = { "LIFE_PUBLISHED", "LIFE_PROTOTYPED", "LIFE_DEPRECATED",
+                                         "LIFE_REMOVED" };
     return names[l];
 }
 

@@ -35,7 +35,8 @@ static bool accept(struct parser *p, const char *text)
     size_t len = strlen(text);
     while (*p->p == ' ') p->p++;
     if (strncmp(p->p, text, len) != 0) return false;
-    if (isalnum((unsigned char)text[len - 1]) && (isalnum((unsigned char)p->p[len]) || p->p[len] == '_')) return false;
+    if (isalnum((unsigned char)text[len - 1]) && (isalnum((unsigned char)p->p[len]) || p->p[len] == '_'))
+        return false;
     p->p += len;
     return true;
 }
@@ -55,16 +56,26 @@ static const struct type *parse_map(struct parser *p)
     if (!key || !accept(p, "->")) return NULL;
     const struct type *elem = parse(p);
     if (!elem || !accept(p, ")") || !accept(p, "map")) return NULL;
-    return intern(p->s, &(struct type){
-        .kind = TYPE_MAP, .key = key, .elem = elem,
-        .text = arena_printf(p->s->arena, "(%s -> %s) map", key->text, elem->text) });
+    return intern(
+        p->s, &(struct type){ .kind = TYPE_MAP,
+                              .key = key,
+                              .elem = elem,
+                              .text = arena_printf(p->s->arena, "(%s -> %s) map", key->text, elem->text) });
 }
 
 static const struct type *parse_base(struct parser *p)
 {
-    static const struct { const char *text; enum type_kind kind; } plain[] = {
-        { "void", TYPE_VOID }, { "string", TYPE_STRING }, { "int", TYPE_INT }, { "bool", TYPE_BOOL },
-        { "float", TYPE_FLOAT }, { "datetime", TYPE_DATETIME }, { "an event batch", TYPE_BATCH },
+    static const struct {
+        const char *text;
+        enum type_kind kind;
+    } plain[] = {
+        { "void", TYPE_VOID },
+        { "string", TYPE_STRING },
+        { "int", TYPE_INT },
+        { "bool", TYPE_BOOL },
+        { "float", TYPE_FLOAT },
+        { "datetime", TYPE_DATETIME },
+        { "an event batch", TYPE_BATCH },
         { "<class> record", TYPE_RECORD },
     };
     struct schema *s = p->s;
@@ -82,14 +93,17 @@ static const struct type *parse_base(struct parser *p)
     if (is_enum) {
         struct enumeration *e = find_enum(s, name);
         if (!e) complain(p->pos, "there is no enumeration '%s'", name);
-        return intern(s, &(struct type){ .kind = TYPE_ENUM, .e = e, .text = arena_printf(s->arena, "enum %s", name) });
+        return intern(
+            s, &(struct type){ .kind = TYPE_ENUM, .e = e, .text = arena_printf(s->arena, "enum %s", name) });
     }
     bool record = accept(p, "record");
     if (!record && !accept(p, "ref")) return NULL;
     struct cls *c = find_class(s, name);
     if (!c) complain(p->pos, "there is no class '%s'", name);
-    return intern(s, &(struct type){ .kind = record ? TYPE_RECORD : TYPE_REF, .cls = c,
-                                     .text = arena_printf(s->arena, "%s %s", name, record ? "record" : "ref") });
+    return intern(s,
+                  &(struct type){ .kind = record ? TYPE_RECORD : TYPE_REF,
+                                  .cls = c,
+                                  .text = arena_printf(s->arena, "%s %s", name, record ? "record" : "ref") });
 }
 
 static const struct type *parse(struct parser *p)
@@ -97,13 +111,14 @@ static const struct type *parse(struct parser *p)
     const struct type *t = parse_base(p);
     while (t) {
         if (accept(p, "set"))
-            t = intern(p->s, &(struct type){ .kind = TYPE_SET, .elem = t,
+            t = intern(p->s, &(struct type){ .kind = TYPE_SET,
+                                             .elem = t,
                                              .text = arena_printf(p->s->arena, "%s set", t->text) });
         else if (accept(p, "option"))
-            t = intern(p->s, &(struct type){ .kind = TYPE_OPTION, .elem = t,
+            t = intern(p->s, &(struct type){ .kind = TYPE_OPTION,
+                                             .elem = t,
                                              .text = arena_printf(p->s->arena, "%s option", t->text) });
-        else
-            break;
+        else break;
     }
     return t;
 }
@@ -130,9 +145,13 @@ const struct type *type_plain(struct schema *s, enum type_kind kind)
     case TYPE_DATETIME: return type_of(s, (struct pos){ 0 }, "datetime");
     case TYPE_BATCH: return type_of(s, (struct pos){ 0 }, "an event batch");
     case TYPE_RECORD: return type_of(s, (struct pos){ 0 }, "<class> record");
-    case TYPE_REF: case TYPE_ENUM: case TYPE_SET: case TYPE_MAP: case TYPE_OPTION: break;
+    case TYPE_REF:
+    case TYPE_ENUM:
+    case TYPE_SET:
+    case TYPE_MAP:
+    case TYPE_OPTION: break;
     }
-    abort();   /* these need another type */
+    abort(); /* these need another type */
 }
 
 const struct type *type_derived(struct schema *s, const char *fmt, ...)
@@ -163,7 +182,11 @@ enum cell_kind cell_of(const struct type *t)
         if (t->elem->kind == TYPE_REF) return CELL_REFSET;
         if (t->elem->kind == TYPE_ENUM && t->elem->e && t->elem->e->values.n <= 64) return CELL_BITS;
         return CELL_VALUE;
-    case TYPE_VOID: case TYPE_MAP: case TYPE_RECORD: case TYPE_OPTION: case TYPE_BATCH: break;
+    case TYPE_VOID:
+    case TYPE_MAP:
+    case TYPE_RECORD:
+    case TYPE_OPTION:
+    case TYPE_BATCH: break;
     }
     return CELL_VALUE;
 }

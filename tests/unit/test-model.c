@@ -44,7 +44,8 @@ static void check_field(const struct class_desc *c, const struct field_desc *f)
     assert_true(*f->doc);
     if (f->cell == CELL_BITS) assert_true(f->type->elem->e->n <= 64);
     if (f->type->kind == TYPE_ENUM) assert_true(enum_index(f->type->e, f->default_value.s) >= 0);
-    if (f->type->kind == TYPE_REF || f->cell == CELL_REFSET) assert_true(f->type->kind == TYPE_REF || f->type->elem->cls > 0);
+    if (f->type->kind == TYPE_REF || f->cell == CELL_REFSET)
+        assert_true(f->type->kind == TYPE_REF || f->type->elem->cls > 0);
     if (!f->inverse) return;
     /* A back-reference is a set of references to the class of a field that refers to this class. */
     assert_int_equal(f->cell, CELL_REFSET);
@@ -58,7 +59,8 @@ static void fields_are_found_by_id_and_name(void **state)
     (void)state;
     unsigned n = 0;
     for (unsigned i = 1; i < model.n_classes; i++)
-        for (unsigned k = 0; k < model.classes[i].n_fields; k++, n++) check_field(&model.classes[i], &model.classes[i].fields[k]);
+        for (unsigned k = 0; k < model.classes[i].n_fields; k++, n++)
+            check_field(&model.classes[i], &model.classes[i].fields[k]);
     assert_true(n > 900);
     const struct class_desc *vm = model_class("VM");
     assert_int_equal(model_field_by_name(vm, "name__label")->id, F_VM_name_label);
@@ -79,8 +81,9 @@ static void defaults_are_values(void **state)
     assert_string_equal(value_get_str(&f->default_value, "port", ""), "27000");
     f = model_field(F_subject_roles);
     assert_int_equal(f->default_value.set.n, 1);
-    assert_string_equal(REF_STR(f->default_value.set.items[0].ref), "OpaqueRef:0165f154-ba3e-034e-6b27-5d271af109ba");
-    f = model_field(F_VBD_type);   /* no default said: the first of the enumeration */
+    assert_string_equal(REF_STR(f->default_value.set.items[0].ref),
+                        "OpaqueRef:0165f154-ba3e-034e-6b27-5d271af109ba");
+    f = model_field(F_VBD_type); /* no default said: the first of the enumeration */
     assert_string_equal(f->default_value.s, enum_desc_vbd_type.values[0]);
     f = model_field(F_VM_resident_on);
     assert_true(f->default_value.kind == VALUE_REF && ref_is_null(f->default_value.ref));
@@ -100,8 +103,8 @@ static void enumerations_have_their_c_numbers(void **state)
 
 static bool has_function(const struct method_desc *m)
 {
-    return m->explicit_message || m->kind == METHOD_SET || m->kind == METHOD_ADD || m->kind == METHOD_REMOVE ||
-           m->kind == METHOD_CREATE || m->kind == METHOD_DESTROY;
+    return m->explicit_message || m->kind == METHOD_SET || m->kind == METHOD_ADD ||
+           m->kind == METHOD_REMOVE || m->kind == METHOD_CREATE || m->kind == METHOD_DESTROY;
 }
 
 static void messages_are_found_by_name(void **state)
@@ -115,9 +118,10 @@ static void messages_are_found_by_name(void **state)
         assert_memory_equal(m->name, model.classes[m->cls].name, strlen(model.classes[m->cls].name));
         assert_true(*m->doc);
         assert_int_equal(m->thunk != NULL, has_function(m));
-        assert_null(m->behaviour);   /* this program links no class file */
+        assert_null(m->behaviour); /* this program links no class file */
         for (unsigned k = 0; m->errors && m->errors[k]; k++) assert_non_null(model_error(m->errors[k]));
-        for (unsigned k = 1; k < m->n_params; k++) assert_true(m->params[k].optional || !m->params[k - 1].optional);
+        for (unsigned k = 1; k < m->n_params; k++)
+            assert_true(m->params[k].optional || !m->params[k - 1].optional);
         if (m->field_access) assert_true(m->explicit_message && m->field);
         if (m->kind == METHOD_GET) assert_ptr_equal(m->result, model_field(m->field)->type);
     }
@@ -135,7 +139,7 @@ static void messages_say_what_they_are(void **state)
     assert_int_equal(m->n_params, 3);
     assert_false(model_method("session.login_with_password")->session);
     assert_true(model_method("session.login_with_password")->params[1].secret);
-    assert_true(model_method("session.get_uuid")->params[0].secret);   /* a session's reference opens it */
+    assert_true(model_method("session.get_uuid")->params[0].secret); /* a session's reference opens it */
     assert_false(model_method("event.from")->blocks);
     assert_false(model_method("event.from")->async);
     m = model_method("VM.add_to_other_config");
@@ -168,7 +172,8 @@ static void errors_are_found_and_made(void **state)
     assert_int_equal(err.n, 3);
     assert_string_equal(err.params[2], "running");
     xerr_clear(&err);
-    assert_int_equal(xerr_vm_is_snapshot(&err, 2, (const char *const[]){ "a", "b" }), -1);   /* any parameters */
+    assert_int_equal(xerr_vm_is_snapshot(&err, 2, (const char *const[]){ "a", "b" }),
+                     -1); /* any parameters */
     assert_int_equal(err.n, 2);
     xerr_clear(&err);
 }
@@ -203,7 +208,8 @@ static void every_message_has_a_permission(void **state)
         if (m->role == ROLE_LOCAL_ROOT) assert_null(p);
         else assert_int_equal(p->role, m->role);
     }
-    for (unsigned i = 1; i < N_PERMISSIONS; i++) assert_true(strcmp(permissions[i - 1].name, permissions[i].name) < 0);
+    for (unsigned i = 1; i < N_PERMISSIONS; i++)
+        assert_true(strcmp(permissions[i - 1].name, permissions[i].name) < 0);
     assert_int_equal(permission("vm.add_to_other_config/key:folder")->role, ROLE_VM_OPERATOR);
     assert_int_equal(permission("http/put_import")->role, ROLE_VM_ADMIN);
     assert_null(permission("http/get_root"));
@@ -270,5 +276,7 @@ UNIT_MAIN(cmocka_unit_test(classes_are_found_by_name), cmocka_unit_test(fields_a
           cmocka_unit_test(defaults_are_values), cmocka_unit_test(enumerations_have_their_c_numbers),
           cmocka_unit_test(messages_are_found_by_name), cmocka_unit_test(messages_say_what_they_are),
           cmocka_unit_test(errors_are_found_and_made), cmocka_unit_test(roles_have_their_uuids),
-          cmocka_unit_test(every_message_has_a_permission), cmocka_unit_test(tables_of_the_store_hold_persistent_fields),
-          cmocka_unit_test(command_line_fields_name_model_fields), cmocka_unit_test(templates_and_routes_are_whole))
+          cmocka_unit_test(every_message_has_a_permission),
+          cmocka_unit_test(tables_of_the_store_hold_persistent_fields),
+          cmocka_unit_test(command_line_fields_name_model_fields),
+          cmocka_unit_test(templates_and_routes_are_whole))

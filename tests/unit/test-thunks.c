@@ -33,14 +33,16 @@ int vm_start(struct call *c, struct ref vm, bool start_paused, bool force, struc
     return 0;
 }
 
-int vm_set_actions_after_crash(struct call *c, struct ref self, enum on_crash_behaviour value, struct xerr *err)
+int vm_set_actions_after_crash(struct call *c, struct ref self, enum on_crash_behaviour value,
+                               struct xerr *err)
 {
     (void)c, (void)self, (void)err;
     got.action = value;
     return 0;
 }
 
-int pool_install_trusted_certificate(struct call *c, struct ref self, bool ca, const char *cert, uint64_t purpose, struct xerr *err)
+int pool_install_trusted_certificate(struct call *c, struct ref self, bool ca, const char *cert,
+                                     uint64_t purpose, struct xerr *err)
 {
     (void)c, (void)self, (void)ca, (void)err;
     got.text = cert;
@@ -70,7 +72,8 @@ int host_get_server_localtime(struct call *c, struct ref host, int64_t *ret_resu
     return 0;
 }
 
-int pool_update_precheck(struct call *c, struct ref self, struct ref host, enum livepatch_status *ret_result, struct xerr *err)
+int pool_update_precheck(struct call *c, struct ref self, struct ref host, enum livepatch_status *ret_result,
+                         struct xerr *err)
 {
     (void)c, (void)self, (void)host, (void)err;
     *ret_result = livepatch_status_ok_livepatch_incomplete;
@@ -112,7 +115,8 @@ static void enumerations_become_c(void **state)
     xerr_clear(&err);
 
     const struct value purposes[] = { value_string("ldaps") };
-    struct value install[] = { value_ref(REF), value_bool(true), value_string("pem"), value_set(purposes, 1) };
+    struct value install[] = { value_ref(REF), value_bool(true), value_string("pem"),
+                               value_set(purposes, 1) };
     assert_int_equal(run("pool.install_trusted_certificate", install, &ret, &err), 0);
     assert_int_equal(got.purposes, 1u << certificate_purpose_ldaps);
     assert_string_equal(got.text, "pem");
@@ -159,5 +163,6 @@ static void what_nobody_wrote_says_so(void **state)
     xerr_clear(&err);
 }
 
-UNIT_MAIN(cmocka_unit_test(arguments_arrive), cmocka_unit_test(enumerations_become_c), cmocka_unit_test(results_become_values),
-          cmocka_unit_test(errors_pass), cmocka_unit_test(what_nobody_wrote_says_so))
+UNIT_MAIN(cmocka_unit_test(arguments_arrive), cmocka_unit_test(enumerations_become_c),
+          cmocka_unit_test(results_become_values), cmocka_unit_test(errors_pass),
+          cmocka_unit_test(what_nobody_wrote_says_so))

@@ -1,4 +1,4 @@
-/* The table of messages. Thunks and class functions are weak here: a program that has none gets NULL.
+/* The table of messages. Thunks and class functions are weak: a program without them gets NULL.
  * Made by xapi-gen from schema/: do not edit. */
 #include "gen/methods.h"
 

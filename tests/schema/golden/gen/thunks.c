@@ -1,5 +1,5 @@
-/* From normalized arguments to a class function and back. Class functions are weak here: linking one is
- * what gives its message behaviour; the files that define them must be linked as objects, not from an archive.
+/* From normalized arguments to a class function and back. Class functions are weak here: linking
+ * one gives its message behaviour; their files must be linked as objects, not from an archive.
  * Made by xapi-gen from schema/: do not edit. */
 #include "gen/methods.h"
 
