@@ -201,7 +201,6 @@ const char *lower(struct schema *s, const char *text);
 void emit_model(struct schema *s, const char *dir);   /* model.h model.c */
 void emit_methods(struct schema *s, const char *dir); /* methods.h methods.c thunks.c */
 void emit_errors(struct schema *s, const char *dir);  /* errors.h errors.c */
-void emit_sql(struct schema *s, const char *dir);     /* sql.h sql.c */
 void emit_xe(struct schema *s, const char *dir);      /* xe_fields.h xe_fields.c */
 void emit_tables(struct schema *s, const char *dir);  /* templates, http_routes, permissions, identity */
 void emit_doc(struct schema *s, const char *dir);     /* doc/api/NAME.md */

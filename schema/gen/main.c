@@ -1,4 +1,4 @@
-/* xapi-gen: from the description in schema/ to C tables, prototypes, thunks, SQL and reference pages.
+/* xapi-gen: from the description in schema/ to C tables, prototypes, thunks and reference pages.
  * Called by: make.  Calls: load, check, emitters. */
 #include "schema/gen/gen.h"
 
@@ -44,7 +44,6 @@ int main(int argc, char **argv)
             emit_model(&s, gen);
             emit_methods(&s, gen);
             emit_errors(&s, gen);
-            emit_sql(&s, gen);
             emit_xe(&s, gen);
             emit_tables(&s, gen);
             emit_doc(&s, arena_printf(s.arena, "%s/doc/api", dirs[1]));
