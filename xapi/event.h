@@ -70,11 +70,16 @@ struct event_hub *event_hub_new(struct db *db);
 void event_hub_stop(struct event_hub *hub);
 void event_hub_free(struct event_hub *hub);
 
-/* Files the waiter; it may be answered before this returns. False when event_wait_cancel() came first: the owner keeps it. */
+/* Files the waiter; it may be answered before this returns. False when event_wait_cancel() came first: the waiter is the
+ * caller's to free. */
 bool event_wait(struct event_hub *hub, struct event_waiter *w);
-/* Withdraws it, also one not filed yet. True: it will not be answered and belongs to the owner. False: its answer is
- * on the way. */
-bool event_wait_cancel(struct event_hub *hub, struct event_waiter *w);
+/* Withdraws it. */
+enum event_cancel {
+    EVENT_WITHDRAWN,               /* it will not be answered and belongs to the owner */
+    EVENT_NOT_FILED,               /* it was not filed yet: event_wait() will return false, to whoever calls it */
+    EVENT_ANSWERING,               /* too late: its answer is on the way */
+};
+enum event_cancel event_wait_cancel(struct event_hub *hub, struct event_waiter *w);
 size_t event_hub_waiters(struct event_hub *hub);
 
 /* ---- the legacy registrations: one a session, in memory ---- */

@@ -327,16 +327,20 @@ static void take(struct event_hub *h, struct event_waiter *w)
     }
 }
 
-bool event_wait_cancel(struct event_hub *h, struct event_waiter *w)
+enum event_cancel event_wait_cancel(struct event_hub *h, struct event_waiter *w)
 {
-    bool ours = true;
+    enum event_cancel done = EVENT_ANSWERING;
 
     pthread_mutex_lock(&h->lock);
-    if (w->state == WAITER_FILED) take(h, w);
-    else if (w->state == WAITER_TAKEN) ours = false;
-    if (ours) w->state = WAITER_GONE;
+    if (w->state == WAITER_FILED) {
+        take(h, w);
+        done = EVENT_WITHDRAWN;
+    } else if (w->state == WAITER_NEW) {
+        done = EVENT_NOT_FILED;
+    }
+    if (done != EVENT_ANSWERING) w->state = WAITER_GONE;
     pthread_mutex_unlock(&h->lock);
-    return ours;
+    return done;
 }
 
 size_t event_hub_waiters(struct event_hub *h)

@@ -370,12 +370,7 @@ struct value rpc_list_methods(struct arena *a)
     return value_built_set(&b);
 }
 
-void rpc_coverage(struct strbuf *out)
+bool rpc_has_behaviour(const struct method_desc *m)
 {
-    for (unsigned i = 0; i < model.n_methods; i++) {
-        const struct method_desc *m = &model.methods[i];
-        if (m->internal) continue;
-        strbuf_printf(out, "%s\t%s\t%s\n", model.classes[m->cls].name, m->message,
-                      m->lifecycle == LIFE_REMOVED || has_behaviour(m) ? "yes" : "no");
-    }
+    return m->lifecycle == LIFE_REMOVED || has_behaviour(m);
 }

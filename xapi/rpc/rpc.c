@@ -12,15 +12,17 @@
 #include "lib/log.h"
 #include "lib/map.h"
 #include "lib/xmlrpc.h"
+#include "xapi/auth.h"
 #include "xapi/call/live_task.h"
 #include "xapi/role.h"
 #include "xapi/rpc/audit.h"
 #include "xapi/rpc/oplock.h"
 #include "xapi/task.h"
 
-enum { THREADS = 256, SESSION_THREADS = 64, STACK_BYTES = 1 << 20 };
+enum { THREADS = 256, SESSION_THREADS = 64, STACK_BYTES = 1 << 20, STOP_MS = 10000 };
 
 struct rpc {
+    struct agent *agent;               /* immutable */
     struct audit *audit;               /* immutable */
     struct oplocks *oplocks;           /* immutable */
     unsigned threads_max, session_max; /* immutable */
@@ -32,19 +34,16 @@ struct rpc {
     struct refmap *sessions;           /* session -> how many of them, as a number in the pointer */
 };
 
-int rpc_init(struct agent *agent, const struct rpc_config *config, struct xerr *err)
+int rpc_init(struct agent *agent, const struct rpc_config *config, struct rpc **ret_rpc, struct xerr *err)
 {
     struct rpc *rpc = xcalloc(1, sizeof(*rpc));
     pthread_condattr_t attr;
 
-    if (audit_open(agent->root, config->audit_reads, &rpc->audit, err)) {
-        free(rpc);
-        return -1;
-    }
-    rpc->oplocks = oplocks_new();
+    rpc->agent = agent;
     rpc->threads_max = config->threads ? config->threads : THREADS;
     rpc->session_max = config->session_threads ? config->session_threads : SESSION_THREADS;
     rpc->sessions = refmap_new();
+    rpc->oplocks = oplocks_new();
     pthread_mutex_init(&rpc->lock, NULL);
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -54,16 +53,27 @@ int rpc_init(struct agent *agent, const struct rpc_config *config, struct xerr *
     agent->call_message = rpc_call_message;
     db_set_encoders(agent->db, xmlrpc_encode_value, json_encode_value);
     agent->events = event_hub_new(agent->db);
-    return roles_seed(agent, err) || tasks_recover(agent, err) ? -1 : 0;
+    if (!auth_new(config->auth, config->helper, &agent->auth, err)
+        && !audit_open(agent->root, config->audit_reads, &rpc->audit, err) && !roles_seed(agent, err)
+        && !tasks_recover(agent, err)) {
+        *ret_rpc = rpc;
+        return 0;
+    }
+    rpc_free(rpc);
+    return -1;
 }
 
-void rpc_stop(struct agent *agent, int timeout_ms)
+void rpc_stopping(struct rpc *rpc)
 {
-    struct rpc *rpc = agent->rpc;
+    event_hub_stop(rpc->agent->events);
+    live_tasks_cancel_all(rpc->agent->tasks);
+}
+
+unsigned rpc_stop(struct rpc *rpc, int timeout_ms)
+{
     struct timespec ts;
 
-    event_hub_stop(agent->events);
-    live_tasks_cancel_all(agent->tasks);
+    rpc_stopping(rpc);
     clock_gettime(CLOCK_MONOTONIC, &ts);
     ts.tv_sec += timeout_ms / 1000;
     ts.tv_nsec += timeout_ms % 1000 * NS_PER_MS;
@@ -73,24 +83,31 @@ void rpc_stop(struct agent *agent, int timeout_ms)
     }
     pthread_mutex_lock(&rpc->lock);
     while (rpc->spawned && !pthread_cond_timedwait(&rpc->ended, &rpc->lock, &ts)) {}
-    if (rpc->spawned) log_warn("%u calls had not ended when the agent stopped", rpc->spawned);
+    unsigned left = rpc->spawned;
     pthread_mutex_unlock(&rpc->lock);
+    if (left) log_warn("%u calls had not ended when the agent stopped", left);
+    return left;
 }
 
-void rpc_free(struct agent *agent)
+void rpc_free(struct rpc *rpc)
 {
-    struct rpc *rpc = agent->rpc;
-
     if (!rpc) return;
-    event_hub_free(agent->events);
-    agent->events = NULL;
+    /* Calls that do not end keep what they use: the process is about to end, and they must not crash it. */
+    if (rpc_stop(rpc, STOP_MS)) return;
+    event_hub_free(take_ptr(rpc->agent->events));
+    auth_free(take_ptr(rpc->agent->auth));
     audit_close(rpc->audit);
     oplocks_free(rpc->oplocks);
     refmap_free(rpc->sessions);
     pthread_cond_destroy(&rpc->ended);
     pthread_mutex_destroy(&rpc->lock);
+    rpc->agent->rpc = NULL;
     free(rpc);
-    agent->rpc = NULL;
+}
+
+struct agent *rpc_agent(const struct rpc *rpc)
+{
+    return rpc->agent;
 }
 
 struct audit *rpc_audit(struct rpc *rpc)

@@ -18,20 +18,29 @@
 struct audit;
 struct oplocks;
 
+struct http_config;
+
 struct rpc_config {
+    const char *auth;              /* source of accounts: "pam" or "file:PATH" */
+    const char *helper;            /* path of xapi-helper */
     bool audit_reads;              /* a line in the audit log for each plain read too */
     unsigned threads;              /* blocking calls in flight, Async ones included: 0 = 256 */
     unsigned session_threads;      /* ... of one session: 0 = 64 */
 };
 
-/* Makes agent->rpc and agent->events, sets agent->call_message, gives the database its encoders, makes the role rows
- * agree with the schema and fails what an earlier process left pending. Needs agent->db, ->root, ->tasks, ->auth.
- * agent->host may be set later, but before the first call. Errors: INTERNAL_ERROR. */
-int rpc_init(struct agent *agent, const struct rpc_config *config, struct xerr *err);
-/* Answers every waiter, cancels what runs and waits for Async calls to end, timeout_ms at most. */
-void rpc_stop(struct agent *agent, int timeout_ms);
-/* After rpc_stop and after the HTTP server is gone. */
-void rpc_free(struct agent *agent);
+/* Makes agent->rpc, ->auth and ->events, sets agent->call_message, gives the database its encoders, makes the role rows
+ * agree with the schema and fails what an earlier process left pending. Needs agent->db, ->root, ->tasks and ->host.
+ * Errors: INTERNAL_ERROR. */
+int rpc_init(struct agent *agent, const struct rpc_config *config, struct rpc **ret_rpc, struct xerr *err);
+/* What the server must tell us when it stops. Defined in http/post_rpc.c. */
+void rpc_http_config(struct rpc *rpc, struct http_config *config);
+/* Answers every waiter and asks every call to end; does not wait. */
+void rpc_stopping(struct rpc *rpc);
+/* Waits for Async calls to end, timeout_ms at most; returns how many have not. After http_server_stop, and before what
+ * calls work with (hypervisor, storage, database) is closed. */
+unsigned rpc_stop(struct rpc *rpc, int timeout_ms);
+/* After the HTTP server has stopped. Waits as rpc_stop does when nobody did. NULL is fine. */
+void rpc_free(struct rpc *rpc);
 
 /* ---- one call of a client ---- */
 
@@ -75,12 +84,12 @@ int rpc_message(struct call *c, const char *method, const struct value *args, si
 /* system.listMethods: a set of all names, in the arena. */
 struct value rpc_list_methods(struct arena *a);
 
-/* One line a message: "VM<TAB>start<TAB>yes", yes = it has behaviour
- * (a removed message has: it says that it is gone). */
-void rpc_coverage(struct strbuf *out);
+/* True when calling the message does what it says: a class function, the tables, or MESSAGE_REMOVED for what is gone. */
+bool rpc_has_behaviour(const struct method_desc *m);
 
 /* ---- inside ---- */
 
+struct agent *rpc_agent(const struct rpc *rpc);
 struct audit *rpc_audit(struct rpc *rpc);
 /* A place among the threads of blocking calls. Errors: TOO_MANY_PENDING_TASKS. */
 int rpc_count_in(struct rpc *rpc, struct ref session, struct xerr *err);

@@ -1,0 +1,18 @@
+/* POST: XML-RPC on any path, JSON-RPC on /jsonrpc and /json.
+ * Called by: the route table.  Calls: rpc/, server.h, codecs. */
+#ifndef XAPI_HTTP_POST_RPC_H
+#define XAPI_HTTP_POST_RPC_H
+
+#include "xapi/http/server.h"
+#include "xapi/rpc/rpc.h"
+
+enum { RPC_BODY_LIMIT = 1 << 20 };   /* the reference refuses more than 300 KiB */
+
+/* Adds POST /, /jsonrpc and /json. After rpc_init(). */
+void post_rpc_routes(struct http_server *s, struct agent *agent);
+
+/* Handlers: arg is the struct rpc. */
+void post_xmlrpc(struct http_request *req, void *arg);
+void post_jsonrpc(struct http_request *req, void *arg);
+
+#endif
