@@ -395,6 +395,8 @@ static enum step route_request(struct worker *w, struct conn *c, struct exchange
     bool served_method = h->method <= HTTP_OPTIONS;
     x->route = served_method ? find_route(c->server, h, c->is_unix) : NULL;
     if (!x->route || !x->route->handler) {
+        /* The page would be taken for the next reply: a reply to HEAD has no body. */
+        if (h->method == HTTP_HEAD) bodiless = false;
         if (bodiless) keep_input(c, x->buf + end, rest);
         return refuse_request(c, w, served_method ? 404 : 501, bodiless);
     }

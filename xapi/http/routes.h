@@ -6,7 +6,12 @@
 #include "xapi/call/call.h"
 #include "xapi/http/server.h"
 
-/* Before the first listener. agent and web_dir are borrowed until the server is freed. */
-void routes_register(struct http_server *server, struct agent *agent, const char *web_dir);
+/* What the handlers keep while the server lives. */
+struct routes;
+
+/* Before the first listener, after rpc_init. agent and web_dir are borrowed. */
+struct routes *routes_new(struct http_server *server, struct agent *agent, const char *web_dir);
+/* After http_server_free. NULL is fine. */
+void routes_free(struct routes *routes);
 
 #endif

@@ -1,0 +1,29 @@
+/* Every HTTP endpoint that has a handler.
+ * Called by: main.c.  Calls: the handlers' files. */
+#include "xapi/http/routes.h"
+
+#include "xapi/http/cli.h"
+#include "xapi/http/post_rpc.h"
+#include "xapi/http/web.h"
+
+struct routes {
+    struct web *web;
+};
+
+struct routes *routes_new(struct http_server *server, struct agent *agent, const char *web_dir)
+{
+    struct routes *r = xcalloc(1, sizeof(*r));
+
+    r->web = web_new(web_dir, 0);
+    post_rpc_routes(agent->rpc, server);
+    cli_routes(agent->rpc, server);
+    web_routes(r->web, server);
+    return r;
+}
+
+void routes_free(struct routes *r)
+{
+    if (!r) return;
+    web_free(r->web);
+    free(r);
+}
