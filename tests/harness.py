@@ -72,7 +72,7 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self.path)
 
 
-class _UnixTransport(xmlrpc.client.Transport):
+class UnixTransport(xmlrpc.client.Transport):
     def __init__(self, path, timeout):
         super().__init__(use_builtin_types=False)
         self.path, self.timeout = path, timeout
@@ -159,7 +159,7 @@ class Agent:
             return ''.join(f.readlines()[-lines:])
 
     def proxy(self, timeout=120):
-        return xmlrpc.client.ServerProxy('http://localhost/', transport=_UnixTransport(self.socket, timeout), allow_none=True)
+        return xmlrpc.client.ServerProxy('http://localhost/', transport=UnixTransport(self.socket, timeout), allow_none=True)
 
     def login(self, timeout=120):
         proxy = self.proxy(timeout)

@@ -22,7 +22,6 @@
 #include "lib/fault.h"
 #include "lib/log.h"
 #include "lib/tls.h"
-#include "xapi/auth.h"
 #include "xapi/call/live_task.h"
 #include "xapi/http/routes.h"
 #include "xapi/http/server.h"
@@ -40,7 +39,9 @@ struct daemon {
     int lock_fd;
     struct agent agent;
     struct tls_server *tls;
+    struct rpc *rpc;
     struct http_server *http;
+    struct routes *routes;
     struct jobs *jobs;
     char *address;
 };
@@ -104,6 +105,15 @@ static int care_for_database(struct daemon *d, bool repair)
     return 0;
 }
 
+/* One line a message: whether it has behaviour, as the linker sees it. */
+static void list_coverage(struct strbuf *out)
+{
+    for (unsigned i = 0; i < model.n_methods; i++) {
+        const struct method_desc *m = &model.methods[i];
+        strbuf_printf(out, "%s\t%s\t%s\n", model.classes[m->cls].name, m->message, rpc_has_behaviour(m) ? "yes" : "no");
+    }
+}
+
 /* What ends before anything is started; -1 = go on. */
 static int offline(struct daemon *d)
 {
@@ -125,7 +135,7 @@ static int offline(struct daemon *d)
         return 0;
     }
     if (conf_bool(d->conf, "coverage")) {
-        rpc_coverage(&out);
+        list_coverage(&out);
         fputs(strbuf_cstr(&out), stdout);
         return 0;
     }
@@ -216,9 +226,12 @@ static int open_layers(struct daemon *d, struct xerr *err)
     if (open_database(d, err) || startup_records(agent, err)) return -1;
     if (net_open(conf_str(d->conf, "net"), agent->root, &agent->net, err)) return -1;
     if (open_storage(d, err) || open_hypervisor(d, err)) return -1;
-    const struct rpc_config rpc = { .audit_reads = conf_bool(d->conf, "audit-reads") };
-    if (auth_new(conf_str(d->conf, "auth"), dir_option(d->conf, "helper", "XAPI_HELPER"), &agent->auth, err)) return -1;
-    if (rpc_init(agent, &rpc, err)) return -1;
+    const struct rpc_config rpc = {
+        .auth = conf_str(d->conf, "auth"),
+        .helper = dir_option(d->conf, "helper", "XAPI_HELPER"),
+        .audit_reads = conf_bool(d->conf, "audit-reads"),
+    };
+    if (rpc_init(agent, &rpc, &d->rpc, err)) return -1;
     if (startup_resources(agent, err)) return -1;
     vm_monitor_run(agent->vms);
     return 0;
@@ -264,14 +277,6 @@ static int listen_one(struct daemon *d, const char *key, struct tls_server *tls,
     return 0;
 }
 
-/* The server is about to end its connections: every parked event.from is answered first. */
-static void on_stopping(void *arg)
-{
-    struct daemon *d = arg;
-
-    rpc_stop(&d->agent, (int)conf_ms(d->conf, "stop-timeout"));
-}
-
 static int listen_all(struct daemon *d, struct xerr *err)
 {
     struct http_config config;
@@ -280,10 +285,9 @@ static int listen_all(struct daemon *d, struct xerr *err)
     char *slash = strrchr(folder, '/');
 
     http_config_init(&config);
-    config.on_stopping = on_stopping;
-    config.on_stopping_arg = d;
+    rpc_http_config(d->rpc, &config);
     d->http = http_server_new(&config);
-    routes_register(d->http, &d->agent, dir_option(d->conf, "web-dir", "XAPI_WEB_DIR"));
+    d->routes = routes_new(d->http, &d->agent, dir_option(d->conf, "web-dir", "XAPI_WEB_DIR"));
     if (slash && slash != folder) {
         *slash = '\0';
         if (make_dirs(folder, 0755)) return xerr_internal(err, "%s: %s", folder, strerror(errno));
@@ -361,13 +365,13 @@ static void take_down(struct daemon *d)
     notify("STOPPING=1");
     jobs_stop(d->jobs);
     if (d->http) http_server_stop(d->http, (int)conf_ms(d->conf, "stop-timeout"));
-    else if (agent->rpc) rpc_stop(agent, 0);
+    if (d->rpc) rpc_stop(d->rpc, (int)conf_ms(d->conf, "stop-timeout"));
     /* No event comes after hv_close(); the monitor finishes what it has begun while storage is still there. */
     hv_close(agent->hv);
     vm_monitor_free(agent->vms);
     http_server_free(d->http);
-    if (agent->rpc) rpc_free(agent);
-    auth_free(agent->auth);
+    routes_free(d->routes);
+    rpc_free(d->rpc);
     storage_close(agent->storage);
     net_close(agent->net);
     if (agent->db) db_close(agent->db);

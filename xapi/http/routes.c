@@ -15,8 +15,8 @@ struct routes *routes_new(struct http_server *server, struct agent *agent, const
     struct routes *r = xcalloc(1, sizeof(*r));
 
     r->web = web_new(web_dir, 0);
-    post_rpc_routes(agent->rpc, server);
-    cli_routes(agent->rpc, server);
+    post_rpc_routes(server, agent);
+    cli_routes(server, agent);
     web_routes(r->web, server);
     return r;
 }
