@@ -9,21 +9,16 @@
 #include <grp.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
-#include <poll.h>
 #include <pthread.h>
 #include <pwd.h>
-#include <signal.h>
-#include <spawn.h>
+#include <stdio.h>
 #include <sys/random.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
 
 #include "gen/errors.h"
 #include "lib/arena.h"
-#include "lib/clock.h"
 #include "lib/log.h"
 #include "lib/strbuf.h"
+#include "lib/subproc.h"
 
 enum { ACCOUNTS_LIMIT = 1 << 20, HELPER_TIMEOUT_MS = 60000, MAX_NAME = 256, MAX_PASSWORD = 4096, MAX_GROUPS = 1024 };
 
@@ -177,79 +172,36 @@ out:
     return rc;
 }
 
-/* ---- PAM, in a process of its own: `xapi-helper ROLE`, request on its socket as NUL-ended texts ---- */
+/* ---- PAM, in a process of its own ---- */
 
-static int spawn_helper(const struct auth *auth, const char *role, int fd, pid_t *ret_pid)
+/* `xapi-helper ROLE` gets user and password as NUL-ended texts on stdin and prints "ok" or a reason. */
+static int ask_helper(const struct auth *auth, const char *role, const char *user, const char *password,
+                      char *ret_reason, size_t size)
 {
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attr;
-    sigset_t none;
-    char *argv[] = { auth->helper, (char *)(uintptr_t)role, NULL };
-    char *envp[] = { (char *)(uintptr_t)"PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL };
+    const char *const argv[] = { auth->helper, role, NULL };
+    const char *const env[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", NULL };
+    const struct subproc_command cmd = { .argv = argv, .env = env, .cwd = "/" };
+    const struct subproc_limits limits = { .timeout_ms = HELPER_TIMEOUT_MS, .out_bytes = 4096 };
+    struct subproc_result r;
+    _cleanup_strbuf_ struct strbuf input = STRBUF_INIT;
 
-    posix_spawn_file_actions_init(&actions);
-    posix_spawnattr_init(&attr);
-    sigemptyset(&none);
-    posix_spawnattr_setsigmask(&attr, &none);
-    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK);
-    posix_spawn_file_actions_adddup2(&actions, fd, 0);
-    posix_spawn_file_actions_adddup2(&actions, fd, 1);
-    int rc = posix_spawn(ret_pid, auth->helper, &actions, &attr, argv, envp);
-    posix_spawn_file_actions_destroy(&actions);
-    posix_spawnattr_destroy(&attr);
-    return rc;
-}
-
-static int read_answer(int fd, char *buf, size_t size)
-{
-    int64_t deadline = clock_deadline_ns(HELPER_TIMEOUT_MS);
-    size_t len = 0;
-
-    while (len + 1 < size) {
-        struct pollfd p = { fd, POLLIN, 0 };
-        int left = clock_poll_ms(deadline, HELPER_TIMEOUT_MS);
-        if (!left || poll(&p, 1, left) == 0) return -1;
-        ssize_t n = read(fd, buf + len, size - len - 1);
-        if (n < 0 && (errno == EINTR || errno == EAGAIN)) continue;
-        if (n <= 0) break;
-        len += (size_t)n;
-    }
-    buf[len] = '\0';
-    buf[strcspn(buf, "\n")] = '\0';
-    return 0;
-}
-
-/* "ok", or a reason in buf. 0 when the helper answered ok. */
-static int ask_helper(const struct auth *auth, const char *role, const char *user, const char *password, char *buf,
-                      size_t size)
-{
-    int fds[2];
-    pid_t pid;
-
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds)) {
-        snprintf(buf, size, "no socket for the password check: %s", strerror(errno));
-        return -1;
-    }
-    _cleanup_close_ int ours = fds[0], theirs = fds[1];
-    int rc = spawn_helper(auth, role, theirs, &pid);
+    strbuf_reserve(&input, strlen(user) + strlen(password) + 2);
+    strbuf_add(&input, user, strlen(user) + 1);
+    strbuf_add(&input, password, strlen(password) + 1);
+    int rc = subproc_run(&cmd, input.ptr, input.len, &limits, &r);
+    explicit_bzero(input.ptr, input.len);
     if (rc) {
-        snprintf(buf, size, "cannot run %s: %s", auth->helper, strerror(rc));
+        log_error("cannot run %s: %s", auth->helper, strerror(errno));
+        snprintf(ret_reason, size, "The password check could not be started");
         return -1;
     }
-    close(take_fd(theirs));
-
-    size_t user_n = strlen(user) + 1, password_n = strlen(password) + 1;
-    bool sent = send(ours, user, user_n, MSG_NOSIGNAL) == (ssize_t)user_n
-                && send(ours, password, password_n, MSG_NOSIGNAL) == (ssize_t)password_n
-                && !shutdown(ours, SHUT_WR);
-    buf[0] = '\0';
-    if (!sent || read_answer(ours, buf, size)) {
-        snprintf(buf, size, "the password check did not answer");
-        kill(pid, SIGKILL);
-    }
-    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {}
-    if (!*buf) snprintf(buf, size, "the password check failed");
-    return streq(buf, "ok") ? 0 : -1;
+    const char *line = strbuf_cstr(&r.out);
+    bool ok = subproc_ok(&r) && streq(line, "ok\n");
+    if (r.end == SUBPROC_TIMED_OUT) snprintf(ret_reason, size, "The password check did not answer");
+    else if (!*line) snprintf(ret_reason, size, "The password check failed");
+    else snprintf(ret_reason, size, "%.*s", (int)strcspn(line, "\n"), line);
+    subproc_result_free(&r);
+    return ok ? 0 : -1;
 }
 
 /* ---- both ---- */

@@ -2,7 +2,6 @@
  * Called by: rpc/ (which parks event.from and event.next of HTTP clients itself).  Calls: event_hub, event_sub, db/. */
 #include "xapi/event.h"
 
-#include <math.h>
 #include <pthread.h>
 
 #include "gen/methods.h"
@@ -21,7 +20,7 @@ int event_request_from(const struct value *classes, const char *token, double ti
     if (event_sub_parse(classes, &sub, err)) return -1;
     if (!(timeout > 0)) timeout = 0;
     if (timeout > MAX_WAIT_S) timeout = MAX_WAIT_S;
-    *ret = (struct event_request){ sub, since, clock_deadline_ns((int64_t)ceil(timeout * 1000)), REF_NULL };
+    *ret = (struct event_request){ sub, since, clock_deadline_ns((int64_t)(timeout * 1000 + 0.5)), REF_NULL };
     return 0;
 }
 

@@ -145,8 +145,7 @@ int session_open_root(struct call *c, const char *originator, struct ref *ret_se
 }
 
 /* The subject of this account whose role is strongest. False when there is none with a role. */
-static bool find_subject(struct call *c, const char *const *identifiers, struct ref *ret_subject,
-                         const char **ret_identifier)
+static bool find_subject(struct call *c, const char *const *identifiers, struct ref *ret_subject)
 {
     _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
     unsigned best = 0;
@@ -159,10 +158,25 @@ static bool find_subject(struct call *c, const char *const *identifiers, struct 
             if (__builtin_popcount(roles) <= __builtin_popcount(best)) continue;
             best = roles;
             *ret_subject = row_ref_of(row);
-            *ret_identifier = *id;
         }
     }
     return best != 0;
+}
+
+/* Who the account is: the superuser, or a subject with a role. */
+static int identify(struct call *c, const char *user, struct opening *o, struct xerr *err)
+{
+    if (auth_user_is_root(c->agent->auth, user)) {
+        o->root = true;
+        o->sid = "";
+        return 0;
+    }
+    const char **ids = auth_user_identifiers(c->agent->auth, user, c->arena);
+    if (!find_subject(c, ids, &o->subject))
+        return xerr_set(err, "SESSION_AUTHENTICATION_FAILED", 2,
+                        (const char *[]){ user, "The account is known, but no subject with a role stands for it" });
+    o->sid = ids[0];
+    return 0;
 }
 
 int session_open_user(struct call *c, const char *user, const char *originator, struct ref *ret_secret,
@@ -170,18 +184,19 @@ int session_open_user(struct call *c, const char *user, const char *originator, 
 {
     struct opening o = { .user = user, .originator = originator };
 
-    if (auth_user_is_root(c->agent->auth, user)) {
-        o.root = true;
-        o.sid = "";
-        return open_session(c, &o, ret_secret, err);
-    }
-    const char **ids = auth_user_identifiers(c->agent->auth, user, c->arena);
-    const char *matched = NULL;
-    if (!find_subject(c, ids, &o.subject, &matched))
-        return xerr_set(err, "SESSION_AUTHENTICATION_FAILED", 2,
-                        (const char *[]){ user, "The account is known, but no subject with a role stands for it" });
-    o.sid = ids[0];
-    return open_session(c, &o, ret_secret, err);
+    return identify(c, user, &o, err) ? -1 : open_session(c, &o, ret_secret, err);
+}
+
+int session_assume_user(struct call *c, const char *user, struct xerr *err)
+{
+    struct opening o = { .user = user };
+    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+
+    if (identify(c, user, &o, err)) return -1;
+    c->user_name = arena_strdup(c->arena, user);
+    c->is_root = o.root;
+    c->roles = o.root ? ~0u : role_bits_of_subject(s, o.subject);
+    return 0;
 }
 
 /* ---- messages ---- */

@@ -28,6 +28,8 @@ bool session_is_local(const struct row *session);
 int session_open_root(struct call *c, const char *originator, struct ref *ret_secret, struct xerr *err);
 int session_open_user(struct call *c, const char *user, const char *originator, struct ref *ret_secret,
                       struct xerr *err);
+/* The rights of a checked account for this one call, without a session. Errors: as session_open_user. */
+int session_assume_user(struct call *c, const char *user, struct xerr *err);
 /* Ends it; a missing one is fine. key: the row's reference. */
 void session_close(struct agent *agent, struct ref key);
 /* The row's reference for a reference that a client gave as an argument: the key of a secret, or the row itself. */

@@ -2,7 +2,6 @@
  * Called by: dispatch.c, fields.c.  Calls: model, session. */
 #include "xapi/rpc/coerce.h"
 
-#include <math.h>
 #include <strings.h>
 
 #include "lib/iso8601.h"
@@ -44,7 +43,7 @@ static int to_int(const char *name, const struct value *in, struct value *out, s
 
     if (in->kind == VALUE_INT || in->kind == VALUE_INT32) i = in->i;
     else if (in->kind == VALUE_FLOAT && in->d >= -9007199254740992.0 && in->d <= 9007199254740992.0
-             && floor(in->d) == in->d) i = (int64_t)in->d;
+             && (double)(int64_t)in->d == in->d) i = (int64_t)in->d;
     else if (in->kind != VALUE_STRING || !num_parse_int(in->s, &i)) return type_error(name, err);
     *out = value_int(i);
     return 0;

@@ -1,0 +1,132 @@
+/* The call behind an HTTP request that is no RPC.
+ * Called by: the handlers of bulk data, consoles, metrics.  Calls: rpc/, session, task. */
+#include "xapi/http/http_auth.h"
+
+#include "lib/log.h"
+#include "lib/xmlrpc.h"
+#include "xapi/auth.h"
+#include "xapi/call/live_task.h"
+#include "xapi/rpc/audit.h"
+#include "xapi/rpc/rbac.h"
+#include "xapi/rpc/rpc.h"
+#include "xapi/session.h"
+#include "xapi/task.h"
+
+struct http_call {
+    struct call call;              /* first */
+    const char *permission;
+    const char *detail;            /* of the audit line: path and query without the session */
+};
+
+static const char *describe(const struct http_request *req)
+{
+    _cleanup_strbuf_ struct strbuf b = STRBUF_INIT;
+    const struct http_head *h = &req->head;
+
+    strbuf_str(&b, h->path);
+    for (size_t i = 0; i < h->n_query; i++) {
+        if (streq(h->query[i].name, "session_id") || strcasestr(h->query[i].name, "secret")) continue;
+        strbuf_printf(&b, " %s=%s", h->query[i].name, h->query[i].value);
+    }
+    return arena_strdup(req->arena, strbuf_cstr(&b));
+}
+
+static int check_basic(struct call *c, const char *authorization, struct xerr *err)
+{
+    _cleanup_free_ char *user = NULL, *password = NULL;
+
+    if (http_basic_auth(authorization, &user, &password)) return xerr_session_invalid(err, "");
+    int rc = auth_check_password(c->agent->auth, user, password, err) || session_assume_user(c, user, err) ? -1 : 0;
+    explicit_bzero(password, strlen(password));
+    return rc;
+}
+
+/* Who asks. */
+static int identify(struct http_request *req, struct call *c, struct xerr *err)
+{
+    const char *session = http_param(&req->head, "session_id");
+    const char *authorization = http_header(&req->head, "authorization");
+    struct ref secret;
+
+    if (session && *session) {
+        if (!ref_parse(session, &secret)) return xerr_session_invalid(err, session);
+        if (session_resume(c, secret, session, err)) return -1;
+        session_touch(c);
+        return 0;
+    }
+    if (c->is_root) return 0;
+    if (authorization) return check_basic(c, authorization, err);
+    return xerr_session_invalid(err, "");
+}
+
+static struct ref named_task(const struct http_request *req, struct agent *agent)
+{
+    const char *text = http_param(&req->head, "task_id");
+    struct ref task = REF_NULL;
+
+    if (!text) text = http_header(&req->head, "task-id");
+    if (!text || !ref_parse(text, &task) || ref_is_null(task)) return REF_NULL;
+    _cleanup_snap_ struct snap *s = db_snap(agent->db);
+    return snap_get(s, CLASS_task, task) ? task : REF_NULL;
+}
+
+static int authenticate(struct http_request *req, struct agent *agent, const char *permission, enum role_id role,
+                        struct ref task, struct call **ret_call, struct xerr *err)
+{
+    struct http_call *hc = arena_zalloc(req->arena, sizeof(*hc));
+    const struct http_peer *peer = &req->peer;
+    bool trusted = peer->is_unix && peer->has_cred && (peer->uid == 0 || peer->uid == getuid());
+    bool in_db = !ref_is_null(task);
+
+    hc->permission = permission;
+    hc->detail = describe(req);
+    hc->call = (struct call){
+        .magic = CALL_MAGIC, .agent = agent, .arena = req->arena, .is_root = trusted, .roles = trusted ? ~0u : 0,
+        .user_name = "", .originator = "", .peer = peer->is_unix ? "unix" : arena_strdup(req->arena, peer->address),
+        .local = peer->is_unix,
+    };
+    if (!identify(req, &hc->call, err) && !rbac_check_role(&hc->call, permission, role, err)) {
+        hc->call.task = live_task_begin(agent->tasks, in_db ? task : ref_new(), in_db);
+        log_set_call(hc->call.task->uuid);
+        *ret_call = &hc->call;
+        return 0;
+    }
+    audit_event(rpc_audit(agent->rpc), &hc->call, permission, hc->detail, err);
+    if (in_db) task_row_finish(agent, task, "", err);
+    return -1;
+}
+
+int http_authenticate(struct http_request *req, struct agent *agent, const char *permission, enum role_id role,
+                      struct call **ret_call, struct xerr *err)
+{
+    return authenticate(req, agent, permission, role, named_task(req, agent), ret_call, err);
+}
+
+int http_authenticate_quietly(struct http_request *req, struct agent *agent, const char *permission,
+                              enum role_id role, struct call **ret_call, struct xerr *err)
+{
+    return authenticate(req, agent, permission, role, REF_NULL, ret_call, err);
+}
+
+void http_reply_refused(struct http_request *req, const struct xerr *err)
+{
+    if (xerr_is(err, "RBAC_PERMISSION_DENIED")) http_reply_error(req, 403, "Your role does not allow this.");
+    else if (has_prefix(err->code, "SESSION_")) http_reply_error(req, 401, NULL);
+    else http_reply_error(req, 500, err->code);
+}
+
+void http_call_end(struct call *c, const struct value *result, const struct xerr *err)
+{
+    struct http_call *hc = (struct http_call *)c;
+    _cleanup_strbuf_ struct strbuf text = STRBUF_INIT;
+    bool failed = err && err->code;
+
+    audit_event(rpc_audit(c->agent->rpc), c, hc->permission, hc->detail, err);
+    if (c->task->in_db) {
+        if (result && !failed && result->kind != VALUE_VOID) xmlrpc_encode_value(result, &text);
+        task_row_finish(c->agent, c->task->ref, strbuf_cstr(&text), err);
+    }
+    live_task_end(c->agent->tasks, c->task);
+    c->task = NULL;
+    log_set_call("");
+}
