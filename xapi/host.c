@@ -32,20 +32,20 @@ static void write_identity(struct txn *t, const struct agent *agent)
     uname(&u);
     put(t, host, f, "product_brand", IDENTITY_PRODUCT_BRAND);
     put(t, host, f, "product_version", IDENTITY_PRODUCT_VERSION);
-    put(t, host, f, "product_version_text", IDENTITY_PRODUCT_VERSION);
-    put(t, host, f, "product_version_text_short", IDENTITY_PRODUCT_VERSION);
+    put(t, host, f, "product_version_text", IDENTITY_PRODUCT_VERSION_TEXT);
+    put(t, host, f, "product_version_text_short", IDENTITY_PRODUCT_VERSION_TEXT_SHORT);
     put(t, host, f, "platform_name", IDENTITY_PLATFORM_NAME);
     put(t, host, f, "platform_version", IDENTITY_PLATFORM_VERSION);
     put(t, host, f, "build_number", IDENTITY_BUILD_NUMBER);
-    put(t, host, f, "xapi", IDENTITY_API_VERSION);
+    put(t, host, f, "xapi", IDENTITY_XAPI_VERSION);
     put(t, host, f, "hostname", u.nodename);
     put(t, host, f, "linux", u.release);
     put(t, host, f, "network_backend", "bridge");
-    put(t, host, f, "xencenter_min", IDENTITY_API_VERSION);
-    put(t, host, f, "xencenter_max", IDENTITY_API_VERSION);
-    txn_set_int(t, host, F_host_API_version_major, IDENTITY_API_MAJOR);
-    txn_set_int(t, host, F_host_API_version_minor, IDENTITY_API_MINOR);
-    txn_set_str(t, host, F_host_API_version_vendor, IDENTITY_API_VENDOR);
+    put(t, host, f, "xencenter_min", IDENTITY_XENCENTER_MIN);
+    put(t, host, f, "xencenter_max", IDENTITY_XENCENTER_MAX);
+    txn_set_int(t, host, F_host_API_version_major, atoi(IDENTITY_API_VERSION_MAJOR));
+    txn_set_int(t, host, F_host_API_version_minor, atoi(IDENTITY_API_VERSION_MINOR));
+    txn_set_str(t, host, F_host_API_version_vendor, IDENTITY_API_VERSION_VENDOR);
 }
 
 /* A licence that never ends, since there is nothing to buy. */

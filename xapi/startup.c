@@ -21,11 +21,11 @@ static int run_steps(struct agent *agent, const struct step *steps, size_t n, st
     for (size_t i = 0; i < n; i++) {
         struct call *c = call_new_internal(agent, steps[i].what);
         struct xerr why = XERR_INIT;
-        int64_t began = clock_mono_ns();
+        int64_t began = clock_monotonic_ns();
         int rc = steps[i].run(c, &why);
         call_free_internal(c);
         if (!rc) {
-            log_debug("%s: %lld us", steps[i].what, (long long)(clock_mono_ns() - began) / 1000);
+            log_debug("%s: %lld us", steps[i].what, (long long)(clock_monotonic_ns() - began) / 1000);
             continue;
         }
         _cleanup_free_ char *text = xerr_text(&why);
