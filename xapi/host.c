@@ -208,7 +208,7 @@ static void write_capabilities(struct call *c, struct txn *t, const struct hv_ho
     txn_set_value(t, c->agent->host, F_host_capabilities, &set);
     txn_set_value(t, c->agent->host, F_host_supported_bootloaders, &bootloaders);
     txn_map_put_str(t, c->agent->host, F_host_chipset_info, "iommu", h->iommu ? "true" : "false");
-    txn_map_put_str(t, c->agent->host, F_host_software_version, "xen", h->version);
+    if (streq(hv_name(c->agent->hv), "xen")) txn_map_put_str(t, c->agent->host, F_host_software_version, "xen", h->version);
 }
 
 /* Memory of the host: the control domain's record has what the guests cannot get. */

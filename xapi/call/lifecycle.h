@@ -20,6 +20,9 @@ uint64_t lifecycle_allowed(const struct snap *s, enum class_id cls, struct ref r
  * (a VM's VBDs, VIFs and their VDIs; a VDI's SR). Inside a transaction. */
 void lifecycle_refresh(struct txn *t, enum class_id cls, struct ref ref);
 
+/* As lifecycle_refresh, but this object only. */
+void lifecycle_refresh_one(struct txn *t, enum class_id cls, struct ref ref);
+
 /* The field ids of a class's operations; 0 when the class has none. */
 field_id lifecycle_allowed_field(enum class_id cls);
 field_id lifecycle_current_field(enum class_id cls);

@@ -26,8 +26,6 @@ const struct enum_desc *lifecycle_operations(field_id allowed);
 bool lifecycle_busy(const struct row *object, field_id current);
 /* True when this operation is recorded on the row. */
 bool lifecycle_runs(const struct row *object, field_id current, const struct enum_desc *operations, int op);
-/* Refresh one object only, not its dependents. */
-void lifecycle_refresh_one(struct txn *t, enum class_id cls, struct ref ref);
 
 #define OP(x) (UINT64_C(1) << (x))
 
