@@ -68,7 +68,7 @@ static int open_below(int dir_fd, const char *path)
         path += n;
         bool last = !path[strspn(path, "/")];
         /* NONBLOCK: a fifo must not hold the thread before fstat() has told what it is. */
-        int flags = O_CLOEXEC | O_NOFOLLOW | (last ? O_RDONLY | O_NONBLOCK : O_PATH | O_DIRECTORY);
+        int flags = O_CLOEXEC | O_NOFOLLOW | (last ? O_RDONLY | O_NONBLOCK : O_PATH) | (*path ? O_DIRECTORY : 0);
         int next = openat(at, name, flags);
         if (next < 0) return -1;
         close(at);
