@@ -115,7 +115,7 @@ static struct ref copy_row(struct call *c, struct txn *t, enum class_id cls, str
 static void copy_vbd(struct call *c, struct txn *t, const struct drive *d, struct ref vm)
 {
     static const field_id fresh[] = { F_VBD_uuid, F_VBD_allowed_operations, F_VBD_current_operations, F_VBD_VM, F_VBD_VDI,
-                                      F_VBD_currently_attached, F_VBD_reserved, F_VBD_metrics, F_VBD_status_code,
+                                      F_VBD_currently_attached, F_VBD_metrics, F_VBD_status_code,
                                       F_VBD_status_detail, F_VBD_runtime_properties };
     struct ref vbd = copy_row(c, t, CLASS_VBD, d->vbd, fresh, ARRAY_SIZE(fresh));
 
@@ -136,7 +136,7 @@ static const char *new_mac(struct call *c)
 static void copy_vif(struct call *c, struct txn *t, struct ref from, struct ref vm, bool same_mac)
 {
     static const field_id fresh[] = { F_VIF_uuid, F_VIF_allowed_operations, F_VIF_current_operations, F_VIF_VM,
-                                      F_VIF_currently_attached, F_VIF_reserved, F_VIF_metrics, F_VIF_status_code,
+                                      F_VIF_currently_attached, F_VIF_metrics, F_VIF_status_code,
                                       F_VIF_status_detail, F_VIF_runtime_properties };
     struct ref vif = copy_row(c, t, CLASS_VIF, from, fresh, ARRAY_SIZE(fresh));
 
