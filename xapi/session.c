@@ -74,7 +74,8 @@ struct ref session_argument(struct agent *agent, struct ref given)
 
 /* ---- opening ---- */
 
-/* Keeps the number of sessions of one originator and of one user bounded: the least recently used goes. */
+/* Keeps the number of sessions of one originator and of one directory user bounded: the least recently used goes. One
+ * program that forgets to log out does not push out the others. */
 static void make_room(struct txn *t, const char *originator, const char *sid)
 {
     const struct row *oldest_by[2] = { NULL, NULL };
@@ -84,7 +85,7 @@ static void make_room(struct txn *t, const char *originator, const char *sid)
     if (snap_count(s, CLASS_session) < SESSION_LIMIT) return;
     SNAP_EACH(s, CLASS_session, row) {
         bool same[2] = { streq(row_str(row, F_session_originator), originator),
-                         streq(row_str(row, F_session_auth_user_sid), sid) };
+                         *sid && streq(row_str(row, F_session_auth_user_sid), sid) };
         for (int i = 0; i < 2; i++) {
             if (!same[i]) continue;
             count[i]++;
