@@ -92,6 +92,8 @@ static const struct sm_key configuration[] = {
 
 static const char *const features[] = { DIR_FEATURES, NULL };
 
+static const char *const formats[] = { "qcow2", "raw", NULL };
+
 static const struct sm_command commands[] = {
     { "sr_create", sr_create, SM_NEEDS_SR },
     { "sr_delete", sr_delete, SM_NEEDS_SR },
@@ -109,6 +111,7 @@ static const struct sm_driver driver = {
     .description = "Slow and failing storage for tests",
     .configuration = configuration,
     .features = features,
+    .formats = formats,
     .commands = commands,
     .before = before,
     .locate = locate,

@@ -188,6 +188,8 @@ static const struct sm_key configuration[] = {
 
 static const char *const features[] = { DIR_FEATURES, NULL };
 
+static const char *const formats[] = { "qcow2", "raw", NULL };
+
 static const struct sm_command commands[] = {
     { "sr_create", sr_create, SM_NEEDS_SR },
     { "sr_delete", sr_delete, SM_NEEDS_SR },
@@ -205,6 +207,7 @@ static const struct sm_driver driver = {
     .description = "Disk images as qcow2 or raw files on a local disk formatted with ext4",
     .configuration = configuration,
     .features = features,
+    .formats = formats,
     .commands = commands,
     .locate = locate,
 };

@@ -76,6 +76,8 @@ static const struct sm_key configuration[] = {
 
 static const char *const features[] = { DIR_FEATURES, NULL };
 
+static const char *const formats[] = { "qcow2", "raw", NULL };
+
 static const struct sm_command commands[] = {
     { "sr_create", sr_create, SM_NEEDS_SR },
     { "sr_delete", sr_delete, SM_NEEDS_SR },
@@ -93,6 +95,7 @@ static const struct sm_driver driver = {
     .description = "Disk images as qcow2 or raw files in a directory of this host",
     .configuration = configuration,
     .features = features,
+    .formats = formats,
     .commands = commands,
     .locate = locate,
 };

@@ -168,6 +168,8 @@ static const struct sm_key configuration[] = {
 static const char *const features[] = { "SR_PROBE", "SR_SCAN", "SR_UPDATE", "VDI_INTRODUCE", "VDI_ATTACH",
                                         "VDI_DETACH", "VDI_UPDATE", NULL };
 
+static const char *const formats[] = { "raw", NULL };
+
 static const struct sm_command commands[] = {
     { "sr_create", sr_update, SM_NEEDS_SR },
     { "sr_delete", nothing, SM_NEEDS_SR },
@@ -191,6 +193,7 @@ static const struct sm_driver driver = {
     .description = "CD images (*.iso) in a directory, read-only",
     .configuration = configuration,
     .features = features,
+    .formats = formats,
     .commands = commands,
     .locate = locate,
 };

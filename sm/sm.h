@@ -42,6 +42,7 @@ struct sm_driver {
     const char *type, *name, *description;
     const struct sm_key *configuration;     /* device_config keys; ends with key NULL */
     const char *const *features;            /* ends with NULL */
+    const char *const *formats;             /* of images: "raw", "qcow2"; ends with NULL */
     const struct sm_command *commands;      /* ends with name NULL */
     /* Runs before every command, under the lock; NULL = nothing. */
     int (*before)(struct sm *sm, struct xerr *err);
@@ -61,7 +62,7 @@ const char *sm_param(const struct sm *sm, const char *key, const char *fallback)
 const struct value *sm_map(const struct sm *sm, const char *key);
 /* The i-th positional argument as text, "" when there is none. */
 const char *sm_arg(const struct sm *sm, size_t i);
-/* The i-th positional argument as a number of bytes above 0; BadRequest otherwise. */
+/* The i-th positional argument as a number of bytes above 0; SM_VDI_SIZE otherwise. */
 int sm_arg_size(const struct sm *sm, size_t i, int64_t *ret_bytes, struct xerr *err);
 
 /* ---- errors: SR_BACKEND_FAILURE_<number> ["", text, ""], the numbers that SMAPIv1 clients know ------------------- */

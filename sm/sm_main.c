@@ -47,7 +47,7 @@ const char *sm_arg(const struct sm *sm, size_t i)
 int sm_arg_size(const struct sm *sm, size_t i, int64_t *ret_bytes, struct xerr *err)
 {
     if (!num_parse_int(sm_arg(sm, i), ret_bytes) || *ret_bytes <= 0)
-        return sm_fail(err, SM_BAD_REQUEST, "%s: argument %zu is no size: '%s'", sm->command, i, sm_arg(sm, i));
+        return sm_fail(err, SM_VDI_SIZE, "%s: no size: '%s'", sm->command, sm_arg(sm, i));
     return 0;
 }
 
@@ -107,9 +107,10 @@ int sm_step(const char *point)
 static int answer_driver_info(struct sm *sm, struct value *ret_answer)
 {
     const struct sm_driver *d = sm->driver;
-    struct value_builder info = value_builder(sm->arena), features = info, keys = info;
+    struct value_builder info = value_builder(sm->arena), features = info, keys = info, formats = info;
 
     for (size_t i = 0; d->features[i]; i++) value_push(&features, value_string(d->features[i]));
+    for (size_t i = 0; d->formats[i]; i++) value_push(&formats, value_string(d->formats[i]));
     for (size_t i = 0; d->configuration[i].key; i++) {
         struct value_builder pair = value_builder(sm->arena);
         value_put(&pair, "key", value_string(d->configuration[i].key));
@@ -124,6 +125,7 @@ static int answer_driver_info(struct sm *sm, struct value *ret_answer)
     value_put(&info, "required_api_version", value_string("1.1"));
     value_put(&info, "features", value_built_set(&features));
     value_put(&info, "capabilities", value_built_set(&features));
+    value_put(&info, "image_formats", value_built_set(&formats));
     value_put(&info, "configuration", value_built_set(&keys));
     *ret_answer = value_built_map(&info);
     return 0;

@@ -33,7 +33,7 @@ is "qemu-img sees the same size" \
     "$(qemu-img info --output=json $loc/$v.qcow2 | grep -o '"virtual-size": [0-9]*')" '"virtual-size": 1000000000'
 ok "qemu-img finds nothing wrong with it" qemu-img check -q -f qcow2 $loc/$v.qcow2
 is "an odd size is rounded up" "$(field "$(file vdi_create args=513)" virtual_size)" 1024
-is "size 0 is refused" "$(file vdi_create args=0 | cut -d' ' -f1)" error=SR_BACKEND_FAILURE_143
+is "size 0 is refused" "$(file vdi_create args=0 | cut -d' ' -f1)" error=SR_BACKEND_FAILURE_79
 is "so is more than 64 TiB" "$(file vdi_create args=99999999999999 | cut -d' ' -f1)" error=SR_BACKEND_FAILURE_79
 is "so is a format that we cannot make" \
     "$(file vdi_create args=1024 smconfig.type=vmdk | cut -d' ' -f1)" error=SR_BACKEND_FAILURE_66

@@ -342,6 +342,29 @@ int storage_detach(struct storage *s, const struct storage_sr *sr, const struct 
     return rc;
 }
 
+/* ---- hold ------------------------------------------------------------------------------------------------------ */
+
+void storage_hold(struct storage *s, const char *sr_uuid, const char *vdi_uuid, struct storage_hold *ret_hold)
+{
+    HOLD(&s->lock);
+    struct entry *e = entry_take(s, sr_uuid, vdi_uuid);
+    struct storage_hold hold = { .owners = e->n_owners, .storage = s, .entry = e };
+
+    for (size_t i = 0; i < e->n_owners; i++) {
+        if (hold.writable) break;
+        hold.writable = e->owners[i].writable;
+        hold.owner = e->owners[i].name;
+    }
+    *ret_hold = hold;
+}
+
+void storage_release(struct storage_hold *hold)
+{
+    HOLD(&hold->storage->lock);
+    entry_give(hold->storage, hold->entry);
+    hold->entry = NULL;
+}
+
 /* ---- looking --------------------------------------------------------------------------------------------------- */
 
 struct found {

@@ -439,7 +439,7 @@ int slot_run(struct storage *s, const struct storage_driver *d, const struct sto
     if (r.diag.len) log_info("%s %s: %.*s", d->type, command, (int)(r.diag.len < SHOWN ? r.diag.len : SHOWN), r.diag.ptr);
 out:
     if (slot) slot_give(s, slot, r.left);
-    log_debug("%s %s %s: %s in %lld ms", d->type, command, sr ? sr->uuid : "", rc ? err->code : "ok",
+    log_debug("%s %s %s: %s in %lld ms", d->type, command, sr ? sr->uuid : "", rc ? (err ? err->code : "failed") : "ok",
               (long long)((clock_boottime_ns() - began_ns) / NS_PER_MS));
     return rc;
 }

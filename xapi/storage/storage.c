@@ -66,6 +66,8 @@ static int ask_driver(struct storage *s, struct storage_driver *d, struct xerr *
     d->copyright = value_get_str(&answer, "copyright", "");
     d->version = value_get_str(&answer, "driver_version", "");
     d->required_api_version = value_get_str(&answer, "required_api_version", "");
+    const struct value *formats = value_get(&answer, "image_formats");
+    d->image_formats = formats && formats->kind == VALUE_SET ? *formats : value_set(NULL, 0);
     take_features(d, &answer, a);
     take_configuration(d, &answer, a);
     return 0;

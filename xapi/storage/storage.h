@@ -62,6 +62,7 @@ struct storage_driver {
     const char *name, *description, *vendor, *copyright, *version, *required_api_version;
     struct value features;           /* (string -> int) map: VDI_CREATE -> 1 */
     struct value capabilities;       /* string set: the keys of features */
+    struct value image_formats;      /* string set: "raw", "qcow2", "vhd" */
     struct value configuration;      /* (string -> string) map: device_config key -> what it means */
 };
 size_t storage_driver_count(const struct storage *s);
@@ -128,6 +129,20 @@ struct storage_attachment {
 /* Everything attached (of one SR and one VDI when these are not NULL), from `a`. Never blocks. */
 size_t storage_attachments(struct storage *s, const char *sr_uuid, const char *vdi_uuid, struct arena *a,
                            const struct storage_attachment **ret_list);
+
+/* Keeps a disk as it is: until storage_release() nobody attaches or detaches it (they wait). For deleting, resizing,
+ * freezing. What is attached now is in the hold. Blocks while somebody else works on the disk. */
+struct storage_hold {
+    size_t owners;
+    bool writable;           /* one of them writes */
+    const char *owner;       /* the writer, else any, NULL = not attached; valid until the release */
+    struct storage *storage;
+    void *entry;
+};
+void storage_hold(struct storage *s, const char *sr_uuid, const char *vdi_uuid, struct storage_hold *ret_hold);
+void storage_release(struct storage_hold *hold);
+static inline void storage_releasep(struct storage_hold *hold) { if (hold->entry) storage_release(hold); }
+#define _cleanup_hold_ _cleanup_(storage_releasep)
 
 /* ---- copying -------------------------------------------------------------------------------------------------- */
 

@@ -1,0 +1,256 @@
+/* Class SM: the storage drivers as clients see them; and storage at the start of the agent.
+ * Called by: startup.c.  Calls: storage/, sr.h, db/. */
+#define LOG_MODULE "sm"
+#include "xapi/sm.h"
+
+#include "gen/methods.h"
+#include "lib/log.h"
+#include "xapi/sr.h"
+
+#include <pthread.h>
+
+enum { PLUG_MS = 20000 };
+
+/* ---- driver records -------------------------------------------------------------------------------------------- */
+
+static uint64_t format_bits(const struct storage_driver *d)
+{
+    const struct enum_desc *e = model_field(F_SM_supported_image_formats)->type->elem->e;
+    uint64_t bits = 0;
+
+    for (size_t i = 0; i < d->image_formats.set.n; i++) {
+        const struct value *v = &d->image_formats.set.items[i];
+        int bit = v->kind == VALUE_STRING ? enum_index(e, v->s) : -1;
+        if (bit >= 0) bits |= UINT64_C(1) << bit;
+    }
+    return bits;
+}
+
+static void put_driver(struct txn *t, struct ref sm, const struct storage_driver *d)
+{
+    txn_set_str(t, sm, F_SM_type, d->type);
+    txn_set_str(t, sm, F_SM_name_label, d->name);
+    txn_set_str(t, sm, F_SM_name_description, d->description);
+    txn_set_str(t, sm, F_SM_vendor, d->vendor);
+    txn_set_str(t, sm, F_SM_copyright, d->copyright);
+    txn_set_str(t, sm, F_SM_version, d->version);
+    txn_set_str(t, sm, F_SM_required_api_version, d->required_api_version);
+    txn_set_str(t, sm, F_SM_driver_filename, d->program);
+    txn_set_value(t, sm, F_SM_configuration, &d->configuration);
+    txn_set_value(t, sm, F_SM_capabilities, &d->capabilities);
+    txn_set_value(t, sm, F_SM_features, &d->features);
+    txn_set_bits(t, sm, F_SM_supported_image_formats, format_bits(d));
+}
+
+static struct ref find_record(const struct snap *s, const char *type)
+{
+    SNAP_EACH (s, CLASS_SM, sm) {
+        if (streq(row_str(sm, F_SM_type), type)) return row_ref_of(sm);
+    }
+    return REF_NULL;
+}
+
+/* The first record without a driver, null when every one has its own. */
+static struct ref find_orphan(const struct snap *s, struct storage *storage)
+{
+    SNAP_EACH (s, CLASS_SM, sm) {
+        if (!storage_driver_need(storage, row_str(sm, F_SM_type), NULL)) return row_ref_of(sm);
+    }
+    return REF_NULL;
+}
+
+int sm_startup(struct agent *agent, struct xerr *err)
+{
+    struct txn *t = db_begin(agent->db);
+    struct ref orphan;
+
+    for (size_t i = 0; i < storage_driver_count(agent->storage); i++) {
+        const struct storage_driver *d = storage_driver_at(agent->storage, i);
+        struct ref sm = find_record(txn_snap(t), d->type);
+        if (ref_is_null(sm)) {
+            sm = ref_new();
+            txn_create(t, CLASS_SM, sm);
+        }
+        put_driver(t, sm, d);
+    }
+    while (!txn_failed(t) && !ref_is_null(orphan = find_orphan(txn_snap(t), agent->storage)))
+        txn_destroy(t, CLASS_SM, orphan);
+    return db_commit(t, err);
+}
+
+/* ---- plugging at start ----------------------------------------------------------------------------------------- */
+
+struct plug {
+    pthread_t thread;
+    bool started;
+    struct agent *agent;
+    struct ref pbd;
+};
+
+/* A repository that does not answer is left unplugged; its neighbours do not wait for it. */
+static void *plug_one(void *arg)
+{
+    struct plug *p = arg;
+    struct call *c = call_new_internal(p->agent, "plug storage");
+    _cleanup_xerr_ struct xerr err = XERR_INIT, why = XERR_INIT;
+
+    if (pbd_attach(c, p->pbd, PLUG_MS, &err)) {
+        _cleanup_free_ char *text = xerr_text(&err);
+        log_error("PBD %s stays unplugged: %s", REF_STR(p->pbd), text);
+        if (pbd_mark_unplugged(c, p->pbd, &why)) log_error("PBD %s: %s", REF_STR(p->pbd), why.code);
+    }
+    call_free_internal(c);
+    return NULL;
+}
+
+static size_t own_pbds(struct call *c, struct plug **ret_plugs)
+{
+    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+    struct plug *plugs = arena_new_array(c->arena, struct plug, snap_count(s, CLASS_PBD));
+    size_t n = 0;
+
+    SNAP_EACH (s, CLASS_PBD, pbd) {
+        if (ref_eq(row_ref(pbd, F_PBD_host), c->agent->host))
+            plugs[n++] = (struct plug){ .agent = c->agent, .pbd = row_ref_of(pbd) };
+    }
+    *ret_plugs = plugs;
+    return n;
+}
+
+static void plug_all(struct call *c)
+{
+    struct plug *plugs;
+    size_t n = own_pbds(c, &plugs);
+
+    for (size_t i = 0; i < n; i++)
+        plugs[i].started = n > 1 && pthread_create(&plugs[i].thread, NULL, plug_one, &plugs[i]) == 0;
+    for (size_t i = 0; i < n; i++) {
+        if (plugs[i].started) pthread_join(plugs[i].thread, NULL);
+        else plug_one(&plugs[i]);
+    }
+}
+
+/* ---- attachments that nobody stands behind --------------------------------------------------------------------- */
+
+static bool is_used(const struct snap *s, const struct storage_attachment *at)
+{
+    const struct row *vbd = snap_by_uuid(s, CLASS_VBD, at->owner);
+
+    return vbd && row_bool(vbd, F_VBD_currently_attached);
+}
+
+/* Copies, suspends and starts that died with the last agent. */
+static void drop_stale(struct call *c)
+{
+    const struct storage_attachment *list;
+    size_t n = storage_attachments(c->agent->storage, NULL, NULL, c->arena, &list);
+
+    for (size_t i = 0; i < n; i++) {
+        _cleanup_xerr_ struct xerr err = XERR_INIT;
+        struct ref vdi;
+        {
+            _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+            const struct row *row = snap_by_uuid(s, CLASS_VDI, list[i].vdi_uuid);
+            if (is_used(s, &list[i]) || !row) continue;
+            vdi = row_ref_of(row);
+        }
+        if (vdi_detach(c, vdi, list[i].owner, &err)) {
+            _cleanup_free_ char *why = xerr_text(&err);
+            log_warn("disk %s stays attached for %s: %s", list[i].vdi_uuid, list[i].owner, why);
+        } else {
+            log_info("disk %s was attached for %s, which is gone: detached", list[i].vdi_uuid, list[i].owner);
+        }
+    }
+}
+
+/* ---- the first start ------------------------------------------------------------------------------------------- */
+
+struct first_sr {
+    const char *name_label, *name_description, *type, *content_type, *folder, *i18n_key;
+    bool shared, tools;
+};
+
+static int add_existing(struct call *c, const struct first_sr *f, const struct value *config, const char *uuid,
+                        struct ref *ret_sr, struct xerr *err)
+{
+    const struct value empty = value_map(NULL, 0);
+    struct ref pbd;
+
+    if (sr_introduce(c, uuid, f->name_label, f->name_description, f->type, f->content_type, f->shared, &empty, ret_sr,
+                     err))
+        return -1;
+    const struct member record[] = {
+        { "host", value_ref(c->agent->host) }, { "SR", value_ref(*ret_sr) }, { "device_config", *config },
+    };
+    const struct value pbd_record = value_map(record, ARRAY_SIZE(record));
+    return pbd_create(c, &pbd_record, &pbd, err) || pbd_attach(c, pbd, 0, err) ? -1 : 0;
+}
+
+/* Makes it; or takes the one that an earlier database knew. */
+static int make_first(struct call *c, const struct first_sr *f, struct ref *ret_sr, struct xerr *err)
+{
+    const char *path = arena_printf(c->arena, "%s/%s", c->agent->root, f->folder);
+    const struct member location[] = { { "location", value_string(path) } };
+    const struct value config = value_map(location, 1), empty = value_map(NULL, 0);
+    struct storage_sr ids = { .uuid = "", .type = f->type, .host = c->agent->host, .device_config = &config };
+    _cleanup_xerr_ struct xerr why = XERR_INIT;
+    struct value answer;
+
+    if (f->tools && make_dirs(path, 0755)) return xerr_internal(err, "cannot make %s", path);
+    if (sr_create(c, c->agent->host, &config, 0, f->name_label, f->name_description, f->type, f->content_type, f->shared,
+                  &empty, ret_sr, &why) == 0)
+        return 0;
+    if (driver_call(c, &ids, NULL, "sr_probe", NULL, 0, NULL, &answer, NULL) == 0) {
+        const struct value *results = value_get(&answer, "results");
+        const struct value *sr = results && results->kind == VALUE_SET && results->set.n
+                                     ? value_get(&results->set.items[0], "sr") : NULL;
+        const char *uuid = sr ? value_get_str(sr, "uuid", "") : "";
+        if (*uuid) return add_existing(c, f, &config, uuid, ret_sr, err);
+    }
+    return xerr_move(err, &why);
+}
+
+static int finish_first(struct call *c, const struct first_sr *f, struct ref sr, struct xerr *err)
+{
+    struct txn *t = db_begin(c->agent->db);
+
+    txn_map_put_str(t, sr, F_SR_other_config, "i18n-key", f->i18n_key);
+    txn_map_put_str(t, sr, F_SR_other_config, "i18n-original-value-name_label", f->name_label);
+    if (f->tools) {
+        txn_set_bool(t, sr, F_SR_is_tools_sr, true);
+    } else {
+        txn_set_ref(t, c->agent->pool, F_pool_default_SR, sr);
+        txn_set_ref(t, c->agent->pool, F_pool_suspend_image_SR, sr);
+        txn_set_ref(t, c->agent->pool, F_pool_crash_dump_SR, sr);
+    }
+    return db_commit(t, err);
+}
+
+static int first_start(struct call *c, struct xerr *err)
+{
+    static const struct first_sr list[] = {
+        { "Local storage", "Disks of this host", "file", "user", "sr", "local-storage", false, false },
+        { "Guest tools", "CD images with tools for guests", "iso", "iso", "tools", "xenserver-tools", true, true },
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(list); i++) {
+        struct ref sr;
+        if (!storage_driver_need(c->agent->storage, list[i].type, NULL)) continue;
+        if (make_first(c, &list[i], &sr, err) || finish_first(c, &list[i], sr, err)) return -1;
+    }
+    return 0;
+}
+
+int storage_startup(struct call *c, struct xerr *err)
+{
+    bool first;
+
+    if (sm_startup(c->agent, err)) return -1;
+    {
+        _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+        first = snap_count(s, CLASS_SR) == 0;
+    }
+    plug_all(c);
+    drop_stale(c);
+    return first ? first_start(c, err) : 0;
+}

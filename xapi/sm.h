@@ -1,0 +1,15 @@
+/* Storage at the start of the agent: driver records, repositories plugged, the default repository.
+ * Called by: startup.c.  Calls: storage/, sr.h. */
+#ifndef XAPI_SM_H
+#define XAPI_SM_H
+
+#include "xapi/call/call.h"
+
+/* SM rows of the installed drivers: made, refreshed, removed. */
+int sm_startup(struct agent *agent, struct xerr *err);
+
+/* sm_startup(); then plugs this host's PBDs, side by side and with a bounded wait; drops attachments that no VBD stands
+ * behind; on the first start makes "Local storage" (type file, root/sr) and the CD repository of the tools. Blocks. */
+int storage_startup(struct call *c, struct xerr *err);
+
+#endif

@@ -1,0 +1,55 @@
+/* What the storage class files share: SRs, disks and the driver's answers as records.
+ * Called by: sr*.c, pbd.c, vdi*.c, sm.c.  Calls: storage/, db/. */
+#ifndef XAPI_SR_H
+#define XAPI_SR_H
+
+#include "xapi/vdi.h"
+
+/* sr_for_driver() is in vdi.h. */
+
+/* The VDI for the driver, and its SR (as sr_for_driver(), plugged). Text in c->arena.
+ * Errors: HANDLE_INVALID; as sr_for_driver(). */
+struct disk_ids {
+    struct storage_sr sr;
+    struct storage_vdi vdi;
+    int64_t virtual_size;
+};
+int vdi_for_driver(struct call *c, struct ref vdi, struct disk_ids *ret_ids, struct xerr *err);
+/* SR_OPERATION_NOT_SUPPORTED [sr] unless the SR's driver has this feature. */
+int sr_need_feature(struct call *c, const struct storage_sr *sr, const char *feature, struct xerr *err);
+bool sr_has_feature(struct call *c, const struct storage_sr *sr, const char *feature);
+
+/* storage_call() with c's arena and storage. args may be NULL. */
+int driver_call(struct call *c, const struct storage_sr *sr, const struct storage_vdi *vdi, const char *command,
+                const struct value *args, size_t n_args, const struct value *extra, struct value *ret_answer,
+                struct xerr *err);
+/* The same for undoing: errors are logged. */
+void driver_undo(struct call *c, const struct storage_sr *sr, const struct storage_vdi *vdi, const char *command);
+
+/* A number of the answer (decimal text or int), or fallback. */
+int64_t answer_int(const struct value *answer, const char *key, int64_t fallback);
+bool answer_bool(const struct value *answer, const char *key, bool fallback);
+
+/* In a transaction: the SR's sizes from any driver answer (sr_physical_size, sr_physical_utilisation). */
+void sr_put_space(struct txn *t, struct ref sr, const struct value *answer);
+/* In a transaction: virtual_allocation grows (shrinks) by this. */
+void sr_add_allocation(struct txn *t, struct ref sr, int64_t bytes);
+/* In a transaction: what a VDI answer says of the disk: location, sizes, sm_config (merged). */
+void vdi_put_answer(struct txn *t, struct ref vdi, const struct value *answer);
+/* In a transaction: the VDI row goes; CD drives become empty, other VBDs of it go with it. */
+void vdi_drop_row(struct txn *t, struct ref vdi);
+
+/* Asks the driver what is there and makes the records agree with it. Errors: the driver's. Blocks. */
+int sr_scan_records(struct call *c, const struct storage_sr *sr, int deadline_ms, struct xerr *err);
+
+/* sr_attach and the first scan; marks the PBD plugged. deadline_ms: of each driver call, 0 = their own. Errors: the
+ * driver's. Blocks. */
+int pbd_attach(struct call *c, struct ref pbd, int deadline_ms, struct xerr *err);
+/* The PBD's record says that it is not plugged. */
+int pbd_mark_unplugged(struct call *c, struct ref pbd, struct xerr *err);
+/* device_config with secrets in secret rows: password -> password_secret. In c->arena. */
+int pbd_hide_secrets(struct call *c, const struct value *device_config, struct value *ret_config, struct xerr *err);
+/* The rows of the PBD and of the secrets its device_config names. */
+void pbd_drop_row(struct txn *t, struct ref pbd);
+
+#endif

@@ -1,0 +1,176 @@
+/* SR.scan: the records made to agree with what the driver finds.
+ * Called by: sr.c, pbd.c.  Calls: sr_driver.c, storage/.
+ *
+ * A disk is known by its uuid when the driver gives one, else by its location. Found and unknown: a new record. Known and
+ * found: sizes and the driver's sm_config are refreshed, names and everything users set stay. Known and gone: the record
+ * goes when it is a hidden base or a CD, else it stays and is marked missing, because its names and links may be all that
+ * is left of it, and the disk may come back. */
+#define LOG_MODULE "sr"
+#include "xapi/sr.h"
+
+#include "lib/log.h"
+#include "lib/map.h"
+#include "xapi/call/lifecycle.h"
+
+struct scan {
+    struct call *c;
+    struct txn *t;
+    const struct storage_sr *sr;
+    struct map *by_uuid, *by_location;   /* text -> struct known * */
+    struct known {
+        struct ref ref;
+        bool found;
+    } *known;
+    size_t n_known;
+    struct refmap *before;               /* records that were there before the driver looked */
+    bool can_delete;                     /* disks of this SR are made and removed through us */
+    unsigned added, missing, removed;
+};
+
+static void load_known(struct scan *scan)
+{
+    const struct snap *s = txn_snap(scan->t);
+    const struct row *sr = snap_get(s, CLASS_SR, scan->sr->ref);
+    const struct refset *vdis = row_refs(sr, F_SR_VDIs);
+
+    scan->known = arena_new_array(scan->c->arena, struct known, vdis->n);
+    for (size_t i = 0; i < vdis->n; i++) {
+        const struct row *vdi = snap_get(s, CLASS_VDI, vdis->refs[i]);
+        if (!vdi) continue;
+        struct known *k = &scan->known[scan->n_known++];
+        k->ref = vdis->refs[i];
+        map_put(scan->by_uuid, row_uuid(vdi), k);
+        if (*row_str(vdi, F_VDI_location)) map_put(scan->by_location, row_str(vdi, F_VDI_location), k);
+    }
+}
+
+static struct known *find_known(struct scan *scan, const struct value *found)
+{
+    const char *uuid = value_get_str(found, "uuid", ""), *location = value_get_str(found, "location", "");
+    struct known *k = *uuid ? map_get(scan->by_uuid, uuid) : NULL;
+
+    if (!k && *location) k = map_get(scan->by_location, location);
+    return k;
+}
+
+static void set_managed(struct txn *t, struct ref vdi, bool managed)
+{
+    const struct row *row = snap_get(txn_snap(t), CLASS_VDI, vdi);
+
+    if (row && row_bool(row, F_VDI_managed) != managed) txn_set_bool(t, vdi, F_VDI_managed, managed);
+}
+
+static void add_record(struct scan *scan, const struct value *found)
+{
+    const char *uuid = value_get_str(found, "uuid", "");
+    bool managed = answer_bool(found, "managed", true);
+    struct ref vdi = ref_new();
+    struct txn *t = scan->t;
+
+    if (*uuid && snap_by_uuid(txn_snap(t), CLASS_VDI, uuid)) {
+        log_warn("disk %s in SR %s is known in another SR: not added", uuid, scan->sr->uuid);
+        return;
+    }
+    txn_create(t, CLASS_VDI, vdi);
+    if (*uuid) txn_set_str(t, vdi, F_VDI_uuid, uuid);
+    txn_set_str(t, vdi, F_VDI_name_label, value_get_str(found, "name_label", managed ? "" : "base copy"));
+    txn_set_ref(t, vdi, F_VDI_SR, scan->sr->ref);
+    txn_set_enum(t, vdi, F_VDI_type, vdi_type_user);
+    txn_set_bool(t, vdi, F_VDI_read_only, answer_bool(found, "read_only", false));
+    txn_set_bool(t, vdi, F_VDI_managed, managed);
+    vdi_put_answer(t, vdi, found);
+    lifecycle_refresh(t, CLASS_VDI, vdi);
+    scan->added++;
+}
+
+static void take_found(struct scan *scan, const struct value *found)
+{
+    struct known *k = find_known(scan, found);
+
+    if (!k) {
+        add_record(scan, found);
+        return;
+    }
+    k->found = true;
+    vdi_put_answer(scan->t, k->ref, found);
+    set_managed(scan->t, k->ref, answer_bool(found, "managed", true));
+}
+
+static void take_gone(struct scan *scan, struct ref vdi)
+{
+    const struct row *row = snap_get(txn_snap(scan->t), CLASS_VDI, vdi);
+
+    if (!row || !refmap_get(scan->before, vdi) || row_value(row, F_VDI_current_operations)->map.n) return;
+    if (!row_bool(row, F_VDI_managed) || !scan->can_delete) {
+        vdi_drop_row(scan->t, vdi);
+        scan->removed++;
+    } else if (!row_bool(row, F_VDI_missing)) {
+        txn_set_bool(scan->t, vdi, F_VDI_missing, true);
+        scan->missing++;
+    }
+}
+
+static void sum_allocation(struct scan *scan)
+{
+    const struct snap *s = txn_snap(scan->t);
+    const struct row *sr = snap_get(s, CLASS_SR, scan->sr->ref);
+    const struct refset *vdis = row_refs(sr, F_SR_VDIs);
+    int64_t sum = 0;
+
+    for (size_t i = 0; i < vdis->n; i++) {
+        const struct row *vdi = snap_get(s, CLASS_VDI, vdis->refs[i]);
+        if (vdi && row_bool(vdi, F_VDI_managed)) sum += row_int(vdi, F_VDI_virtual_size);
+    }
+    if (row_int(sr, F_SR_virtual_allocation) != sum) txn_set_int(scan->t, scan->sr->ref, F_SR_virtual_allocation, sum);
+}
+
+static int apply(struct scan *scan, const struct value *answer, struct xerr *err)
+{
+    const struct value *vdis = value_get(answer, "vdis");
+
+    scan->t = db_begin(scan->c->agent->db);
+    if (!snap_need(txn_snap(scan->t), CLASS_SR, scan->sr->ref, err)) {
+        db_abort(scan->t);
+        return -1;
+    }
+    load_known(scan);
+    for (size_t i = 0; i < vdis->set.n; i++)
+        if (vdis->set.items[i].kind == VALUE_MAP) take_found(scan, &vdis->set.items[i]);
+    for (size_t i = 0; i < scan->n_known; i++)
+        if (!scan->known[i].found) take_gone(scan, scan->known[i].ref);
+    sum_allocation(scan);
+    sr_put_space(scan->t, scan->sr->ref, answer);
+    if (db_commit(scan->t, err)) return -1;
+    log_info("scan of SR %s: %zu disks, %u new, %u missing, %u removed", scan->sr->uuid, vdis->set.n, scan->added,
+             scan->missing, scan->removed);
+    return 0;
+}
+
+/* A disk that is made while the driver looks is not gone because the driver did not see it. */
+static void note_records(struct scan *scan)
+{
+    _cleanup_snap_ struct snap *s = db_snap(scan->c->agent->db);
+    const struct row *sr = snap_get(s, CLASS_SR, scan->sr->ref);
+    const struct refset *vdis = sr ? row_refs(sr, F_SR_VDIs) : NULL;
+
+    for (size_t i = 0; vdis && i < vdis->n; i++) refmap_put(scan->before, vdis->refs[i], scan);
+}
+
+int sr_scan_records(struct call *c, const struct storage_sr *sr, int deadline_ms, struct xerr *err)
+{
+    _cleanup_refmap_ struct refmap *before = refmap_new();
+    struct scan scan = { .c = c, .sr = sr, .before = before, .can_delete = sr_has_feature(c, sr, "VDI_DELETE") };
+    struct value answer;
+
+    note_records(&scan);
+    if (storage_call(c->agent->storage, sr, NULL, "sr_scan", NULL, 0, NULL, deadline_ms, c->arena, &answer, err))
+        return -1;
+    const struct value *vdis = value_get(&answer, "vdis");
+    if (!vdis || vdis->kind != VALUE_SET) return 0;   /* a foreign driver has called back instead */
+    scan.by_uuid = map_new();
+    scan.by_location = map_new();
+    int rc = apply(&scan, &answer, err);
+    map_free(scan.by_uuid);
+    map_free(scan.by_location);
+    return rc;
+}
