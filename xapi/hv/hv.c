@@ -43,6 +43,7 @@ enum verb {
     VERB_DISK_ATTACH,
     VERB_DISK_DETACH,
     VERB_CD_CHANGE,
+    VERB_DISK_SNAPSHOT,
     VERB_DISK_RESIZE,
     VERB_NIC_ATTACH,
     VERB_NIC_DETACH,
@@ -78,6 +79,7 @@ static const struct verb_desc {
     [VERB_DISK_ATTACH] = { "disk-attach", 60000, "running", false },
     [VERB_DISK_DETACH] = { "disk-detach", 30000, "running", false },
     [VERB_CD_CHANGE]   = { "cd-change", 30000, "running", false },
+    [VERB_DISK_SNAPSHOT] = { "disk-snapshot", 60000, "running", false },
     [VERB_DISK_RESIZE] = { "disk-resize", 60000, "running", false },
     [VERB_NIC_ATTACH]  = { "nic-attach", 60000, "running", false },
     [VERB_NIC_DETACH]  = { "nic-detach", 30000, "running", false },
@@ -462,6 +464,14 @@ int hv_cd_change(struct hv *hv, struct hv_id id, const struct hv_disk *disk, str
     if (!disk->cdrom) return xerr_vbd_not_removable_media(err, REF_STR(disk->ref));
     if (hv_check_disk(disk, &checked, err) < 0) return -1;
     return run_disk(hv, VERB_CD_CHANGE, hv->driver->cd_change, id, &checked, 0, err);
+}
+
+int hv_disk_snapshot(struct hv *hv, struct hv_id id, const struct hv_disk *disk, struct xerr *err)
+{
+    struct hv_disk checked;
+
+    if (hv_check_disk(disk, &checked, err) < 0) return -1;
+    return run_disk(hv, VERB_DISK_SNAPSHOT, hv->driver->disk_snapshot, id, &checked, 0, err);
 }
 
 int hv_disk_resize(struct hv *hv, struct hv_id id, const struct hv_disk *disk, int64_t size_bytes,

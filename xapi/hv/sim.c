@@ -500,6 +500,23 @@ static int do_cd_change(void *d, const char *uuid, const struct hv_disk *disk, i
     return leave(s, "hv.sim.cd-change.late", f);
 }
 
+static int do_disk_snapshot(void *d, const char *uuid, const struct hv_disk *disk, int64_t deadline_ms,
+                            struct hv_failure *f)
+{
+    struct sim *s = d;
+    struct sim_domain *dom = enter_running(s, "hv.sim.disk-snapshot", uuid, true, f);
+    struct sim_disk *found = dom ? find_disk(dom, disk->device) : NULL;
+
+    (void)deadline_ms;
+    if (!dom) return -1;
+    if (!found) {
+        sim_unlock(&s->table);
+        return hv_fail(f, HV_FAIL_DEVICE_MISSING, "no such disk");
+    }
+    fill_disk(found, disk);
+    return leave(s, "hv.sim.disk-snapshot.late", f);
+}
+
 static int do_disk_resize(void *d, const char *uuid, const struct hv_disk *disk, int64_t size_bytes,
                           int64_t deadline_ms, struct hv_failure *f)
 {
@@ -861,6 +878,7 @@ const struct hv_driver hv_sim_driver = {
     .disk_attach = do_disk_attach,
     .disk_detach = do_disk_detach,
     .cd_change = do_cd_change,
+    .disk_snapshot = do_disk_snapshot,
     .disk_resize = do_disk_resize,
     .nic_attach = do_nic_attach,
     .nic_detach = do_nic_detach,
