@@ -29,6 +29,9 @@ struct ptrie {
 struct pleaf *ptrie_get(const struct ptrie *t, struct ref key);
 /* The leaf with the smallest key above `after`, borrowed, or NULL. */
 struct pleaf *ptrie_next(const struct ptrie *t, struct ref after);
+/* As ptrie_next for a walk over a trie that does not change meanwhile: `after` is the key that the last call gave, and
+ * *hint, NULL at first, is this function's own. */
+struct pleaf *ptrie_step(const struct ptrie *t, struct ref after, const void **hint);
 /* The leaf with the smallest key, borrowed, or NULL. */
 struct pleaf *ptrie_first(const struct ptrie *t);
 

@@ -14,11 +14,13 @@ static int kind_init(struct kind *k, const struct class_desc *cls, struct kinds 
         return xerr_internal(err, "class %s has %u fields, the database takes %d", cls->name, cls->n_fields, MAX_FIELDS);
     k->inverse = xcalloc(cls->n_fields, sizeof(*k->inverse));
     k->defaults = xcalloc(cls->n_fields, sizeof(*k->defaults));
+    k->heap = xcalloc(cls->n_fields, sizeof(*k->heap));
     for (unsigned i = 0; i < cls->n_fields; i++) {
         const struct field_desc *f = &cls->fields[i];
         if (!cell_from_value(f, &f->default_value, &k->defaults[i]))
             return xerr_internal(err, "the default of %s.%s is not of its type: %s", cls->name, f->name,
                                  f->default_text);
+        if (f->cell == CELL_STRING || f->cell == CELL_REFSET || f->cell == CELL_VALUE) k->heap[k->n_heap++] = (uint8_t)i;
         if (f->persistent && !f->inverse) field_set_add(&k->persistent, i);
         else k->has_volatile = true;
     }
@@ -72,6 +74,7 @@ void kinds_free(struct kinds *all)
         for (unsigned i = 0; k->defaults && i < k->cls->n_fields; i++)
             cell_clear(&k->defaults[i], k->cls->fields[i].cell);
         free(k->defaults);
+        free(k->heap);
         free(k->inverse);
     }
     free(all);
@@ -94,21 +97,28 @@ static struct row *row_alloc(const struct kind *kind, struct ref ref, uint64_t s
     return r;
 }
 
+static void share_cells(struct row *r, const union cell *from)
+{
+    const struct kind *kind = r->kind;
+
+    memcpy(r->cells, from, kind->cls->n_fields * sizeof(*from));
+    for (unsigned h = 0; h < kind->n_heap; h++)
+        cell_share(from[kind->heap[h]], kind->cls->fields[kind->heap[h]].cell);
+}
+
 struct row *row_new(const struct kind *kind, struct ref ref, uint64_t serial)
 {
     struct row *r = row_alloc(kind, ref, serial);
 
-    for (unsigned i = 0; i < kind->cls->n_fields; i++)
-        r->cells[i] = cell_share(kind->defaults[i], kind->cls->fields[i].cell);
+    share_cells(r, kind->defaults);
     return r;
 }
 
 struct row *row_copy(const struct row *from)
 {
-    const struct class_desc *cls = from->kind->cls;
     struct row *r = row_alloc(from->kind, from->leaf.key, from->serial);
 
-    for (unsigned i = 0; i < cls->n_fields; i++) r->cells[i] = cell_share(from->cells[i], cls->fields[i].cell);
+    share_cells(r, from->cells);
     return r;
 }
 
@@ -120,14 +130,15 @@ struct row *row_ref_get(struct row *r)
 
 void row_unref(struct row *r)
 {
-    const struct class_desc *cls = r->kind->cls;
+    const struct kind *kind = r->kind;
 
     if (atomic_fetch_sub_explicit(&r->leaf.refs, 1, memory_order_acq_rel) != 1) return;
-    for (unsigned i = 0; i < cls->n_fields; i++) cell_clear(&r->cells[i], cls->fields[i].cell);
+    for (unsigned h = 0; h < kind->n_heap; h++)
+        cell_clear(&r->cells[kind->heap[h]], kind->cls->fields[kind->heap[h]].cell);
     for (int e = 0; e < N_ENCODINGS; e++) {
         struct encoded *text = atomic_load_explicit(&r->encoded[e], memory_order_acquire);
         if (!text) continue;
-        atomic_fetch_sub_explicit(&r->kind->all->encoded_bytes, sizeof(*text) + text->len, memory_order_relaxed);
+        atomic_fetch_sub_explicit(&kind->all->encoded_bytes, sizeof(*text) + text->len, memory_order_relaxed);
         free(text);
     }
     free(r);

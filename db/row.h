@@ -26,6 +26,8 @@ struct kind {
     bool has_volatile;             /* a field that is not, back-references included */
     field_id *inverse;             /* by field: the back-reference that this field feeds, 0 = none */
     union cell *defaults;          /* by field */
+    uint8_t *heap;                 /* fields whose content is counted: text, sets, values */
+    unsigned n_heap;
 };
 
 struct kinds {

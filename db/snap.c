@@ -243,7 +243,10 @@ struct iter {
     struct ref last;               /* named: hash, serial */
     uint32_t cls;
     bool started, named;
-    const char *name;
+    union {
+        const char *name;          /* named */
+        const void *hint;          /* else: where the last row was, while the root cannot change */
+    };
 };
 _Static_assert(sizeof(struct iter) <= sizeof(struct snap_iter), "an iterator fits its opaque form");
 
@@ -264,6 +267,12 @@ struct snap_iter snap_iter_named(const struct snap *s _unused_, enum class_id cl
 {
     return iter_start((struct iter){ .cls = cls, .named = true, .name = name_label,
                                      .last = { hash_text(name_label, 0), 0 } });
+}
+
+/* A transaction's own root may change between two steps, a published one never does. */
+static bool is_published(const struct snap *s)
+{
+    return s->token.stamp != 0;
 }
 
 static const struct row *next_named(const struct snap *s, const struct table *t, struct iter *it)
@@ -290,7 +299,9 @@ const struct row *snap_next(const struct snap *s, struct snap_iter *opaque)
     if (t && it.named) {
         row = next_named(s, t, &it);
     } else if (t) {
-        struct pleaf *leaf = it.started ? ptrie_next(&t->rows, it.last) : ptrie_first(&t->rows);
+        struct pleaf *leaf = !it.started ? ptrie_first(&t->rows)
+                             : is_published(s) ? ptrie_step(&t->rows, it.last, &it.hint)
+                                               : ptrie_next(&t->rows, it.last);
         if (leaf) it.last = leaf->key;
         row = leaf ? row_of_leaf(leaf) : NULL;
     }

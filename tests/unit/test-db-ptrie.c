@@ -64,16 +64,20 @@ static bool plain_remove(struct plain *p, struct ref key)
 
 static void assert_same(const struct ptrie *t, const struct plain *p)
 {
-    const struct pleaf *l = ptrie_first(t);
+    const struct pleaf *l = ptrie_first(t), *stepped = l;
+    const void *hint = NULL;
 
     for (size_t i = 0; i < p->n; i++) {
         assert_non_null(l);
+        assert_ptr_equal(stepped, l);
+        stepped = ptrie_step(t, l->key, &hint);
         assert_true(ref_eq(l->key, p->items[i].key));
         assert_int_equal(l->tag, p->items[i].tag);
         assert_ptr_equal(ptrie_get(t, l->key), l);
         l = ptrie_next(t, l->key);
     }
     assert_null(l);
+    assert_null(stepped);
 }
 
 static uint64_t next_random(uint64_t *seed)
