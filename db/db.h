@@ -23,9 +23,9 @@ struct store;
 /* ---- life ---------------------------------------------------------------------------------------------------- */
 
 /* Opens (creates) the database in the store and loads every row; raises the boot epoch. Ownership of the store
- * passes. Errors: DB_... as INTERNAL_ERROR with the file's name; a schema newer than ours is refused by name. */
+ * passes, also on failure. Errors: INTERNAL_ERROR with the file's name. */
 int db_open(struct store *store, struct db **ret_db, struct xerr *err);
-/* Commits what is pending, closes the store. No transaction may be open. */
+/* Closes the store. No transaction may be open and no snapshot held (asserted). NULL is fine. */
 void db_close(struct db *db);
 
 /* ---- reading ------------------------------------------------------------------------------------------------- */
@@ -47,7 +47,8 @@ size_t snap_count(const struct snap *s, enum class_id cls);
 /* Any class: the row with this reference whatever its class, or NULL. */
 const struct row *snap_find(const struct snap *s, struct ref ref);
 
-/* Every row of a class, in reference order:  SNAP_EACH(s, CLASS_VM, vm) { ... row_str(vm, F_VM_name_label) ... } */
+/* Every row of a class, in reference order:  SNAP_EACH(s, CLASS_VM, vm) { ... row_str(vm, F_VM_name_label) ... }
+ * Over a transaction's root too, whose rows may be changed, created and destroyed under way. */
 struct snap_iter { uint64_t opaque[4]; };
 struct snap_iter snap_iter(const struct snap *s, enum class_id cls);
 /* Only rows whose name_label is this text. */
@@ -98,21 +99,27 @@ const struct snap *txn_snap(struct txn *t);
 /* Changes. The first failure sticks: later changes do nothing and db_commit() fails with it, so code may be
  * written in a straight line. A missing row: HANDLE_INVALID [class, ref]. */
 
-/* A new row with every field at the schema's default; a uuid is given unless set afterwards. DB_UNIQUENESS... when
- * the reference exists. */
+/* A new row with every field at the schema's default and a fresh uuid, which may be set afterwards.
+ * DB_UNIQUENESS_CONSTRAINT_VIOLATION [class, "_ref", ref] when the reference exists. */
 void txn_create(struct txn *t, enum class_id cls, struct ref ref);
+/* References of other objects that have a back-reference here (VBD.VM -> VM.VBDs) become null; those objects stay. */
 void txn_destroy(struct txn *t, enum class_id cls, struct ref ref);
+/* Setting what is there already is no change and no event. A uuid that another object of the class has:
+ * DB_UNIQUENESS_CONSTRAINT_VIOLATION [class, "uuid", uuid]. */
 void txn_set_str(struct txn *t, struct ref ref, field_id f, const char *s);
 void txn_set_int(struct txn *t, struct ref ref, field_id f, int64_t i);
 void txn_set_bool(struct txn *t, struct ref ref, field_id f, bool b);
 void txn_set_float(struct txn *t, struct ref ref, field_id f, double d);
 void txn_set_time(struct txn *t, struct ref ref, field_id f, int64_t seconds);
+/* Back-references are the database's own: they follow this field and cannot be set. A field that feeds one must point
+ * at an object that exists, or at none: HANDLE_INVALID [class, to]. */
 void txn_set_ref(struct txn *t, struct ref ref, field_id f, struct ref to);
 void txn_set_enum(struct txn *t, struct ref ref, field_id f, int value);
 void txn_set_bits(struct txn *t, struct ref ref, field_id f, uint64_t bits);
 void txn_set_refs(struct txn *t, struct ref ref, field_id f, const struct ref *refs, size_t n);
 void txn_set_value(struct txn *t, struct ref ref, field_id f, const struct value *v);   /* copied */
-/* Any field from a normalized value (what row_field_value gives and what the dispatcher makes of arguments). */
+/* Any field from a normalized value (what row_field_value gives and what the dispatcher makes of arguments).
+ * FIELD_TYPE_ERROR [field] when it is not of the field's type. */
 void txn_set_field(struct txn *t, struct ref ref, field_id f, const struct value *v);
 /* Map: MAP_DUPLICATE_KEY [class, field, ref, key] when the key is there; removing a missing key is fine. */
 void txn_map_add(struct txn *t, struct ref ref, field_id f, const char *key, const struct value *v);
@@ -122,7 +129,8 @@ void txn_map_remove(struct txn *t, struct ref ref, field_id f, const char *key);
 /* Set of strings or refs: adding what is there, removing what is not, is fine. */
 void txn_set_add(struct txn *t, struct ref ref, field_id f, const struct value *item);
 void txn_set_remove(struct txn *t, struct ref ref, field_id f, const struct value *item);
-/* A new version of the row without a change of content, so that it appears in the event stream. */
+/* A new version of the row without a change of content, so that it appears in the event stream. Does not touch the
+ * disk. */
 void txn_touch(struct txn *t, enum class_id cls, struct ref ref);
 /* Marks the transaction failed with a precondition's error (moved). Returns -1. */
 int txn_fail(struct txn *t, struct xerr *why);
@@ -130,8 +138,9 @@ int txn_fail(struct txn *t, struct xerr *why);
 bool txn_failed(const struct txn *t);
 
 /* Ends the transaction, releases the writer lock, waits until the change is durable and visible. A transaction
- * with only volatile changes does not wait for the disk. Errors: the first failed change's; a store failure is
- * INTERNAL_ERROR and names the file. */
+ * with only volatile changes goes not to the disk, but in its turn: it becomes visible after what was committed before
+ * it, and waits for that. Errors: the first failed change's; a store failure is INTERNAL_ERROR and names the file, and
+ * fails every later transaction that was built on this one too. */
 int db_commit(struct txn *t, struct xerr *err);
 /* Drops every change and releases the writer lock. NULL is fine. */
 void db_abort(struct txn *t);
@@ -158,9 +167,9 @@ struct change {
     uint64_t order;             /* for the event's numeric id */
 };
 /* Calls fn for every object of an evented class that was added, changed or destroyed after `since`, each once, in
- * its latest state: adds, mods, dels. wanted: one bool a class id, NULL = all. Zero token: every row as ADD.
- * A token of an older boot epoch gets every row with volatile fields as MOD. EVENTS_LOST when the tombstones do not
- * reach back that far. */
+ * its latest state: adds, mods, dels. What came and went since is not told. wanted: one bool a class id, NULL = all. Zero token: every row as ADD.
+ * A token of an older boot epoch gets every row with volatile fields (back-references are) as MOD. EVENTS_LOST when the
+ * tombstones do not reach back that far, or the token is from a future that this database has not had. */
 typedef void (*change_fn)(void *arg, const struct change *change);
 int snap_changes(const struct snap *s, struct token since, const bool *wanted, change_fn fn, void *arg,
                  struct xerr *err);
@@ -173,15 +182,16 @@ void db_on_publish(struct db *db, publish_fn fn, void *arg);
 
 /* ---- queries, care -------------------------------------------------------------------------------------------- */
 
-/* get_all_records_where's expression: compiled once, evaluated per row. Parse errors: INVALID_VALUE-like
- * FIELD_TYPE_ERROR/INTERNAL_ERROR with the position. Depth and length are limited. */
+/* get_all_records_where's expression: compiled once into the arena, evaluated per row. Errors: INVALID_VALUE ["expr",
+ * "position N: what"]. At most 64 KiB and 64 levels. */
 struct filter;
 int filter_parse(const char *text, const struct class_desc *cls, struct arena *a, const struct filter **ret_filter,
                  struct xerr *err);
 bool filter_match(const struct filter *f, const struct row *r);
 
-/* Offline care of every invariant of the schema (dangling references, back-references, duplicate uuids, bad enum
- * text, orphans). Each problem is one line in report; repair also mends it. Returns the number of problems, -1 on error. */
+/* Offline care of the schema's invariants: the file itself, unreadable fields, doubled rows and uuids, references to
+ * nothing or to oneself, orphans. Each problem is one line in report that says what a repair does about it; repair does
+ * it. The store stays the caller's (store_close). Returns the number of problems, -1 on error. */
 int db_check(struct store *store, bool repair, struct strbuf *report, struct xerr *err);
 
 #endif
