@@ -1,5 +1,5 @@
 /* Runs a fuzz target over every file of the folders and files given, so that `make check` replays the corpus with any
- * compiler. Prints one TAP line an argument.
+ * compiler. Without arguments, a program called test-NAME takes $XAPI_SOURCE/tests/fuzz/corpus/NAME. TAP, one line each.
  * Called by: make check.  Calls: a fuzz target. */
 #include "tests/fuzz/fuzz.h"
 
@@ -52,18 +52,31 @@ static int replay(const char *path, unsigned *count)
     return rc;
 }
 
+/* Replays one argument and prints its line. */
+static int report(int number, const char *path)
+{
+    unsigned count = 0;
+    int rc = replay(path, &count);
+    bool ok = !rc && count;
+
+    printf("%s %d - %u inputs of %s%s%s\n", ok ? "ok" : "not ok", number, count, path, rc ? ": " : "",
+           rc ? strerror(errno) : "");
+    return ok ? 0 : 1;
+}
+
 int main(int argc, char **argv)
 {
+    const char *source = getenv("XAPI_SOURCE"), *slash = strrchr(argv[0], '/'), *name = slash ? slash + 1 : argv[0];
     int failed = 0;
 
     setvbuf(stdout, NULL, _IOLBF, 0);
-    printf("1..%d\n", argc - 1);
-    for (int i = 1; i < argc; i++) {
-        unsigned count = 0;
-        int rc = replay(argv[i], &count);
-        if (rc || !count) failed = 1;
-        printf("%s %d - %u inputs of %s%s%s\n", rc || !count ? "not ok" : "ok", i, count, argv[i], rc ? ": " : "",
-               rc ? strerror(errno) : "");
+    if (argc == 1) {
+        _cleanup_free_ char *path = xasprintf("%s/tests/fuzz/corpus/%s", source ? source : ".",
+                                              has_prefix(name, "test-") ? name + 5 : name);
+        printf("1..1\n");
+        return report(1, path);
     }
+    printf("1..%d\n", argc - 1);
+    for (int i = 1; i < argc; i++) failed |= report(i, argv[i]);
     return failed;
 }
