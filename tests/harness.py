@@ -112,14 +112,29 @@ def unwrap(answer):
     raise Failure(answer['ErrorDescription'])
 
 
+def own_network():
+    """Runs the rest of this test in a network namespace of its own, with a loopback: bridges and taps touch nobody's."""
+    if os.environ.get('XAPI_OWN_NETWORK') != '1':
+        os.environ['XAPI_OWN_NETWORK'] = '1'
+        os.execvp('unshare', ['unshare', '-n', sys.executable] + sys.argv)
+    subprocess.run(['ip', 'link', 'set', 'lo', 'up'], check=True)
+
+
+def guest_files():
+    """Kernel and initramfs of the small Linux that real guests boot (tests/qemu/guest.sh), made once a build."""
+    folder = os.path.join(BUILD, 'guest')
+    subprocess.run([os.path.join(SOURCE, 'tests', 'qemu', 'guest.sh'), folder], check=True)
+    return os.path.join(folder, 'vmlinuz'), os.path.join(folder, 'initramfs.gz')
+
+
 class Agent:
     """A daemon on a fresh root (or on the root of an earlier one)."""
 
-    def __init__(self, *options, hv='sim', root=None, env=None):
+    def __init__(self, *options, hv='sim', net='sim', root=None, env=None):
         self.own_root = root is None
         self.root = root or tempfile.mkdtemp(prefix='xapi-test-')
         self.socket = os.path.join(self.root, 'xapi.sock')
-        self.options, self.hv, self.env = list(options), hv, env or {}
+        self.options, self.hv, self.net, self.env = list(options), hv, net, env or {}
         self.process = None
         password = os.path.join(self.root, 'passwd')
         if not os.path.exists(password):
@@ -130,7 +145,7 @@ class Agent:
 
     def start(self, wait=True):
         self.log = open(os.path.join(self.root, 'agent.log'), 'ab')
-        argv = [os.path.join(BUILD, 'run'), 'xapi', '--root', self.root, '--hv', self.hv, '--net', 'sim', '--socket', self.socket,
+        argv = [os.path.join(BUILD, 'run'), 'xapi', '--root', self.root, '--hv', self.hv, '--net', self.net, '--socket', self.socket,
                 '--http', '127.0.0.1:0', '--https', '127.0.0.1:0', '--auth', 'file:' + os.path.join(self.root, 'passwd')]
         self.process = subprocess.Popen(argv + self.options, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
                                         env=dict(os.environ, **self.env))
@@ -138,7 +153,7 @@ class Agent:
             self.wait_ready()
         return self
 
-    def wait_ready(self, seconds=60):
+    def wait_ready(self, seconds=120):
         """Ready when the file <root>/ready of this process is there: it says pid, http and https ports."""
         until = time.monotonic() + seconds
         path = os.path.join(self.root, 'ready')

@@ -45,6 +45,17 @@ static int describe(struct call *c, const struct snap *s, const struct row *vif,
     return 0;
 }
 
+static void release(struct call *c, const struct card *cards, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct xerr err = XERR_INIT;
+        if (!net_tap_destroy(c->agent->net, cards[i].tap, &err)) continue;
+        _cleanup_free_ char *why = xerr_text(&err);
+        log_warn("tap %s stays: %s", cards[i].tap, why);
+        xerr_clear(&err);
+    }
+}
+
 static int attach(struct call *c, const struct card *card, struct hv_nic *ret_nic, struct xerr *err)
 {
     const struct net_tap tap = {
@@ -58,7 +69,7 @@ static int attach(struct call *c, const struct card *card, struct hv_nic *ret_ni
 
     if (net_bridge_create(c->agent->net, card->bridge, card->network_mtu, err)) return -1;
     if (net_tap_create(c->agent->net, &tap, err)) {
-        net_tap_destroy(c->agent->net, card->tap, NULL);
+        release(c, card, 1);
         return -1;
     }
     *ret_nic = (struct hv_nic){
@@ -93,17 +104,6 @@ static int describe_all(struct call *c, struct ref vm, struct card **ret_cards, 
     *ret_cards = cards;
     *ret_n = n;
     return 0;
-}
-
-static void release(struct call *c, const struct card *cards, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        struct xerr err = XERR_INIT;
-        if (!net_tap_destroy(c->agent->net, cards[i].tap, &err)) continue;
-        _cleanup_free_ char *why = xerr_text(&err);
-        log_warn("tap %s stays: %s", cards[i].tap, why);
-        xerr_clear(&err);
-    }
 }
 
 int vif_attach_all(struct call *c, struct ref vm, const struct hv_nic **ret_nics, size_t *ret_n, struct xerr *err)

@@ -6,9 +6,7 @@
 #include <libxml/parser.h>
 #include <libxml/tree.h>
 
-#define LOG_MODULE "vm"
 #include "gen/methods.h"
-#include "lib/log.h"
 #include "xapi/call/lifecycle.h"
 #include "xapi/vbd.h"
 
@@ -304,7 +302,7 @@ int vm_provision(struct call *c, struct ref vm, struct xerr *err)
     return finish_provision(c, vm, err);
 undo:
     for (size_t i = 0; i <= done; i++)
-        if (!ref_is_null(made[i])) call_message(c, "VDI.destroy", ARGS(value_ref(made[i])), NULL, NULL);
+        if (!ref_is_null(made[i])) vm_undo_vdi(c, made[i]);
     return -1;
 }
 

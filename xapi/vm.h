@@ -25,6 +25,11 @@ void vm_devices_started(struct call *c, struct txn *t, struct ref vm);
 /* Marks them detached, removes console records. */
 void vm_devices_stopped(struct txn *t, struct ref vm);
 
+/* Undoing on the way out of a failure, where there is nobody left to tell: what fails is logged. */
+void vm_undo_domain(struct call *c, struct hv_id id);
+void vm_undo_vdi(struct call *c, struct ref vdi);
+void vm_undo_attach(struct call *c, struct ref vdi, const char *owner);
+
 /* ---- vm_power.c ---- */
 
 /* The domain `domid` of this VM is gone: releases devices and makes the VM Halted, unless it has been started anew
@@ -45,6 +50,9 @@ void vm_monitor_event(void *arg, const struct hv_event *event);
 int vm_monitor_resync(struct vm_monitor *m, struct xerr *err);
 
 enum vm_news { VM_NEWS_HALTED = 1, VM_NEWS_REBOOTED = 2, VM_NEWS_CRASHED = 4 };
+/* Wakes those who wait for this news of the VM. */
+void vm_tell(struct vm_monitor *m, struct ref vm, enum vm_news news);
+
 /* Waiting for news of one VM: begin, ask the hypervisor, wait, end. */
 struct vm_wait {
     struct vm_wait *next;

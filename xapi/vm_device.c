@@ -2,7 +2,10 @@
  * Called by: vm_power.c, vm_monitor.c.  Calls: vbd.c, vif.c, db/. */
 #include "xapi/vm.h"
 
+#define LOG_MODULE "vm"
+#include "lib/log.h"
 #include "xapi/vbd.h"
+#include "xapi/vdi.h"
 #include "xapi/vif.h"
 
 int vm_attach_devices(struct call *c, struct ref vm, struct hv_vm *ret_vm, struct xerr *err)
@@ -67,4 +70,36 @@ void vm_devices_stopped(struct txn *t, struct ref vm)
     vbd_set_attached_all(t, vm, false);
     vif_set_attached_all(t, vm, false);
     remove_consoles(t, vm);
+}
+
+static void log_undo(const char *what, struct ref object, struct xerr *err)
+{
+    if (!err->code) return;
+    _cleanup_free_ char *why = xerr_text(err);
+    log_error("%s %s while undoing: %s", what, REF_STR(object), why);
+    xerr_clear(err);
+}
+
+void vm_undo_domain(struct call *c, struct hv_id id)
+{
+    struct xerr err = XERR_INIT;
+
+    hv_destroy(c->agent->hv, id, &err);
+    log_undo("domain of VM", id.vm, &err);
+}
+
+void vm_undo_vdi(struct call *c, struct ref vdi)
+{
+    struct xerr err = XERR_INIT;
+
+    call_message(c, "VDI.destroy", ARGS(value_ref(vdi)), NULL, &err);
+    log_undo("disk", vdi, &err);
+}
+
+void vm_undo_attach(struct call *c, struct ref vdi, const char *owner)
+{
+    struct xerr err = XERR_INIT;
+
+    vdi_detach(c, vdi, owner, &err);
+    log_undo("attached disk", vdi, &err);
 }

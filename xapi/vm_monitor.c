@@ -85,7 +85,7 @@ bool vm_wait_for(struct vm_monitor *m, struct vm_wait *w, int wanted, int timeou
     return came;
 }
 
-static void tell(struct vm_monitor *m, struct ref vm, enum vm_news news)
+void vm_tell(struct vm_monitor *m, struct ref vm, enum vm_news news)
 {
     pthread_mutex_lock(&m->lock);
     for (struct vm_wait *w = m->waits; w; w = w->next)
@@ -184,11 +184,11 @@ static void after_stop(struct call *c, const struct queued *e, const struct know
     bool reboot = e->reason == HV_STOP_REBOOT && k->restart;
 
     if (vm_make_halted(c, k->vm, e->domid, &err)) log_failure("end", e->uuid, &err);
-    if (!reboot) tell(c->agent->vms, k->vm, VM_NEWS_HALTED);
+    if (!reboot) vm_tell(c->agent->vms, k->vm, VM_NEWS_HALTED);
     if (!k->restart) return;
     if (call_message(c, "VM.start", ARGS(value_ref(k->vm), value_bool(false), value_bool(false)), NULL, &err))
         log_failure("restart", e->uuid, &err);
-    else if (reboot) tell(c->agent->vms, k->vm, VM_NEWS_REBOOTED);
+    else if (reboot) vm_tell(c->agent->vms, k->vm, VM_NEWS_REBOOTED);
 }
 
 static void handle_stopped(struct call *c, const struct queued *e)
@@ -206,7 +206,7 @@ static void handle_crashed(struct call *c, const struct queued *e)
 
     stopped.reason = HV_STOP_CRASH;
     if (!find_settled(c, &stopped, &k)) return;
-    tell(c->agent->vms, k.vm, VM_NEWS_CRASHED);
+    vm_tell(c->agent->vms, k.vm, VM_NEWS_CRASHED);
     if (k.crash_action == on_crash_behaviour_preserve) return;
     if (hv_destroy(c->agent->hv, hv_id(e->uuid, k.vm), &err)) log_failure("end after a crash", e->uuid, &err);
     else after_stop(c, &stopped, &k);
@@ -261,7 +261,7 @@ static void handle(struct call *c, const struct queued *e)
     case HV_EVENT_MEMORY:
         if (!find_known(c, e, &k)) return;
         note_metric(c, e, &k);
-        if (e->kind == HV_EVENT_REBOOTED) tell(c->agent->vms, k.vm, VM_NEWS_REBOOTED);
+        if (e->kind == HV_EVENT_REBOOTED) vm_tell(c->agent->vms, k.vm, VM_NEWS_REBOOTED);
         return;
     case HV_EVENT_STARTED:
     case HV_EVENT_SHUTTING_DOWN:

@@ -127,7 +127,7 @@ static int start_here(struct call *c, struct ref vm, bool start_paused, struct x
 
     /* 4. The record says so. Without it there must be no domain. */
     if (!commit_running(c, vm, domid, start_paused, err)) return 0;
-    hv_destroy(c->agent->hv, description.id, NULL);
+    vm_undo_domain(c, description.id);
     vm_detach_devices(c, vm);
     return -1;
 }
@@ -203,26 +203,26 @@ static int destroy_suspend_image(struct call *c, struct ref vm, struct xerr *err
     txn_set_ref(t, vm, F_VM_suspend_VDI, REF_NULL);
     if (db_commit(t, err)) return -1;
 
-    struct xerr why = XERR_INIT;
-    if (call_message(c, "VDI.destroy", ARGS(value_ref(vdi)), NULL, &why)) {
-        _cleanup_free_ char *text = xerr_text(&why);
-        log_warn("suspend image %s stays: %s", REF_STR(vdi), text);
-        xerr_clear(&why);
-    }
+    vm_undo_vdi(c, vdi);   /* a stale image is only waste */
+    return 0;
+}
+
+/* Ends the domain, whoever waits for it to end otherwise. */
+static int end_domain(struct call *c, struct ref vm, struct xerr *err)
+{
+    if (hv_destroy(c->agent->hv, id_of(c, vm), err) || vm_make_halted(c, vm, -1, err)) return -1;
+    vm_tell(c->agent->vms, vm, VM_NEWS_HALTED);
     return 0;
 }
 
 int vm_hard_shutdown(struct call *c, struct ref vm, struct xerr *err)
 {
-    if (hv_destroy(c->agent->hv, id_of(c, vm), err)) return -1;
-    if (vm_make_halted(c, vm, -1, err)) return -1;
-    return destroy_suspend_image(c, vm, err);
+    return end_domain(c, vm, err) ? -1 : destroy_suspend_image(c, vm, err);
 }
 
 int vm_hard_reboot(struct call *c, struct ref vm, struct xerr *err)
 {
-    if (hv_destroy(c->agent->hv, id_of(c, vm), err) || vm_make_halted(c, vm, -1, err)) return -1;
-    return start_here(c, vm, false, err);
+    return end_domain(c, vm, err) ? -1 : start_here(c, vm, false, err);
 }
 
 int vm_shutdown(struct call *c, struct ref vm, struct xerr *err)
@@ -237,9 +237,7 @@ int vm_shutdown(struct call *c, struct ref vm, struct xerr *err)
 
 int vm_power_state_reset(struct call *c, struct ref vm, struct xerr *err)
 {
-    if (hv_destroy(c->agent->hv, id_of(c, vm), err)) return -1;
-    if (vm_make_halted(c, vm, -1, err)) return -1;
-    return destroy_suspend_image(c, vm, err);
+    return vm_hard_shutdown(c, vm, err);
 }
 
 /* ---- pause --------------------------------------------------------------------------------------------------- */
@@ -315,7 +313,7 @@ int vm_suspend(struct call *c, struct ref vm, struct xerr *err)
     call_progress(c, 0.9);
 
     /* The domain is gone and the image whole: from here on the VM is Suspended whatever else fails. */
-    vdi_detach(c, vdi, owner, NULL);
+    vm_undo_attach(c, vdi, owner);
     vm_detach_devices(c, vm);
     struct txn *t = db_begin(c->agent->db);
     txn_set_ref(t, vm, F_VM_suspend_VDI, vdi);
@@ -323,9 +321,9 @@ int vm_suspend(struct call *c, struct ref vm, struct xerr *err)
     return db_commit(t, err);
 
 detach_image:
-    vdi_detach(c, vdi, owner, NULL);
+    vm_undo_attach(c, vdi, owner);
 drop_image:
-    call_message(c, "VDI.destroy", ARGS(value_ref(vdi)), NULL, NULL);
+    vm_undo_vdi(c, vdi);
     return -1;
 }
 
@@ -353,9 +351,9 @@ static int resume_here(struct call *c, struct ref vm, bool start_paused, struct 
     call_progress(c, 0.1);
     if (hv_resume(c->agent->hv, &description, disk.path, &domid, err)) goto detach_devices;
     call_progress(c, 0.9);
-    vdi_detach(c, vdi, owner, NULL);
+    vm_undo_attach(c, vdi, owner);
     if (commit_running(c, vm, domid, start_paused, err)) {
-        hv_destroy(c->agent->hv, description.id, NULL);
+        vm_undo_domain(c, description.id);
         vm_detach_devices(c, vm);
         return -1;
     }
@@ -364,7 +362,7 @@ static int resume_here(struct call *c, struct ref vm, bool start_paused, struct 
 detach_devices:
     vm_detach_devices(c, vm);
 detach_image:
-    vdi_detach(c, vdi, owner, NULL);
+    vm_undo_attach(c, vdi, owner);
     return -1;
 }
 

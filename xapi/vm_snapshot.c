@@ -5,9 +5,7 @@
 
 #include <time.h>
 
-#define LOG_MODULE "vm"
 #include "gen/methods.h"
-#include "lib/log.h"
 #include "xapi/call/lifecycle.h"
 
 /* One disk drive of the source and what the copy gets in its place. */
@@ -58,9 +56,8 @@ static void drop_disks(struct call *c, const struct plan *plan)
 {
     for (size_t i = 0; i < plan->n; i++)
         if (plan->drives[i].copied && !ref_is_null(plan->drives[i].new_vdi))
-            call_message(c, "VDI.destroy", ARGS(value_ref(plan->drives[i].new_vdi)), NULL, NULL);
-    if (!ref_is_null(plan->new_suspend_vdi))
-        call_message(c, "VDI.destroy", ARGS(value_ref(plan->new_suspend_vdi)), NULL, NULL);
+            vm_undo_vdi(c, plan->drives[i].new_vdi);
+    if (!ref_is_null(plan->new_suspend_vdi)) vm_undo_vdi(c, plan->new_suspend_vdi);
 }
 
 static int copy_disk(struct call *c, const char *how, struct ref vdi, struct ref sr, struct ref *ret_vdi, struct xerr *err)
@@ -315,8 +312,7 @@ int vm_revert(struct call *c, struct ref snapshot, struct xerr *err)
     /* 1. New disks from the snapshot's; 2. the VM stops; 3. one transaction swaps devices and fields; 4. old disks go. */
     if (find_origin(c, snapshot, &vm, err) || make_plan(c, vm, NULL, &old, err)) return -1;
     if (make_plan(c, snapshot, NULL, &plan, err) || copy_disks(c, &plan, "VDI.clone", REF_NULL, err)) return -1;
-    if (power_state_of(c, vm) != vm_power_state_Halted &&
-        call_message(c, "VM.hard_shutdown", ARGS(value_ref(vm)), NULL, err)) {
+    if (power_state_of(c, vm) != vm_power_state_Halted && vm_hard_shutdown(c, vm, err)) {
         drop_disks(c, &plan);
         return -1;
     }
@@ -332,12 +328,7 @@ int vm_revert(struct call *c, struct ref snapshot, struct xerr *err)
         drop_disks(c, &plan);
         return -1;
     }
-    for (size_t i = 0; i < old.n; i++) {
-        struct xerr why = XERR_INIT;
-        if (!old.drives[i].copied || !call_message(c, "VDI.destroy", ARGS(value_ref(old.drives[i].vdi)), NULL, &why)) continue;
-        _cleanup_free_ char *text = xerr_text(&why);
-        log_warn("disk %s that a revert replaced stays: %s", REF_STR(old.drives[i].vdi), text);
-        xerr_clear(&why);
-    }
+    for (size_t i = 0; i < old.n; i++)
+        if (old.drives[i].copied) vm_undo_vdi(c, old.drives[i].vdi);
     return 0;
 }

@@ -15,7 +15,7 @@ int call_check_cancel(struct call *c, struct xerr *err)
 int call_message(struct call *c, const char *method, const struct value *args, size_t n, struct value *ret_result,
                  struct xerr *err)
 {
-    assert(c->magic == CALL_MAGIC);
+    assert(c->magic == CALL_MAGIC && err);
     return c->agent->call_message(c, method, args, n, ret_result, err);
 }
 

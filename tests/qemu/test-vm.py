@@ -1,0 +1,141 @@
+#!/usr/bin/env python3
+"""A real guest under QEMU through the API: boot, console, pause, suspend, snapshots, power button, agent and engine killed."""
+import os
+import signal
+import time
+
+from harness import Agent, check, done, fails, guest_files, own_network, wait_until
+
+MIB = 1 << 20
+
+own_network()
+kernel, initramfs = guest_files()
+
+
+def console(agent, uuid):
+    path = os.path.join(agent.root, 'hv', 'libvirt', 'console', uuid + '.log')
+    try:
+        return open(path, errors='replace').read()
+    except OSError:
+        return ''
+
+
+def ticks(agent, uuid):
+    """How often the guest has ticked: it lives when the number grows."""
+    return console(agent, uuid).count('tick ')
+
+
+def lives(agent, uuid):
+    before = ticks(agent, uuid)
+    return wait_until(lambda: ticks(agent, uuid) > before + 1, 60)
+
+
+def make_vm(s, name, words=''):
+    vm = s.VM.clone(s.VM.get_by_name_label('Other install media')[0], name)
+    s.VM.provision(vm)
+    s.VM.set_memory_limits(vm, str(64 * MIB), str(192 * MIB), str(192 * MIB), str(192 * MIB))
+    s.VM.set_domain_type(vm, 'pvh')
+    s.VM.set_PV_kernel(vm, kernel)
+    s.VM.set_PV_ramdisk(vm, initramfs)
+    s.VM.set_PV_args(vm, 'console=ttyS0 mitigations=off tick=1 nonce=%s %s' % (name, words))
+    sr = s.pool.get_default_SR(s.pool.get_all()[0])
+    vdi = s.VDI.create({'name_label': name, 'name_description': '', 'SR': sr, 'virtual_size': str(64 * MIB), 'type': 'user',
+                        'sharable': False, 'read_only': False, 'other_config': {}})
+    s.VBD.create({'VM': vm, 'VDI': vdi, 'userdevice': '0', 'bootable': True, 'mode': 'RW', 'type': 'Disk', 'empty': False,
+                  'other_config': {}, 'qos_algorithm_type': '', 'qos_algorithm_params': {}})
+    s.VIF.create({'VM': vm, 'network': s.network.get_all()[0], 'device': '0', 'MAC': '', 'MTU': '1500', 'other_config': {},
+                  'qos_algorithm_type': '', 'qos_algorithm_params': {}})
+    return vm, s.VM.get_uuid(vm)
+
+
+agent = Agent('--log-level', 'info,hv=debug', hv='libvirt', net='bridge')
+agent.start()
+try:
+    s = agent.login()
+    vm, uuid = make_vm(s, 'first')
+    s.VM.start(vm, False, False)
+    check(s.VM.get_power_state(vm) == 'Running', 'started')
+    check(wait_until(lambda: 'userland: first' in console(agent, uuid), 180), 'its userland prints on the console')
+    check(lives(agent, uuid), 'and it ticks')
+    taps = os.listdir('/sys/class/net')
+    bridge = s.network.get_bridge(s.network.get_all()[0])
+    check(any(t.startswith('vif') for t in taps) and bridge in taps, 'a tap and a bridge exist: %s' % sorted(taps))
+
+    s.VM.pause(vm)
+    frozen = ticks(agent, uuid)
+    time.sleep(3)
+    check(ticks(agent, uuid) <= frozen + 1, 'a paused guest stands still')
+    s.VM.unpause(vm)
+    check(lives(agent, uuid), 'and goes on')
+
+    disk = s.VBD.get_VDI(s.VM.get_VBDs(vm)[0])
+    snapshot = s.VDI.snapshot(disk)
+    check(s.VDI.get_snapshot_of(snapshot) == disk, 'a snapshot of its disk while it runs')
+    check(lives(agent, uuid), 'which it survives')
+    s.VDI.destroy(snapshot)
+
+    s.VM.suspend(vm)
+    check(s.VM.get_power_state(vm) == 'Suspended', 'suspended to an image')
+    check(not any(t.startswith('vif') for t in os.listdir('/sys/class/net')), 'its tap is gone')
+    s.VM.resume(vm, False, False)
+    check(lives(agent, uuid), 'resumed where it was')
+
+    # Kill the agent: the guest is not ours to lose.
+    agent.kill()
+    before = ticks(agent, uuid)
+    check(wait_until(lambda: ticks(agent, uuid) > before, 30), 'the guest ticks while no agent runs')
+    agent.start()
+    s = agent.login()
+    check(s.VM.get_power_state(vm) == 'Running', 'a new agent finds it running')
+
+    # Kill the engine.
+    engine = int(open(os.path.join(agent.root, 'hv', 'libvirt', 'libvirtd.pid')).read())
+    os.kill(engine, signal.SIGKILL)
+    check(lives(agent, uuid), 'the guest survives its libvirtd')
+    def again():
+        try:
+            return int(open(os.path.join(agent.root, 'hv', 'libvirt', 'libvirtd.pid')).read()) != engine
+        except (OSError, ValueError):
+            return False
+    check(wait_until(again, 60), 'a new libvirtd is started')
+
+    # Both at once.
+    engine = int(open(os.path.join(agent.root, 'hv', 'libvirt', 'libvirtd.pid')).read())
+    agent.kill()
+    os.kill(engine, signal.SIGKILL)
+    agent.start()
+    s = agent.login()
+    check(s.VM.get_power_state(vm) == 'Running' and lives(agent, uuid), 'killing both loses nothing')
+
+    # An SR plugged after the engine was started, and a guest on it.
+    folder = os.path.join(agent.root, 'late')
+    os.mkdir(folder)
+    late = s.SR.create(s.host.get_all()[0], {'location': folder}, '0', 'late', '', 'file', 'user', False, {})
+    s.pool.set_default_SR(s.pool.get_all()[0], late)
+    vm2, uuid2 = make_vm(s, 'second')
+    s.VM.start(vm2, False, False)
+    check(wait_until(lambda: 'userland: second' in console(agent, uuid2), 180), 'a guest on an SR plugged later boots')
+    s.VM.hard_shutdown(vm2)
+
+    # The power button.
+    s.VM.clean_shutdown(vm)
+    check(s.VM.get_power_state(vm) == 'Halted', 'a clean shutdown by the power button')
+    check('power button' in console(agent, uuid), 'which the guest saw')
+    check(not any(t.startswith('vif') for t in os.listdir('/sys/class/net')), 'no tap is left')
+
+    # From inside: a guest that ends by itself.
+    vm3, uuid3 = make_vm(s, 'third', 'panic=1 init=/bin/nothing rdinit=/bin/nothing')
+    s.VM.set_actions_after_crash(vm3, 'destroy')
+    s.VM.set_actions_after_reboot(vm3, 'destroy')
+    s.VM.start(vm3, False, False)
+    check(wait_until(lambda: s.VM.get_power_state(vm3) == 'Halted', 180), 'a guest whose kernel panics and reboots is halted')
+    check(agent.stop() == 0, 'the agent ends cleanly')
+finally:
+    if agent.process.poll() is None:
+        agent.kill()
+    try:
+        os.kill(int(open(os.path.join(agent.root, 'hv', 'libvirt', 'libvirtd.pid')).read()), signal.SIGTERM)
+    except (OSError, ValueError):
+        pass
+    print('# agent log:\n' + '\n'.join('# ' + l for l in agent.tail(25).splitlines()))
+done()
