@@ -37,7 +37,7 @@ struct cli {
     int64_t transfer_deadline_ns;
 };
 
-/* ---- bytes ---------------------------------------------------------------------------------------------- */
+/* ---- bytes ------------------------------------------------------------------------------------------- */
 
 static void flush(struct cli *cli)
 {
@@ -100,7 +100,7 @@ static int read_blob(struct cli *cli, size_t limit, struct arena *arena, char **
     return 0;
 }
 
-/* ---- what commands ask of the client ---------------------------------------------------------------------- */
+/* ---- what commands ask of the client ----------------------------------------------------------------- */
 
 static void env_print(void *arg, const char *text, size_t n)
 {
@@ -128,7 +128,8 @@ static void env_error(void *arg, const char *code, const char *const *params, si
     thin_put_error(&cli->out, code, params, n);
 }
 
-static int env_load(void *arg, const char *file, size_t limit, struct arena *arena, char **ret_text, size_t *ret_len)
+static int env_load(void *arg, const char *file, size_t limit, struct arena *arena, char **ret_text,
+                    size_t *ret_len)
 {
     struct cli *cli = arg;
     struct thin_msg msg;
@@ -185,13 +186,14 @@ static bool env_gone(void *arg)
     return cli->gone || http_client_gone(cli->req);
 }
 
-/* ---- what commands ask of the API ------------------------------------------------------------------------- */
+/* ---- what commands ask of the API -------------------------------------------------------------------- */
 
 /* One message through all the gates. session NULL: a message that takes none. */
 static int call(struct cli *cli, const char *session, const char *method, const struct value *args, size_t n,
                 struct arena *arena, struct value *ret_result, struct xerr *err)
 {
-    const struct method_desc *m = model_method(has_prefix(method, "Async.") ? method + strlen("Async.") : method);
+    const struct method_desc *m =
+        model_method(has_prefix(method, "Async.") ? method + strlen("Async.") : method);
     struct rpc_call *rc = rpc_call_new(cli->agent, arena, &cli->origin);
     struct value *items = arena_new_array(arena, struct value, n + 1), params;
     struct rpc_result result = { .out = NULL, .value = value_void() };
@@ -230,8 +232,8 @@ static int env_call(void *arg, const char *method, const struct value *args, siz
 }
 
 /* A row's fields, those asked for or all. */
-static struct value row_fields(const struct row *row, const struct class_desc *cls, const field_id *fields, size_t n,
-                               struct arena *arena)
+static struct value row_fields(const struct row *row, const struct class_desc *cls, const field_id *fields,
+                               size_t n, struct arena *arena)
 {
     struct value_builder b = value_builder(arena);
     size_t count = fields ? n : cls->n_fields;
@@ -308,19 +310,21 @@ static int env_watch(void *arg, const char *what, char token[CMD_TOKEN], int tim
     }
     flush(cli);
     if (call(cli, cli->session, "event.from",
-             CMD_ARGS(value_set(&class, 1), value_string(token), value_float(timeout_ms / 1000.0)), a, &batch, err))
+             CMD_ARGS(value_set(&class, 1), value_string(token), value_float(timeout_ms / 1000.0)), a, &batch,
+             err))
         return -1;
     next = value_get_str(&batch, "token", "");
     if (strlen(next) < CMD_TOKEN) memcpy(token, next, strlen(next) + 1);
     return 0;
 }
 
-/* ---- sessions ----------------------------------------------------------------------------------------------- */
+/* ---- sessions ---------------------------------------------------------------------------------------- */
 
 static int env_login(void *arg, const char *user, const char *password, bool local, struct xerr *err)
 {
     struct cli *cli = arg;
-    struct value names[4] = { value_string(user), value_string(password), value_string(""), value_string("xe") };
+    struct value names[4] = { value_string(user), value_string(password), value_string(""),
+                              value_string("xe") };
     const char *method = local ? "session.slave_local_login_with_password" : "session.login_with_password";
     char text[REF_TEXT];
     struct value result;
@@ -342,8 +346,8 @@ static void logout(struct cli *cli)
     struct value dropped;
 
     if (!cli->own_session) return;
-    if (call(cli, cli->session, cli->local_session ? "session.local_logout" : "session.logout", NULL, 0, cli->arena,
-             &dropped, &err)) {
+    if (call(cli, cli->session, cli->local_session ? "session.local_logout" : "session.logout", NULL, 0,
+             cli->arena, &dropped, &err)) {
         _cleanup_free_ char *why = xerr_text(&err);
 
         log_debug("logout: %s", why);
@@ -357,7 +361,7 @@ static const char *env_session(void *arg)
     return cli->session ? cli->session : "";
 }
 
-/* ---- the conversation ---------------------------------------------------------------------------------------- */
+/* ---- the conversation -------------------------------------------------------------------------------- */
 
 static bool exchange_hello(struct cli *cli)
 {
@@ -425,8 +429,12 @@ void post_cli(struct http_request *req, void *arg)
 void cli_routes(struct http_server *s, struct agent *agent)
 {
     const struct http_route route = {
-        .method = HTTP_POST, .prefix = "/cli", .flags = HTTP_STREAM | HTTP_NO_HEAD, .body_limit = CLI_BODY_LIMIT,
-        .handler = post_cli, .arg = agent,
+        .method = HTTP_POST,
+        .prefix = "/cli",
+        .flags = HTTP_STREAM | HTTP_NO_HEAD,
+        .body_limit = CLI_BODY_LIMIT,
+        .handler = post_cli,
+        .arg = agent,
     };
 
     http_server_route(s, &route);

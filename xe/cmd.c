@@ -1,0 +1,195 @@
+/* Running a command line: finding the command, checking what it requires, saying what went wrong.
+ * Called by: xapi/http/cli.c.  Calls: commands, cmd_record. */
+#include "xe/commands.h"
+
+#include <stdarg.h>
+#include <strings.h>
+
+const char CMD_FAILURE[] = "CLI failure";
+const char CMD_USAGE[] = "CLI usage";
+const char CMD_EXIT[] = "CLI exit";
+const char CMD_MULTIPLE[] = "CLI multiple";
+
+int cmd_fail(struct xerr *err, const char *fmt, ...)
+{
+    _cleanup_strbuf_ struct strbuf b = STRBUF_INIT;
+    const char *text;
+    va_list ap;
+
+    va_start(ap, fmt);
+    strbuf_vprintf(&b, fmt, ap);
+    va_end(ap);
+    text = strbuf_cstr(&b);
+    return xerr_set(err, CMD_FAILURE, 1, &text);
+}
+
+int cmd_usage(struct xerr *err, const char *subject, const char *what)
+{
+    return xerr_set(err, CMD_USAGE, 2, (const char *[]){ subject, what });
+}
+
+int cmd_exit(struct xerr *err, int code)
+{
+    char text[12];
+    const char *param = text;
+
+    text[0] = (char)('0' + (code & 7));
+    text[1] = '\0';
+    return xerr_set(err, CMD_EXIT, 1, &param);
+}
+
+int cmd_need_force(struct cmd *c, struct xerr *err)
+{
+    bool force;
+
+    if (cmd_get_bool(c, "force", false, &force, err) < 0) return -1;
+    if (force) return 0;
+    return cmd_fail(err, "This operation is dangerous and may cause data loss. This operation must be forced "
+                         "(use --force).");
+}
+
+int cmd_confirm(struct cmd *c, struct xerr *err)
+{
+    const char *word;
+    char *line;
+    size_t n;
+
+    cmd_print(c, "Type 'yes' to continue");
+    if (c->env->prompt(c->env->arg, c->arena, &line) < 0) return cmd_exit(err, 1);
+    word = line + strspn(line, " \t\r\n");
+    n = strcspn(word, " \t\r\n");
+    if (n == 3 && !strncasecmp(word, "yes", 3) && !word[n + strspn(word + n, " \t\r\n")]) return 1;
+    cmd_print(c, arena_printf(c->arena, "Aborted (you typed: '%s')", line));
+    return 0;
+}
+
+/* ---- what went wrong --------------------------------------------------------------------------------- */
+
+static void print_usage_error(struct cmd *c, const char *subject, const char *what)
+{
+    if (*subject)
+        cmd_printf_error(c, "%s: %s\n", subject, what);
+    else
+        cmd_print_error(c, what);
+    cmd_print_error(c, "For usage run: 'xe help'");
+}
+
+static void print_api_error(struct cmd *c, const struct xerr *err)
+{
+    const char *sentence = cmd_error_sentence(err);
+    const char *params[XERR_MAX_PARAMS];
+
+    if (sentence) {
+        struct value lines = cmd_error_lines(c, err);
+
+        cmd_print_error(c, sentence);
+        for (size_t i = 0; i < lines.set.n; i++) cmd_print_error(c, lines.set.items[i].s);
+        return;
+    }
+    for (size_t i = 0; i < err->n; i++) params[i] = cmd_ref_text(c, err->params[i]);
+    c->env->error(c->env->arg, err->code, params, err->n);
+}
+
+/* Says it, and returns the exit code. */
+static int print_failure(struct cmd *c, const struct xerr *err)
+{
+    if (xerr_is(err, CMD_FAILURE)) {
+        cmd_printf_error(c, "Error: %s\n", err->params[0]);
+    } else if (xerr_is(err, CMD_USAGE)) {
+        print_usage_error(c, err->params[0], err->params[1]);
+    } else if (xerr_is(err, CMD_EXIT)) {
+        return atoi(err->params[0]);
+    } else if (xerr_is(err, CMD_MULTIPLE)) {
+        for (size_t i = 0; i < c->n_failures; i++)
+            cmd_print(c, arena_printf(c->arena, "operation failed on %s: %s", c->failures[i].uuid,
+                                      c->failures[i].text));
+    } else if (xerr_is(err, "SESSION_AUTHENTICATION_FAILED")) {
+        bool nobody = !err->n || !*err->params[0];
+
+        print_usage_error(c, "", nobody ? "Username/password must be specified" : "Authentication failed");
+    } else {
+        print_api_error(c, err);
+    }
+    return 1;
+}
+
+/* ---- running ----------------------------------------------------------------------------------------- */
+
+/* The command of this name: of the table, or one that every record class has. */
+static int find_command(struct cmd *c, const struct command **ret_command, struct xerr *err)
+{
+    enum cmd_verb verb;
+
+    *ret_command = command_find(c->name);
+    if (*ret_command) return 0;
+    if (cmd_record_name(c->name, &c->record, &verb)) {
+        *ret_command = cmd_record_command(c->record, verb, c->arena);
+        if (*ret_command) return 0;
+    }
+    return cmd_usage(err, "Unknown command", c->name);
+}
+
+static int check_required(struct cmd *c, struct xerr *err)
+{
+    char *rest = arena_strdup(c->arena, c->command->required), *name;
+
+    while (*c->command->required && (name = strsep(&rest, ",")))
+        if (!cmd_get(c, name)) return cmd_usage(err, "Required parameter not found", name);
+    return 0;
+}
+
+static int run_found(struct cmd *c, struct xerr *err)
+{
+    const struct command *command = c->command;
+
+    if (command->deprecated && *command->deprecated)
+        cmd_printf_error(c, "Warning: %s is deprecated; use %s.\n", c->name, command->deprecated);
+    if (command->run) return command->run(c, err);
+    if (command->plan) return cmd_plan(c, command->plan, err);
+    return xerr_set(err, "NOT_IMPLEMENTED", 1, &c->name);
+}
+
+static int run_line(struct cmd *c, struct xerr *err)
+{
+    const struct cmd_env *env = c->env;
+
+    if (cmd_get_bool(c, "minimal", false, &c->minimal, err) < 0) return -1;
+    if (streq(c->name, "help")) return cmd_help(c, "xe", err);
+    if (find_command(c, &c->command, err) < 0 || check_required(c, err) < 0) return -1;
+    if (env->login && env->login(env->arg, cmd_get_or(c, "username", ""), cmd_get_or(c, "password", ""),
+                                 c->command->flags & COMMAND_LOCAL, err) < 0)
+        return -1;
+    return run_found(c, err);
+}
+
+int cmd_run(const struct cmd_env *env, struct arena *arena, const char *const *args, size_t n)
+{
+    struct cmd c = { .env = env, .arena = arena };
+    _cleanup_xerr_ struct xerr err = XERR_INIT;
+    struct cmd_line line;
+    int rc;
+
+    if (cmd_parse(args, n, arena, &line, &err) < 0) return print_failure(&c, &err);
+    c.name = line.name;
+    c.params = line.params;
+    c.n_params = line.n;
+    if (run_line(&c, &err) == 0) {
+        cmd_flush(&c);
+        rc = c.exit_code;
+    } else {
+        rc = print_failure(&c, &err);
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(c.objects); i++) refmap_free(c.objects[i]);
+    strbuf_free(&c.buffered);
+    return rc;
+}
+
+bool command_works(const struct command *cmd, struct arena *a)
+{
+    const char *method = cmd->plan ? cmd_plan_method(cmd->plan, a) : cmd->uses;
+    const struct method_desc *m = method ? model_method(method) : NULL;
+
+    if (!cmd->plan && !cmd->run) return false;
+    if (!method) return true;
+    return m && (m->kind != METHOD_CUSTOM || m->behaviour);
+}

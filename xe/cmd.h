@@ -1,0 +1,316 @@
+/* A command line of xe while it runs: what its code gets and the helpers it is written with.
+ * Called by: cmd_*.c, commands.c; cmd_run() by xapi/http/cli.c.  Calls: lib, gen.
+ *
+ * Commands are written once against "call a method" (struct cmd_env): in the daemon the calls go through the
+ * gates with the caller's session; elsewhere they may go over the wire. Everything lives in the command's
+ * arena. */
+#ifndef XE_CMD_H
+#define XE_CMD_H
+
+#include "gen/xe_fields.h"
+#include "lib/map.h"
+#include "lib/strbuf.h"
+
+struct cmd;
+struct command;
+
+enum { CMD_TOKEN = 64 };               /* room for an event token */
+
+enum cmd_transfer { CMD_GET, CMD_PUT, CMD_CONNECT };
+enum cmd_state { CMD_RUNNING, CMD_DONE, CMD_BROKEN };
+
+struct cmd_object {
+    int cls;
+    const char *uuid, *name;           /* name NULL when the class has none */
+};
+
+/* Where a command runs. Output to a client that has gone is dropped; what waits for the client then fails. */
+struct cmd_env {
+    void *arg;
+
+    /* Called once, before the first message of a command that needs them: logs in. local: a local session,
+     * good without the pool. NULL: somebody has logged in already. */
+    int (*login)(void *arg, const char *user, const char *password, bool local, struct xerr *err);
+    /* The session's reference as text, for URLs. */
+    const char *(*session)(void *arg);
+    /* One message, without the session; the result is in the arena. */
+    int (*call)(void *arg, const char *method, const struct value *args, size_t n, struct arena *arena,
+                struct value *ret_result, struct xerr *err);
+    /* Every record of a class as a map by reference text, with these fields at least (fields NULL = all of
+     * them). NULL: CLASS.get_all_records is called. */
+    int (*records)(void *arg, const struct class_desc *cls, const field_id *fields, size_t n,
+                   struct arena *arena, struct value *ret_map, struct xerr *err);
+    /* Waits until something has changed since the token: what is "vm" or "task/OpaqueRef:...". With the empty
+     * token it only fetches one. 0 also when timeout_ms went by. */
+    int (*watch)(void *arg, const char *what, char token[CMD_TOKEN], int timeout_ms, struct xerr *err);
+    /* An object by its reference; cls CLASS_NONE: of any class. False when there is none. */
+    bool (*lookup)(void *arg, int cls, struct ref ref, struct arena *arena, struct cmd_object *ret_object);
+
+    void (*print)(void *arg, const char *text, size_t n);             /* a newline is added */
+    void (*print_error)(void *arg, const char *text, size_t n);       /* none is added */
+    void (*error)(void *arg, const char *code, const char *const *params, size_t n);
+    /* A file of the client, at most limit bytes; NUL-terminated. 0; 1 when the client cannot read it; -1
+     * gone. */
+    int (*load)(void *arg, const char *file, size_t limit, struct arena *arena, char **ret_text,
+                size_t *ret_len);
+    /* A line of the client's input. 0, or -1 when the client has gone. */
+    int (*prompt)(void *arg, struct arena *arena, char **ret_line);
+    /* The client moves data between a file and a URL; then ask how far it is, waiting at most timeout_ms. */
+    void (*transfer)(void *arg, enum cmd_transfer kind, const char *file, const char *url);
+    enum cmd_state (*transferred)(void *arg, int timeout_ms);
+    /* True when the client has hung up. */
+    bool (*gone)(void *arg);
+};
+
+struct cmd_param {
+    const char *key, *value;
+};
+
+struct cmd_failure {
+    const char *uuid, *text;
+};
+
+struct cmd {
+    const struct cmd_env *env;
+    struct arena *arena;
+    const char *name;                  /* of the command */
+    const struct command *command;     /* NULL for those of record classes */
+    const struct xe_record *record;    /* whose command it is, or NULL */
+    const struct cmd_param *params;
+    size_t n_params;
+    bool minimal;
+    struct strbuf buffered;            /* --minimal: printed in one piece at the end */
+    bool any_buffered;
+    struct refmap *objects[N_CLASSES]; /* records fetched so far; see cmd_object_record */
+    bool prefetched[N_CLASSES];        /* all of that class are */
+    struct cmd_failure *failures;      /* of --multiple */
+    size_t n_failures;
+    int exit_code;
+};
+
+typedef int (*command_fn)(struct cmd *c, struct xerr *err);
+
+/* Runs one command line: argument texts as the client sent them, without session, in order. Prints what went
+ * wrong. The exit code. */
+int cmd_run(const struct cmd_env *env, struct arena *arena, const char *const *args, size_t n);
+
+/* ---- command lines (cmd_args.c) ---------------------------------------------------------------------- */
+
+struct cmd_line {
+    const char *name;                  /* "" when there was none */
+    struct cmd_param *params;
+    size_t n;
+};
+/* Splits argument texts. -1 with a usage error. */
+int cmd_parse(const char *const *args, size_t n, struct arena *a, struct cmd_line *ret_line,
+              struct xerr *err);
+/* First value of a key in a parsed line, or NULL. */
+const char *cmd_line_get(const struct cmd_line *line, const char *key);
+
+/* The value of a parameter, NULL when it is not there. */
+const char *cmd_get(const struct cmd *c, const char *key);
+const char *cmd_get_or(const struct cmd *c, const char *key, const char *fallback);
+/* A parameter that the command table requires. */
+const char *cmd_need(const struct cmd *c, const char *key);
+/* Readers: "Failed to parse ..." when the text is wrong; the fallback when the parameter is not there. */
+int cmd_get_bool(const struct cmd *c, const char *key, bool fallback, bool *ret_bool, struct xerr *err);
+int cmd_get_int(const struct cmd *c, const char *key, int64_t fallback, int64_t *ret_int, struct xerr *err);
+int cmd_get_bytes(const struct cmd *c, const char *key, int64_t fallback, int64_t *ret_bytes,
+                  struct xerr *err);
+int cmd_parse_bool(const char *key, const char *text, bool *ret_bool, struct xerr *err);
+int cmd_parse_int(const char *key, const char *text, int64_t *ret_int, struct xerr *err);
+/* A number with bytes, KiB, MiB, GiB or TiB behind it. */
+int cmd_parse_bytes(const char *key, const char *text, int64_t *ret_bytes, struct xerr *err);
+int cmd_parse_float(const char *key, const char *text, double *ret_float, struct xerr *err);
+/* "NAME:key=value" parameters (and the old NAME-key) as a map of strings. */
+struct value cmd_get_map(const struct cmd *c, const char *name);
+/* Comma-separated words; none for "". */
+struct value cmd_split(struct cmd *c, const char *text);
+/* Parameters that every command may have and that select nothing. */
+bool cmd_is_standard_param(const char *key);
+
+/* ---- failures ---------------------------------------------------------------------------------------- */
+
+/* Codes that never come from the API. */
+extern const char CMD_FAILURE[];       /* [sentence]: "Error: sentence" */
+extern const char CMD_USAGE[];         /* [subject, what]: "subject: what", "For usage run: 'xe help'" */
+extern const char CMD_EXIT[];          /* [code]: everything has been said */
+extern const char CMD_MULTIPLE[];      /* []: see failures of struct cmd */
+int cmd_fail(struct xerr *err, const char *fmt, ...) _printf_(2, 3);
+int cmd_exit(struct xerr *err, int code);
+int cmd_usage(struct xerr *err, const char *subject, const char *what);
+
+/* "This operation is dangerous ..." unless --force. */
+int cmd_need_force(struct cmd *c, struct xerr *err);
+/* Asks "Type 'yes' to continue". 1 yes, 0 no (and says so), -1. */
+int cmd_confirm(struct cmd *c, struct xerr *err);
+
+/* ---- output (cmd_print.c) ---------------------------------------------------------------------------- */
+
+struct cmd_pair {
+    const char *name, *value;
+};
+
+void cmd_print(struct cmd *c, const char *text);                       /* always, at once */
+void cmd_print_error(struct cmd *c, const char *text);                 /* a newline is added */
+void cmd_printf_error(struct cmd *c, const char *fmt, ...) _printf_(2, 3);   /* none is added */
+void cmd_message(struct cmd *c, const char *text);                     /* not with --minimal */
+/* A result: a line, or with --minimal an item between commas. */
+void cmd_item(struct cmd *c, const char *text);
+void cmd_items(struct cmd *c, const struct value *set);                /* of strings */
+/* A table's row: name and value a line; with --minimal the first value between commas. */
+void cmd_row(struct cmd *c, const struct cmd_pair *pairs, size_t n);
+void cmd_row_of_map(struct cmd *c, const struct value *map);
+/* What --minimal held back. */
+void cmd_flush(struct cmd *c);
+
+/* An API error as people read it: its sentence (NULL when the code is unknown) and "name: value" lines. */
+const char *cmd_error_sentence(const struct xerr *err);
+struct value cmd_error_lines(struct cmd *c, const struct xerr *err);
+/* An error parameter: a known reference becomes "uuid (name)". */
+const char *cmd_ref_text(struct cmd *c, const char *param);
+
+/* ---- calling (cmd_call.c) ---------------------------------------------------------------------------- */
+
+#define CMD_ARGS(...)                                                                                        \
+    (const struct value[]){ __VA_ARGS__ }, ARRAY_SIZE(((const struct value[]){ __VA_ARGS__ }))
+
+int cmd_call(struct cmd *c, const char *method, const struct value *args, size_t n, struct value *ret_result,
+             struct xerr *err);
+/* The same, with the result dropped. */
+int cmd_do(struct cmd *c, const char *method, const struct value *args, size_t n, struct xerr *err);
+int cmd_call_ref(struct cmd *c, const char *method, const struct value *args, size_t n, struct ref *ret_ref,
+                 struct xerr *err);
+/* Strings and enumerations. */
+int cmd_call_text(struct cmd *c, const char *method, const struct value *args, size_t n,
+                  const char **ret_text, struct xerr *err);
+/* A message that may take long. With --progress it runs as a task whose progress is shown. */
+int cmd_work(struct cmd *c, const char *method, const struct value *args, size_t n, struct value *ret_result,
+             struct xerr *err);
+/* A value that should be a reference, whatever form the transport gave it; null when it is none. */
+struct ref cmd_as_ref(const struct value *v);
+/* A member of a record. */
+struct ref cmd_member_ref(const struct value *record, const char *field);
+const char *cmd_member_text(const struct value *record, const char *field);
+bool cmd_member_bool(const struct value *record, const char *field);
+int64_t cmd_member_int(const struct value *record, const char *field);
+
+int cmd_by_uuid(struct cmd *c, int cls, const char *uuid, struct ref *ret_ref, struct xerr *err);
+/* The object whose uuid is the value of a required parameter. */
+int cmd_need_ref(struct cmd *c, const char *key, int cls, struct ref *ret_ref, struct xerr *err);
+/* The same for an optional one; null when it is not there. */
+int cmd_get_ref(struct cmd *c, const char *key, int cls, struct ref *ret_ref, struct xerr *err);
+int cmd_uuid_of(struct cmd *c, int cls, struct ref ref, const char **ret_uuid, struct xerr *err);
+/* Prints the uuid of a new object. */
+int cmd_print_uuid(struct cmd *c, int cls, struct ref ref, struct xerr *err);
+int cmd_record(struct cmd *c, int cls, struct ref ref, struct value *ret_record, struct xerr *err);
+int cmd_all(struct cmd *c, int cls, const field_id *fields, size_t n, struct value *ret_map,
+            struct xerr *err);
+/* Object of which there may be many, fetched before or now; NULL when it does not exist. */
+const struct value *cmd_object_record(struct cmd *c, int cls, struct ref ref);
+/* Fetches every object of a class, for cmd_object_record. */
+void cmd_prefetch(struct cmd *c, int cls);
+
+int cmd_pool(struct cmd *c, struct ref *ret_pool, struct xerr *err);
+int cmd_coordinator(struct cmd *c, struct ref *ret_host, struct xerr *err);
+int cmd_this_host(struct cmd *c, struct ref *ret_host, struct xerr *err);
+/* The pool's default SR; null when there is none. */
+int cmd_default_sr(struct cmd *c, struct ref *ret_sr, struct xerr *err);
+/* A host by name or uuid. */
+int cmd_host_named(struct cmd *c, const char *name, struct ref *ret_host, struct xerr *err);
+
+/* ---- records and their fields (cmd_field.c) ---------------------------------------------------------- */
+
+struct cmd_object_row {
+    const struct xe_record *type;
+    struct ref ref;
+    const struct value *record;        /* a map of model fields; NULL: fetched when needed */
+};
+
+const struct xe_record *cmd_record_type(const char *name);
+const struct xe_field *cmd_field(const struct xe_record *type, const char *name);
+/* The field as shown: a string, a set of strings or a map of strings, in the arena. */
+int cmd_field_value(struct cmd *c, struct cmd_object_row *row, const struct xe_field *f,
+                    struct value *ret_value, struct xerr *err);
+/* The same as one text. */
+int cmd_field_text(struct cmd *c, struct cmd_object_row *row, const struct xe_field *f, const char **ret_text,
+                   struct xerr *err);
+/* "name ( RO)" */
+const char *cmd_field_title(struct cmd *c, const struct xe_field *f);
+/* Model fields that showing this field needs, appended to ids (room for 4). How many; *ret_all set when it
+ * needs any. */
+size_t cmd_field_needs(const struct xe_record *type, const struct xe_field *f, field_id *ids, bool *ret_all);
+/* Prints these fields (a comma list, "all", or NULL for fallback; fallback NULL = the defaults of the class).
+ */
+int cmd_show(struct cmd *c, struct cmd_object_row *row, const char *fields, const char *fallback,
+             struct xerr *err);
+/* Any value as text, by its type. */
+const char *cmd_value_text(struct cmd *c, const struct type_desc *type, const struct value *v);
+/* What a person wrote for a value of this type: references are uuids, sets words between commas. bytes: sizes
+ * may have a suffix. */
+int cmd_value_parse(struct cmd *c, const char *key, const char *text, const struct type_desc *type,
+                    bool bytes, struct value *ret_value, struct xerr *err);
+
+/* Which field a key of a filter or of param-set means: "name", "name:sub" (also "name-sub" for maps and
+ * sets). ret_sub is NULL for the first. "Unknown field" when there is none. */
+int cmd_find_field(struct cmd *c, const struct xe_record *type, const char *key,
+                   const struct xe_field **ret_field, const char **ret_sub, struct xerr *err);
+/* Keeps the rows that match key=value: a field, "map:key" or "set:contains". */
+int cmd_filter(struct cmd *c, struct cmd_object_row *rows, size_t *n, const char *key, const char *value,
+               struct xerr *err);
+
+/* ---- selectors (cmd_select.c) ------------------------------------------------------------------------ */
+
+enum {
+    CMD_CONTROL_VMS = 1,               /* control domains too */
+    CMD_TEMPLATES = 2,                 /* templates too */
+    CMD_ONE = 4,                       /* --multiple is not possible */
+    CMD_MANY = 8,                      /* --multiple is not needed */
+};
+typedef int (*cmd_each_fn)(struct cmd *c, struct cmd_object_row *row, void *arg, struct xerr *err);
+
+/* The objects that vm=, uuid= and filters name. ignore: parameters of the command itself, between commas. */
+int cmd_select(struct cmd *c, const char *type, unsigned flags, const char *ignore,
+               struct cmd_object_row **ret_rows, size_t *ret_n, struct xerr *err);
+/* Calls fn for each of them; with --multiple goes on behind failures and reports them in the end. */
+int cmd_each(struct cmd *c, const char *type, unsigned flags, const char *ignore, cmd_each_fn fn, void *arg,
+             struct xerr *err);
+
+/* ---- commands of record classes (cmd_record.c) ------------------------------------------------------- */
+
+enum cmd_verb { VERB_LIST, VERB_PARAM_LIST, VERB_PARAM_GET, VERB_PARAM_SET, VERB_PARAM_ADD, VERB_PARAM_REMOVE,
+                VERB_PARAM_CLEAR, N_VERBS };
+
+/* What a record class offers. NULL when it does not offer this verb; else the command, in the arena. */
+const struct command *cmd_record_command(const struct xe_record *type, enum cmd_verb verb, struct arena *a);
+/* "vm-param-list" to its class and verb; false when it is none. */
+bool cmd_record_name(const char *name, const struct xe_record **ret_type, enum cmd_verb *ret_verb);
+const char *cmd_verb_name(enum cmd_verb verb);
+
+/* ---- transfers (cmd_file.c) -------------------------------------------------------------------------- */
+
+/* Lets the client move data under a task of this name; url without session_id and task_id, with its '?' when
+ * it has a query. ret_result (may be NULL): the task's result. */
+int cmd_transfer(struct cmd *c, enum cmd_transfer kind, const char *file, const char *url, const char *label,
+                 const char **ret_result, struct xerr *err);
+/* The text of a client's file; "Failed to read WHAT" when there is none. */
+int cmd_load(struct cmd *c, const char *what, const char *file, const char **ret_text, struct xerr *err);
+/* Percent-encoded for a query. */
+const char *cmd_escape(struct cmd *c, const char *text);
+/* args:KEY=value; args:KEY:file=name is the content of the client's file. */
+int cmd_plugin_args(struct cmd *c, struct value *ret_args, struct xerr *err);
+
+/* ---- VMs (cmd_vm.c) ---------------------------------------------------------------------------------- */
+
+/* The VM with this uuid, which must be a "template" or a "snapshot". */
+int cmd_special_vm(struct cmd *c, const char *uuid, const char *kind, struct ref *ret_vm, struct xerr *err);
+/* The snapshot that snapshot-uuid= or uuid= names. */
+int cmd_named_snapshot(struct cmd *c, struct ref *ret_vm, struct xerr *err);
+/* Prints a table: each host, and whether the VM could start there. */
+int cmd_vm_host_report(struct cmd *c, struct ref vm, struct xerr *err);
+/* Why a VM cannot start, in words. */
+const char *cmd_start_problem(struct cmd *c, const struct xerr *err);
+/* Prints a map of (object -> words), as workload balancing answers. */
+void cmd_print_advice(struct cmd *c, const char *head, const char *head_value, const struct value *map);
+
+#endif

@@ -1,0 +1,39 @@
+/* xe's connections: unix socket, TCP, TLS; blocking.
+ * Called by: xe.c, client.c.  Calls: lib; libssl, loaded only when a TLS connection is made, so that xe
+ * starts fast. */
+#ifndef XE_CONN_H
+#define XE_CONN_H
+
+#include "lib/util.h"
+
+#include <sys/types.h>
+
+struct conn;
+
+/* Where to, as the user said it. */
+struct conn_target {
+    const char *server;        /* name or address; an IPv6 address may stand in brackets */
+    const char *socket;        /* unix socket that answers for this machine; NULL = use none */
+    int port;                  /* 0 = 443 with TLS, 80 without */
+    bool tls;
+};
+
+/* Connects: to the unix socket when there is one that answers, else to the server (TLS is not used towards
+ * 127.0.0.1). 0, or -1 and a sentence in *ret_why (malloc'd). */
+int conn_open(const struct conn_target *t, struct conn **ret_conn, char **ret_why);
+/* NULL is fine. */
+void conn_close(struct conn *c);
+int conn_fd(const struct conn *c);
+/* At least one byte, 0 at the end, -1 + errno. */
+ssize_t conn_read(struct conn *c, void *buf, size_t n);
+/* True when conn_read has bytes that poll() on the descriptor does not show. */
+bool conn_pending(const struct conn *c);
+/* All of it. 0, or -1 + errno. */
+int conn_write(struct conn *c, const void *buf, size_t n);
+/* The other side sees the end of our bytes. */
+void conn_end(struct conn *c);
+
+static inline void conn_closep(struct conn **c) { conn_close(*c); }
+#define _cleanup_conn_ _cleanup_(conn_closep)
+
+#endif
