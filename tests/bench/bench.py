@@ -1,0 +1,292 @@
+#!/usr/bin/env python3
+"""Measures the agent against a peer, in turn and in the same run, and prints the ratio of each part.
+
+    bench.py [ID...]      P2 P3 P4 P5 P6 P7 P8 P10 P11; all when none is named
+
+For each: what was done (transport, connections, bytes, peer), both medians, and a line "P3a ratio=R must ... ok|MISSED".
+A ratio is ours over the peer's: for times and memory less is better, for rates more. The agent keeps its full function:
+sessions, roles, audit, durable commits, events; its simulated hypervisor and network are the only difference to a real
+one. BENCH_ROUNDS scales how long it takes (default 1.0). The exit status is 1 when a "must" was missed.
+"""
+import ctypes
+import os
+import pwd
+import shutil
+import sqlite3
+import statistics
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from xmlrpc.client import dumps
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
+import harness
+
+BIN = os.path.join(harness.BUILD, 'tests', 'bench')
+SCALE = float(os.environ.get('BENCH_ROUNDS', '1'))
+N_VMS = 1000
+missed = []
+
+
+# ---- telling ------------------------------------------------------------------------------------------------------
+
+def say(text):
+    print('  ' + text, flush=True)
+
+
+def rounds(n):
+    return max(3, int(n * SCALE))
+
+
+def verdict(part, ours, peer, unit, must, aim, more_is_better):
+    """ours, peer: samples of the same rounds."""
+    a, b = statistics.median(ours), statistics.median(peer)
+    ratio = a / b
+    pairs = sorted(x / y for x, y in zip(ours, peer)) if len(ours) == len(peer) else [ratio]
+    ok = ratio >= must if more_is_better else ratio <= must
+    if not ok:
+        missed.append(part)
+    say('%s medians: ours %.4g %s, peer %.4g %s; middle half of %d pairs: %.3g to %.3g' %
+        (part, a, unit, b, unit, len(pairs), pairs[len(pairs) // 4], pairs[len(pairs) * 3 // 4]))
+    print('%s ratio=%.3f must %s %g (aim %g): %s' % (part, ratio, '>=' if more_is_better else '<=', must, aim,
+                                                  'ok' if ok else 'MISSED'), flush=True)
+    return ratio
+
+
+def tool(name, *args):
+    out = subprocess.run([os.path.join(BIN, name)] + [str(a) for a in args], capture_output=True, text=True)
+    if out.returncode:
+        raise RuntimeError('%s: %s' % (name, out.stderr.strip()))
+    return [float(x) for x in out.stdout.split()]
+
+
+# ---- our side -----------------------------------------------------------------------------------------------------
+
+class Ours:
+    """An agent with N_VMS halted VMs; .request(method, args...) is a body for the C clients."""
+
+    def __init__(self, n=N_VMS, count_syncs=False, options=()):
+        self.dir = tempfile.mkdtemp(prefix='xapi-bench-')
+        self.counts_path = os.path.join(self.dir, 'syncs')
+        env = {}
+        if count_syncs:
+            env = {'LD_PRELOAD': os.path.join(BIN, 'countsync.so'), 'COUNTSYNC_FILE': self.counts_path}
+        self.agent = harness.Agent('--log-level', 'warn', *options, env=env).start()
+        self.pid, self.socket = self.agent.process.pid, self.agent.socket
+        self.session = self.agent.login(timeout=600)
+        self.ref = self.session._ref
+        self.vms = self.make_vms(n)
+
+    def make_vms(self, n):
+        s = self.session
+        template = s.VM.get_by_name_label('Other install media')[0]
+        record = s.VM.get_record(template)
+        record['is_a_template'] = False
+        vms = []
+        for i in range(n):
+            record['name_label'] = 'bench-%d' % i
+            vms.append(s.VM.create(record))
+        return vms
+
+    def request(self, method, *args):
+        return dumps((self.ref,) + args, method).replace('\n', '')
+
+    def bodies(self, name, bodies):
+        path = os.path.join(self.dir, name)
+        with open(path, 'w') as f:
+            f.write('\0'.join(bodies))
+        return path
+
+    def close(self):
+        self.agent.stop()
+        shutil.rmtree(self.agent.root, ignore_errors=True)
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *what):
+        self.close()
+
+
+# ---- the peer of many: libvirtd with its test driver ----------------------------------------------------------------
+
+class Libvirtd:
+    """A libvirtd of our own, without privileges, in directories of its own."""
+
+    def __init__(self):
+        self.dir = tempfile.mkdtemp(prefix='xapi-bench-libvirtd-')
+        self.socket = os.path.join(self.dir, 'sock', 'libvirt-sock')
+        self.uri = 'test+unix:///default?socket=' + self.socket
+        os.mkdir(os.path.join(self.dir, 'sock'))
+        with open(os.path.join(self.dir, 'libvirtd.conf'), 'w') as f:
+            f.write('unix_sock_dir = "%s/sock"\nauth_unix_rw = "none"\nlog_level = 4\nmax_clients = 4096\n'
+                    'max_anonymous_clients = 4096\nlog_outputs = "4:file:%s/log"\n' % (self.dir, self.dir))
+        self.start()
+
+    def start(self):
+        user = []
+        env = dict(os.environ, XDG_RUNTIME_DIR=self.dir, HOME=self.dir, XDG_CONFIG_HOME=self.dir, XDG_CACHE_HOME=self.dir)
+        if os.getuid() == 0:
+            nobody = pwd.getpwnam('nobody')
+            for folder, _, files in os.walk(self.dir):
+                for path in [folder] + [os.path.join(folder, f) for f in files]:
+                    os.chown(path, nobody.pw_uid, nobody.pw_gid)
+            user = ['setpriv', '--reuid', str(nobody.pw_uid), '--regid', str(nobody.pw_gid), '--clear-groups']
+        self.process = subprocess.Popen(user + ['libvirtd', '-f', self.dir + '/libvirtd.conf', '-p', self.dir + '/pid'],
+                                        env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        # the test driver's domains live as long as a connection to it
+        self.holder = subprocess.Popen([os.path.join(BIN, 'libvirt-load'), self.uri, 'list', '1'])
+        self.holder.wait()
+        self.holder = subprocess.Popen([os.path.join(BIN, 'libvirt-load'), self.uri, 'hold'], stdin=subprocess.PIPE,
+                                       stdout=subprocess.PIPE)
+        self.holder.stdout.readline()
+        self.pid = self.process.pid
+
+    def close(self):
+        self.holder.stdin.close()
+        self.holder.wait()
+        self.process.terminate()
+        self.process.wait()
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *what):
+        self.close()
+
+
+def libvirt_version():
+    return subprocess.run(['libvirtd', '--version'], capture_output=True, text=True).stdout.strip().split()[-1]
+
+
+# ---- P3 -----------------------------------------------------------------------------------------------------------
+
+def p3():
+    with Ours() as ours:
+        read = ours.bodies('read', [ours.request('VM.get_all_records')])
+        change = ours.bodies('change', [ours.request('VM.set_name_description', vm, 'changed @@@@@@@@@@') for vm in ours.vms])
+        say('VM.get_all_records of %d VMs (and the templates), XML-RPC over a unix socket, 1 connection; '
+            'user CPU of the daemon over memcpy of the reply' % N_VMS)
+        number = 0
+        for part, changed, must_aim in (('P3a', 0, (12, 2)), ('P3b', N_VMS // 10, (12, 4))):
+            user, copy, system, wall = [], [], [], []
+            for _ in range(rounds(6)):
+                u, s, m, size, ticks, number, w = tool('records', ours.socket, ours.pid, read, change, changed, 40, int(number))
+                user.append(u), copy.append(m), system.append(s), wall.append(w)
+            say('%s: %d rows changed before each read; reply %.2f MB; system CPU %.2f ms, wall %.2f ms (not counted)' %
+                (part, changed, size / 1e6, statistics.median(system), statistics.median(wall)))
+            verdict(part, user, copy, 'ms', *must_aim, False)
+
+
+# ---- P5 -----------------------------------------------------------------------------------------------------------
+
+def p5():
+    with Ours() as ours, Libvirtd() as peer:
+        tool('libvirt-load', peer.uri, 'define', N_VMS, 0)
+        body = ours.bodies('get', [ours.request('VM.get_power_state', vm) for vm in ours.vms])
+        say('VM.get_power_state over a unix socket, XML-RPC, C client, keep-alive, %d VMs; peer: virDomainGetInfo over the '
+            'unix socket of libvirtd %s, test driver, %d domains, C client' % (N_VMS, libvirt_version(), N_VMS))
+        for part, connections in (('P5a', 1), ('P5b', 32)):
+            mine, theirs, p99 = [], [], []
+            for _ in range(rounds(15)):
+                calls, seconds, _, tail, _, size = tool('rpc-load', ours.socket, connections, 300, body, 0)
+                mine.append(calls / seconds), p99.append(tail)
+                calls, seconds = tool('libvirt-load', peer.uri, 'dominfo', connections, 300)
+                theirs.append(calls / seconds)
+            say('%s: %d connections; our p99 %.0f us' % (part, connections, statistics.median(p99)))
+            verdict(part, mine, theirs, 'calls/s', 1.0, 5, True)
+
+
+# ---- P8 -----------------------------------------------------------------------------------------------------------
+
+def row_bytes(ours):
+    """How long a VM's row is in the database file; the agent keeps that to itself, so from a copy."""
+    for name in ('state.db', 'state.db-wal'):
+        shutil.copy(os.path.join(ours.agent.root, name), os.path.join(ours.dir, 'copy' + name[5:]))
+    db = sqlite3.connect(os.path.join(ours.dir, 'copy.db'))
+    columns = [r[1] for r in db.execute('PRAGMA table_info("VM")')]
+    total = '+'.join('coalesce(length(CAST("%s" AS BLOB)),1)' % c for c in columns)
+    size = db.execute('SELECT avg(%s) FROM "VM" WHERE name_label LIKE \'bench-%%\'' % total).fetchone()[0]
+    db.close()
+    return int(size)
+
+
+GROW = len('"key0123456789":"value",')
+
+
+def file_counts(path):
+    """countsync.c: fsyncs, pwrites and bytes given to pwrite so far."""
+    with open(path, 'rb') as f:
+        return struct.unpack('QQQ', f.read(24))
+
+
+def p8():
+    with Ours(count_syncs=True) as ours:
+        size = row_bytes(ours)
+        body = ours.bodies('add', [ours.request('VM.add_to_other_config', vm, 'key@@@@@@@@@@', 'value') for vm in ours.vms])
+        database = os.path.join(ours.dir, 'serve.db')
+        server_socket = os.path.join(ours.dir, 'peer.sock')
+        counts_path = os.path.join(ours.dir, 'peer-syncs')
+        env = dict(os.environ, LD_PRELOAD=os.path.join(BIN, 'countsync.so'), COUNTSYNC_FILE=counts_path)
+        server = subprocess.Popen([os.path.join(BIN, 'sqlite-peer'), 'serve', database, str(size), str(GROW), str(N_VMS),
+                                   server_socket], stdout=subprocess.PIPE, env=env)
+        server.stdout.readline()
+        say('VM.add_to_other_config over a unix socket, XML-RPC, C client, keep-alive, %d VMs in turn; a row is %d bytes and '
+            'grows by %d; peer: SQLite %s, WAL, synchronous=FULL, one commit, as many rows of equal bytes that grow as much' %
+            (N_VMS, size, GROW, sqlite3.sqlite_version))
+        number, loops = 0, 0
+        try:
+            for part, connections, must_aim in (('P8a', 1, (0.8, 0.95)), ('P8b', 64, (1.5, 5))):
+                mine, theirs, acknowledged, peer_commits = [], [], 0, 0
+                before, peer_before = file_counts(ours.counts_path), file_counts(counts_path)
+                for _ in range(rounds(15)):
+                    calls, seconds, _, _, number, _ = tool('rpc-load', ours.socket, connections, 300, body, int(number))
+                    mine.append(calls / seconds)
+                    acknowledged += int(calls)
+                    if connections == 1:
+                        calls, seconds, *_ = tool('rpc-load', server_socket, 1, 300, body, 0)
+                    else:
+                        loops += 1
+                        path = os.path.join(ours.dir, 'loop%d.db' % loops)
+                        calls, seconds = tool('sqlite-peer', 'loop', path, size, GROW, N_VMS, 300)
+                    theirs.append(calls / seconds)
+                    peer_commits += int(calls)
+                syncs, _, written = (b - a for a, b in zip(before, file_counts(ours.counts_path)))
+                peer_written = file_counts(counts_path)[2] - peer_before[2]
+                say('%s: %d writers; %d acknowledged, %d fsyncs (%.2f writes each), %.0f bytes written for one; peer: %s' %
+                    (part, connections, acknowledged, syncs, acknowledged / max(syncs, 1), written / acknowledged,
+                     'a trivial HTTP server, 1 connection, %.0f bytes written for one' % (peer_written / peer_commits)
+                     if connections == 1 else 'in process, one by one'))
+                if connections == 1 and syncs < acknowledged:
+                    missed.append(part)
+                    say('%s: fewer fsyncs than acknowledgments' % part)
+                verdict(part, mine, theirs, 'writes/s', *must_aim, True)
+        finally:
+            server.kill()
+            server.wait()
+
+
+BENCHES = {'P3': p3, 'P5': p5, 'P8': p8}
+
+
+def main():
+    names = [n.upper() for n in sys.argv[1:]] or list(BENCHES)
+    for name in names:
+        if name not in BENCHES:
+            sys.exit('no bench %s; there are %s' % (name, ' '.join(BENCHES)))
+    print('%d CPUs, %s' % (os.cpu_count(), ' '.join(os.uname()[i] for i in (0, 2, 4))))
+    for name in names:
+        print(name, flush=True)
+        began = time.monotonic()
+        BENCHES[name]()
+        say('%.0f s' % (time.monotonic() - began))
+    if missed:
+        print('missed: ' + ' '.join(missed))
+    sys.exit(1 if missed else 0)
+
+
+main()
