@@ -7,8 +7,8 @@
 
 /* Appends the encoding of n bytes, padded, without line breaks. */
 void base64_encode(const void *bytes, size_t n, struct strbuf *out);
-/* Appends the bytes. White space is skipped, missing padding is accepted. False, with out as it was, when the text
- * is anything else. */
+/* Appends the bytes. White space is skipped, missing padding is accepted. False, with out as it was, when the
+ * text is anything else. */
 bool base64_decode(const char *s, size_t n, struct strbuf *out);
 
 #endif

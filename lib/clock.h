@@ -19,7 +19,8 @@ int64_t clock_wall_us(void);
 
 /* A deadline in boot time, timeout_ms from now; a negative timeout is no deadline (INT64_MAX). */
 int64_t clock_deadline_ns(int64_t timeout_ms);
-/* Milliseconds until then, rounded up, 0 when it has passed, never more than cap_ms: an argument for poll(). */
+/* Milliseconds until then, rounded up, 0 when it has passed, never more than cap_ms: an argument for poll().
+ * */
 int clock_poll_ms(int64_t deadline_ns, int cap_ms);
 
 /* The clock given to code that must run in simulated time. */

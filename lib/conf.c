@@ -45,13 +45,16 @@ struct suffix {
 };
 
 static const struct suffix durations[] = {
-    { "", 1000 }, { "ms", 1 }, { "s", 1000 }, { "min", 60000 }, { "h", 3600000 }, { "d", 86400000 }, { NULL, 0 },
+    { "", 1000 }, { "ms", 1 }, { "s", 1000 }, { "min", 60000 }, { "h", 3600000 }, { "d", 86400000 },
+    { NULL, 0 },
 };
 
 static const struct suffix sizes[] = {
     { "", 1 }, { "B", 1 },
-    { "K", INT64_C(1) << 10 }, { "KiB", INT64_C(1) << 10 }, { "M", INT64_C(1) << 20 }, { "MiB", INT64_C(1) << 20 },
-    { "G", INT64_C(1) << 30 }, { "GiB", INT64_C(1) << 30 }, { "T", INT64_C(1) << 40 }, { "TiB", INT64_C(1) << 40 },
+    { "K", INT64_C(1) << 10 }, { "KiB", INT64_C(1) << 10 }, { "M", INT64_C(1) << 20 },
+    { "MiB", INT64_C(1) << 20 },
+    { "G", INT64_C(1) << 30 }, { "GiB", INT64_C(1) << 30 }, { "T", INT64_C(1) << 40 },
+    { "TiB", INT64_C(1) << 40 },
     { NULL, 0 },
 };
 
@@ -102,7 +105,9 @@ static const char *parse_setting(const struct conf_option *o, const char *s, str
     case CONF_INT: return num_parse_int(s, &ret->number) ? NULL : "a whole number";
     case CONF_BOOL: return parse_bool(s, &ret->number) ? NULL : "yes or no";
     case CONF_ENUM: return parse_choice(o, s, &ret->number) ? NULL : "one of the choices";
-    case CONF_DURATION: return parse_scaled(s, durations, &ret->number) ? NULL : "a duration such as 500ms, 30s, 5min, 2h, 1d";
+    case CONF_DURATION:
+        return parse_scaled(s, durations,
+                            &ret->number) ? NULL : "a duration such as 500ms, 30s, 5min, 2h, 1d";
     case CONF_SIZE: return parse_scaled(s, sizes, &ret->number) ? NULL : "a size such as 4096, 64K, 16M, 2G";
     }
     abort();
@@ -133,8 +138,9 @@ static int check_setting(const struct conf_option *o, const char *s, const char 
     }
     bool bounded = o->min || o->max;
     if (bounded && (ret->number < o->min || ret->number > o->max)) {
-        strbuf_printf(errors, "%s%s: %s is not between %lld and %lld%s\n", where, o->key, s, (long long)o->min,
-                      (long long)o->max, o->type == CONF_DURATION ? " ms" : o->type == CONF_SIZE ? " bytes" : "");
+        const char *unit = o->type == CONF_DURATION ? " ms" : o->type == CONF_SIZE ? " bytes" : "";
+        strbuf_printf(errors, "%s%s: %s is not between %lld and %lld%s\n", where, o->key, s,
+                      (long long)o->min, (long long)o->max, unit);
         return -1;
     }
     return 0;
@@ -205,7 +211,8 @@ static ssize_t find_option(const struct conf *c, const char *key, size_t n)
 
 /* ---- the command line ---- */
 
-/* One argument that starts with "--", and its value. Returns how many arguments it took; mistakes go to errors. */
+/* One argument that starts with "--", and its value. Returns how many arguments it took; mistakes go to
+ * errors. */
 static int take_arg(struct conf *c, int left, char *const *argv, struct strbuf *errors)
 {
     const char *key = argv[0] + 2;
@@ -231,7 +238,8 @@ int conf_parse_args(struct conf *c, int argc, char *const *argv, int *ret_rest, 
     size_t before = errors->len;
     int at = 1;
 
-    while (at < argc && has_prefix(argv[at], "--") && argv[at][2]) at += take_arg(c, argc - at, argv + at, errors);
+    while (at < argc && has_prefix(argv[at], "--") && argv[at][2])
+        at += take_arg(c, argc - at, argv + at, errors);
     if (at < argc && streq(argv[at], "--")) at++;
     if (errors->len > before) return -1;
     *ret_rest = at;
@@ -260,7 +268,8 @@ static char *trim(char *s)
     return s;
 }
 
-static void take_line(const struct conf *c, char *line, const char *where, struct file *f, struct strbuf *errors)
+static void take_line(const struct conf *c, char *line, const char *where, struct file *f,
+                      struct strbuf *errors)
 {
     char *equals = strchr(line, '=');
 
@@ -274,7 +283,8 @@ static void take_line(const struct conf *c, char *line, const char *where, struc
     const char *key = trim(line);
     ssize_t i = find_option(c, key, strlen(key));
     if (i < 0) strbuf_printf(errors, "%s%s: no such option\n", where, key);
-    else if (c->options[i].command_line_only) strbuf_printf(errors, "%s%s: only on the command line\n", where, key);
+    else if (c->options[i].command_line_only)
+        strbuf_printf(errors, "%s%s: only on the command line\n", where, key);
     else if (f->settings[i].text) strbuf_printf(errors, "%s%s: set twice\n", where, key);
     else check_setting(&c->options[i], trim(equals + 1), where, &f->settings[i], errors);
 }
@@ -339,7 +349,8 @@ int conf_reload(struct conf *c, const char *path, struct strbuf *notes, struct s
 static void add_placeholder(const struct conf_option *o, struct strbuf *out)
 {
     static const char *const words[] = {
-        [CONF_STRING] = "TEXT", [CONF_PATH] = "PATH", [CONF_INT] = "N", [CONF_DURATION] = "DURATION", [CONF_SIZE] = "SIZE",
+        [CONF_STRING] = "TEXT", [CONF_PATH] = "PATH", [CONF_INT] = "N", [CONF_DURATION] = "DURATION",
+                [CONF_SIZE] = "SIZE",
     };
 
     if (o->type == CONF_BOOL) return;
@@ -417,7 +428,8 @@ const char *conf_str(const struct conf *c, const char *key)
 {
     size_t i = need_option(c, key);
 
-    assert(c->options[i].type == CONF_STRING || c->options[i].type == CONF_PATH || c->options[i].type == CONF_ENUM);
+    assert(c->options[i].type == CONF_STRING || c->options[i].type == CONF_PATH ||
+           c->options[i].type == CONF_ENUM);
     return atomic_load(&c->slots[i].text);
 }
 

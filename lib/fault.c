@@ -37,10 +37,13 @@ static struct {
 
 static const struct { const char *name; int number; } errnos[] = {
     { "EIO", EIO }, { "ENOSPC", ENOSPC }, { "ENOMEM", ENOMEM }, { "EPERM", EPERM }, { "EACCES", EACCES },
-    { "EAGAIN", EAGAIN }, { "EBUSY", EBUSY }, { "EEXIST", EEXIST }, { "ENOENT", ENOENT }, { "EINVAL", EINVAL },
-    { "EPIPE", EPIPE }, { "ECONNRESET", ECONNRESET }, { "ECONNREFUSED", ECONNREFUSED }, { "ETIMEDOUT", ETIMEDOUT },
+    { "EAGAIN", EAGAIN }, { "EBUSY", EBUSY }, { "EEXIST", EEXIST }, { "ENOENT", ENOENT },
+    { "EINVAL", EINVAL },
+    { "EPIPE", EPIPE }, { "ECONNRESET", ECONNRESET }, { "ECONNREFUSED", ECONNREFUSED },
+    { "ETIMEDOUT", ETIMEDOUT },
     { "EHOSTUNREACH", EHOSTUNREACH }, { "ENODEV", ENODEV }, { "ENXIO", ENXIO }, { "EROFS", EROFS },
-    { "EMFILE", EMFILE }, { "EDQUOT", EDQUOT }, { "ESTALE", ESTALE }, { "ENOTSUP", ENOTSUP }, { "EINTR", EINTR },
+    { "EMFILE", EMFILE }, { "EDQUOT", EDQUOT }, { "ESTALE", ESTALE }, { "ENOTSUP", ENOTSUP },
+    { "EINTR", EINTR },
     { "ECANCELED", ECANCELED }, { "EFBIG", EFBIG }, { "ESRCH", ESRCH },
 };
 
@@ -106,7 +109,8 @@ static void take_line(const char *line)
         return;
     }
     if (!slot) slot = find("");
-    if (!slot || !action || strlen(name) >= sizeof(p.name) || !parse_action(action, &p) || (nth && !parse_nth(nth, &p)))
+    if (!slot || !action || strlen(name) >= sizeof(p.name) || !parse_action(action, &p) ||
+        (nth && !parse_nth(nth, &p)))
         refuse_line(line);
     memcpy(p.name, name, strlen(name) + 1);
     *slot = p;
@@ -117,7 +121,8 @@ static void read_lines(void)
     char buf[1024];
     ssize_t n;
 
-    while ((n = state.seekable ? pread(state.fd, buf, sizeof(buf), state.offset) : read(state.fd, buf, sizeof(buf))) > 0) {
+    while ((n = state.seekable ? pread(state.fd, buf, sizeof(buf), state.offset)
+                               : read(state.fd, buf, sizeof(buf))) > 0) {
         state.offset += n;
         strbuf_add(&state.text, buf, (size_t)n);
     }

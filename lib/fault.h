@@ -5,20 +5,20 @@
  *     if (e) return errno = e, -1;
  *
  * Always compiled in; one predictable branch while nothing is armed. Armed only by the descriptor that the
- * environment variable XAPI_FAULT_FD names (a memfd, file or pipe inherited at start), and only in a program that
- * was started with the option that allows it. Lines of that descriptor: `POINT ACTION [NTH]`. More may be written
- * while the program runs; they are read at the next fault point.
+ * environment variable XAPI_FAULT_FD names (a memfd, file or pipe inherited at start), and only in a program
+ * that was started with the option that allows it. Lines of that descriptor: `POINT ACTION [NTH]`. More may
+ * be written while the program runs; they are read at the next fault point.
  *
  *     ACTION  an errno name (EIO, ENOSPC, ...): fault() returns it
  *             kill: SIGKILL to ourselves;  sleep:MS: wait, then go on;  off: disarm the point
- *     NTH     3: only the third time the point is reached from now; 3+: from the third on; absent: every time */
+ *     NTH     3: only the third time that it is reached from now; 3+: from the third on; absent: always */
 #ifndef LIB_FAULT_H
 #define LIB_FAULT_H
 
 #include "lib/util.h"
 
-/* Called once at start. Without XAPI_FAULT_FD: 0, nothing armed. With it: 0 and armed when allowed, else -1 and a
- * sentence (literal). The variable is removed from the environment, so children do not inherit it. */
+/* Called once at start. Without XAPI_FAULT_FD: 0, nothing armed. With it: 0 and armed when allowed, else -1
+ * and a sentence (literal). The variable is removed from the environment, so children do not inherit it. */
 int fault_start(bool allowed, const char **ret_error);
 
 extern bool fault_armed;

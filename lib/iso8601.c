@@ -4,7 +4,8 @@
 
 enum { DAY = 86400 };
 
-/* Days from 1970-01-01 in the proleptic Gregorian calendar; years count from March, so that leap days come last. */
+/* Days from 1970-01-01 in the proleptic Gregorian calendar; years count from March, so that leap days come
+ * last. */
 static int64_t days_from_date(int64_t y, int64_t m, int64_t d)
 {
     y -= m <= 2;

@@ -12,9 +12,9 @@ const char *iso8601_text(int64_t seconds, char buf[ISO8601_TEXT]);
 /* The same without the Z: seconds are already local time. Returns buf. */
 const char *iso8601_local_text(int64_t seconds, char buf[ISO8601_TEXT]);
 
-/* Seconds since the epoch. The date with or without dashes, the time with or without colons, seconds optional, a
- * fraction of a second is dropped, then nothing or Z (both UTC) or an offset +hh, +hhmm, +hh:mm; a date alone is its
- * midnight. False, *ret_seconds untouched, for anything else. */
+/* Seconds since the epoch. The date with or without dashes, the time with or without colons, seconds
+ * optional, a fraction of a second is dropped, then nothing or Z (both UTC) or an offset +hh, +hhmm, +hh:mm;
+ * a date alone is its midnight. False, *ret_seconds untouched, for anything else. */
 bool iso8601_parse(const char *s, int64_t *ret_seconds);
 
 #endif

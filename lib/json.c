@@ -9,7 +9,8 @@
 
 #include <yajl/yajl_parse.h>
 
-/* ---- reading ---------------------------------------------------------------------------------------------------- */
+/* ---- reading
+ * ---------------------------------------------------------------------------------------------------- */
 
 struct frame {
     size_t base;         /* where this container's values start on the stack */
@@ -75,8 +76,8 @@ static int on_number(void *ctx, const char *s, size_t len)
     return 1;
 }
 
-/* A decoded string into the arena; NULL, with the error set, when it cannot be one of ours. yajl lets overlong forms
- * and surrogates through: repaired. */
+/* A decoded string into the arena; NULL, with the error set, when it cannot be one of ours. yajl lets
+ * overlong forms and surrogates through: repaired. */
 static const char *keep_string(struct decoder *d, const unsigned char *u, size_t *len)
 {
     const char *s = (const char *)u;
@@ -178,12 +179,14 @@ int json_decode_raw(const char *text, size_t len, struct arena *a, size_t max_it
     return rc;
 }
 
-int json_decode(const char *text, size_t len, struct arena *a, struct value *ret_value, const char **ret_error)
+int json_decode(const char *text, size_t len, struct arena *a, struct value *ret_value,
+                const char **ret_error)
 {
     return json_decode_raw(text, len, a, WIRE_MAX_ITEMS, NULL, ret_value, NULL, ret_error);
 }
 
-/* ---- writing ---------------------------------------------------------------------------------------------------- */
+/* ---- writing
+ * ---------------------------------------------------------------------------------------------------- */
 
 static void add_special(const char *s, size_t len, size_t *at, struct strbuf *out)
 {

@@ -20,7 +20,8 @@ int jsonrpc_decode_request(const char *body, size_t len, struct arena *a, struct
     const struct value *version = value_get(&doc, "jsonrpc");
     ret_request->v2 = version != NULL;
     if (raw_id) ret_request->id = raw_id;
-    if (version && !streq(value_get_str(&doc, "jsonrpc", ""), "2.0")) return *ret_error = "jsonrpc is not \"2.0\"", -1;
+    if (version && !streq(value_get_str(&doc, "jsonrpc", ""), "2.0"))
+        return *ret_error = "jsonrpc is not \"2.0\"", -1;
     if (!raw_id) return *ret_error = "id is missing, or neither a number nor a string", -1;
 
     ret_request->method = value_get_str(&doc, "method", NULL);
@@ -60,7 +61,8 @@ static void add_texts(char *const *texts, size_t n, bool first, struct strbuf *o
 
 void jsonrpc_encode_failure(bool v2, const char *id, const struct xerr *err, struct strbuf *out)
 {
-    strbuf_str(out, v2 ? "{\"jsonrpc\":\"2.0\",\"error\":{\"code\":1,\"message\":" : "{\"result\":null,\"error\":[");
+    strbuf_str(out, v2 ? "{\"jsonrpc\":\"2.0\",\"error\":{\"code\":1,\"message\":"
+                       : "{\"result\":null,\"error\":[");
     json_encode_string(err->code, strlen(err->code), out);
     if (v2) strbuf_str(out, ",\"data\":[");
     add_texts(err->params, err->n, v2, out);

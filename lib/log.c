@@ -2,7 +2,8 @@
  * Called by: everyone.  Calls: syslog, libc.
  *
  * File-scope state, because a log line may come from anywhere, before and after main's own objects live. The
- * descriptor's number never changes once it is private: a new file is dup'ed over it, so writers need no lock. */
+ * descriptor's number never changes once it is private: a new file is dup'ed over it, so writers need no
+ * lock. */
 #include "lib/log.h"
 
 #include "lib/clock.h"
@@ -178,7 +179,8 @@ static void add_escaped(const char *s, size_t n, struct strbuf *line)
         unsigned len = utf8_next(s + i, n - i, &cp);
         bool control = !len || cp < 0x20 || (cp >= 0x7f && cp < 0xa0);
         if (!control) strbuf_add(line, s + i, len);
-        for (unsigned at = 0; control && at < (len ? len : 1); at++) add_escape((unsigned char)s[i + at], line);
+        for (unsigned at = 0; control && at < (len ? len : 1); at++)
+            add_escape((unsigned char)s[i + at], line);
         i += len ? len : 1;
     }
 }

@@ -1,4 +1,5 @@
-/* Open addressing with linear probing; removal moves the rest of the cluster back, so there are no tombstones.
+/* Open addressing with linear probing; removal moves the rest of the cluster back, so there are no
+ * tombstones.
  * Called by: everyone.  Calls: getrandom. */
 #include "lib/map.h"
 
@@ -74,7 +75,8 @@ static size_t slot_find(const struct table *t, uint64_t hash, const void *key, s
 {
     size_t mask = t->cap - 1, at = hash & mask;
 
-    while (t->slots[at].value && !(t->slots[at].hash == hash && same(&t->slots[at], key))) at = (at + 1) & mask;
+    while (t->slots[at].value && !(t->slots[at].hash == hash && same(&t->slots[at], key)))
+        at = (at + 1) & mask;
     return at;
 }
 
@@ -128,7 +130,10 @@ struct map { struct table t; };
 struct refmap { struct table t; };
 
 static bool same_text(const struct slot *s, const void *key) { return streq(s->key.text, key); }
-static bool same_ref(const struct slot *s, const void *key) { return ref_eq(s->key.ref, *(const struct ref *)key); }
+static bool same_ref(const struct slot *s, const void *key)
+{
+    return ref_eq(s->key.ref, *(const struct ref *)key);
+}
 
 static uint64_t hash_text(const struct map *m, const char *key)
 {

@@ -11,7 +11,8 @@ bool num_parse_int(const char *s, int64_t *ret_i);
 bool num_parse_float(const char *s, double *ret_d);
 
 enum { NUM_FLOAT_TEXT = 32 };
-/* "%.16g"; "NaN", "Infinity", "-Infinity": the spellings that every XenAPI client's float parser takes. Returns buf. */
+/* "%.16g"; "NaN", "Infinity", "-Infinity": the spellings that every XenAPI client's float parser takes.
+ * Returns buf. */
 const char *num_float_text(double d, char buf[NUM_FLOAT_TEXT]);
 
 #endif

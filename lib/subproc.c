@@ -1,8 +1,8 @@
 /* Children by posix_spawn and pidfd.
  * Called by: xapi/, sm/, tests.  Calls: clock.
  *
- * The table of children is file-scope state: the process has one set of children, and the subreaper loop and every
- * waiting thread must agree who takes which exit status. */
+ * The table of children is file-scope state: the process has one set of children, and the subreaper loop and
+ * every waiting thread must agree who takes which exit status. */
 #include "lib/subproc.h"
 
 #include "lib/clock.h"
@@ -62,7 +62,7 @@ static void spawning_end(pid_t pid)
     pthread_mutex_lock(&children.lock);
     children.spawning--;
     if (pid) {
-        struct entry *stale = find_entry(pid);   /* reaped, not yet waited for, and the number came round again */
+        struct entry *stale = find_entry(pid);   /* reaped, not waited for, and the number came round again */
         if (stale) drop_entry(stale);
         if (children.n == children.cap) {
             children.cap = children.cap ? children.cap * 2 : 16;
@@ -75,7 +75,7 @@ static void spawning_end(pid_t pid)
 
 struct plan {
     posix_spawn_file_actions_t actions;
-    int *high;          /* duplicates of the descriptors to pass, out of the way of the numbers they get there */
+    int *high;          /* duplicates of what is passed, out of the way of the numbers it gets there */
     size_t n_high;
     int error;
 };
@@ -100,7 +100,9 @@ static void plan_fd(struct plan *p, int ours, int theirs)
 static void plan_standard_fd(struct plan *p, int ours, int theirs)
 {
     if (ours >= 0) plan_fd(p, ours, theirs);
-    else plan_try(p, posix_spawn_file_actions_addopen(&p->actions, theirs, "/dev/null", theirs ? O_WRONLY : O_RDONLY, 0));
+    else
+        plan_try(p, posix_spawn_file_actions_addopen(&p->actions, theirs, "/dev/null",
+                                                     theirs ? O_WRONLY : O_RDONLY, 0));
 }
 
 static bool is_passed(const struct subproc_command *cmd, int theirs)
@@ -110,7 +112,8 @@ static bool is_passed(const struct subproc_command *cmd, int theirs)
     return false;
 }
 
-/* 1. Duplicate what is passed to numbers that nothing is moved onto. 2. Put it in place. 3. Close the rest. */
+/* 1. Duplicate what is passed to numbers that nothing is moved onto. 2. Put it in place. 3. Close the rest.
+ * */
 static void plan_files(struct plan *p, const struct subproc_command *cmd, const int standard[3])
 {
     int last = 2;
@@ -166,7 +169,8 @@ static int spawn_planned(const struct plan *p, const struct subproc_command *cmd
     return error;
 }
 
-int subproc_spawn(const struct subproc_command *cmd, int in_fd, int out_fd, int err_fd, struct subproc *ret_child)
+int subproc_spawn(const struct subproc_command *cmd, int in_fd, int out_fd, int err_fd,
+                  struct subproc *ret_child)
 {
     struct plan p = { .error = 0 };
 
@@ -281,7 +285,8 @@ struct run {
     enum subproc_end why;         /* of the ending by us */
 };
 
-/* Reads what is there, but never for ever: a child may write faster than we read. -1 when that was the end. */
+/* Reads what is there, but never for ever: a child may write faster than we read. -1 when that was the end.
+ * */
 static int drain(int fd, struct strbuf *to, size_t limit, bool *truncated)
 {
     char buf[16384];
@@ -446,7 +451,8 @@ char *subproc_describe(const struct subproc_result *r)
 
     switch (r->end) {
     case SUBPROC_EXITED: return xasprintf("exit code %d%s%.*s", r->code, len ? ": " : "", (int)len, line);
-    case SUBPROC_SIGNALED: return xasprintf("killed by signal %d%s%.*s", r->code, len ? ": " : "", (int)len, line);
+    case SUBPROC_SIGNALED:
+        return xasprintf("killed by signal %d%s%.*s", r->code, len ? ": " : "", (int)len, line);
     case SUBPROC_TIMED_OUT: return xasprintf(r->stuck_pid ? "timed out and cannot be killed" : "timed out");
     case SUBPROC_CANCELLED: return xasprintf(r->stuck_pid ? "cancelled but cannot be killed" : "cancelled");
     case SUBPROC_LOST: return xstrdup("ended with an unknown status");
@@ -467,8 +473,9 @@ static int read_stat(pid_t pid, char *ret_state, uint64_t *ret_ticks)
         return -1;
     }
     const char *p = strrchr(text, ')');
-    if (!p || sscanf(p + 1, " %c %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %llu",
-                     ret_state, &ticks) != 2) {
+    if (!p ||
+        sscanf(p + 1, " %c %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %llu",
+               ret_state, &ticks) != 2) {
         errno = EINVAL;
         return -1;
     }

@@ -5,8 +5,8 @@
 
 #include "lib/strbuf.h"
 
-/* Length (1 to 4) of the well-formed sequence that s starts with, *ret_cp its code point; 0 when there is none:
- * overlong, surrogate, beyond U+10FFFF, cut short. n must be at least 1. */
+/* Length (1 to 4) of the well-formed sequence that s starts with, *ret_cp its code point; 0 when there is
+ * none: overlong, surrogate, beyond U+10FFFF, cut short. n must be at least 1. */
 unsigned utf8_next(const char *s, size_t n, uint32_t *ret_cp);
 bool utf8_valid(const char *s, size_t n);
 /* Bytes of one code point into out; returns how many. */
@@ -22,8 +22,8 @@ static inline bool utf8_is_xml_char(uint32_t cp)
     return cp >= 0x20 ? cp < 0xfffe || cp > 0xffff : cp == '\t' || cp == '\n' || cp == '\r';
 }
 
-/* How many bytes at the start of s are plain: ASCII from space up, and none of  < > & "  (XML) or  " \  (JSON).
- * The rest is for the slow path, byte by byte. */
+/* How many bytes at the start of s are plain: ASCII from space up, and none of  < > & "  (XML) or  " \
+ * (JSON). The rest is for the slow path, byte by byte. */
 size_t utf8_plain_run_xml(const char *s, size_t n);
 size_t utf8_plain_run_json(const char *s, size_t n);
 

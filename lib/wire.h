@@ -24,7 +24,8 @@ void wire_stack_free(struct wire_stack *s);
 /* Counts one more value; false when it is one too many. */
 bool wire_count(struct wire_stack *s);
 void wire_push(struct wire_stack *s, const char *key, struct value v);
-/* Takes everything from base up off the stack as a set, or as a map in which the last of equal keys has won. */
+/* Takes everything from base up off the stack as a set, or as a map in which the last of equal keys has won.
+ * */
 struct value wire_pop_set(struct wire_stack *s, size_t base);
 struct value wire_pop_map(struct wire_stack *s, size_t base);
 

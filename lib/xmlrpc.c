@@ -6,8 +6,8 @@
 #include "lib/num.h"
 #include "lib/utf8.h"
 
-/* The write position travels as `char *p` through every function below, so that it stays in a register; w only knows
- * where room ends. room() must have been asked before anything is put. */
+/* The write position travels as `char *p` through every function below, so that it stays in a register; w
+ * only knows where room ends. room() must have been asked before anything is put. */
 struct writer {
     struct strbuf *b;
     char *end;
@@ -49,8 +49,8 @@ static inline char *put(char *p, const char *s, size_t n)
 
 /* ---- text ---- */
 
-/* Signed bytes: those from 0x80 up are negative, so one comparison finds them together with the controls. The other
- * two find < > and " &, which differ in one bit each. */
+/* Signed bytes: those from 0x80 up are negative, so one comparison finds them together with the controls. The
+ * other two find < > and " &, which differ in one bit each. */
 typedef signed char block __attribute__((vector_size(16)));
 
 struct mask { uint64_t half[2]; };
@@ -70,11 +70,12 @@ static inline uint64_t word_special(uint64_t x)
     const uint64_t ones = 0x0101010101010101u;
     uint64_t angle = (x | ones * 2) ^ ones * '>', quote = (x | ones * 4) ^ ones * '&';
 
-    return (x | ((x - ones * 0x20) & ~x) | ((angle - ones) & ~angle) | ((quote - ones) & ~quote)) & (ones * 0x80);
+    return (x | ((x - ones * 0x20) & ~x) | ((angle - ones) & ~angle) | ((quote - ones) & ~quote)) &
+           (ones * 0x80);
 }
 
-/* Copies n bytes while looking at them, the tail as an overlapping block. False when one needs escaping (then what
- * was copied is to be overwritten). */
+/* Copies n bytes while looking at them, the tail as an overlapping block. False when one needs escaping (then
+ * what was copied is to be overwritten). */
 static inline bool copy_plain(char *to, const char *s, size_t n)
 {
     if (n >= sizeof(block)) {
@@ -107,7 +108,8 @@ static inline bool copy_plain(char *to, const char *s, size_t n)
         return !word_special(x | (uint64_t)y << 32);
     }
     if (!n) return true;
-    unsigned char first = (unsigned char)s[0], middle = (unsigned char)s[n / 2], last = (unsigned char)s[n - 1];
+    unsigned char first = (unsigned char)s[0], middle = (unsigned char)s[n / 2],
+                  last = (unsigned char)s[n - 1];
     to[0] = (char)first;
     to[n / 2] = (char)middle;
     to[n - 1] = (char)last;
@@ -126,8 +128,8 @@ static inline size_t plain_bytes(struct mask m)
 #endif
 }
 
-/* What stands for an ASCII character that is not plain; length 0: nothing, the character is dropped. A bare CR would
- * reach the client as a newline. */
+/* What stands for an ASCII character that is not plain; length 0: nothing, the character is dropped. A bare
+ * CR would reach the client as a newline. */
 static const struct { char text[7]; unsigned char len; } escapes[128] = {
     ['<'] = { "&lt;", 4 }, ['>'] = { "&gt;", 4 }, ['&'] = { "&amp;", 5 }, ['"'] = { "&quot;", 6 },
     ['\t'] = { "\t", 1 }, ['\n'] = { "\n", 1 }, ['\r'] = { "&#13;", 5 },
@@ -267,7 +269,8 @@ static char *put_value(struct writer *w, char *p, const struct value *v)
     case VALUE_INT: return PUT(put_int(PUT(p, "<value>"), v->i), "</value>");
     case VALUE_INT32: return PUT(put_int(PUT(p, "<value><i4>"), v->i), "</i4></value>");
     case VALUE_BOOL:
-        return v->b ? PUT(p, "<value><boolean>1</boolean></value>") : PUT(p, "<value><boolean>0</boolean></value>");
+        return v->b ? PUT(p, "<value><boolean>1</boolean></value>")
+                    : PUT(p, "<value><boolean>0</boolean></value>");
     case VALUE_FLOAT: return put_float(p, v->d);
     case VALUE_DATETIME: return put_date(p, v->i, true);
     case VALUE_LOCALTIME: return put_date(p, v->i, false);
@@ -300,7 +303,8 @@ void xmlrpc_encode_text(const char *s, size_t len, struct strbuf *out)
 #define DECLARATION "<?xml version=\"1.0\"?>"
 #define REPLY_BEGIN DECLARATION "<methodResponse><params><param>"
 #define REPLY_END "</param></params></methodResponse>"
-#define STATUS(text) "<value><struct><member><name>Status</name><value>" text "</value></member><member><name>"
+#define STATUS(text) \
+    "<value><struct><member><name>Status</name><value>" text "</value></member><member><name>"
 
 void xmlrpc_encode_call(const char *method, const struct value *params, struct strbuf *out)
 {

@@ -1,10 +1,11 @@
 /* XML-RPC as XenAPI speaks it: readers for calls, replies and single values, and a fast writer.
  * Called by: xapi/rpc, xapi/http, xe/, tests.  Calls: wire, utf8, iso8601, base64, num.
  *
- * The writer follows what real clients accept: no white space between elements, strings bare in <value>, 64-bit ints
- * as text, an empty string as <value></value>. It drops characters that XML cannot carry and replaces malformed
- * UTF-8. The reader takes everything clients send: typed and bare values, any white space, CDATA, comments. It takes
- * no document type, no entities but the five and numeric ones, at most 64 containers inside each other. */
+ * The writer follows what real clients accept: no white space between elements, strings bare in <value>,
+ * 64-bit ints as text, an empty string as <value></value>. It drops characters that XML cannot carry and
+ * replaces malformed UTF-8. The reader takes everything clients send: typed and bare values, any white space,
+ * CDATA, comments. It takes no document type, no entities but the five and numeric ones, at most 64
+ * containers inside each other. */
 #ifndef LIB_XMLRPC_H
 #define LIB_XMLRPC_H
 
@@ -12,10 +13,12 @@
 #include "lib/value.h"
 #include "lib/xerr.h"
 
-/* ---- reading ---------------------------------------------------------------------------------------------------
- * body need not be NUL-terminated; nothing returned points into it. Values: <int>, <i4>, <i8> are VALUE_INT,
- * <double> VALUE_FLOAT, <boolean> VALUE_BOOL, dates VALUE_DATETIME, <nil/> VALUE_VOID, text, bare or typed, and
- * base64 VALUE_STRING. All return 0, or -1 with a short text that names the byte offset (in the arena). */
+/* ---- reading
+ * --------------------------------------------------------------------------------------------------- body
+ * need not be NUL-terminated; nothing returned points into it. Values: <int>, <i4>, <i8> are VALUE_INT,
+ * <double> VALUE_FLOAT, <boolean> VALUE_BOOL, dates VALUE_DATETIME, <nil/> VALUE_VOID, text, bare or typed,
+ * and base64 VALUE_STRING. All return 0, or -1 with a short text that names the byte offset (in the arena).
+ * */
 
 /* A <methodCall>; params is a set. At most 100,000 values. */
 int xmlrpc_decode_call(const char *body, size_t len, struct arena *a, const char **ret_method,
@@ -29,7 +32,8 @@ int xmlrpc_decode_value(const char *text, size_t len, struct arena *a, struct va
 /* Opens a XenAPI reply: Status Success gives the Value (0), Failure the error it describes (-1). */
 int xmlrpc_result(const struct value *response, struct value *ret_result, struct xerr *err);
 
-/* ---- writing: everything appends to out ------------------------------------------------------------------------ */
+/* ---- writing: everything appends to out
+ * ------------------------------------------------------------------------ */
 
 /* <value>...</value> */
 void xmlrpc_encode_value(const struct value *v, struct strbuf *out);

@@ -1,9 +1,9 @@
 /* The XML-RPC reader: one pass over the whole body, values straight into the arena.
  * Called by: xapi/rpc, xapi/http, xe/, tests.  Calls: wire, utf8, iso8601, base64, num.
  *
- * A scanner for exactly the XML that XML-RPC needs: elements (attributes and name-space prefixes are skipped),
- * character data, the five entities, numeric references, CDATA, comments, processing instructions. A document type
- * is refused. Every position moves forward only, recursion is bounded by WIRE_MAX_DEPTH. */
+ * A scanner for exactly the XML that XML-RPC needs: elements (attributes and name-space prefixes are
+ * skipped), character data, the five entities, numeric references, CDATA, comments, processing instructions.
+ * A document type is refused. Every position moves forward only, recursion is bounded by WIRE_MAX_DEPTH. */
 #include "lib/xmlrpc.h"
 
 #include "lib/base64.h"
@@ -20,7 +20,8 @@ enum element {
 
 static const char *const element_names[N_ELEMENTS] = {
     "", "value", "member", "name", "string", "struct", "array", "data", "param", "params", "methodCall",
-    "methodName", "methodResponse", "fault", "int", "i4", "i8", "double", "boolean", "dateTime.iso8601", "nil",
+    "methodName", "methodResponse", "fault", "int", "i4", "i8", "double", "boolean", "dateTime.iso8601",
+    "nil",
     "base64",
 };
 
@@ -104,8 +105,8 @@ static int skip_misc(struct reader *r)
 
 static bool is_name_char(char c)
 {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '-' ||
-           c == '_' || c == ':' || (c & 0x80);
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
+           c == '-' || c == '_' || c == ':' || (c & 0x80);
 }
 
 static enum element element_of(const char *name, size_t len)
@@ -117,7 +118,8 @@ static enum element element_of(const char *name, size_t len)
         name = colon + 1;
     }
     for (enum element e = EL_VALUE; e < N_ELEMENTS; e++)
-        if (element_names[e][0] == *name && strlen(element_names[e]) == len && !memcmp(element_names[e], name, len))
+        if (element_names[e][0] == *name && strlen(element_names[e]) == len &&
+            !memcmp(element_names[e], name, len))
             return e;
     return EL_UNKNOWN;
 }
@@ -244,7 +246,8 @@ static const char *read_reference(struct reader *r, const char *s, const char *e
 }
 
 /* One character that is not plain. Returns the position behind it, or NULL. */
-static const char *read_special(struct reader *r, const char *s, const char *end, bool cdata, uint32_t *ret_cp)
+static const char *read_special(struct reader *r, const char *s, const char *end, bool cdata,
+                                uint32_t *ret_cp)
 {
     if (*s == '&' && !cdata) return read_reference(r, s + 1, end, ret_cp);
     if (*s == '\r') {   /* line ends are normalized */
@@ -317,7 +320,8 @@ static int read_pieces(struct reader *r, struct text *ret_text, bool *ret_cdata)
             break;
         }
     }
-    *ret_text = (struct text){ arena_strndup(r->arena, strbuf_cstr(&r->pieces), r->pieces.len), r->pieces.len };
+    *ret_text = (struct text){ arena_strndup(r->arena, strbuf_cstr(&r->pieces), r->pieces.len),
+                               r->pieces.len };
     return 0;
 }
 
@@ -419,7 +423,8 @@ static int read_struct(struct reader *r, struct tag open, struct value *ret_valu
         if (tag.element != EL_MEMBER || tag.kind != TAG_OPEN) return fail_expected(r, EL_MEMBER, "<");
         if (next_tag(r, &tag)) return -1;
         if (tag.element != EL_NAME || tag.kind == TAG_CLOSE) return fail_expected(r, EL_NAME, "<");
-        if (read_text_element(r, tag, &key) || read_value(r, &v) || expect(r, EL_MEMBER, TAG_CLOSE)) return -1;
+        if (read_text_element(r, tag, &key) || read_value(r, &v) || expect(r, EL_MEMBER, TAG_CLOSE))
+            return -1;
         wire_push(&r->stack, key.s, v);
     }
     *ret_value = wire_pop_map(&r->stack, base);
@@ -584,7 +589,8 @@ static int fail_fault(struct reader *r, const struct value *fault)
 {
     const struct value *code = value_get(fault, "faultCode");
 
-    r->error = arena_printf(r->arena, "fault %lld: %s", code && code->kind == VALUE_INT ? (long long)code->i : 0,
+    r->error = arena_printf(r->arena, "fault %lld: %s",
+                            code && code->kind == VALUE_INT ? (long long)code->i : 0,
                             value_get_str(fault, "faultString", ""));
     return -1;
 }
@@ -601,7 +607,8 @@ static int read_response(struct reader *r, struct value *ret_value)
     if (!fault && expect(r, EL_PARAM, TAG_OPEN)) return -1;
     if (read_value(r, &v)) return -1;
     if (!fault && expect(r, EL_PARAM, TAG_CLOSE)) return -1;
-    if (expect(r, tag.element, TAG_CLOSE) || expect(r, EL_METHOD_RESPONSE, TAG_CLOSE) || read_end(r)) return -1;
+    if (expect(r, tag.element, TAG_CLOSE) || expect(r, EL_METHOD_RESPONSE, TAG_CLOSE) || read_end(r))
+        return -1;
     if (fault) return fail_fault(r, &v);
     *ret_value = v;
     return 0;

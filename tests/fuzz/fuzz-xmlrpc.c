@@ -1,4 +1,5 @@
-/* The XML-RPC reader over arbitrary bytes; what it accepts is written, read again and must not change any more.
+/* The XML-RPC reader over arbitrary bytes; what it accepts is written, read again and must not change any
+ * more.
  * Called by: libFuzzer, replay.c.  Calls: lib/xmlrpc. */
 #include "tests/fuzz/fuzz.h"
 

@@ -1,5 +1,6 @@
-/* Runs a fuzz target over every file of the folders and files given, so that `make check` replays the corpus with any
- * compiler. Without arguments, a program called test-NAME takes $XAPI_SOURCE/tests/fuzz/corpus/NAME. TAP, one line each.
+/* Runs a fuzz target over every file of the folders and files given, so that `make check` replays the corpus
+ * with any compiler. Without arguments, a program called test-NAME takes $XAPI_SOURCE/tests/fuzz/corpus/NAME.
+ * TAP, one line each.
  * Called by: make check.  Calls: a fuzz target. */
 #include "tests/fuzz/fuzz.h"
 
@@ -66,7 +67,8 @@ static int report(int number, const char *path)
 
 int main(int argc, char **argv)
 {
-    const char *source = getenv("XAPI_SOURCE"), *slash = strrchr(argv[0], '/'), *name = slash ? slash + 1 : argv[0];
+    const char *source = getenv("XAPI_SOURCE"), *slash = strrchr(argv[0], '/'),
+               *name = slash ? slash + 1 : argv[0];
     int failed = 0;
 
     setvbuf(stdout, NULL, _IOLBF, 0);

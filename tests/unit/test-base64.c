@@ -5,7 +5,8 @@
 #include "lib/base64.h"
 
 static const struct { const char *plain, *coded; } vectors[] = {   /* RFC 4648, section 10 */
-    { "", "" }, { "f", "Zg==" }, { "fo", "Zm8=" }, { "foo", "Zm9v" }, { "foob", "Zm9vYg==" }, { "fooba", "Zm9vYmE=" },
+    { "", "" }, { "f", "Zg==" }, { "fo", "Zm8=" }, { "foo", "Zm9v" }, { "foob", "Zm9vYg==" },
+    { "fooba", "Zm9vYmE=" },
     { "foobar", "Zm9vYmFy" },
 };
 
@@ -51,7 +52,8 @@ static void white_space_and_missing_padding_are_accepted(void **state _unused_)
 
 static void anything_else_is_refused_and_leaves_the_buffer_alone(void **state _unused_)
 {
-    static const char *const texts[] = { "Z", "Zm9vY", "Zg=", "Zg===", "=", "Zm9v=", "Zg==Zg==", "Zm9*", "Zm9v-_", "Z\xc3" };
+    static const char *const texts[] = { "Z", "Zm9vY", "Zg=", "Zg===", "=", "Zm9v=", "Zg==Zg==", "Zm9*",
+                                         "Zm9v-_", "Z\xc3" };
 
     for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
         _cleanup_strbuf_ struct strbuf b = STRBUF_INIT;

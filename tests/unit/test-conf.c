@@ -11,12 +11,18 @@ static const struct conf_option options[] = {
     { .key = "http", .type = CONF_STRING, .fallback = "", .unit = "ADDR:PORT", .doc = "Listen here" },
     { .key = "hv", .type = CONF_ENUM, .fallback = "libvirt", .choices = modes, .doc = "The hypervisor" },
     { .key = "workers", .type = CONF_INT, .fallback = "8", .min = 1, .max = 64, .doc = "Threads" },
-    { .key = "idle", .type = CONF_DURATION, .fallback = "30s", .doc = "Close idle connections after this", .reloadable = true },
-    { .key = "cache", .type = CONF_SIZE, .fallback = "16M", .min = 4096, .max = INT64_C(1) << 40, .doc = "Bytes", .reloadable = true },
-    { .key = "redirect", .type = CONF_BOOL, .fallback = "no", .doc = "Redirect the web root", .reloadable = true },
-    { .key = "greeting", .type = CONF_STRING, .fallback = "hello", .doc = "A sentence that is long enough to need more than a "
-      "single line of the terminal, so that it is wrapped somewhere in the middle and goes on below", .reloadable = true },
-    { .key = "check-config", .type = CONF_BOOL, .fallback = "no", .doc = "Only check", .command_line_only = true },
+    { .key = "idle", .type = CONF_DURATION, .fallback = "30s", .doc = "Close idle connections after this",
+      .reloadable = true },
+    { .key = "cache", .type = CONF_SIZE, .fallback = "16M", .min = 4096, .max = INT64_C(1) << 40,
+      .doc = "Bytes", .reloadable = true },
+    { .key = "redirect", .type = CONF_BOOL, .fallback = "no", .doc = "Redirect the web root",
+      .reloadable = true },
+    { .key = "greeting", .type = CONF_STRING, .fallback = "hello",
+      .doc = "A sentence that is long enough to need more than a "
+      "single line of the terminal, so that it is wrapped somewhere in the middle and goes on below",
+      .reloadable = true },
+    { .key = "check-config", .type = CONF_BOOL, .fallback = "no", .doc = "Only check",
+      .command_line_only = true },
     { .key = NULL },
 };
 
@@ -37,7 +43,8 @@ static void write_conf(const char *text)
     assert_int_equal(write_file_atomic(path, text, strlen(text), 0600), 0);
 }
 
-static int parse_args(struct conf *c, struct strbuf *errors, int *rest, const char *a1, const char *a2, const char *a3)
+static int parse_args(struct conf *c, struct strbuf *errors, int *rest, const char *a1, const char *a2,
+                      const char *a3)
 {
     char *argv[] = { (char *)"xapi", (char *)a1, (char *)a2, (char *)a3, NULL };
     int argc = 1;
@@ -66,7 +73,8 @@ static void a_file_is_read(void **state _unused_)
     _cleanup_conf_ struct conf *c = conf_new(options);
     _cleanup_strbuf_ struct strbuf errors = STRBUF_INIT;
 
-    write_conf("# a comment\n\n  root=/srv # not a comment\nhv =\txen\r\nworkers = 64\nidle = 5min\ncache = 2 GiB\nredirect = yes\n"
+    write_conf("# a comment\n\n  root=/srv # not a comment\nhv =\txen\r\nworkers = 64\nidle = 5min\ncache = "
+                "2 GiB\nredirect = yes\n"
                "greeting = a = b");
     assert_int_equal(conf_load(c, path, &errors), 0);
     assert_string_equal(conf_str(c, "root"), "/srv # not a comment");
@@ -83,13 +91,16 @@ static void every_mistake_is_named_with_its_line_and_nothing_changes(void **stat
     _cleanup_conf_ struct conf *c = conf_new(options);
     _cleanup_strbuf_ struct strbuf errors = STRBUF_INIT;
 
-    write_conf("workers = 3\nworkers = 65\nhv = vmware\nidle = soon\ncache = 1K\nredirect = maybe\nnonsense\ncolour = red\n"
+    write_conf("workers = 3\nworkers = 65\nhv = vmware\nidle = soon\ncache = 1K\nredirect = "
+                "maybe\nnonsense\ncolour = red\n"
                "check-config = yes\nworkers = 4\n");
     assert_int_equal(conf_load(c, path, &errors), -1);
     static const char *const expected[] = {
         ":2: workers: set twice\n", ":3: hv: \"vmware\" is not one of the choices: sim, libvirt, xen\n",
-        ":4: idle: \"soon\" is not a duration", ":5: cache: 1K is not between 4096 and", ":6: redirect: \"maybe\" is not yes or no\n",
-        ":7: expected \"key = value\"\n", ":8: colour: no such option\n", ":9: check-config: only on the command line\n",
+        ":4: idle: \"soon\" is not a duration", ":5: cache: 1K is not between 4096 and",
+        ":6: redirect: \"maybe\" is not yes or no\n",
+        ":7: expected \"key = value\"\n", ":8: colour: no such option\n",
+        ":9: check-config: only on the command line\n",
     };
     for (size_t i = 0; i < ARRAY_SIZE(expected); i++) {
         _cleanup_free_ char *line = xasprintf("%s%s", path, expected[i]);
@@ -114,14 +125,18 @@ static void unreadable_files_are_named(void **state _unused_)
 static void durations_and_sizes_have_units(void **state _unused_)
 {
     static const struct { const char *text; int64_t ms; } durations[] = {
-        { "5", 5000 }, { "500ms", 500 }, { "2s", 2000 }, { "3min", 180000 }, { "1h", 3600000 }, { "2d", 172800000 }, { "7 s", 7000 },
+        { "5", 5000 }, { "500ms", 500 }, { "2s", 2000 }, { "3min", 180000 }, { "1h", 3600000 },
+        { "2d", 172800000 }, { "7 s", 7000 },
     };
     static const struct { const char *text; int64_t bytes; } sizes[] = {
-        { "4096", 4096 }, { "4096B", 4096 }, { "8K", 8192 }, { "8KiB", 8192 }, { "1M", 1 << 20 }, { "3G", INT64_C(3) << 30 },
+        { "4096", 4096 }, { "4096B", 4096 }, { "8K", 8192 }, { "8KiB", 8192 }, { "1M", 1 << 20 },
+        { "3G", INT64_C(3) << 30 },
         { "1TiB", INT64_C(1) << 40 },
     };
-    static const char *const bad[] = { "--idle=", "--idle=1m", "--idle=-1", "--idle=1.5h", "--idle=99999999999999999d",
-                                       "--cache=8k", "--cache=8kB", "--cache=M", "--cache=999999999999999999999" };
+    static const char *const bad[] = { "--idle=", "--idle=1m", "--idle=-1", "--idle=1.5h",
+                                       "--idle=99999999999999999d",
+                                       "--cache=8k", "--cache=8kB", "--cache=M",
+                                       "--cache=999999999999999999999" };
     _cleanup_conf_ struct conf *c = conf_new(options);
     _cleanup_strbuf_ struct strbuf errors = STRBUF_INIT;
     int rest;
@@ -230,9 +245,12 @@ static void the_help_names_every_option(void **state _unused_)
     assert_non_null(strstr(out.ptr, "  --root DIR\n          Where everything is kept (default: /)\n"));
     assert_non_null(strstr(out.ptr, "  --http ADDR:PORT\n          Listen here\n"));
     assert_non_null(strstr(out.ptr, "  --hv sim|libvirt|xen\n"));
-    assert_non_null(strstr(out.ptr, "  --idle DURATION\n          Close idle connections after this (default: 30s) [reloadable]\n"));
+    assert_non_null(strstr(out.ptr,
+                    "  --idle DURATION\n          Close idle connections after this (default: 30s) "
+                    "[reloadable]\n"));
     assert_non_null(strstr(out.ptr, "  --check-config\n          Only check\n"));
-    for (const char *line = out.ptr; *line; line += strcspn(line, "\n") + 1) assert_true(strcspn(line, "\n") <= 100);
+    for (const char *line = out.ptr; *line; line += strcspn(line, "\n") + 1)
+        assert_true(strcspn(line, "\n") <= 100);
 }
 
 static void a_dump_is_a_file_that_loads(void **state _unused_)

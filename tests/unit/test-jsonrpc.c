@@ -64,14 +64,16 @@ static void strings_are_escaped(void **state _unused_)
     check_written(value_string("\x01\x0b\x1f\x7f"), "\"\\u0001\\u000b\\u001f\x7f\"");
     check_written(value_string("caf\xc3\xa9 \xf0\x9f\x90\xa7"), "\"caf\xc3\xa9 \xf0\x9f\x90\xa7\"");
     check_written(value_string("a\xff\xc0\xaf"), "\"a\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\"");
-    check_written(value_string("0123456789abcdef\"0123456789abcdef"), "\"0123456789abcdef\\\"0123456789abcdef\"");
+    check_written(value_string("0123456789abcdef\"0123456789abcdef"),
+                  "\"0123456789abcdef\\\"0123456789abcdef\"");
 }
 
 static void every_kind_of_value_is_read(void **state _unused_)
 {
     _cleanup_arena_ struct arena *a = arena_new();
 
-    struct value v = parse(a, " {\"s\":\"x\\u20ac\",\"i\":-5,\"f\":1.5,\"big\":9223372036854775808,\"t\":true,\"n\":null,"
+    struct value v = parse(a,
+            " {\"s\":\"x\\u20ac\",\"i\":-5,\"f\":1.5,\"big\":9223372036854775808,\"t\":true,\"n\":null,"
                               "\"a\":[1,[2],{}],\"e\":1e2}\n");
     assert_string_equal(value_get_str(&v, "s", ""), "x\xe2\x82\xac");
     assert_true(value_get(&v, "i")->kind == VALUE_INT && value_get(&v, "i")->i == -5);
@@ -119,7 +121,8 @@ static void malformed_documents_are_refused(void **state _unused_)
 static void what_is_no_character_never_makes_a_malformed_string(void **state _unused_)
 {
     static const char *const texts[] = {   /* and what yajl takes for UTF-8 */
-        "\"\\ud800\"", "\"\\udc00\"", "\"\\udc00\\ud800\"", "\"\\ud800x\"", "\"\xc0\xaf\"", "\"\xed\xa0\x80\"",
+        "\"\\ud800\"", "\"\\udc00\"", "\"\\udc00\\ud800\"", "\"\\ud800x\"", "\"\xc0\xaf\"",
+        "\"\xed\xa0\x80\"",
     };
     _cleanup_arena_ struct arena *a = arena_new();
 
@@ -148,7 +151,8 @@ static void requests_of_both_versions_are_read(void **state _unused_)
 {
     _cleanup_arena_ struct arena *a = arena_new();
 
-    struct jsonrpc_request r = request(a, "{\"jsonrpc\":\"2.0\",\"method\":\"VM.start\",\"params\":[\"x\",true],\"id\":7}");
+    struct jsonrpc_request r = request(a,
+            "{\"jsonrpc\":\"2.0\",\"method\":\"VM.start\",\"params\":[\"x\",true],\"id\":7}");
     assert_true(r.v2);
     assert_string_equal(r.method, "VM.start");
     assert_int_equal(r.params.set.n, 2);
@@ -164,11 +168,13 @@ static void requests_of_both_versions_are_read(void **state _unused_)
 
 static void an_id_is_echoed_digit_by_digit(void **state _unused_)
 {
-    static const char *const ids[] = { "0", "-1", "18446744073709551615", "0.30000000000000004", "1e5", "\"\"", "\"x\"" };
+    static const char *const ids[] = { "0", "-1", "18446744073709551615", "0.30000000000000004", "1e5",
+                                       "\"\"", "\"x\"" };
     _cleanup_arena_ struct arena *a = arena_new();
 
     for (size_t i = 0; i < ARRAY_SIZE(ids); i++) {
-        struct jsonrpc_request r = request(a, arena_printf(a, "{\"jsonrpc\":\"2.0\",\"params\":[{\"id\":5}],\"id\":%s,"
+        struct jsonrpc_request r = request(a, arena_printf(a,
+                "{\"jsonrpc\":\"2.0\",\"params\":[{\"id\":5}],\"id\":%s,"
                                                               "\"method\":\"m\"}", ids[i]));
         assert_string_equal(r.id, ids[i]);
     }
@@ -188,7 +194,8 @@ static void wrong_requests_are_refused_and_still_addressed(void **state _unused_
         { "{\"jsonrpc\":\"1.1\",\"method\":\"m\",\"id\":4}", "jsonrpc is not", "4", true },
         { "{\"jsonrpc\":\"2.0\",\"id\":5}", "method is missing", "5", true },
         { "{\"jsonrpc\":\"2.0\",\"method\":5,\"id\":5}", "method is missing", "5", true },
-        { "{\"jsonrpc\":\"2.0\",\"method\":\"m\",\"params\":{\"a\":1},\"id\":6}", "params is not an array", "6", true },
+        { "{\"jsonrpc\":\"2.0\",\"method\":\"m\",\"params\":{\"a\":1},\"id\":6}", "params is not an array",
+        "6", true },
         { "{\"method\":\"m\",\"params\":\"x\",\"id\":6}", "params is not an array", "6", false },
         { "{\"method\":", "at byte", "null", false },
     };
@@ -306,11 +313,13 @@ static void replies_of_both_versions_have_their_exact_form(void **state _unused_
     xerr_set(&bare, "HOST_STILL_BOOTING", 0, NULL);
     strbuf_clear(&b);
     jsonrpc_encode_failure(true, "7", &err, &b);
-    assert_string_equal(b.ptr, "{\"jsonrpc\":\"2.0\",\"error\":{\"code\":1,\"message\":\"HANDLE_INVALID\",\"data\":[\"VM\","
+    assert_string_equal(b.ptr,
+                        "{\"jsonrpc\":\"2.0\",\"error\":{\"code\":1,\"message\":\"HANDLE_INVALID\",\"data\":[\"VM\","
                                "\"a\\\"b\"]},\"id\":7}");
     strbuf_clear(&b);
     jsonrpc_encode_failure(true, "null", &bare, &b);
-    assert_string_equal(b.ptr, "{\"jsonrpc\":\"2.0\",\"error\":{\"code\":1,\"message\":\"HOST_STILL_BOOTING\",\"data\":[]},"
+    assert_string_equal(b.ptr,
+                        "{\"jsonrpc\":\"2.0\",\"error\":{\"code\":1,\"message\":\"HOST_STILL_BOOTING\",\"data\":[]},"
                                "\"id\":null}");
     strbuf_clear(&b);
     jsonrpc_encode_failure(false, "7", &err, &b);

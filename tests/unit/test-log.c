@@ -55,7 +55,8 @@ static void a_line_has_time_level_module_and_message(void **state _unused_)
 {
     log_info("hello %d", 5);
     _cleanup_free_ char *text = logged();
-    check_matches(text, "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\\.[0-9]{3}Z info  test: hello 5\n$");
+    check_matches(text, "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\\.[0-9]{3}Z info  test: "
+                         "hello 5\n$");
 }
 
 static void the_call_id_is_on_every_line_of_its_thread(void **state _unused_)
@@ -110,13 +111,15 @@ static void a_huge_message_is_cut(void **state _unused_)
 static void wrong_settings_are_refused_and_change_nothing(void **state _unused_)
 {
     static const struct { const char *target, *levels; } wrong[] = {
-        { "stdout", "info" }, { "stderr", "loud" }, { "stderr", "info,db" }, { "stderr", "=debug" }, { "stderr", "" },
+        { "stdout", "info" }, { "stderr", "loud" }, { "stderr", "info,db" }, { "stderr", "=debug" },
+        { "stderr", "" },
         { "stderr", "info,,db=debug" }, { "file:/nonexistent/dir/log", "info" },
         { "stderr", "a-module-name-that-is-much-too-long=debug" },
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(wrong); i++)
-        if (!log_configure(wrong[i].target, wrong[i].levels)) fail_msg("accepted %s %s", wrong[i].target, wrong[i].levels);
+        if (!log_configure(wrong[i].target, wrong[i].levels))
+            fail_msg("accepted %s %s", wrong[i].target, wrong[i].levels);
     log_info("still here");
     _cleanup_free_ char *text = logged();
     assert_non_null(strstr(text, "still here"));
@@ -165,12 +168,14 @@ static void lines_of_many_threads_stay_whole(void **state _unused_)
     pthread_t threads[THREADS];
     size_t n = 0;
 
-    for (intptr_t i = 0; i < THREADS; i++) assert_int_equal(pthread_create(&threads[i], NULL, write_lines, (void *)i), 0);
+    for (intptr_t i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, write_lines, (void *)i), 0);
     for (int i = 0; i < THREADS; i++) pthread_join(threads[i], NULL);
     _cleanup_free_ char *text = logged();
     for (char *line = text, *end; (end = strchr(line, '\n')); line = end + 1, n++) {
         *end = '\0';
-        check_matches(line, "^[-0-9T:.Z]+ info  test: \\[t[0-7]\\] line [0-9]+ of a thread that writes quite a lot$");
+        check_matches(line, "^[-0-9T:.Z]+ info  test: \\[t[0-7]\\] line [0-9]+ of a thread that writes quite "
+                             "a lot$");
     }
     assert_int_equal(n, THREADS * LINES);
 }

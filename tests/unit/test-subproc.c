@@ -15,7 +15,8 @@
 
 static const struct subproc_limits ten_seconds = { .timeout_ms = 10000 };
 
-static struct subproc_result run_limited(const struct subproc_limits *limits, const char *input, const char *script)
+static struct subproc_result run_limited(const struct subproc_limits *limits, const char *input,
+                                         const char *script)
 {
     const char *argv[] = { "sh", "-c", script, NULL };
     struct subproc_command cmd = { .argv = argv };
@@ -82,7 +83,8 @@ static void a_missing_program_is_an_error_at_once(void **state _unused_)
 
 static void environment_and_folder_are_the_given_ones(void **state _unused_)
 {
-    const char *argv[] = { "/bin/sh", "-c", "pwd; /usr/bin/env | /usr/bin/sort | /bin/grep -v '^[_OP]'", NULL };
+    const char *argv[] = { "/bin/sh", "-c", "pwd; /usr/bin/env | /usr/bin/sort | /bin/grep -v '^[_OP]'",
+                           NULL };
     const char *env[] = { "A=1", "B=two words", NULL };
     struct subproc_command cmd = { .argv = argv, .env = env, .cwd = "/" };
     _cleanup_subproc_result_ struct subproc_result r = { .end = SUBPROC_LOST };
@@ -132,7 +134,8 @@ static void nothing_is_inherited_but_what_is_given(void **state _unused_)
 static void descriptors_are_passed_under_their_numbers(void **state _unused_)
 {
     int a[2], b[2];
-    const char *argv[] = { "sh", "-c", "echo three >&3; echo five >&5; test ! -e /proc/self/fd/4 && echo no four", NULL };
+    const char *argv[] = { "sh", "-c",
+                           "echo three >&3; echo five >&5; test ! -e /proc/self/fd/4 && echo no four", NULL };
 
     assert_true(pipe2(a, O_CLOEXEC) == 0 && pipe2(b, O_CLOEXEC) == 0);
     /* crossing on purpose: ours may well be 3, 4, 5, 6 */
@@ -164,7 +167,8 @@ static void signals_are_reset_and_the_session_is_new(void **state _unused_)
     signal(SIGPIPE, SIG_IGN);
     signal(SIGHUP, SIG_IGN);
     /* 32 and 33 are the C library's own, which posix_spawn leaves ignored */
-    _cleanup_subproc_result_ struct subproc_result r = run("", "grep SigBlk: /proc/self/status; grep SigIgn: /proc/self/status");
+    _cleanup_subproc_result_ struct subproc_result r = run("",
+            "grep SigBlk: /proc/self/status; grep SigIgn: /proc/self/status");
     unsigned long long blocked = 1, ignored = 1;
     assert_int_equal(sscanf(strbuf_cstr(&r.out), "SigBlk: %llx SigIgn: %llx", &blocked, &ignored), 2);
     assert_true(blocked == 0);
@@ -213,7 +217,8 @@ static void one_that_ignores_sigterm_is_killed_with_its_descendants(void **state
     pid_t grandchild = atoi(strbuf_cstr(&r.out));
     assert_true(grandchild > 1);
     uint64_t start;
-    for (int i = 0; i < 100 && !subproc_start_time(grandchild, &start) && subproc_alive(grandchild, start); i++) usleep(20000);
+    for (int i = 0; i < 100 && !subproc_start_time(grandchild, &start); i++, usleep(20000))
+        if (!subproc_alive(grandchild, start)) break;
     assert_true(subproc_start_time(grandchild, &start) || !subproc_alive(grandchild, start));
 }
 
@@ -375,7 +380,8 @@ static void *run_many(void *arg)
         struct subproc_command cmd = { .argv = argv };
         struct subproc_result r = { .end = SUBPROC_LOST };
         if (subproc_run(&cmd, NULL, 0, &ten_seconds, &r)) c->wrong++;
-        else if (r.end != SUBPROC_EXITED || r.code != i % 7 || strcmp(strbuf_cstr(&r.out), expected) != 0) c->wrong++;
+        else if (r.end != SUBPROC_EXITED || r.code != i % 7 || strcmp(strbuf_cstr(&r.out), expected) != 0)
+            c->wrong++;
         subproc_result_free(&r);
     }
     return NULL;

@@ -67,7 +67,8 @@ static void a_missing_file_says_so(void **state _unused_)
 
 static void folders_are_made_with_their_parents(void **state _unused_)
 {
-    _cleanup_free_ char *path = xasprintf("%s/a/b/c", dir), *file = xasprintf("%s/f", dir), *below = xasprintf("%s/f/x", dir);
+    _cleanup_free_ char *path = xasprintf("%s/a/b/c", dir), *file = xasprintf("%s/f", dir),
+            *below = xasprintf("%s/f/x", dir);
     struct stat st;
 
     assert_int_equal(make_dirs(path, 0755), 0);
@@ -153,7 +154,8 @@ static void an_error_may_have_a_code_that_is_no_literal(void **state _unused_)
 
 static void whole_numbers_are_parsed_strictly(void **state _unused_)
 {
-    static const char *const bad[] = { "", "-", "+", "1 ", " 1", "1.0", "0x1", "9223372036854775808", "-9223372036854775809",
+    static const char *const bad[] = { "", "-", "+", "1 ", " 1", "1.0", "0x1", "9223372036854775808",
+                                       "-9223372036854775809",
                                        "99999999999999999999", "1e3", "--1" };
     int64_t i = 7;
 
@@ -168,7 +170,8 @@ static void whole_numbers_are_parsed_strictly(void **state _unused_)
 
 static void floats_are_parsed_strictly(void **state _unused_)
 {
-    static const char *const bad[] = { "", ".", "-", "1.5 ", " 1", "0x1p3", "1e", "1e+", "1,5", "infin", "nanx", "1.5f", "--1" };
+    static const char *const bad[] = { "", ".", "-", "1.5 ", " 1", "0x1p3", "1e", "1e+", "1,5", "infin",
+                                       "nanx", "1.5f", "--1" };
     double d = 7;
 
     for (size_t n = 0; n < ARRAY_SIZE(bad); n++)
@@ -213,8 +216,10 @@ static void every_code_point_survives_and_surrogates_do_not(void **state _unused
 
 static void malformed_sequences_are_refused(void **state _unused_)
 {
-    static const char *const bad[] = { "\x80", "\xbf", "\xc0\x80", "\xc1\xbf", "\xe0\x80\x80", "\xe0\x9f\xbf", "\xf0\x80\x80\x80",
-                                       "\xf0\x8f\xbf\xbf", "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xfe", "\xff", "\xc3(", "\xe2\x82(" };
+    static const char *const bad[] = { "\x80", "\xbf", "\xc0\x80", "\xc1\xbf", "\xe0\x80\x80", "\xe0\x9f\xbf",
+                                       "\xf0\x80\x80\x80",
+                                       "\xf0\x8f\xbf\xbf", "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xfe",
+                                       "\xff", "\xc3(", "\xe2\x82(" };
 
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++) assert_false(utf8_valid(bad[i], strlen(bad[i])));
     assert_true(utf8_valid("", 0));

@@ -29,10 +29,13 @@ static void sets_know_their_strings(void **state _unused_)
 
 static void equality_looks_at_kind_and_content(void **state _unused_)
 {
-    struct value a = value_string("x"), b = value_string("x"), c = value_string("y"), i = value_int(0), t = value_datetime(0);
-    struct member ab[] = { { "a", a }, { "c", c } }, ba[] = { { "c", c }, { "a", b } }, other[] = { { "c", c }, { "a", c } };
+    struct value a = value_string("x"), b = value_string("x"), c = value_string("y"), i = value_int(0),
+            t = value_datetime(0);
+    struct member ab[] = { { "a", a }, { "c", c } }, ba[] = { { "c", c }, { "a", b } };
+    struct member other[] = { { "c", c }, { "a", c } };
     struct value m1 = value_map(ab, 2), m2 = value_map(ba, 2), m3 = value_map(other, 2);
-    struct value ac[] = { a, c }, ca[] = { c, a }, s1 = value_set(ac, 2), s2 = value_set(ca, 2), s3 = value_set(ac, 1);
+    struct value ac[] = { a, c }, ca[] = { c, a }, s1 = value_set(ac, 2), s2 = value_set(ca, 2),
+            s3 = value_set(ac, 1);
 
     assert_true(value_eq(&a, &b));
     assert_false(value_eq(&a, &c));

@@ -70,9 +70,11 @@ static void scalars_are_written_as_the_wire_contract_says(void **state _unused_)
         { value_float((double)INFINITY), "<value><double>Infinity</double></value>" },
         { value_float(-(double)INFINITY), "<value><double>-Infinity</double></value>" },
         { value_float((double)NAN), "<value><double>NaN</double></value>" },
-        { value_datetime(1787277623), "<value><dateTime.iso8601>20260821T02:00:23Z</dateTime.iso8601></value>" },
+        { value_datetime(1787277623),
+        "<value><dateTime.iso8601>20260821T02:00:23Z</dateTime.iso8601></value>" },
         { value_datetime(0), "<value><dateTime.iso8601>19700101T00:00:00Z</dateTime.iso8601></value>" },
-        { { .kind = VALUE_LOCALTIME, .i = 0 }, "<value><dateTime.iso8601>19700101T00:00:00</dateTime.iso8601></value>" },
+        { { .kind = VALUE_LOCALTIME, .i = 0 },
+        "<value><dateTime.iso8601>19700101T00:00:00</dateTime.iso8601></value>" },
         { value_ref(r), "<value>OpaqueRef:01234567-89ab-cdef-0123-456789abcdef</value>" },
         { value_ref(REF_NULL), "<value>OpaqueRef:NULL</value>" },
         { value_void(), "<value/>" },
@@ -97,11 +99,14 @@ static void containers_are_written_without_white_space(void **state _unused_)
 static void special_characters_are_escaped_at_every_position(void **state _unused_)
 {
     static const struct { const char *raw, *escaped; } specials[] = {
-        { "<", "&lt;" }, { ">", "&gt;" }, { "&", "&amp;" }, { "\"", "&quot;" }, { "\r", "&#13;" }, { "\n", "\n" },
-        { "\t", "\t" }, { "\x01", "" }, { "\x1f", "" }, { "\x7f", "\x7f" }, { "'", "'" }, { "\xc3\xa9", "\xc3\xa9" },
+        { "<", "&lt;" }, { ">", "&gt;" }, { "&", "&amp;" }, { "\"", "&quot;" }, { "\r", "&#13;" },
+        { "\n", "\n" },
+        { "\t", "\t" }, { "\x01", "" }, { "\x1f", "" }, { "\x7f", "\x7f" }, { "'", "'" },
+        { "\xc3\xa9", "\xc3\xa9" },
         { "\xf0\x9f\x90\xa7", "\xf0\x9f\x90\xa7" }, { "\xff", "\xef\xbf\xbd" }, { "\xef\xbf\xbf", "" },
     };
-    static const char before[] = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEF", *after = "ZYXWVUTSRQPONMLKJIHGFEDCBA98765432";
+    static const char before[] = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEF",
+            *after = "ZYXWVUTSRQPONMLKJIHGFEDCBA98765432";
     char raw[128], expected[128];
 
     /* All short lengths and positions: the writer looks at 16, 8 and 4 bytes at a time. */
@@ -109,7 +114,8 @@ static void special_characters_are_escaped_at_every_position(void **state _unuse
         for (int at = 0; at < 34; at++)
             for (int rest = 0; rest < 34; rest++) {
                 snprintf(raw, sizeof(raw), "%.*s%s%.*s", at, before, specials[k].raw, rest, after);
-                snprintf(expected, sizeof(expected), "<value>%.*s%s%.*s</value>", at, before, specials[k].escaped, rest, after);
+                snprintf(expected, sizeof(expected), "<value>%.*s%s%.*s</value>", at, before,
+                         specials[k].escaped, rest, after);
                 struct value v = str(raw);
                 check_written(&v, expected);
             }
@@ -238,10 +244,13 @@ static void a_call_is_read_however_it_is_laid_out(void **state _unused_)
     static const char *const bodies[] = {
         "<methodCall><methodName>VM.start</methodName><params><param><value>a</value></param><param><value><boolean>1"
         "</boolean></value></param></params></methodCall>",
-        "<?xml version='1.0'?>\n<!-- hi -->\n<methodCall>\n <methodName>VM.start</methodName>\n <params>\n  <param>\n   "
-        "<value><string>a</string></value>\n  </param>\n  <param>\n <value>\n<boolean>1</boolean>\n </value></param>\n"
+        "<?xml version='1.0'?>\n<!-- hi -->\n<methodCall>\n <methodName>VM.start</methodName>\n <params>\n  "
+        "<param>\n   "
+        "<value><string>a</string></value>\n  </param>\n  <param>\n <value>\n<boolean>1</boolean>\n "
+        "</value></param>\n"
         " </params>\n</methodCall>\n",
-        "<methodCall xmlns:ex='http://example/'><methodName >VM.start</methodName ><params><param><value>a</value>"
+        "<methodCall xmlns:ex='http://example/'><methodName >VM.start</methodName "
+        "><params><param><value>a</value>"
         "</param><param><value><boolean >true</boolean></value></param></params></methodCall><!-- bye -->",
     };
 
@@ -249,7 +258,8 @@ static void a_call_is_read_however_it_is_laid_out(void **state _unused_)
         _cleanup_arena_ struct arena *a = arena_new();
         const char *method, *error = "";
         struct value params;
-        if (xmlrpc_decode_call(bodies[i], strlen(bodies[i]), a, &method, &params, &error)) fail_msg("%zu: %s", i, error);
+        if (xmlrpc_decode_call(bodies[i], strlen(bodies[i]), a, &method, &params, &error))
+            fail_msg("%zu: %s", i, error);
         assert_string_equal(method, "VM.start");
         assert_int_equal(params.kind, VALUE_SET);
         assert_int_equal(params.set.n, 2);
@@ -355,8 +365,10 @@ static void a_nul_byte_is_refused(void **state _unused_)
 
 static void document_types_and_own_entities_are_refused(void **state _unused_)
 {
-    check_refused("<!DOCTYPE a [<!ENTITY x SYSTEM 'file:///etc/passwd'>]><value>&x;</value>", "document types");
-    check_refused("<?xml version='1.0'?><!DOCTYPE lolz [<!ENTITY a 'ha'>]><value>&a;</value>", "document types");
+    check_refused("<!DOCTYPE a [<!ENTITY x SYSTEM 'file:///etc/passwd'>]><value>&x;</value>",
+                  "document types");
+    check_refused("<?xml version='1.0'?><!DOCTYPE lolz [<!ENTITY a 'ha'>]><value>&a;</value>",
+                  "document types");
     check_refused("<value>&x;</value>", "unknown entity");
 }
 
@@ -435,7 +447,8 @@ static void many_unclosed_constructs_take_linear_time(void **state _unused_)
 }
 
 static const char sample[] =
-    "<?xml version=\"1.0\" encoding=\"utf-8\"?><!-- c --><methodCall><methodName>VM.create</methodName><params><param>"
+    "<?xml version=\"1.0\" encoding=\"utf-8\"?><!-- c "
+    "--><methodCall><methodName>VM.create</methodName><params><param>"
     "<value><string>OpaqueRef:x</string></value></param><param><value><struct><member><name>a&amp;</name><value><array>"
     "<data><value><i8>1</i8></value><value><boolean>1</boolean></value><value><double>1.5</double></value><value>"
     "<dateTime.iso8601>20260821T02:00:23Z</dateTime.iso8601></value><value><nil/></value><value><base64>aGk=</base64>"
@@ -468,7 +481,8 @@ static void a_document_with_any_byte_changed_never_crashes(void **state _unused_
             char copy[sizeof(sample)];
             memcpy(copy, sample, sizeof(sample));
             copy[at] = others[i];
-            if (xmlrpc_decode_call(copy, sizeof(copy) - 1, a, &method, &params, &error)) assert_non_null(error);
+            if (xmlrpc_decode_call(copy, sizeof(copy) - 1, a, &method, &params, &error))
+                assert_non_null(error);
         }
 }
 
@@ -478,7 +492,8 @@ static void what_is_written_is_read_back(void **state _unused_)
 {
     _cleanup_arena_ struct arena *a = arena_new();
     _cleanup_strbuf_ struct strbuf b = STRBUF_INIT;
-    struct value items[] = { str("a\r\n\t<&>\"'\xe2\x82\xac"), value_bool(true), value_float(0.1), value_datetime(-1),
+    struct value items[] = { str("a\r\n\t<&>\"'\xe2\x82\xac"), value_bool(true), value_float(0.1),
+            value_datetime(-1),
                              value_set(NULL, 0), value_map(NULL, 0), str("") };
     struct member members[] = { { "", str("empty key") }, { "a b", value_set(items, ARRAY_SIZE(items)) } };
     struct value v = value_map(members, 2);
