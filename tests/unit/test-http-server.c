@@ -16,7 +16,7 @@
 #include "lib/tls.h"
 #include "xapi/http/server.h"
 
-enum { PARKS = 2000, PIECE = 1 << 16, TIMEOUT_MS = 20000 };
+enum { PARKS = 2000, PIECE = 1 << 16, READ_BYTES = 32 << 10, TIMEOUT_MS = 20000 };
 
 /* A server with routes whose state the tests look at. */
 struct fixture {
@@ -198,10 +198,16 @@ static void on_read(struct http_request *req, void *arg _unused_)
     while (http_body_read(req, buf, sizeof(buf), -1) > 0) ;
 }
 
-static struct fixture *start(unsigned connections_max)
+/* Waits on its worker, as for a commit. */
+static void on_commit(struct http_request *req, void *arg _unused_)
+{
+    sleep_ms(100);
+    reply_text(req, "durable");
+}
+
+static struct fixture *start_with(struct http_config cfg)
 {
     struct fixture *f = xcalloc(1, sizeof(*f));
-    struct http_config cfg;
     struct xerr err = XERR_INIT;
     const struct http_route routes[] = {
         { .method = HTTP_POST, .prefix = "/", .body_limit = 300 << 10, .handler = on_echo },
@@ -211,6 +217,7 @@ static struct fixture *start(unsigned connections_max)
         { .method = HTTP_GET, .prefix = "/pieces", .handler = on_pieces, .arg = f },
         { .method = HTTP_GET, .prefix = "/peer", .handler = on_peer },
         { .method = HTTP_GET, .prefix = "/hold", .handler = on_hold_thread },
+        { .method = HTTP_GET, .prefix = "/commit", .handler = on_commit },
         { .method = HTTP_PUT, .prefix = "/read", .flags = HTTP_STREAM, .handler = on_read },
     };
 
@@ -224,14 +231,20 @@ static struct fixture *start(unsigned connections_max)
     f->path = xasprintf("%s/s", f->dir);
     pthread_mutex_init(&f->lock, NULL);
     pthread_cond_init(&f->changed, NULL);
-    http_config_init(&cfg);
-    if (connections_max) cfg.connections_max = connections_max;
     cfg.on_stopping = on_stopping;
     cfg.on_stopping_arg = f;
     f->server = http_server_new(&cfg);
     http_server_routes(f->server, routes, ARRAY_SIZE(routes));
     assert_int_equal(http_listen_unix(f->server, f->path, 0600, &err), 0);
     return f;
+}
+
+static struct fixture *start(void)
+{
+    struct http_config cfg;
+
+    http_config_init(&cfg);
+    return start_with(cfg);
 }
 
 static void stop(struct fixture *f)
@@ -332,7 +345,7 @@ static void wait_waiters(struct fixture *f, size_t n, unsigned gone)
 
 static void test_keep_alive(void **state _unused_)
 {
-    struct fixture *f = start(0);
+    struct fixture *f = start();
     struct httpc *c = client(f);
     char expected[64];
 
@@ -356,7 +369,7 @@ static void test_keep_alive(void **state _unused_)
 static void test_body_sizes(void **state _unused_)
 {
     static const size_t sizes[] = { 0, 1, 30000, 32600, 32768, 70000, 300 << 10 };
-    struct fixture *f = start(0);
+    struct fixture *f = start();
     struct httpc *c = client(f);
 
     for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
@@ -372,7 +385,7 @@ static void test_body_sizes(void **state _unused_)
 
 static void test_pipelining(void **state _unused_)
 {
-    struct fixture *f = start(0);
+    struct fixture *f = start();
     _cleanup_strbuf_ struct strbuf all = STRBUF_INIT;
     int fd = raw_connect(f);
 
@@ -394,7 +407,7 @@ static void test_pipelining(void **state _unused_)
 static void test_trickle(void **state _unused_)
 {
     static const char text[] = "\r\nPOST / HTTP/1.1\r\nContent-Length: 7\r\nX: y\r\n\r\ntrickle";
-    struct fixture *f = start(0);
+    struct fixture *f = start();
     int fd = raw_connect(f);
 
     for (int round = 0; round < 2; round++) {
@@ -424,7 +437,7 @@ static void test_trickle(void **state _unused_)
 
 static void test_park_many(void **state _unused_)
 {
-    struct fixture *f = start(0);
+    struct fixture *f = start();
     int *fds = xcalloc(PARKS, sizeof(int));
     struct http_server_stats st;
 
@@ -463,7 +476,7 @@ static void test_park_many(void **state _unused_)
 
 static void test_pieces(void **state _unused_)
 {
-    struct fixture *f = start(0);
+    struct fixture *f = start();
     struct httpc *c = client(f);
     struct xerr err = XERR_INIT;
 
@@ -484,7 +497,7 @@ static void test_pieces(void **state _unused_)
 
 static void test_release_once(void **state _unused_)
 {
-    struct fixture *f = start(0);
+    struct fixture *f = start();
     int fd = raw_connect(f);
 
     /* The socket fills after a few; the rest waits in the server. */
@@ -503,7 +516,7 @@ static void test_release_once(void **state _unused_)
 
 static void test_defer(void **state _unused_)
 {
-    struct fixture *f = start(0);
+    struct fixture *f = start();
     struct httpc *c = client(f);
     char *large = xmalloc(90001);
 
@@ -535,9 +548,13 @@ static void test_defer(void **state _unused_)
 
 static void test_limit(void **state _unused_)
 {
-    struct fixture *f = start(10);
+    struct http_config cfg;
     struct xerr err = XERR_INIT;
     unsigned port = 0;
+
+    http_config_init(&cfg);
+    cfg.connections_max = 10;
+    struct fixture *f = start_with(cfg);
 
     /* Idle connections make room; a unix socket is served even when the network has used up its share. */
     assert_int_equal(http_listen_tcp(f->server, "127.0.0.1:0", NULL, false, &port, &err), 0);
@@ -560,10 +577,73 @@ static void test_limit(void **state _unused_)
     stop(f);
 }
 
+/* Bodies that never come must not fill the memory. */
+static void test_waiting_bodies(void **state _unused_)
+{
+    static const char half[] = "POST / HTTP/1.1\r\nContent-Length: 300000\r\n\r\nhalf";
+    const int size = 300000;
+    struct http_config cfg;
+    struct xerr err = XERR_INIT;
+    unsigned port = 0;
+    int fds[5];
+
+    http_config_init(&cfg);
+    cfg.waiting_bytes_max = 4 * (READ_BYTES + (size_t)size);
+    struct fixture *f = start_with(cfg);
+    assert_int_equal(http_listen_tcp(f->server, "127.0.0.1:0", NULL, false, &port, &err), 0);
+    const struct httpc_target t = { .host = "127.0.0.1", .port = port };
+    struct httpc *c[5];
+    for (int i = 0; i < 5; i++) {
+        c[i] = httpc_connect(&t, TIMEOUT_MS, &err);
+        assert_non_null(c[i]);
+        fds[i] = httpc_stream(c[i])->fd;
+        raw_send(fds[i], half);
+        sleep_ms(20);
+    }
+    raw_expect(fds[4], "HTTP/1.1 503", 1);
+    /* Small calls and the unix socket go on; one that ends makes room. */
+    struct httpc *local = client(f), *small = httpc_connect(&t, TIMEOUT_MS, &err);
+    char *large = xmalloc((size_t)size + 1);
+    memset(large, 'l', (size_t)size);
+    large[size] = '\0';
+    call(local, "/", large, large);
+    call(small, "/", "x", "x");
+    httpc_free(c[0]);
+    sleep_ms(50);
+    call(small, "/", large, large);
+    free(large);
+    for (int i = 1; i < 5; i++) httpc_free(c[i]);
+    httpc_free(local);
+    httpc_free(small);
+    stop(f);
+}
+
+/* Handlers that wait make more workers: 40 at once need no five rounds of 8. */
+static void test_workers_grow(void **state _unused_)
+{
+    struct fixture *f = start();
+    struct http_server_stats st;
+    int fds[40];
+
+    for (int round = 0; round < 2; round++) {
+        int64_t began_ns = clock_monotonic_ns();
+        for (int i = 0; i < 40; i++) {
+            if (!round) fds[i] = raw_connect(f);
+            raw_send(fds[i], "GET /commit HTTP/1.1\r\n\r\n");
+        }
+        for (int i = 0; i < 40; i++) raw_expect(fds[i], "durable", 1);
+        if (round) assert_in_range(clock_monotonic_ns() - began_ns, 0, 400 * NS_PER_MS);
+    }
+    http_server_stats(f->server, &st);
+    assert_in_range(st.workers, 40, 64);
+    for (int i = 0; i < 40; i++) close(fds[i]);
+    stop(f);
+}
+
 static void test_tls(void **state _unused_)
 {
     static const char *const names[] = { "127.0.0.1", "other.example", "::1" };
-    struct fixture *f = start(0);
+    struct fixture *f = start();
     struct xerr err = XERR_INIT;
     unsigned port = 0;
     _cleanup_free_ char *pem = xasprintf("%s/pem", f->dir), *pem2 = xasprintf("%s/pem2", f->dir), *text = NULL;
@@ -708,7 +788,7 @@ static void *crowd_releases(void *arg)
 
 static void test_crowd(void **state _unused_)
 {
-    struct crowd k = { .f = start(0) };
+    struct crowd k = { .f = start() };
     void *(*const kinds[])(void *) = { crowd_calls, crowd_calls, crowd_parks, crowd_parks, crowd_parks,
                                        crowd_releases, crowd_releases };
     pthread_t threads[ARRAY_SIZE(kinds)];
@@ -736,7 +816,7 @@ static void test_crowd(void **state _unused_)
 
 static void test_stop_answers(void **state _unused_)
 {
-    struct fixture *f = start(0);
+    struct fixture *f = start();
     int fds[20];
 
     f->answer_at_stop = true;
@@ -759,7 +839,7 @@ static void test_stop_answers(void **state _unused_)
 /* What nobody answers and what never ends is cut. */
 static void test_stop_cuts(void **state _unused_)
 {
-    struct fixture *f = start(0);
+    struct fixture *f = start();
     int parked = raw_connect(f), stream = raw_connect(f), idle = raw_connect(f), half = raw_connect(f);
 
     raw_send(parked, "POST /park HTTP/1.1\r\nContent-Length: 0\r\n\r\n");
@@ -781,7 +861,7 @@ static void test_stop_cuts(void **state _unused_)
 
 static void test_socket_file(void **state _unused_)
 {
-    struct fixture *f = start(0), *other = start(0);
+    struct fixture *f = start(), *other = start();
     struct xerr err = XERR_INIT;
     _cleanup_free_ char *file = xasprintf("%s/file", f->dir);
 
@@ -818,5 +898,6 @@ static void test_socket_file(void **state _unused_)
 UNIT_MAIN(cmocka_unit_test(test_keep_alive), cmocka_unit_test(test_body_sizes), cmocka_unit_test(test_pipelining),
           cmocka_unit_test(test_trickle), cmocka_unit_test(test_park_many), cmocka_unit_test(test_pieces),
           cmocka_unit_test(test_release_once), cmocka_unit_test(test_defer), cmocka_unit_test(test_limit),
+          cmocka_unit_test(test_waiting_bodies), cmocka_unit_test(test_workers_grow),
           cmocka_unit_test(test_tls), cmocka_unit_test(test_crowd), cmocka_unit_test(test_stop_answers),
           cmocka_unit_test(test_stop_cuts), cmocka_unit_test(test_socket_file))

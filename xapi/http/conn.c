@@ -120,7 +120,7 @@ void conn_open(struct http_server *s, const struct listener *l, int fd, const st
     c->exchange = NULL;
     c->out = NULL;
     c->in = NULL;
-    c->in_len = c->scan = c->lingered = 0;
+    c->in_len = c->scan = c->lingered = c->waiting_bytes = 0;
     c->is_unix = l->is_unix;
     c->handshaken = !l->tls;
     c->proxy_line = l->proxy_line;
@@ -140,9 +140,31 @@ void conn_open(struct http_server *s, const struct listener *l, int fd, const st
     pthread_mutex_unlock(&c->lock);
 }
 
+/* Count the memory of a body that is to come, and give it back. False: too much waits already. */
+static bool count_waiting(struct conn *c, size_t bytes)
+{
+    struct http_server *s = c->server;
+
+    if (c->is_unix) return true;
+    if (atomic_fetch_add(&s->waiting_bytes, bytes) + bytes > s->cfg.waiting_bytes_max) {
+        atomic_fetch_sub(&s->waiting_bytes, bytes);
+        return false;
+    }
+    c->waiting_bytes = bytes;
+    return true;
+}
+
+static void uncount_waiting(struct conn *c)
+{
+    if (c->waiting_bytes) atomic_fetch_sub(&c->server->waiting_bytes, c->waiting_bytes);
+    c->waiting_bytes = 0;
+}
+
 void conn_close(struct conn *c)
 {
     struct http_server *s = c->server;
+
+    uncount_waiting(c);
 
     if (c->ssl && c->handshaken && !c->lingered) {
         ERR_clear_error();
@@ -440,6 +462,7 @@ static enum step route_request(struct worker *w, struct conn *c, struct exchange
     }
 
     /* 4. The rest of it is awaited; the exchange stays with the connection. */
+    if (!count_waiting(c, READ_SIZE + length)) return refuse_request(c, w, 503, false);
     strbuf_reserve(&x->body, length < 65536 ? length : 65536);
     strbuf_add(&x->body, x->buf + end, rest);
     if (h->expect_continue && !rest) send_continue(c);
@@ -513,6 +536,7 @@ static enum step read_body(struct conn *c)
         x->body.len += (size_t)n;
         x->body.ptr[x->body.len] = '\0';
     }
+    uncount_waiting(c);
     c->exchange = NULL;
     x->req.body = x->body.ptr;
     x->req.body_len = x->body.len;

@@ -72,7 +72,7 @@ struct conn {
     char *in;                       /* bytes of the next request; owned */
     size_t in_len, scan;
     int64_t head_deadline_ms, since_ms;
-    size_t lingered;
+    size_t lingered, waiting_bytes;   /* of this connection in the server's count */
     bool is_unix, has_cred, handshaken, proxy_line, served, drained, hup, keep, linger, watch_out;
     unsigned char minor;            /* HTTP/1.x of the request being answered */
     uint16_t port;
@@ -136,7 +136,7 @@ struct http_server {
     int epoll_fd, wake_fd;
     _Atomic int64_t now_ms;         /* CLOCK_BOOTTIME, as of the last tick */
     int tick_ms;
-    atomic_bool stopping, stopped;
+    atomic_bool stopping, stopped, worker_starting;
 
     struct http_route *routes[HTTP_METHODS];   /* longest prefix first */
     size_t n_routes[HTTP_METHODS];
@@ -146,10 +146,11 @@ struct http_server {
     struct conn **blocks;           /* block pointers are set once */
     uint32_t n_slots, max_slots, free_slot;    /* lock; free_slot: index + 1 */
     _Atomic uint32_t n_scan;        /* slots in use at most */
-    unsigned workers;               /* lock */
+    atomic_uint workers;            /* changes under lock */
     pthread_t timer;
     bool timer_runs;
     atomic_uint workers_idle, tcp_conns, unix_conns, parked, running;
+    _Atomic size_t waiting_bytes;
     _Atomic uint64_t requests, accepted, refused;
 
     struct listener listeners[LISTENERS_MAX];

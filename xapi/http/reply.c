@@ -10,6 +10,7 @@
 
 #define LOG_MODULE "http"
 #include "lib/log.h"
+#include "lib/tls.h"
 
 /* --- pieces -------------------------------------------------------------------------------------------- */
 
@@ -264,6 +265,14 @@ void http_reply_redirect(struct http_request *req, int status, const char *url)
     strbuf_free(&headers);
 }
 
+const char *http_peer_subject(struct http_request *req)
+{
+    const struct conn *c = exchange_of(req)->conn;
+    _cleanup_free_ char *subject = c->ssl ? tls_peer_subject(c->ssl) : NULL;
+
+    return subject ? arena_strdup(req->arena, subject) : NULL;
+}
+
 /* --- parking ------------------------------------------------------------------------------------------- */
 
 /* A park is its connection: it cannot be used for anything else before it ends. */
@@ -279,7 +288,7 @@ struct http_park *http_park(struct http_request *req, bool (*on_gone)(void *arg)
     struct http_server *s = c->server;
 
     assert(x->outcome == X_OPEN && !(x->route->flags & HTTP_STREAM));
-    if (atomic_fetch_add(&s->parked, 1) >= s->cfg.parked_max) {
+    if (atomic_fetch_add(&s->parked, 1) >= s->cfg.parked_max || atomic_load(&s->stopping)) {
         atomic_fetch_sub(&s->parked, 1);
         return NULL;
     }

@@ -36,6 +36,7 @@ void http_config_init(struct http_config *cfg)
     *cfg = (struct http_config){
         .workers_min = 8, .workers_max = 64, .threads_max = 1024, .stack_bytes = 256 << 10,
         .connections_max = 4096, .parked_max = 12000, .head_max = 16 << 10,
+        .waiting_bytes_max = 128 << 20,
         .first_byte_ms = 10000, .head_ms = 60000, .body_ms = 60000, .idle_ms = 600000, .write_ms = 60000,
     };
 }
@@ -192,15 +193,32 @@ int server_start_thread(struct http_server *s, void *(*fn)(void *), void *arg, c
 
 static void listener_event(struct http_server *s, struct listener *l, uint32_t generation);
 
+static void *worker_main(void *arg);
+
+/* One at a time: when all are busy because the processors are, more of them would help nobody. */
+static void add_worker(struct http_server *s)
+{
+    if (atomic_load(&s->workers) >= s->cfg.workers_max || atomic_exchange(&s->worker_starting, true)) return;
+    pthread_mutex_lock(&s->lock);
+    bool started = s->workers < s->cfg.workers_max && !atomic_load(&s->stopping)
+                   && server_start_thread(s, worker_main, s, "http-worker", WORKER_STACK) == 0;
+    if (started) s->workers++;
+    pthread_mutex_unlock(&s->lock);
+    if (!started) atomic_store(&s->worker_starting, false);
+}
+
 static void *worker_main(void *arg)
 {
     struct http_server *s = arg;
     struct worker w = { .server = s };
+    bool settled = false;
 
     pthread_setname_np(pthread_self(), "http-worker");
     for (;;) {
         struct epoll_event ev;
         atomic_fetch_add(&s->workers_idle, 1);
+        if (!settled) atomic_store(&s->worker_starting, false);
+        settled = true;
         int n = epoll_wait(s->epoll_fd, &ev, 1, WORKER_IDLE_MS);
         unsigned idle = atomic_fetch_sub(&s->workers_idle, 1);
         if (atomic_load(&s->stopped)) break;
@@ -215,13 +233,7 @@ static void *worker_main(void *arg)
             return NULL;
         }
         if (n < 0) continue;
-        if (idle == 1) {
-            /* This was the last one waiting: another takes its place. */
-            pthread_mutex_lock(&s->lock);
-            bool grow = s->workers < s->cfg.workers_max && !atomic_load(&s->stopping);
-            if (grow && server_start_thread(s, worker_main, s, "http-worker", WORKER_STACK) == 0) s->workers++;
-            pthread_mutex_unlock(&s->lock);
-        }
+        if (idle == 1) add_worker(s);   /* this was the last one waiting */
         uint32_t index = (uint32_t)ev.data.u64, generation = (uint32_t)(ev.data.u64 >> 32);
         if (ev.data.u64 == DATA_WAKE) continue;
         if (index & DATA_LISTENER) listener_event(s, &s->listeners[index & ~DATA_LISTENER], generation);

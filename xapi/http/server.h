@@ -71,6 +71,7 @@ struct http_config {
     unsigned connections_max;             /* over TCP: 4096. A sixteenth more is kept for unix sockets */
     unsigned parked_max;                  /* parked requests, counted apart: 10,000 + */
     size_t head_max;                      /* 16 KiB */
+    size_t waiting_bytes_max;             /* memory for bodies that are still coming in over TCP: 128 MiB; beyond it 503 */
     int first_byte_ms, head_ms, body_ms;  /* 10 s first byte of a new connection, 60 s whole head, 60 s body progress */
     int idle_ms;                          /* keep-alive pause: 10 min; unix sockets: none */
     int write_ms;                         /* progress of a reply: 60 s */
@@ -136,13 +137,17 @@ void http_reply_redirect(struct http_request *req, int status, const char *url);
  * server stops) before an answer. It returns true when it has taken the matter: the park is ended, must not be used
  * again and arg may be freed. It returns false when another thread is about to call http_park_reply. It must not call
  * http_park_* itself.
- * NULL when parked_max is reached (the request is still to be answered).
+ * NULL when parked_max is reached or the server stops (the request is still to be answered).
  * The answer may be sent by another thread before http_park returns, so register arg's owner accordingly: fill
  * arg first, or hold the lock that the answering side takes first. */
 struct http_park *http_park(struct http_request *req, bool (*on_gone)(void *arg), void *arg);
 /* Answer, exactly once unless on_gone returned true; ends the park. Any thread; never blocks on the network; waits for a
  * running on_gone of the same park, so call it without locks that on_gone takes. The client being gone is fine. */
 void http_park_reply(struct http_park *park, struct http_reply *reply);
+
+/* Common name of the certificate the client showed and the listener's CA bundle vouches for (tls_server_verify_clients),
+ * in the request's arena; NULL when there is none. Before the request is answered or parked. */
+const char *http_peer_subject(struct http_request *req);
 
 /* --- threads ------------------------------------------------------------------------------------------- */
 
