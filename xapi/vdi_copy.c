@@ -45,9 +45,14 @@ static int read_source(struct call *c, struct ref vdi, struct vdi_new *ret_new, 
     _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
     const struct row *row = snap_need(s, CLASS_VDI, vdi, err);
     struct value *other = arena_alloc(c->arena, sizeof(*other)), *xenstore = arena_alloc(c->arena, sizeof(*other));
-    struct value *tags = arena_alloc(c->arena, sizeof(*tags));
+    struct value *tags = arena_alloc(c->arena, sizeof(*tags)), *sm_config = arena_alloc(c->arena, sizeof(*tags));
+    struct value_builder kept = value_builder(c->arena);
 
     if (!row) return -1;
+    /* A raw image (a suspend image must be one) is copied to a raw image. */
+    const char *image = row_map_str(row, F_VDI_sm_config, "type", NULL);
+    if (image) value_put(&kept, "type", value_string(arena_strdup(c->arena, image)));
+    *sm_config = value_built_map(&kept);
     *other = value_copy(c->arena, row_value(row, F_VDI_other_config));
     *xenstore = value_copy(c->arena, row_value(row, F_VDI_xenstore_data));
     *tags = value_copy(c->arena, row_value(row, F_VDI_tags));
@@ -60,6 +65,7 @@ static int read_source(struct call *c, struct ref vdi, struct vdi_new *ret_new, 
         .sharable = row_bool(row, F_VDI_sharable),
         .other_config = other,
         .xenstore_data = xenstore,
+        .sm_config = sm_config,
         .tags = tags,
     };
     return 0;
