@@ -124,6 +124,7 @@ def every_class(s):
 
 
 def bytes_on_the_wire(agent, s, vm):
+    s.VM.set_name_description(vm, "")
     status, headers, text = post(agent, '/anything/at/all', call_xml('VM.get_name_description', '<value>%s</value>' % s._ref,
                                                                    '<value><string>%s</string></value>' % vm))
     check(status == 200 and headers['content-type'] == 'text/xml', 'text/xml without a character set')

@@ -300,10 +300,12 @@ int rpc_start_async(struct rpc_call *rc, struct ref *ret_task, struct xerr *err)
 
 /* ---- messages within calls ---- */
 
-static int message(struct call *c, const char *method, const struct value *sent, size_t n, const char *key,
-                   struct call *child, const struct value **ret_args, struct value *ret_result, struct xerr *err)
+/* Operations go under the outer call's task: what it holds, its inner calls may use. */
+static int message(struct call *c, const char *method, const struct value *sent, size_t n, struct call *child,
+                   const struct value **ret_args, struct value *ret_result, struct xerr *err)
 {
     struct rpc_result r = { .out = NULL };
+    char key[REF_TEXT];
     bool async;
 
     *child = *c;
@@ -315,7 +317,7 @@ static int message(struct call *c, const char *method, const struct value *sent,
     if (m->lifecycle == LIFE_REMOVED) return xerr_message_removed(err);
     if (check_args(child, m, sent, n, ret_args, err)) return -1;
     if (m->session && rbac_check(child, m, *ret_args, err)) return -1;
-    if (run(child, rpc_oplocks(c->agent->rpc), key, *ret_args, &r, err)) return -1;
+    if (run(child, rpc_oplocks(c->agent->rpc), ref_text(c->task->ref, key), *ret_args, &r, err)) return -1;
     if (ret_result) *ret_result = r.value;
     return 0;
 }
@@ -325,11 +327,8 @@ int rpc_call_message(struct call *c, const char *method, const struct value *arg
 {
     const struct value *checked;
     struct call child;
-    char key[REF_TEXT];
 
-    /* Another key than the outer call's: both may work on the same object. */
-    ref_text(ref_new(), key);
-    return message(c, method, args, n, key, &child, &checked, ret_result, err);
+    return message(c, method, args, n, &child, &checked, ret_result, err);
 }
 
 int rpc_message(struct call *c, const char *method, const struct value *args, size_t n, struct value *ret_result,
@@ -337,10 +336,8 @@ int rpc_message(struct call *c, const char *method, const struct value *args, si
 {
     const struct value *checked;
     struct call child;
-    char key[REF_TEXT];
 
-    ref_text(ref_new(), key);
-    int failed = message(c, method, args, n, key, &child, &checked, ret_result, err);
+    int failed = message(c, method, args, n, &child, &checked, ret_result, err);
     if (child.method != c->method || checked)
         audit_call(rpc_audit(c->agent->rpc), &child, child.method, false, checked, failed ? err : NULL);
     /* A login changes who the caller is. */

@@ -217,12 +217,21 @@ static void record(struct txn *t, struct oplock *lock, enum class_id cls, struct
     lock->taken[lock->n++] = (struct oplock_taken){ cls, ref };
 }
 
+/* True when the object is in this call's hands already: a call within the call works on it too. */
+static bool is_ours(const struct snap *s, enum class_id cls, struct ref ref, const char *key)
+{
+    const struct row *row = snap_get(s, cls, ref);
+    field_id current = lifecycle_current_field(cls);
+
+    return row && current && value_get(row_value(row, current), key);
+}
+
 /* A device that is busy with something else stops the VM's operation. */
 static int take_device(struct txn *t, struct oplock *lock, enum class_id cls, struct ref ref, int op, struct xerr *err)
 {
     const struct row *device = snap_get(txn_snap(t), cls, ref);
 
-    if (!device) return 0;
+    if (!device || is_ours(txn_snap(t), cls, ref, lock->key)) return 0;
     const struct value *now = row_value(device, lifecycle_current_field(cls));
     if (now->map.n)
         return xerr_other_operation_in_progress(err, model.classes[cls].name, REF_STR(ref),
@@ -285,7 +294,9 @@ static int take_rule(struct call *c, struct txn *t, const struct rule *r, const 
 
     if (r->target != SELF && r->target != SELF_DEVICES && (ref_is_null(ref) || !snap_get(txn_snap(t), r->cls, ref)))
         return 0;
-    if (r->target != ORIGINAL && lifecycle_check(txn_snap(t), r->cls, ref, r->op, true, err)) return -1;
+    bool ours = is_ours(txn_snap(t), r->cls, ref, lock->key);
+    if (r->target != ORIGINAL && lifecycle_check(txn_snap(t), r->cls, ref, r->op, !ours, err)) return -1;
+    if (ours) return 0;
     if (overtakes(r)) cancel_overtaken(c, txn_snap(t), r->cls, ref);
     record(t, lock, r->cls, ref, r->op);
     return r->target == SELF_DEVICES ? take_devices(t, lock, ref, c->arena, err) : 0;

@@ -23,7 +23,8 @@ struct oplock {
 };
 
 /* In one transaction: checks each operation of the message against the lifecycle tables, records it under `key` (the
- * task's reference), and refreshes allowed_operations. All of them or none. On repositories and images it waits up to
+ * task's reference), and refreshes allowed_operations. All of them or none. An object that is recorded under this key
+ * already stays the outer call's. On repositories and images it waits up to
  * `wait_ms` for others to end. A message without operations takes nothing.
  * Errors: the lifecycle's, TASK_CANCELLED. */
 int oplock_take(struct call *c, const struct oplocks *all, const struct method_desc *m, const struct value *args,
