@@ -1,4 +1,4 @@
-/* Cells as JSON text.
+/* Cells as text.
  * Called by: store_sqlite.  Calls: json, cell. */
 #include "db/celltext.h"
 
@@ -97,4 +97,27 @@ bool celltext_read(const struct field_desc *f, const char *text, size_t len, uni
     }
     _cleanup_arena_ struct arena *a = arena_new();
     return json_decode(text, len, a, &v, &why) == 0 && adapt(&v, f->type, a) && cell_from_value(f, &v, ret_cell);
+}
+
+static bool is_plain_text(const struct type_desc *type)
+{
+    return type->kind == TYPE_STRING || type->kind == TYPE_ENUM;
+}
+
+void celltext_write_value(const struct type_desc *type, const struct value *v, struct strbuf *out)
+{
+    if (is_plain_text(type)) strbuf_add(out, v->s, v->len);
+    else json_encode_value(v, out);
+}
+
+bool celltext_read_value(const struct type_desc *type, const char *text, size_t len, struct arena *a,
+                         struct value *ret_value)
+{
+    struct value v = { .kind = VALUE_STRING, .s = arena_strndup(a, text, len), .len = strlen(text) };
+    const char *why;
+
+    if (!is_plain_text(type) && (json_decode(text, len, a, &v, &why) || !adapt(&v, type, a))) return false;
+    if (!value_fits(&v, type)) return false;
+    *ret_value = v;
+    return true;
 }

@@ -313,7 +313,7 @@ static size_t store_changes(const struct group *g, const struct snap *old, struc
         if (was && !same) changes[n++] = (struct store_change){ .op = STORE_DELETE, .row = was };
         if (is && !same) changes[n++] = (struct store_change){ .op = STORE_INSERT, .row = is };
         if (same && !field_set_empty(&t->fields))
-            changes[n++] = (struct store_change){ .op = STORE_UPDATE, .row = is, .fields = &t->fields };
+            changes[n++] = (struct store_change){ .op = STORE_UPDATE, .row = is, .was = was, .fields = &t->fields };
     }
     return n;
 }

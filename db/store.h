@@ -20,6 +20,7 @@ enum store_op { STORE_INSERT, STORE_UPDATE, STORE_DELETE };
 struct store_change {
     enum store_op op;
     const struct row *row;             /* what it becomes; for STORE_DELETE what it was */
+    const struct row *was;             /* STORE_UPDATE: the version that the store holds */
     const struct field_set *fields;    /* STORE_UPDATE: the persistent fields that changed */
 };
 

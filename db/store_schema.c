@@ -1,10 +1,12 @@
 /* The tables of the SQLite store: making them, and bringing older ones up to the data model.
- * Called by: store_sqlite when it opens a file.  Calls: sqlite3.
+ * Called by: store_sqlite when it opens a file.  Calls: sqlite3, celltext.
  *
  * 1. Refuse what is not ours or newer than we are.  2. Compare a fingerprint of the model with the file's: nearly
  * always equal.  3. Else, in one transaction: new tables, new columns with the schema's default in every row, columns
  * and tables that the model does not know go. */
 #include "db/store_sqlite.h"
+
+#include "db/celltext.h"
 
 #include <stdio.h>
 
@@ -88,7 +90,7 @@ static const char *column_type(const struct field_desc *f)
 static bool has_table(const struct class_desc *cls)
 {
     for (unsigned i = 0; cls->stored && i < cls->n_fields; i++)
-        if (has_column(&cls->fields[i])) return true;
+        if (has_column(&cls->fields[i]) || has_entries(&cls->fields[i])) return true;
     return false;
 }
 
@@ -107,7 +109,7 @@ uint64_t schema_fingerprint(void)
         if (!has_table(cls)) continue;
         h = hash_text(h, cls->name);
         for (unsigned i = 0; i < cls->n_fields; i++) {
-            if (!has_column(&cls->fields[i])) continue;
+            if (!has_column(&cls->fields[i]) && !has_entries(&cls->fields[i])) continue;
             h = hash_text(h, cls->fields[i].name);
             h = hash_text(h, cls->fields[i].type->text);
         }
@@ -191,15 +193,75 @@ static int drop_unknown_tables(const struct upgrade *u)
     return 0;
 }
 
+/* A map that the file has not known gets its default's entries in every row. */
+static int add_map(const struct upgrade *u, const struct class_desc *cls, const struct field_desc *f)
+{
+    const struct value *map = &f->default_value;
+    sqlite3_stmt *stmt;
+    int rc = SQLITE_DONE;
+
+    if (exec(u, "INSERT INTO _map_field (class, field) VALUES ('%s', '%s')", cls->name, f->name)) return -1;
+    if (!map->map.n) return 0;
+    _cleanup_free_ char *sql = xasprintf("INSERT OR REPLACE INTO _map (class, _id, field, key, value) "
+                                         "SELECT '%s', _id, '%s', ?1, ?2 FROM \"%s\"", cls->name, f->name, cls->name);
+    if (sqlite3_prepare_v2(u->db, sql, -1, &stmt, NULL) != SQLITE_OK) return sql_fail(u, sql);
+    for (size_t i = 0; i < map->map.n && rc == SQLITE_DONE; i++) {
+        _cleanup_strbuf_ struct strbuf text = STRBUF_INIT;
+        celltext_write_value(f->type->elem, &map->map.members[i].value, &text);
+        sqlite3_bind_text(stmt, 1, map->map.members[i].key, -1, SQLITE_STATIC);
+        sqlite3_bind_text(stmt, 2, strbuf_cstr(&text), -1, SQLITE_TRANSIENT);
+        rc = sqlite3_step(stmt);
+        sqlite3_reset(stmt);
+    }
+    if (rc != SQLITE_DONE) sql_fail(u, sql);
+    sqlite3_finalize(stmt);
+    return rc == SQLITE_DONE ? 0 : -1;
+}
+
+static int fit_maps(const struct upgrade *u)
+{
+    _cleanup_arena_ struct arena *a = arena_new();
+    struct value classes, fields;
+    bool **there = arena_new_array(a, bool *, model.n_classes);
+
+    for (unsigned c = 0; c < model.n_classes; c++) there[c] = arena_new_array(a, bool, model.classes[c].n_fields);
+    if (query_texts(u, "SELECT class, field FROM _map_field ORDER BY class, field", 0, a, &classes) ||
+        query_texts(u, "SELECT class, field FROM _map_field ORDER BY class, field", 1, a, &fields))
+        return -1;
+    for (size_t i = 0; i < classes.set.n; i++) {
+        const char *class = classes.set.items[i].s, *field = fields.set.items[i].s;
+        const struct class_desc *cls = model_class(class);
+        const struct field_desc *f = cls && cls->stored ? model_field_by_name(cls, field) : NULL;
+        if (f && has_entries(f)) {
+            there[cls->id][field_index(f->id)] = true;
+            continue;
+        }
+        if (exec(u, "DELETE FROM _map WHERE class = '%s' AND field = '%s'", class, field) ||
+            exec(u, "DELETE FROM _map_field WHERE class = '%s' AND field = '%s'", class, field))
+            return -1;
+    }
+    for (unsigned c = 0; c < model.n_classes; c++) {
+        const struct class_desc *cls = &model.classes[c];
+        for (unsigned i = 0; cls->stored && i < cls->n_fields; i++)
+            if (has_entries(&cls->fields[i]) && !there[c][i] && add_map(u, cls, &cls->fields[i])) return -1;
+    }
+    return 0;
+}
+
 static int fit_all(const struct upgrade *u, uint64_t fingerprint)
 {
     if (exec(u, "CREATE TABLE IF NOT EXISTS _meta (key TEXT PRIMARY KEY, value INTEGER) WITHOUT ROWID") ||
         exec(u, "CREATE TABLE IF NOT EXISTS _tombstone (revision INTEGER, n INTEGER, created INTEGER, class TEXT, "
              "ref BLOB, PRIMARY KEY (revision, n)) WITHOUT ROWID") ||
+        exec(u, "CREATE TABLE IF NOT EXISTS _map (class TEXT, _id INTEGER, field TEXT, key TEXT, value TEXT, "
+             "PRIMARY KEY (class, _id, field, key)) WITHOUT ROWID") ||
+        exec(u, "CREATE TABLE IF NOT EXISTS _map_field (class TEXT, field TEXT, PRIMARY KEY (class, field)) "
+             "WITHOUT ROWID") ||
         drop_unknown_tables(u))
         return -1;
     for (unsigned c = 0; c < model.n_classes; c++)
         if (has_table(&model.classes[c]) && fit_table(u, &model.classes[c])) return -1;
+    if (fit_maps(u)) return -1;
     return exec(u, "INSERT OR REPLACE INTO _meta (key, value) VALUES ('fingerprint', %lld)", (long long)fingerprint) ||
            exec(u, "PRAGMA application_id = %d", APPLICATION_ID) ||
            exec(u, "PRAGMA user_version = %d", SCHEMA_VERSION) ? -1 : 0;

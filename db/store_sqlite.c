@@ -1,9 +1,10 @@
 /* The store on one host: SQLite, WAL, synchronous=FULL.
  * Called by: the engine through store.h.  Calls: sqlite3, celltext.
  *
- * The tables follow the data model at run time: one per class, one column per persistent field. A row's key is its
- * serial (SQLite's rowid), so that a change of one row dirties one page. Revisions are given out from a block that is
- * reserved in advance: only every BLOCKth commit has to write the counter, and a crash costs a gap. */
+ * The tables follow the data model at run time: one per class, one column per persistent field; the entries of all
+ * maps are in one more (store_maps). A row's key is its serial (SQLite's rowid), so that a change of one row dirties
+ * one page. Revisions are given out from a block that is reserved in advance: only every BLOCKth commit has to write
+ * the counter, and a crash costs a gap. */
 #include "db/store_sqlite.h"
 
 #include "db/celltext.h"
@@ -13,25 +14,7 @@
 #include <math.h>
 #include <stdio.h>
 
-enum { REVISION_BLOCK = 1000, UPDATES_KEPT = 32 };
-
-/* Prepared statements of one table. */
-struct statements {
-    sqlite3_stmt *insert, *delete;
-    struct { struct field_set fields; sqlite3_stmt *stmt; } updates[UPDATES_KEPT];
-    unsigned next;                     /* of updates, to be replaced when all are taken */
-};
-
-struct sqlite_store {
-    struct store base;
-    char *path;
-    sqlite3 *db;
-    uint64_t revision, ceiling;        /* last given out; end of the reserved block */
-    uint64_t tomb_floor;
-    sqlite3_stmt *begin, *end, *rollback, *set_meta, *add_tomb, *drop_tombs;
-    struct statements *tables;         /* by class id */
-    unsigned n_tables;
-};
+enum { REVISION_BLOCK = 1000 };
 
 static struct sqlite_store *of(struct store *st) { return (struct sqlite_store *)st; }
 
@@ -47,14 +30,14 @@ static int fail(const struct sqlite_store *st, const char *doing, struct xerr *e
 
 /* ---- statements ---- */
 
-static int prepare(struct sqlite_store *st, const char *sql, sqlite3_stmt **stmt, struct xerr *err)
+int sqlite_prepare(struct sqlite_store *st, const char *sql, sqlite3_stmt **stmt, struct xerr *err)
 {
     if (*stmt) return 0;
     if (sqlite3_prepare_v3(st->db, sql, -1, SQLITE_PREPARE_PERSISTENT, stmt, NULL) == SQLITE_OK) return 0;
     return fail(st, sql, err);
 }
 
-static int run(struct sqlite_store *st, sqlite3_stmt *stmt, const char *doing, struct xerr *err)
+int sqlite_run(struct sqlite_store *st, sqlite3_stmt *stmt, const char *doing, struct xerr *err)
 {
     int rc = sqlite3_step(stmt);
 
@@ -72,10 +55,14 @@ static int prepare_fixed(struct sqlite_store *st, struct xerr *err)
         { "INSERT OR REPLACE INTO _meta (key, value) VALUES (?1, ?2)", &st->set_meta },
         { "INSERT INTO _tombstone (revision, n, created, class, ref) VALUES (?1, ?2, ?3, ?4, ?5)", &st->add_tomb },
         { "DELETE FROM _tombstone WHERE revision <= ?1", &st->drop_tombs },
+        { "INSERT OR REPLACE INTO _map (class, _id, field, key, value) VALUES (?1, ?2, ?3, ?4, ?5)", &st->put_entry },
+        { "DELETE FROM _map WHERE class = ?1 AND _id = ?2 AND field = ?3 AND key = ?4", &st->drop_entry },
+        { "DELETE FROM _map WHERE class = ?1 AND _id = ?2 AND field = ?3", &st->drop_field },
+        { "DELETE FROM _map WHERE class = ?1 AND _id = ?2", &st->drop_entries },
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(all); i++)
-        if (prepare(st, all[i].sql, all[i].stmt, err)) return -1;
+        if (sqlite_prepare(st, all[i].sql, all[i].stmt, err)) return -1;
     return 0;
 }
 
@@ -83,7 +70,7 @@ static int set_meta(struct sqlite_store *st, const char *key, uint64_t value, st
 {
     sqlite3_bind_text(st->set_meta, 1, key, -1, SQLITE_STATIC);
     sqlite3_bind_int64(st->set_meta, 2, (sqlite3_int64)value);
-    return run(st, st->set_meta, "writing the counters", err);
+    return sqlite_run(st, st->set_meta, "writing the counters", err);
 }
 
 /* 0 when there is no such key. */
@@ -91,7 +78,7 @@ static int get_meta(struct sqlite_store *st, const char *key, uint64_t *ret_valu
 {
     sqlite3_stmt *stmt = NULL;
 
-    if (prepare(st, "SELECT value FROM _meta WHERE key = ?1", &stmt, err)) return -1;
+    if (sqlite_prepare(st, "SELECT value FROM _meta WHERE key = ?1", &stmt, err)) return -1;
     sqlite3_bind_text(stmt, 1, key, -1, SQLITE_STATIC);
     int rc = sqlite3_step(stmt);
     if (rc == SQLITE_ROW || rc == SQLITE_DONE) {
@@ -247,7 +234,7 @@ static struct row *read_row(const struct kind *kind, sqlite3_stmt *stmt, struct 
     for (unsigned i = 0; i < kind->cls->n_fields; i++) {
         const struct field_desc *f = &kind->cls->fields[i];
         union cell c;
-        if (!field_set_has(&kind->persistent, i)) continue;
+        if (!has_column(f)) continue;
         if (read_cell(stmt, at, f, &kind->defaults[i], &c)) {
             cell_clear(&row->cells[i], f->cell);
             row->cells[i] = c;
@@ -259,29 +246,41 @@ static struct row *read_row(const struct kind *kind, sqlite3_stmt *stmt, struct 
     return row;
 }
 
+static int load_row(struct sqlite_store *st, const struct kind *kind, sqlite3_stmt *stmt, struct map_reader *maps,
+                    const struct store_sink *sink, struct xerr *err)
+{
+    struct ref ref;
+
+    if (!ref_from_bytes(sqlite3_column_blob(stmt, 1), sqlite3_column_bytes(stmt, 1), &ref) || ref_is_null(ref))
+        return xerr_internal(err, "database %s: %s number %lld has no reference", st->path, kind->cls->name,
+                             (long long)sqlite3_column_int64(stmt, 0));
+    struct row *row = read_row(kind, stmt, ref, sink);
+    if (maps_read(st, maps, row, sink, err) == 0) return sink->row(sink->arg, row, err);
+    row_unref(row);
+    return -1;
+}
+
 static int load_class(struct sqlite_store *st, const struct kind *kind, const struct store_sink *sink, struct xerr *err)
 {
     _cleanup_strbuf_ struct strbuf sql = STRBUF_INIT;
+    struct map_reader maps;
     sqlite3_stmt *stmt = NULL;
     int rc;
 
     strbuf_str(&sql, "SELECT _id, _ref, _created, _revision");
     for (unsigned i = 0; i < kind->cls->n_fields; i++)
-        if (field_set_has(&kind->persistent, i)) strbuf_printf(&sql, ", \"%s\"", kind->cls->fields[i].name);
-    strbuf_printf(&sql, " FROM \"%s\"", kind->cls->name);
-    if (prepare(st, strbuf_cstr(&sql), &stmt, err)) return -1;
-    while ((rc = sqlite3_step(stmt)) == SQLITE_ROW) {
-        struct ref ref;
-        if (!ref_from_bytes(sqlite3_column_blob(stmt, 1), sqlite3_column_bytes(stmt, 1), &ref) || ref_is_null(ref)) {
-            rc = xerr_internal(err, "database %s: %s number %lld has no reference", st->path, kind->cls->name,
-                               (long long)sqlite3_column_int64(stmt, 0));
-            break;
-        }
-        if ((rc = sink->row(sink->arg, read_row(kind, stmt, ref, sink), err))) break;
+        if (has_column(&kind->cls->fields[i])) strbuf_printf(&sql, ", \"%s\"", kind->cls->fields[i].name);
+    strbuf_printf(&sql, " FROM \"%s\" ORDER BY _id", kind->cls->name);
+    if (maps_read_begin(st, kind->cls, &maps, err)) return -1;
+    if (sqlite_prepare(st, strbuf_cstr(&sql), &stmt, err)) {
+        maps_read_end(&maps);
+        return -1;
     }
+    while ((rc = sqlite3_step(stmt)) == SQLITE_ROW && (rc = load_row(st, kind, stmt, &maps, sink, err)) == 0) continue;
     if (rc == SQLITE_DONE) rc = 0;
     else if (rc > 0) rc = fail(st, kind->cls->name, err);
     sqlite3_finalize(stmt);
+    maps_read_end(&maps);
     return rc;
 }
 
@@ -291,7 +290,7 @@ static int load_tombs(struct sqlite_store *st, const struct store_sink *sink, st
     int rc;
 
     if (!sink->tomb) return 0;
-    if (prepare(st, "SELECT revision, created, class, ref FROM _tombstone ORDER BY revision, n", &stmt, err)) return -1;
+    if (sqlite_prepare(st, "SELECT revision, created, class, ref FROM _tombstone ORDER BY revision, n", &stmt, err)) return -1;
     while ((rc = sqlite3_step(stmt)) == SQLITE_ROW) {
         const char *name = (const char *)sqlite3_column_text(stmt, 2);
         const struct class_desc *cls = name ? model_class(name) : NULL;
@@ -350,10 +349,10 @@ static int op_raise_epoch(struct store *base, uint64_t *ret_epoch, struct xerr *
     struct sqlite_store *st = of(base);
     uint64_t epoch, ceiling = st->revision + REVISION_BLOCK;
 
-    if (get_meta(st, "boot_epoch", &epoch, err) || run(st, st->begin, "starting", err)) return -1;
+    if (get_meta(st, "boot_epoch", &epoch, err) || sqlite_run(st, st->begin, "starting", err)) return -1;
     epoch++;
     if (set_meta(st, "boot_epoch", epoch, err) || set_meta(st, "revision_ceiling", ceiling, err) ||
-        run(st, st->end, "committing", err))
+        sqlite_run(st, st->end, "committing", err))
         return rollback(st);
     st->ceiling = ceiling;
     *ret_epoch = epoch;
@@ -370,20 +369,23 @@ static int insert_row(struct sqlite_store *st, const struct row *row, uint64_t r
         _cleanup_strbuf_ struct strbuf sql = STRBUF_INIT, marks = STRBUF_INIT;
         strbuf_printf(&sql, "INSERT INTO \"%s\" (_id, _ref, _created, _revision", kind->cls->name);
         for (unsigned i = 0; i < kind->cls->n_fields; i++) {
-            if (!field_set_has(&kind->persistent, i)) continue;
+            if (!has_column(&kind->cls->fields[i])) continue;
             strbuf_printf(&sql, ", \"%s\"", kind->cls->fields[i].name);
             strbuf_str(&marks, ", ?");
         }
         strbuf_printf(&sql, ") VALUES (?, ?, ?, ?%s)", strbuf_cstr(&marks));
-        if (prepare(st, strbuf_cstr(&sql), &table->insert, err)) return -1;
+        if (sqlite_prepare(st, strbuf_cstr(&sql), &table->insert, err)) return -1;
     }
     sqlite3_bind_int64(table->insert, 1, (sqlite3_int64)row->serial);
     bind_ref(table->insert, 2, row->leaf.key);
     sqlite3_bind_int64(table->insert, 3, (sqlite3_int64)revision);
     sqlite3_bind_int64(table->insert, 4, (sqlite3_int64)revision);
     for (unsigned i = 0; i < kind->cls->n_fields; i++)
-        if (field_set_has(&kind->persistent, i)) sqlite_bind_cell(table->insert, at++, &kind->cls->fields[i], &row->cells[i]);
-    return run(st, table->insert, kind->cls->name, err);
+        if (has_column(&kind->cls->fields[i])) sqlite_bind_cell(table->insert, at++, &kind->cls->fields[i], &row->cells[i]);
+    if (sqlite_run(st, table->insert, kind->cls->name, err)) return -1;
+    for (unsigned i = 0; i < kind->cls->n_fields; i++)
+        if (has_entries(&kind->cls->fields[i]) && maps_write(st, row, i, NULL, err)) return -1;
+    return 0;
 }
 
 /* The statement that sets just these fields; the usual combinations stay prepared. */
@@ -398,9 +400,10 @@ static sqlite3_stmt *update_statement(struct sqlite_store *st, const struct kind
         if (memcmp(&table->updates[u].fields, fields, sizeof(*fields)) == 0) return table->updates[u].stmt;
     strbuf_printf(&sql, "UPDATE \"%s\" SET _revision = ?2", kind->cls->name);
     for (unsigned i = 0; i < kind->cls->n_fields; i++)
-        if (field_set_has(fields, i)) strbuf_printf(&sql, ", \"%s\" = ?", kind->cls->fields[i].name);
+        if (field_set_has(fields, i) && has_column(&kind->cls->fields[i]))
+            strbuf_printf(&sql, ", \"%s\" = ?", kind->cls->fields[i].name);
     strbuf_str(&sql, " WHERE _id = ?1");
-    if (prepare(st, strbuf_cstr(&sql), &stmt, err)) return NULL;
+    if (sqlite_prepare(st, strbuf_cstr(&sql), &stmt, err)) return NULL;
     sqlite3_finalize(table->updates[table->next].stmt);
     table->updates[table->next].fields = *fields;
     table->updates[table->next].stmt = stmt;
@@ -408,21 +411,25 @@ static sqlite3_stmt *update_statement(struct sqlite_store *st, const struct kind
     return stmt;
 }
 
-static int update_row(struct sqlite_store *st, const struct row *row, const struct field_set *fields, uint64_t revision,
-                      struct xerr *err)
+static int update_row(struct sqlite_store *st, const struct store_change *c, uint64_t revision, struct xerr *err)
 {
+    const struct row *row = c->row;
     const struct class_desc *cls = row->kind->cls;
-    sqlite3_stmt *stmt = update_statement(st, row->kind, fields, err);
+    sqlite3_stmt *stmt = update_statement(st, row->kind, c->fields, err);
     int at = 3;
 
     if (!stmt) return -1;
     sqlite3_bind_int64(stmt, 1, (sqlite3_int64)row->serial);
     sqlite3_bind_int64(stmt, 2, (sqlite3_int64)revision);
     for (unsigned i = 0; i < cls->n_fields; i++)
-        if (field_set_has(fields, i)) sqlite_bind_cell(stmt, at++, &cls->fields[i], &row->cells[i]);
-    if (run(st, stmt, cls->name, err)) return -1;
-    if (sqlite3_changes(st->db) == 1) return 0;
-    return xerr_internal(err, "database %s: %s %s is not in its table", st->path, cls->name, REF_STR(row->leaf.key));
+        if (field_set_has(c->fields, i) && has_column(&cls->fields[i]))
+            sqlite_bind_cell(stmt, at++, &cls->fields[i], &row->cells[i]);
+    if (sqlite_run(st, stmt, cls->name, err)) return -1;
+    if (sqlite3_changes(st->db) != 1)
+        return xerr_internal(err, "database %s: %s %s is not in its table", st->path, cls->name, REF_STR(row->leaf.key));
+    for (unsigned i = 0; i < cls->n_fields; i++)
+        if (field_set_has(c->fields, i) && has_entries(&cls->fields[i]) && maps_write(st, row, i, c->was, err)) return -1;
+    return 0;
 }
 
 static int delete_row(struct sqlite_store *st, const struct row *row, uint64_t revision, size_t n, struct xerr *err)
@@ -432,23 +439,23 @@ static int delete_row(struct sqlite_store *st, const struct row *row, uint64_t r
 
     if (!table->delete) {
         _cleanup_free_ char *sql = xasprintf("DELETE FROM \"%s\" WHERE _id = ?1", cls->name);
-        if (prepare(st, sql, &table->delete, err)) return -1;
+        if (sqlite_prepare(st, sql, &table->delete, err)) return -1;
     }
     sqlite3_bind_int64(table->delete, 1, (sqlite3_int64)row->serial);
-    if (run(st, table->delete, cls->name, err)) return -1;
+    if (sqlite_run(st, table->delete, cls->name, err) || maps_drop(st, row, err)) return -1;
     if (!cls->evented) return 0;
     sqlite3_bind_int64(st->add_tomb, 1, (sqlite3_int64)revision);
     sqlite3_bind_int64(st->add_tomb, 2, (sqlite3_int64)n);
     sqlite3_bind_int64(st->add_tomb, 3, (sqlite3_int64)row->created);
     sqlite3_bind_text(st->add_tomb, 4, cls->name, -1, SQLITE_STATIC);
     bind_ref(st->add_tomb, 5, row->leaf.key);
-    return run(st, st->add_tomb, "tombstones", err);
+    return sqlite_run(st, st->add_tomb, "tombstones", err);
 }
 
 static int drop_tombs(struct sqlite_store *st, uint64_t floor, struct xerr *err)
 {
     sqlite3_bind_int64(st->drop_tombs, 1, (sqlite3_int64)floor);
-    return run(st, st->drop_tombs, "tombstones", err) || set_meta(st, "tomb_floor", floor, err) ? -1 : 0;
+    return sqlite_run(st, st->drop_tombs, "tombstones", err) || set_meta(st, "tomb_floor", floor, err) ? -1 : 0;
 }
 
 static int write_change(struct sqlite_store *st, const struct store_change *c, uint64_t revision, size_t n,
@@ -456,7 +463,7 @@ static int write_change(struct sqlite_store *st, const struct store_change *c, u
 {
     switch (c->op) {
     case STORE_INSERT: return insert_row(st, c->row, revision, err);
-    case STORE_UPDATE: return update_row(st, c->row, c->fields, revision, err);
+    case STORE_UPDATE: return update_row(st, c, revision, err);
     case STORE_DELETE: return delete_row(st, c->row, revision, n, err);
     }
     abort();
@@ -468,7 +475,7 @@ static int op_commit(struct store *base, const struct store_change *changes, siz
     struct sqlite_store *st = of(base);
     uint64_t revision = st->revision + 1, ceiling = st->ceiling;
 
-    if (run(st, st->begin, "starting", err)) return -1;
+    if (sqlite_run(st, st->begin, "starting", err)) return -1;
     if (revision > ceiling) {
         ceiling = revision + REVISION_BLOCK;
         if (set_meta(st, "revision_ceiling", ceiling, err)) return rollback(st);
@@ -476,7 +483,7 @@ static int op_commit(struct store *base, const struct store_change *changes, siz
     for (size_t i = 0; i < n; i++)
         if (write_change(st, &changes[i], revision, i, err)) return rollback(st);
     if (tomb_floor > st->tomb_floor && drop_tombs(st, tomb_floor, err)) return rollback(st);
-    if (run(st, st->end, "committing", err)) return rollback(st);
+    if (sqlite_run(st, st->end, "committing", err)) return rollback(st);
     st->ceiling = ceiling;
     if (tomb_floor > st->tomb_floor) st->tomb_floor = tomb_floor;
     *ret_revision = st->revision = revision;
@@ -491,7 +498,7 @@ static int op_verify(struct store *base, struct strbuf *report, struct xerr *err
     sqlite3_stmt *stmt = NULL;
     int rc, problems = 0;
 
-    if (prepare(st, "PRAGMA integrity_check(100)", &stmt, err)) return -1;
+    if (sqlite_prepare(st, "PRAGMA integrity_check(100)", &stmt, err)) return -1;
     while ((rc = sqlite3_step(stmt)) == SQLITE_ROW) {
         const char *line = (const char *)sqlite3_column_text(stmt, 0);
         if (!line || streq(line, "ok")) continue;
@@ -505,7 +512,8 @@ static int op_verify(struct store *base, struct strbuf *report, struct xerr *err
 static void op_close(struct store *base)
 {
     struct sqlite_store *st = of(base);
-    sqlite3_stmt *const fixed[] = { st->begin, st->end, st->rollback, st->set_meta, st->add_tomb, st->drop_tombs };
+    sqlite3_stmt *const fixed[] = { st->begin, st->end, st->rollback, st->set_meta, st->add_tomb, st->drop_tombs,
+                                    st->put_entry, st->drop_entry, st->drop_field, st->drop_entries };
 
     for (size_t i = 0; i < ARRAY_SIZE(fixed); i++) sqlite3_finalize(fixed[i]);
     drop_table_statements(st);

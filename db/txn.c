@@ -191,15 +191,15 @@ static size_t cell_bytes(const union cell *c, enum cell_kind kind)
     return kind == CELL_VALUE && c->box && c->box->value.kind == VALUE_MAP ? c->box->value.map.n * 64 : 16;
 }
 
-/* Gives a field a new content, which passes. Equal content is no change. */
-static void set_cell(struct txn *t, struct ref ref, field_id id, union cell c)
+/* Gives a field a new content, which passes. Equal content is no change; the caller may know already that it differs. */
+static void change_cell(struct txn *t, struct ref ref, field_id id, union cell c, bool differs)
 {
     unsigned cls = field_class(id), i = field_index(id);
     const struct field_desc *f = model_field(id);
     struct row *row = need_row(t, cls, ref);
 
     assert(!f->inverse);   /* back-references are the database's own */
-    if (!row || cell_eq(&row->cells[i], &c, f->cell)) goto out;
+    if (!row || (!differs && cell_eq(&row->cells[i], &c, f->cell))) goto out;
     field_id back = row->kind->inverse[i];
     bool is_uuid = id == row->kind->cls->uuid, is_name = id == row->kind->cls->name_label;
     if (is_uuid && !uuid_is_free(t, cls, ref, cell_str(&c))) goto out;
@@ -218,6 +218,11 @@ static void set_cell(struct txn *t, struct ref ref, field_id id, union cell c)
     if (back) relink(t, f, back, ref, &old, &row->cells[i]);
 out:
     cell_clear(&c, f->cell);
+}
+
+static void set_cell(struct txn *t, struct ref ref, field_id id, union cell c)
+{
+    change_cell(t, ref, id, c, false);
 }
 
 static void check_kind(field_id f, enum cell_kind kind)
@@ -311,24 +316,32 @@ static const struct value *own_value(struct txn *t, struct ref ref, field_id f)
     return row ? cell_value(&row->cells[field_index(f)], model_field(f)->type) : NULL;
 }
 
-/* The map with one key's value replaced or added (v) or without the key (NULL). */
-static void change_map(struct txn *t, struct ref ref, field_id f, const struct value *map, const char *key,
+/* The place of a key; n when it is not there. */
+static size_t key_place(const struct value *map, const char *key)
+{
+    size_t i = 0;
+
+    while (i < map->map.n && !streq(map->map.members[i].key, key)) i++;
+    return i;
+}
+
+/* The map with the value at a place replaced, added behind the last, or (NULL) taken out. */
+static void change_map(struct txn *t, struct ref ref, field_id f, const struct value *map, size_t at, const char *key,
                        const struct value *v)
 {
-    size_t n = 0;
-    bool placed = false;
-    struct member *members = xcalloc(map->map.n + 1, sizeof(*members));
+    size_t n = map->map.n;
 
-    for (size_t i = 0; i < map->map.n; i++) {
-        const struct member *m = &map->map.members[i];
-        bool hit = streq(m->key, key);
-        if (!hit) members[n++] = *m;
-        else if (v) members[n++] = (struct member){ m->key, *v };
-        placed |= hit;
+    if (v && at < n && value_eq(&map->map.members[at].value, v)) return;
+    struct member *members = xmalloc((n + 1) * sizeof(*members));
+    if (n) memcpy(members, map->map.members, n * sizeof(*members));
+    if (v) {
+        members[at] = (struct member){ key, *v };
+        n += at == n;
+    } else {
+        memmove(&members[at], &members[at + 1], (--n - at) * sizeof(*members));
     }
-    if (v && !placed) members[n++] = (struct member){ key, *v };
     struct value changed = value_map(members, n);
-    set_cell(t, ref, f, cell_box(&changed));
+    change_cell(t, ref, f, cell_box(&changed), true);
     free(members);
 }
 
@@ -348,10 +361,11 @@ void txn_map_add(struct txn *t, struct ref ref, field_id f, const char *key, con
 
     assert(desc->type->kind == TYPE_MAP);
     if (!map || !member_fits(t, f, key, v)) return;
-    if (value_get(map, key))
+    size_t at = key_place(map, key);
+    if (at < map->map.n)
         xerr_map_duplicate_key(&t->err, model.classes[field_class(f)].name, desc->name, REF_STR(ref), key);
     else
-        change_map(t, ref, f, map, key, v);
+        change_map(t, ref, f, map, at, key, v);
 }
 
 void txn_map_put(struct txn *t, struct ref ref, field_id f, const char *key, const struct value *v)
@@ -359,7 +373,7 @@ void txn_map_put(struct txn *t, struct ref ref, field_id f, const char *key, con
     const struct value *map = own_value(t, ref, f);
 
     assert(model_field(f)->type->kind == TYPE_MAP);
-    if (map && member_fits(t, f, key, v)) change_map(t, ref, f, map, key, v);
+    if (map && member_fits(t, f, key, v)) change_map(t, ref, f, map, key_place(map, key), key, v);
 }
 
 void txn_map_put_str(struct txn *t, struct ref ref, field_id f, const char *key, const char *s)
@@ -374,7 +388,9 @@ void txn_map_remove(struct txn *t, struct ref ref, field_id f, const char *key)
     const struct value *map = own_value(t, ref, f);
 
     assert(model_field(f)->type->kind == TYPE_MAP);
-    if (map && value_get(map, key)) change_map(t, ref, f, map, key, NULL);
+    if (!map) return;
+    size_t at = key_place(map, key);
+    if (at < map->map.n) change_map(t, ref, f, map, at, key, NULL);
 }
 
 /* ---- sets ---- */

@@ -37,8 +37,9 @@ static bool map_eq(const struct value *a, const struct value *b)
 {
     if (a->map.n != b->map.n) return false;
     for (size_t i = 0; i < a->map.n; i++) {
-        const struct value *other = value_get(b, a->map.members[i].key);
-        if (!other || !value_eq(&a->map.members[i].value, other)) return false;
+        const struct member *m = &a->map.members[i], *same = &b->map.members[i];   /* most often in the same place */
+        const struct value *other = streq(m->key, same->key) ? &same->value : value_get(b, m->key);
+        if (!other || !value_eq(&m->value, other)) return false;
     }
     return true;
 }

@@ -183,6 +183,49 @@ static void single_changes_and_special_numbers_come_back(void **state _unused_)
     db_close(db);
 }
 
+/* Puts, removals, whole maps in another order, several in one transaction: the file follows. */
+static void a_map_comes_back_after_any_changes(void **state _unused_)
+{
+    struct db *db = open_sqlite(path);
+    struct ref vm = make(db, CLASS_VM);
+    unsigned seed = 3;
+
+    for (int round = 0; round < 30; round++) {
+        _cleanup_arena_ struct arena *a = arena_new();
+        for (int i = 0; i < 8; i++) {
+            struct txn *t = db_begin(db);
+            for (int j = rand_r(&seed) % 4; j >= 0; j--) {
+                const char *key = arena_printf(a, "k%d", rand_r(&seed) % 12);
+                if (rand_r(&seed) % 3) txn_map_put_str(t, vm, F_VM_other_config, key, arena_printf(a, "%d", rand_r(&seed) % 3));
+                else txn_map_remove(t, vm, F_VM_other_config, key);
+            }
+            if (rand_r(&seed) % 5 == 0) {
+                const struct value *map = row_value(snap_get(txn_snap(t), CLASS_VM, vm), F_VM_other_config);
+                struct value_builder b = value_builder(a);
+                for (size_t m = map->map.n; m-- > 0;)
+                    if (rand_r(&seed) % 4) value_put_new(&b, map->map.members[m].key, map->map.members[m].value);
+                struct value turned = value_built_map(&b);
+                turned = value_copy(a, &turned);
+                txn_set_value(t, vm, F_VM_other_config, &turned);
+            }
+            commit_ok(t);
+        }
+        struct snap *s = db_snap(db);
+        struct value want = row_field_value(snap_get(s, CLASS_VM, vm), model_field(F_VM_other_config), a);
+        snap_unref(s);
+        db_close(db);
+        db = open_sqlite(path);
+        s = db_snap(db);
+        assert_true(value_eq(row_value(snap_get(s, CLASS_VM, vm), F_VM_other_config), &want));
+        snap_unref(s);
+    }
+    struct txn *t = db_begin(db);
+    txn_destroy(t, CLASS_VM, vm);
+    commit_ok(t);
+    db_close(db);
+    assert_int_equal(sql_int("SELECT count(*) FROM _map"), 0);
+}
+
 static void a_row_made_anew_under_its_reference_is_stored(void **state _unused_)
 {
     struct db *db = open_sqlite(path);
@@ -289,6 +332,7 @@ static void the_first_schema_is_upgraded(void **state _unused_)
     assert_int_equal(sql_int("SELECT count(*) FROM pragma_table_info('VM') WHERE name = 'extinct'"), 0);
     assert_int_equal(sql_int("PRAGMA user_version"), SCHEMA_VERSION);
     assert_int_equal(sql_int("SELECT count(*) FROM VDI"), 1);
+    assert_int_equal(sql_int("SELECT count(*) FROM _map WHERE field = 'bones' OR class = 'dinosaur'"), 0);
 }
 
 static void a_newer_schema_is_refused(void **state _unused_)
@@ -356,7 +400,8 @@ static void damage_is_found_and_mended(void **state _unused_)
     free(check(false, 1));   /* the metrics that belong to nobody */
     sql("DELETE FROM VM WHERE name_label = '';"                                      /* VBD without VM */
         "UPDATE VM SET power_state = 'Sleeping', affinity = x'000102030405060708090a0b0c0d0e0f',"
-        "  snapshot_of = _ref, other_config = 'not json';"
+        "  snapshot_of = _ref;"
+        "INSERT INTO _map SELECT 'VM', _id, 'blobs', 'k', 'no reference' FROM VM;"
         "UPDATE VDI SET uuid = ''");
     sql("CREATE TEMP TABLE again AS SELECT * FROM SR;"
         "UPDATE again SET _id = _id + 1000, _ref = x'00000000000000000000000000000001'; INSERT INTO SR SELECT * FROM again");
@@ -364,7 +409,7 @@ static void damage_is_found_and_mended(void **state _unused_)
 
     char *plan = check(false, 9);
     assert_reported(plan, "field power_state is unreadable: Sleeping");
-    assert_reported(plan, "field other_config is unreadable: not json");
+    assert_reported(plan, "field blobs is unreadable at key k: no reference");
     assert_reported(plan, "field affinity refers to host OpaqueRef:00010203-0405-0607-0809-0a0b0c0d0e0f, which does not");
     assert_reported(plan, "field snapshot_of refers to the object itself");
     assert_reported(plan, "belongs to no VM (field VM is");
@@ -410,7 +455,7 @@ static void a_doubled_row_stops_the_start(void **state _unused_)
 
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 UNIT_MAIN(T(every_persistent_field_comes_back_and_no_volatile_one), T(single_changes_and_special_numbers_come_back),
-          T(a_row_made_anew_under_its_reference_is_stored), T(the_file_is_private_and_locked),
+          T(a_map_comes_back_after_any_changes), T(a_row_made_anew_under_its_reference_is_stored), T(the_file_is_private_and_locked),
           T(a_revision_is_never_given_out_twice), T(the_first_schema_is_upgraded), T(a_newer_schema_is_refused),
           T(a_file_of_something_else_is_refused), T(a_missing_folder_is_named), T(damage_is_found_and_mended),
           T(a_doubled_row_stops_the_start))
