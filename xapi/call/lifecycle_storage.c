@@ -139,10 +139,10 @@ static int check_sr(const struct snap *s, const struct row *sr, int op, struct x
         if (row_map_str(sr, F_SR_other_config, "indestructible", NULL)) return xerr_sr_indestructible(err, REF_STR(self));
         return attached ? xerr_sr_has_pbd(err, REF_STR(self)) : 0;
     case storage_operations_plug:
+    case storage_operations_unplug:   /* of what is plugged already or not any more: fine */
     case storage_operations_pbd_create:
     case storage_operations_pbd_destroy:
         return 0;
-    case storage_operations_unplug:
     case storage_operations_scan:
     case storage_operations_update:
     case storage_operations_vdi_create:
