@@ -21,6 +21,7 @@ import xmlrpc.client
 BUILD = os.environ.get('XAPI_BUILD', os.getcwd())
 SOURCE = os.environ.get('XAPI_SOURCE', os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 LEVEL = os.environ.get('LEVEL', 'ci')
+COVERAGE_DIR = os.environ.get('COVERAGE_DIR')      # see tests/schema/coverage.py
 USER, PASSWORD = 'root', 'correct horse'
 _count = [0, 0]
 
@@ -127,6 +128,14 @@ def guest_files():
     return os.path.join(folder, 'vmlinuz'), os.path.join(folder, 'initramfs.gz')
 
 
+def _keep_audit(root):
+    """For tests/schema/coverage.py: the audit log of a root goes to $COVERAGE_DIR under the test's name."""
+    path, test = os.path.join(root, 'audit.log'), os.path.splitext(os.path.abspath(sys.argv[0]))[0]
+    if COVERAGE_DIR and os.path.exists(path):
+        name = '%s--%s--%s' % (os.path.basename(os.path.dirname(test)), os.path.basename(test), root.strip('/').replace('/', '_'))
+        shutil.copy(path, os.path.join(COVERAGE_DIR, name))
+
+
 class Agent:
     """A daemon on a fresh root (or on the root of an earlier one)."""
 
@@ -147,6 +156,8 @@ class Agent:
         self.log = open(os.path.join(self.root, 'agent.log'), 'ab')
         argv = [os.path.join(BUILD, 'run'), 'xapi', '--root', self.root, '--hv', self.hv, '--net', self.net, '--socket', self.socket,
                 '--http', '127.0.0.1:0', '--https', '127.0.0.1:0', '--auth', 'file:' + os.path.join(self.root, 'passwd')]
+        if COVERAGE_DIR:
+            argv.append('--audit-reads')
         self.process = subprocess.Popen(argv + self.options, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
                                         env=dict(os.environ, **self.env))
         if wait:
@@ -183,6 +194,7 @@ class Agent:
     def kill(self):
         self.process.kill()
         self.process.wait()
+        _keep_audit(self.root)
 
     def stop(self, seconds=30):
         """SIGTERM; returns the exit status."""
@@ -194,6 +206,7 @@ class Agent:
                 self.process.kill()
                 self.process.wait()
                 raise RuntimeError('the agent did not stop\n' + self.tail())
+            _keep_audit(self.root)
         return self.process.returncode if self.process else None
 
     def __enter__(self):
