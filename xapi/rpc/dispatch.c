@@ -164,6 +164,25 @@ static bool waits_for_events(const struct method_desc *m)
     return m->cls == CLASS_event && (streq(m->message, "from") || streq(m->message, "next"));
 }
 
+/* True when the call may last. A login without a password to check does not. */
+static bool may_block(const struct rpc_call *rc)
+{
+    const struct method_desc *m = rc->call.method;
+
+    if (!m->session && rc->origin.local && rc->origin.trusted) return false;
+    return m->blocks || rc->async;
+}
+
+static int take_place(struct rpc_call *rc, struct xerr *err)
+{
+    const struct call *c = &rc->call;
+
+    rc->place = (struct rpc_place){ c->session, oplock_repository(c, rpc_oplocks(rc->rpc), c->method, rc->args) };
+    if (rpc_count_in(rc->rpc, rc->place, err)) return -1;
+    rc->counted = true;
+    return 0;
+}
+
 int rpc_prepare(struct rpc_call *rc, const char *method, const struct value *params, enum rpc_step *ret_step,
                 struct xerr *err)
 {
@@ -173,7 +192,7 @@ int rpc_prepare(struct rpc_call *rc, const char *method, const struct value *par
     const struct method_desc *m = c->method;
     int rc_check = check(rc, params, err);
     if (!rc_check && waits_for_events(m)) rc_check = prepare_events(rc, err);
-    else if (!rc_check && (m->blocks || rc->async)) rc_check = rpc_count_in(rc->rpc, c->session, err);
+    else if (!rc_check && may_block(rc)) rc_check = take_place(rc, err);
     if (rc_check) {
         audit_call(rpc_audit(rc->rpc), c, m, rc->async, rc->args, err);
         return -1;
@@ -183,9 +202,7 @@ int rpc_prepare(struct rpc_call *rc, const char *method, const struct value *par
         *ret_step = RPC_EVENTS;
         return 0;
     }
-    rc->counted = m->blocks || rc->async;
-    rc->counted_for = c->session;
-    *ret_step = rc->async ? RPC_ASYNC : m->blocks ? RPC_THREAD : RPC_INLINE;
+    *ret_step = rc->async ? RPC_ASYNC : rc->counted ? RPC_THREAD : RPC_INLINE;
     return 0;
 }
 
@@ -230,7 +247,7 @@ int rpc_perform(struct rpc_call *rc, struct rpc_result *r, struct xerr *err)
 
 void rpc_call_end(struct rpc_call *rc)
 {
-    if (rc->counted) rpc_count_out(rc->rpc, rc->counted_for);
+    if (rc->counted) rpc_count_out(rc->rpc, rc->place);
     rc->counted = false;
     event_sub_unref(take_ptr(rc->events.sub));
 }

@@ -206,6 +206,29 @@ static struct ref find_target(const struct call *c, const struct snap *s, const 
     return REF_NULL;
 }
 
+static const struct rule *next_rule(const struct rule *r)
+{
+    return r + 1 < rules + ARRAY_SIZE(rules) && streq(r[1].method, r->method) ? r + 1 : NULL;
+}
+
+static const struct rule *first_rule(const struct oplocks *all, const struct method_desc *m)
+{
+    unsigned char first = all->first[m - model.methods];
+
+    return first ? &rules[first - 1] : NULL;
+}
+
+struct ref oplock_repository(const struct call *c, const struct oplocks *all, const struct method_desc *m,
+                             const struct value *args)
+{
+    for (const struct rule *r = first_rule(all, m); r; r = next_rule(r)) {
+        if (r->cls != CLASS_SR) continue;
+        _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+        return find_target(c, s, r, m, args);
+    }
+    return REF_NULL;
+}
+
 /* ---- taking ---- */
 
 static void record(struct txn *t, struct oplock *lock, enum class_id cls, struct ref ref, int op)
@@ -308,7 +331,7 @@ static int take_once(struct call *c, const struct rule *first, const struct meth
     struct txn *t = db_begin(c->agent->db);
 
     lock->n = 0;
-    for (const struct rule *r = first; r < rules + ARRAY_SIZE(rules) && streq(r->method, m->name); r++) {
+    for (const struct rule *r = first; r; r = next_rule(r)) {
         if (!take_rule(c, t, r, m, args, lock, err)) continue;
         db_abort(t);
         lock->n = 0;
@@ -331,7 +354,7 @@ static bool worth_waiting(const struct xerr *why)
 int oplock_take(struct call *c, const struct oplocks *all, const struct method_desc *m, const struct value *args,
                 const char *key, int wait_ms, struct oplock *ret_lock, struct xerr *err)
 {
-    unsigned char first = all->first[m - model.methods];
+    const struct rule *first = first_rule(all, m);
     int64_t deadline = clock_deadline_ns(wait_ms);
     long pause_ms = 10;
 
@@ -340,7 +363,7 @@ int oplock_take(struct call *c, const struct oplocks *all, const struct method_d
     ret_lock->taken = arena_new_array(c->arena, struct oplock_taken, ARRAY_SIZE(rules));
     for (;;) {
         _cleanup_xerr_ struct xerr why = XERR_INIT;
-        if (!take_once(c, &rules[first - 1], m, args, ret_lock, &why)) return 0;
+        if (!take_once(c, first, m, args, ret_lock, &why)) return 0;
         if (!worth_waiting(&why) || clock_boottime_ns() >= deadline) return xerr_move(err, &why);
         if (call_check_cancel(c, err)) return -1;
         nanosleep(&(struct timespec){ 0, pause_ms * NS_PER_MS }, NULL);

@@ -11,6 +11,10 @@ struct oplocks;
 struct oplocks *oplocks_new(void);
 void oplocks_free(struct oplocks *all);
 
+/* The storage repository that the message works on, or null. */
+struct ref oplock_repository(const struct call *c, const struct oplocks *all, const struct method_desc *m,
+                             const struct value *args);
+
 /* The operations of one call. In the call's arena. */
 struct oplock_taken {
     enum class_id cls;

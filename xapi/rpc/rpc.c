@@ -19,19 +19,19 @@
 #include "xapi/rpc/oplock.h"
 #include "xapi/task.h"
 
-enum { THREADS = 256, SESSION_THREADS = 64, STACK_BYTES = 1 << 20, STOP_MS = 10000 };
+enum { THREADS = 256, SESSION_THREADS = 64, SR_THREADS = 48, STACK_BYTES = 1 << 20, STOP_MS = 10000 };
 
 struct rpc {
     struct agent *agent;               /* immutable */
     struct audit *audit;               /* immutable */
     struct oplocks *oplocks;           /* immutable */
-    unsigned threads_max, session_max; /* immutable */
+    unsigned threads_max, session_max, sr_max; /* immutable */
     pthread_mutex_t lock;
     pthread_cond_t ended;
     /* lock: lock */
-    unsigned threads;                  /* blocking calls in flight */
+    unsigned threads;                  /* blocking calls in flight, without logins */
     unsigned spawned;                  /* threads of our own */
-    struct refmap *sessions;           /* session -> how many of them, as a number in the pointer */
+    struct refmap *by_ref;             /* session, repository -> how many of them, as a number in the pointer */
 };
 
 int rpc_init(struct agent *agent, const struct rpc_config *config, struct rpc **ret_rpc, struct xerr *err)
@@ -42,7 +42,8 @@ int rpc_init(struct agent *agent, const struct rpc_config *config, struct rpc **
     rpc->agent = agent;
     rpc->threads_max = config->threads ? config->threads : THREADS;
     rpc->session_max = config->session_threads ? config->session_threads : SESSION_THREADS;
-    rpc->sessions = refmap_new();
+    rpc->sr_max = config->sr_threads ? config->sr_threads : SR_THREADS;
+    rpc->by_ref = refmap_new();
     rpc->oplocks = oplocks_new();
     pthread_mutex_init(&rpc->lock, NULL);
     pthread_condattr_init(&attr);
@@ -98,7 +99,7 @@ void rpc_free(struct rpc *rpc)
     auth_free(take_ptr(rpc->agent->auth));
     audit_close(rpc->audit);
     oplocks_free(rpc->oplocks);
-    refmap_free(rpc->sessions);
+    refmap_free(rpc->by_ref);
     pthread_cond_destroy(&rpc->ended);
     pthread_mutex_destroy(&rpc->lock);
     rpc->agent->rpc = NULL;
@@ -122,32 +123,42 @@ const struct oplocks *rpc_oplocks(const struct rpc *rpc)
 
 /* ---- limits ---- */
 
-static uintptr_t session_count(const struct rpc *rpc, struct ref session)
+static uintptr_t count_of(const struct rpc *rpc, struct ref who)
 {
-    return (uintptr_t)refmap_get(rpc->sessions, session);
+    return (uintptr_t)refmap_get(rpc->by_ref, who);
 }
 
-int rpc_count_in(struct rpc *rpc, struct ref session, struct xerr *err)
+static void change_count(struct rpc *rpc, struct ref who, int by)
+{
+    uintptr_t n = count_of(rpc, who) + (uintptr_t)by;
+
+    if (n) refmap_put(rpc->by_ref, who, (void *)n);
+    else refmap_remove(rpc->by_ref, who);
+}
+
+static void change_place(struct rpc *rpc, struct rpc_place place, int by)
+{
+    if (!ref_is_null(place.session)) rpc->threads += (unsigned)by;
+    change_count(rpc, place.session, by);
+    if (!ref_is_null(place.sr)) change_count(rpc, place.sr, by);
+}
+
+int rpc_count_in(struct rpc *rpc, struct rpc_place place, struct xerr *err)
 {
     pthread_mutex_lock(&rpc->lock);
-    uintptr_t n = session_count(rpc, session);
-    bool room = rpc->threads < rpc->threads_max && n < rpc->session_max;
-    if (room) {
-        rpc->threads++;
-        refmap_put(rpc->sessions, session, (void *)(n + 1));
-    }
+    bool room = count_of(rpc, place.session) < rpc->session_max
+                && (ref_is_null(place.session) || rpc->threads < rpc->threads_max)
+                && (ref_is_null(place.sr) || count_of(rpc, place.sr) < rpc->sr_max);
+    if (room) change_place(rpc, place, 1);
     pthread_mutex_unlock(&rpc->lock);
     return room ? 0 : xerr_too_many_pending_tasks(err);
 }
 
-void rpc_count_out(struct rpc *rpc, struct ref session)
+void rpc_count_out(struct rpc *rpc, struct rpc_place place)
 {
     pthread_mutex_lock(&rpc->lock);
-    uintptr_t n = session_count(rpc, session);
-    assert(n && rpc->threads);
-    rpc->threads--;
-    if (n == 1) refmap_remove(rpc->sessions, session);
-    else refmap_put(rpc->sessions, session, (void *)(n - 1));
+    assert(count_of(rpc, place.session));
+    change_place(rpc, place, -1);
     pthread_mutex_unlock(&rpc->lock);
 }
 

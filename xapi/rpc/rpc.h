@@ -26,6 +26,7 @@ struct rpc_config {
     bool audit_reads;              /* a line in the audit log for each plain read too */
     unsigned threads;              /* blocking calls in flight, Async ones included: 0 = 256 */
     unsigned session_threads;      /* ... of one session: 0 = 64 */
+    unsigned sr_threads;           /* ... on one storage repository: 0 = 48 */
 };
 
 /* Makes agent->rpc, ->auth and ->events, sets agent->call_message, gives the database its encoders, makes the role rows
@@ -52,6 +53,12 @@ struct rpc_origin {
     struct ref subtask_of;         /* parent of the task of an Async call */
 };
 
+/* Whom a blocking call is counted for. */
+struct rpc_place {
+    struct ref session;            /* null: a login, counted apart so that one can always be tried */
+    struct ref sr;                 /* the repository it works on, or null */
+};
+
 enum rpc_step { RPC_INLINE, RPC_THREAD, RPC_ASYNC, RPC_EVENTS };
 
 struct rpc_call {
@@ -60,8 +67,8 @@ struct rpc_call {
     struct rpc_origin origin;
     bool async;
     const struct value *args;      /* checked */
-    bool counted;                  /* holds a place among the threads ... */
-    struct ref counted_for;        /* ... of this session (a login changes the call's) */
+    bool counted;                  /* holds this place among the threads */
+    struct rpc_place place;
     struct live_task quiet;        /* the task of a call that nobody can cancel */
     struct event_request events;   /* RPC_EVENTS; owned until taken */
     unsigned delay_ms;             /* hold the answer back that long: a wrong password */
@@ -92,8 +99,8 @@ bool rpc_has_behaviour(const struct method_desc *m);
 struct agent *rpc_agent(const struct rpc *rpc);
 struct audit *rpc_audit(struct rpc *rpc);
 /* A place among the threads of blocking calls. Errors: TOO_MANY_PENDING_TASKS. */
-int rpc_count_in(struct rpc *rpc, struct ref session, struct xerr *err);
-void rpc_count_out(struct rpc *rpc, struct ref session);
+int rpc_count_in(struct rpc *rpc, struct rpc_place place, struct xerr *err);
+void rpc_count_out(struct rpc *rpc, struct rpc_place place);
 const struct oplocks *rpc_oplocks(const struct rpc *rpc);
 /* Runs fn(job) on a detached thread that rpc_stop waits for. 0, or -1 with TOO_MANY_PENDING_TASKS. */
 int rpc_spawn(struct rpc *rpc, void (*fn)(void *job), void *job, struct xerr *err);

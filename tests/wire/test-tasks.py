@@ -1,0 +1,186 @@
+#!/usr/bin/env python3
+"""Tasks: Async calls, results and errors as clients read them, cancellation, tasks of clients, operations in progress."""
+import os
+import re
+import tempfile
+import threading
+import time
+
+from harness import Agent, Session, check, done, fails, wait_until
+
+FINAL = ('success', 'failure', 'cancelled')
+
+
+def poke(agent, text):
+    folder = os.path.join(agent.root, 'hv', 'sim', 'poke')
+    fd, path = tempfile.mkstemp(dir=agent.root)
+    os.write(fd, (text + '\n').encode())
+    os.close(fd)
+    os.rename(path, os.path.join(folder, os.path.basename(path)))
+    wait_until(lambda: not os.listdir(folder))
+
+
+def end_of(s, task):
+    """Waits as xe does, by events on the task alone."""
+    token = ''
+    while True:
+        batch = s.call('event.from', ['task/' + task], token, 30.0)
+        token = batch['token']
+        for e in batch['events']:
+            if e.get('snapshot', {}).get('status') in FINAL:
+                return e['snapshot']
+
+
+def results(s, template):
+    task = s.Async.VM.clone(template, 'by task')
+    r = end_of(s, task)
+    check(r['status'] == 'success' and r['progress'] == 1.0, 'an Async call succeeds')
+    m = re.fullmatch(r'<value>(OpaqueRef:[0-9a-f-]{36})</value>', r['result'])
+    check(m and s.VM.get_name_label(m.group(1)) == 'by task', 'its result is an XML-RPC fragment with the reference')
+    check(r['name_label'] == 'Async.VM.clone' and r['error_info'] == [] and r['resident_on'] == s.host.get_all()[0],
+          'name, no error, and where it ran')
+    check(r['allowed_operations'] == [] and str(r['finished']) >= str(r['created']), 'nothing left to cancel; it has an end')
+    vm = m.group(1)
+    r = end_of(s, s.Async.VM.set_name_description(vm, 'x'))
+    check(r['status'] == 'success' and r['result'] == '', 'nothing to return: an empty result')
+    r = end_of(s, s.Async.VM.get_tags(vm))
+    check(r['result'].startswith('<value><array>'), 'a set as result')
+    r = end_of(s, s.Async.VM.start(template, False, False))
+    check(r['status'] == 'failure' and r['error_info'] == ['VM_IS_TEMPLATE', template], 'a failure has code and parameters')
+    fails('HANDLE_INVALID', 'wrong arguments fail at once, without a task', s.Async.VM.start, 'x', False, False)
+    check(task in s.session.get_tasks(s._ref), 'the session knows its tasks')
+    s.task.destroy(task)
+    fails('HANDLE_INVALID', 'a destroyed task', s.task.get_status, task)
+    check(task not in s.session.get_tasks(s._ref), 'nor does the session know it any more')
+    return vm
+
+
+def operations(agent, s, vm):
+    s.VM.provision(vm)
+    poke(agent, 'set start_ms 1500')
+    task = s.Async.VM.start(vm, False, False)
+    check(wait_until(lambda: s.VM.get_current_operations(vm) == {task: 'start'}, 5), 'the task stands in current_operations')
+    check('start' not in s.VM.get_allowed_operations(vm), 'and start is not allowed meanwhile')
+    p = fails('OTHER_OPERATION_IN_PROGRESS', 'another operation on the VM', s.VM.start, vm, False, False)
+    check(p == ['VM', vm, 'start', task], 'names object, operation and task: %s' % p)
+    s.VM.set_name_description(vm, 'while it starts')
+    check(end_of(s, task)['status'] == 'success', 'the start goes on')
+    check(s.VM.get_current_operations(vm) == {} and 'clean_shutdown' in s.VM.get_allowed_operations(vm),
+          'released afterwards')
+    poke(agent, 'set start_ms 0')
+
+
+def cancel(agent, s, vm):
+    poke(agent, 'deaf ' + s.VM.get_uuid(vm))
+    task = s.Async.VM.clean_shutdown(vm)
+    wait_until(lambda: s.VM.get_current_operations(vm) == {task: 'clean_shutdown'})
+    check(s.task.get_allowed_operations(task) == ['cancel'] and s.task.get_status(task) == 'pending', 'it can be cancelled')
+    began = time.monotonic()
+    s.task.cancel(task)
+    check(s.task.get_status(task) in ('cancelling', 'cancelled'), 'cancelling')
+    r = end_of(s, task)
+    check(r['status'] == 'cancelled' and r['error_info'] == ['TASK_CANCELLED', task], 'cancelled, and says so')
+    check(time.monotonic() - began < 10, 'soon')
+    check(s.VM.get_power_state(vm) == 'Running' and s.VM.get_current_operations(vm) == {}, 'the VM runs on')
+    s.task.cancel(task)
+    check(s.task.get_status(task) == 'cancelled', 'cancelling a finished task changes nothing')
+
+    clean = s.Async.VM.clean_shutdown(vm)
+    wait_until(lambda: clean in s.VM.get_current_operations(vm))
+    s.VM.hard_shutdown(vm)
+    check(s.VM.get_power_state(vm) == 'Halted', 'a hard shutdown overtakes a clean one that hangs')
+    check(end_of(s, clean)['status'] in FINAL, 'and the clean one ends')
+    check(wait_until(lambda: s.VM.get_current_operations(vm) == {}), 'no operation is left')
+
+
+def of_clients(s):
+    task = s.task.create('upload', 'of a disk')
+    r = s.task.get_record(task)
+    check(r['status'] == 'pending' and r['name_description'] == 'of a disk' and r['allowed_operations'] == ['cancel'],
+          "a client's task starts pending")
+    s.task.set_progress(task, 0.5)
+    s.task.add_to_other_config(task, 'applies_to', 'x')
+    check(s.task.get_progress(task) == 0.5 and s.task.get_other_config(task) == {'applies_to': 'x'}, 'progress and notes')
+    fails('VALUE_NOT_SUPPORTED', 'more than all', s.task.set_progress, task, 1.5)
+    s.task.set_result(task, '<value>42</value>')
+    s.task.set_status(task, 'success')
+    r = s.task.get_record(task)
+    check(r['status'] == 'success' and r['result'] == '<value>42</value>' and r['allowed_operations'] == [], 'ended by the client')
+    other = s.task.create('unused', '')
+    s.task.cancel(other)
+    check(s.task.get_status(other) == 'cancelled', 'cancelled at once when nobody works on it')
+    s.task.destroy(task)
+    s.task.destroy(other)
+
+
+def sleepy_storage(agent, s):
+    """Hundreds of calls wait for one slow driver: everybody else is served as before."""
+    host = s.host.get_all()[0]
+    sr = s.SR.create(host, {'path': os.path.join(agent.root, 'slow')}, '0', 'slow', '', 'dummy', 'user', False,
+                     {'sleep_ms': '0'})
+    vm = s.VM.get_all()[0]
+    s.SR.set_sm_config(sr, {'sleep_ms': '3000', 'sleep_commands': 'vdi_create'})
+    answers = []
+    lock = threading.Lock()
+
+    refs = [agent.login()._ref for _ in range(10)]
+
+    def ask(i):
+        mine = Session(agent.proxy(), refs[i % 10])
+        try:
+            mine.VDI.create({'name_label': 'x', 'name_description': '', 'SR': sr, 'virtual_size': '1048576', 'type': 'user',
+                             'sharable': False, 'read_only': False, 'other_config': {}})
+            got = 'ok'
+        except Exception as e:
+            got = getattr(e, 'details', [repr(e)])[0]
+        with lock:
+            answers.append(got)
+    threads = [threading.Thread(target=ask, args=(i,)) for i in range(500)]
+    for t in threads:
+        t.start()
+    started = []
+
+    def elsewhere():
+        mine, began = agent.login(), time.monotonic()
+        mine.VM.clone(mine.VM.get_by_name_label('Other install media')[0], 'meanwhile')
+        mine.SR.scan(mine.pool.get_default_SR(mine.pool.get_all()[0]))
+        started.append(round(time.monotonic() - began, 2))
+    threads.append(threading.Thread(target=elsewhere))
+    threads[-1].start()
+    # The clients above share one interpreter with us, so only the worst case is judged, and against seconds of sleep.
+    worst = 0
+    for i in range(50):
+        began = time.monotonic()
+        s.VM.get_power_state(vm)
+        worst = max(worst, time.monotonic() - began)
+        time.sleep(0.02)
+    check(worst < 1.0, 'reads take %.0f ms at most while 500 calls wait for storage' % (worst * 1000))
+    for t in threads:
+        t.join(120)
+    kinds = sorted(set(answers))
+    check(len(answers) == 500 and kinds == ['TOO_MANY_PENDING_TASKS', 'ok'], 'all 500 were answered: %s' % kinds)
+    check(started and started[0] < 2, 'another repository and VMs are worked on meanwhile (%s s)' % started)
+    check(s.SR.get_current_operations(sr) == {}, 'no operation is left on the repository')
+
+
+def many_finished(s):
+    for i in range(230):
+        t = s.task.create('done', '')
+        s.task.set_status(t, 'success')
+    kept = s.task.create('pending', '')
+    check(len(s.task.get_all()) >= 230, 'many finished tasks')
+    gone = wait_until(lambda: len(s.task.get_all()) <= 205, 90, 1)
+    check(gone and s.task.get_status(kept) == 'pending', 'the oldest finished ones go, pending ones stay')
+    return kept
+
+
+with Agent() as agent:
+    s = agent.login()
+    template = s.VM.get_by_name_label('Other install media')[0]
+    vm = results(s, template)
+    operations(agent, s, vm)
+    cancel(agent, s, vm)
+    of_clients(s)
+    sleepy_storage(agent, s)
+    many_finished(s)
+done()
