@@ -162,9 +162,10 @@ static void check_fields(struct check *c, enum class_id cls, struct ref ref)
         const struct field_desc *f = &model.classes[cls].fields[i];
         const struct row *row = snap_get(txn_snap(c->t), cls, ref);
         if (!row || !f->persistent || f->inverse) continue;
-        if (f->cell == CELL_REF) check_ref(c, row, f, row->cells[i].ref);
-        else if (f->cell == CELL_REFSET) check_set(c, row, f, &row->cells[i]);
-        else if (f->cell == CELL_VALUE) check_map(c, row, f, &row->cells[i]);
+        union cell cell = row_cell(row, i);
+        if (f->cell == CELL_REF) check_ref(c, row, f, cell.ref);
+        else if (f->cell == CELL_REFSET) check_set(c, row, f, &cell);
+        else if (f->cell == CELL_VALUE) check_map(c, row, f, &cell);
     }
 }
 
@@ -174,7 +175,7 @@ static bool check_parents(struct check *c, const struct row *row)
     for (unsigned i = 0; i < row->kind->cls->n_fields; i++) {
         const struct field_desc *f = &row->kind->cls->fields[i];
         if (!is_parent(f->id)) continue;
-        struct ref to = row->cells[i].ref;
+        struct ref to = row_cell(row, i).ref;
         if (!ref_is_null(to) && exists(c, f->type, to)) continue;
         problem(c, row, "belongs to no %s (field %s is %s); it goes", model.classes[f->type->cls].name, f->name,
                 REF_STR(to));

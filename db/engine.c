@@ -58,8 +58,10 @@ static int load_row(void *arg, struct row *row, struct xerr *err)
         row_unref(row);
         return xerr_internal(err, "the database has %s %s twice; run xapi --repair-db", kind->cls->name, REF_STR(self));
     }
-    for (unsigned i = 0; i < kind->cls->n_fields; i++)
-        if (kind->inverse[i]) add_links(l, kind->inverse[i], kind->cls->fields[i].cell, &row->cells[i], self);
+    for (unsigned i = 0; i < kind->cls->n_fields; i++) {
+        union cell c = row_cell(row, i);
+        if (kind->inverse[i]) add_links(l, kind->inverse[i], kind->cls->fields[i].cell, &c, self);
+    }
     snap_put_row(l->s, row);
     snap_index_uuid(l->s, row, true);
     snap_index_name(l->s, row, true);
@@ -102,7 +104,7 @@ static void build_back_references(struct loading *l)
             members[n] = l->links[i + n].self;
         }
         struct row *row = snap_get_row(l->s, field_class(first->back), first->target);
-        if (row) row->cells[field_index(first->back)] = cell_set(members, n);
+        if (row) row_replace(row, field_index(first->back), cell_set(members, n));
     }
     free(members);
 }

@@ -279,14 +279,14 @@ static void put_value(struct strbuf *b, const struct value *v, bool quoted)
 static const char *operand_text(const struct operand *o, const struct row *r, char buf[64], struct strbuf *big)
 {
     if (!o->field) return o->literal;
-    const union cell *c = &r->cells[field_index(o->field->id)];
-    if (o->field->cell == CELL_STRING) return cell_str(c);
+    union cell c = row_cell(r, field_index(o->field->id));
+    if (o->field->cell == CELL_STRING) return cell_str(&c);
     if (o->field->cell != CELL_BITS && o->field->cell != CELL_REFSET && o->field->cell != CELL_VALUE) {
-        struct value v = cell_to_value(o->field, c, NULL);
+        struct value v = cell_to_value(o->field, &c, NULL);
         return scalar_text(&v, buf);
     }
     _cleanup_arena_ struct arena *a = arena_new();
-    struct value v = cell_to_value(o->field, c, a);
+    struct value v = cell_to_value(o->field, &c, a);
     put_value(big, &v, false);
     return strbuf_cstr(big);
 }

@@ -6,6 +6,35 @@
 
 /* ---- kinds ---- */
 
+static uint8_t packed_size(const struct field_desc *f)
+{
+    if (f->cell == CELL_REF) return 16;
+    return f->cell == CELL_BOOL || f->cell == CELL_ENUM ? 1 : 8;
+}
+
+/* Large fields before small ones, so that each is aligned. */
+static int lay_out(struct kind *k)
+{
+    static const uint8_t sizes[] = { 16, 8, 1 };
+    const struct class_desc *cls = k->cls;
+
+    k->offset = xcalloc(cls->n_fields, sizeof(*k->offset));
+    k->size = xcalloc(cls->n_fields, sizeof(*k->size));
+    for (size_t s = 0; s < ARRAY_SIZE(sizes); s++) {
+        for (unsigned i = 0; i < cls->n_fields; i++) {
+            const struct field_desc *f = &cls->fields[i];
+            if (packed_size(f) != sizes[s]) continue;
+            if (f->cell == CELL_ENUM && f->type->e->n > 256) return -1;
+            k->size[i] = sizes[s];
+            k->offset[i] = (uint16_t)k->data_size;
+            k->data_size += sizes[s];
+        }
+    }
+    return 0;
+}
+
+static struct row *row_blank(const struct kind *kind);
+
 static int kind_init(struct kind *k, const struct class_desc *cls, struct kinds *all, struct xerr *err)
 {
     *k = (struct kind){ .cls = cls, .all = all };
@@ -13,13 +42,16 @@ static int kind_init(struct kind *k, const struct class_desc *cls, struct kinds 
     if (cls->n_fields > MAX_FIELDS)
         return xerr_internal(err, "class %s has %u fields, the database takes %d", cls->name, cls->n_fields, MAX_FIELDS);
     k->inverse = xcalloc(cls->n_fields, sizeof(*k->inverse));
-    k->defaults = xcalloc(cls->n_fields, sizeof(*k->defaults));
     k->heap = xcalloc(cls->n_fields, sizeof(*k->heap));
+    if (lay_out(k)) return xerr_internal(err, "class %s has an enumeration that is too large", cls->name);
+    k->blank = row_blank(k);
     for (unsigned i = 0; i < cls->n_fields; i++) {
         const struct field_desc *f = &cls->fields[i];
-        if (!cell_from_value(f, &f->default_value, &k->defaults[i]))
+        union cell c;
+        if (!cell_from_value(f, &f->default_value, &c))
             return xerr_internal(err, "the default of %s.%s is not of its type: %s", cls->name, f->name,
                                  f->default_text);
+        row_put(k->blank, i, c);
         if (f->cell == CELL_STRING || f->cell == CELL_REFSET || f->cell == CELL_VALUE) k->heap[k->n_heap++] = (uint8_t)i;
         if (f->persistent && !f->inverse) field_set_add(&k->persistent, i);
         else k->has_volatile = true;
@@ -71,9 +103,9 @@ void kinds_free(struct kinds *all)
     if (!all) return;
     for (unsigned c = 0; c < all->n; c++) {
         struct kind *k = &all->kinds[c];
-        for (unsigned i = 0; k->defaults && i < k->cls->n_fields; i++)
-            cell_clear(&k->defaults[i], k->cls->fields[i].cell);
-        free(k->defaults);
+        if (k->blank) row_unref(k->blank);
+        free(k->offset);
+        free(k->size);
         free(k->heap);
         free(k->inverse);
     }
@@ -84,7 +116,7 @@ void kinds_free(struct kinds *all)
 
 static struct row *row_alloc(const struct kind *kind, struct ref ref, uint64_t serial)
 {
-    struct row *r = xmalloc(sizeof(*r) + kind->cls->n_fields * sizeof(r->cells[0]));
+    struct row *r = xmalloc(sizeof(*r) + kind->data_size);
 
     atomic_init(&r->leaf.refs, 1);
     r->leaf.tag = 0;
@@ -97,20 +129,36 @@ static struct row *row_alloc(const struct kind *kind, struct ref ref, uint64_t s
     return r;
 }
 
-static void share_cells(struct row *r, const union cell *from)
+static struct row *row_blank(const struct kind *kind)
+{
+    struct row *r = row_alloc(kind, REF_NULL, 0);
+
+    memset(r->data, 0, kind->data_size);
+    return r;
+}
+
+static void share_cells(struct row *r, const struct row *from)
 {
     const struct kind *kind = r->kind;
 
-    memcpy(r->cells, from, kind->cls->n_fields * sizeof(*from));
+    memcpy(r->data, from->data, kind->data_size);
     for (unsigned h = 0; h < kind->n_heap; h++)
-        cell_share(from[kind->heap[h]], kind->cls->fields[kind->heap[h]].cell);
+        cell_share(row_cell(r, kind->heap[h]), kind->cls->fields[kind->heap[h]].cell);
+}
+
+void row_replace(struct row *r, unsigned field, union cell c)
+{
+    union cell old = row_cell(r, field);
+
+    row_put(r, field, c);
+    cell_clear(&old, r->kind->cls->fields[field].cell);
 }
 
 struct row *row_new(const struct kind *kind, struct ref ref, uint64_t serial)
 {
     struct row *r = row_alloc(kind, ref, serial);
 
-    share_cells(r, kind->defaults);
+    share_cells(r, kind->blank);
     return r;
 }
 
@@ -118,7 +166,7 @@ struct row *row_copy(const struct row *from)
 {
     struct row *r = row_alloc(from->kind, from->leaf.key, from->serial);
 
-    share_cells(r, from->cells);
+    share_cells(r, from);
     return r;
 }
 
@@ -133,8 +181,10 @@ void row_unref(struct row *r)
     const struct kind *kind = r->kind;
 
     if (atomic_fetch_sub_explicit(&r->leaf.refs, 1, memory_order_acq_rel) != 1) return;
-    for (unsigned h = 0; h < kind->n_heap; h++)
-        cell_clear(&r->cells[kind->heap[h]], kind->cls->fields[kind->heap[h]].cell);
+    for (unsigned h = 0; h < kind->n_heap; h++) {
+        union cell c = row_cell(r, kind->heap[h]);
+        cell_clear(&c, kind->cls->fields[kind->heap[h]].cell);
+    }
     for (int e = 0; e < N_ENCODINGS; e++) {
         struct encoded *text = atomic_load_explicit(&r->encoded[e], memory_order_acquire);
         if (!text) continue;
@@ -151,26 +201,39 @@ void row_leaf_unref(struct pleaf *leaf)
 
 /* ---- fields ---- */
 
-static const union cell *cell_at(const struct row *r, field_id f, enum cell_kind kind)
+static union cell cell_at(const struct row *r, field_id f, enum cell_kind kind)
 {
     const struct class_desc *cls = r->kind->cls;
 
     assert(field_class(f) == (unsigned)cls->id && field_index(f) < cls->n_fields);
     assert(cls->fields[field_index(f)].cell == kind);
-    return &r->cells[field_index(f)];
+    (void)kind;
+    return row_cell(r, field_index(f));
 }
 
 struct ref row_ref_of(const struct row *r) { return r->leaf.key; }
 enum class_id row_class(const struct row *r) { return (enum class_id)r->kind->cls->id; }
-const char *row_str(const struct row *r, field_id f) { return cell_str(cell_at(r, f, CELL_STRING)); }
-int64_t row_int(const struct row *r, field_id f) { return cell_at(r, f, CELL_INT)->i; }
-bool row_bool(const struct row *r, field_id f) { return cell_at(r, f, CELL_BOOL)->i != 0; }
-double row_float(const struct row *r, field_id f) { return cell_at(r, f, CELL_FLOAT)->d; }
-int64_t row_time(const struct row *r, field_id f) { return cell_at(r, f, CELL_DATETIME)->i; }
-struct ref row_ref(const struct row *r, field_id f) { return cell_at(r, f, CELL_REF)->ref; }
-int row_enum(const struct row *r, field_id f) { return (int)cell_at(r, f, CELL_ENUM)->i; }
-uint64_t row_bits(const struct row *r, field_id f) { return cell_at(r, f, CELL_BITS)->bits; }
-const struct refset *row_refs(const struct row *r, field_id f) { return cell_refs(cell_at(r, f, CELL_REFSET)); }
+int64_t row_int(const struct row *r, field_id f) { return cell_at(r, f, CELL_INT).i; }
+bool row_bool(const struct row *r, field_id f) { return cell_at(r, f, CELL_BOOL).i != 0; }
+double row_float(const struct row *r, field_id f) { return cell_at(r, f, CELL_FLOAT).d; }
+int64_t row_time(const struct row *r, field_id f) { return cell_at(r, f, CELL_DATETIME).i; }
+struct ref row_ref(const struct row *r, field_id f) { return cell_at(r, f, CELL_REF).ref; }
+int row_enum(const struct row *r, field_id f) { return (int)cell_at(r, f, CELL_ENUM).i; }
+uint64_t row_bits(const struct row *r, field_id f) { return cell_at(r, f, CELL_BITS).bits; }
+
+const char *row_str(const struct row *r, field_id f)
+{
+    union cell c = cell_at(r, f, CELL_STRING);
+
+    return cell_str(&c);
+}
+
+const struct refset *row_refs(const struct row *r, field_id f)
+{
+    union cell c = cell_at(r, f, CELL_REFSET);
+
+    return cell_refs(&c);
+}
 
 const char *row_uuid(const struct row *r)
 {
@@ -179,7 +242,9 @@ const char *row_uuid(const struct row *r)
 
 const struct value *row_value(const struct row *r, field_id f)
 {
-    return cell_value(cell_at(r, f, CELL_VALUE), r->kind->cls->fields[field_index(f)].type);
+    union cell c = cell_at(r, f, CELL_VALUE);
+
+    return cell_value(&c, r->kind->cls->fields[field_index(f)].type);
 }
 
 bool refset_has(const struct refset *set, struct ref ref)
@@ -204,7 +269,8 @@ const char *row_map_str(const struct row *r, field_id f, const char *key, const 
 struct value row_field_value(const struct row *r, const struct field_desc *f, struct arena *a)
 {
     assert(field_class(f->id) == (unsigned)r->kind->cls->id);
-    struct value v = cell_to_value(f, &r->cells[field_index(f->id)], a);
+    union cell c = row_cell(r, field_index(f->id));
+    struct value v = cell_to_value(f, &c, a);
     return value_copy(a, &v);
 }
 
@@ -213,8 +279,10 @@ struct value row_record_borrowed(const struct row *r, struct arena *a)
     const struct class_desc *cls = r->kind->cls;
     struct member *members = arena_new_array(a, struct member, cls->n_fields);
 
-    for (unsigned i = 0; i < cls->n_fields; i++)
-        members[i] = (struct member){ cls->fields[i].name, cell_to_value(&cls->fields[i], &r->cells[i], a) };
+    for (unsigned i = 0; i < cls->n_fields; i++) {
+        union cell c = row_cell(r, i);
+        members[i] = (struct member){ cls->fields[i].name, cell_to_value(&cls->fields[i], &c, a) };
+    }
     return value_map(members, cls->n_fields);
 }
 

@@ -25,7 +25,11 @@ struct kind {
     struct field_set persistent;   /* written to the store */
     bool has_volatile;             /* a field that is not, back-references included */
     field_id *inverse;             /* by field: the back-reference that this field feeds, 0 = none */
-    union cell *defaults;          /* by field */
+    struct row *blank;             /* a row with the schema's defaults */
+    /* Where a row has its fields: a reference takes 16 bytes, a truth or an enumerator one, the rest 8. */
+    uint16_t *offset;
+    uint8_t *size;
+    size_t data_size;
     uint8_t *heap;                 /* fields whose content is counted: text, sets, values */
     unsigned n_heap;
 };
@@ -57,8 +61,37 @@ struct row {
     uint64_t created, revision;    /* store revisions of the first and of this version */
     _Atomic uint64_t stamp;        /* place in the stream of changes; ROW_OWNED | transaction while it is changed */
     _Atomic(struct encoded *) encoded[N_ENCODINGS];
-    union cell cells[];
+    _Alignas(8) unsigned char data[];             /* the cells, packed */
 };
+
+/* What a field holds; it stays the row's. */
+static inline union cell row_cell(const struct row *r, unsigned field)
+{
+    union cell c = { .ref = REF_NULL };
+    const unsigned char *at = r->data + r->kind->offset[field];
+
+    switch (r->kind->size[field]) {
+    case 1: c.i = *at; break;
+    case 8: memcpy(&c, at, 8); break;
+    default: memcpy(&c, at, sizeof(c)); break;
+    }
+    return c;
+}
+
+/* Gives a field a content that passes; the old one is the caller's to clear. For rows that nobody else sees. */
+static inline void row_put(struct row *r, unsigned field, union cell c)
+{
+    unsigned char *at = r->data + r->kind->offset[field];
+
+    switch (r->kind->size[field]) {
+    case 1: *at = (unsigned char)c.i; break;
+    case 8: memcpy(at, &c, 8); break;
+    default: memcpy(at, &c, sizeof(c)); break;
+    }
+}
+
+/* As row_put, and clears the old content. */
+void row_replace(struct row *r, unsigned field, union cell c);
 
 #define ROW_OWNED (UINT64_C(1) << 63)
 

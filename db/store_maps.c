@@ -90,7 +90,8 @@ static int write_difference(struct sqlite_store *st, const struct row *row, unsi
 int maps_write(struct sqlite_store *st, const struct row *row, unsigned field, const struct row *was, struct xerr *err)
 {
     const struct type_desc *type = row->kind->cls->fields[field].type;
-    const struct value *new = cell_value(&row->cells[field], type);
+    union cell now = row_cell(row, field), then;
+    const struct value *new = cell_value(&now, type);
     const struct member *a, *b = new->map.members;
     size_t i = 0, n_new = new->map.n, n_old;
 
@@ -100,7 +101,8 @@ int maps_write(struct sqlite_store *st, const struct row *row, unsigned field, c
         return 0;
     }
     /* Changes of one key leave the others in their order: what is the same at both ends needs no sorting. */
-    const struct value *old = cell_value(&was->cells[field], type);
+    then = row_cell(was, field);
+    const struct value *old = cell_value(&then, type);
     a = old->map.members;
     n_old = old->map.n;
     while (i < n_old && i < n_new && same_entry(&a[i], &b[i])) i++;
@@ -188,8 +190,7 @@ static int read_map(struct sqlite_store *st, struct map_reader *r, struct row *r
         if (next_entry(st, r, err)) return -1;
     }
     struct value map = value_built_map(&b);
-    cell_clear(&row->cells[field], CELL_VALUE);
-    row->cells[field] = cell_box(&map);
+    row_replace(row, field, cell_box(&map));
     return 0;
 }
 
@@ -200,7 +201,7 @@ int maps_read(struct sqlite_store *st, struct map_reader *r, struct row *row, co
 
     /* No entries: empty, not the default. */
     for (unsigned i = 0; r->stmt && i < cls->n_fields; i++)
-        if (has_entries(&cls->fields[i])) cell_clear(&row->cells[i], CELL_VALUE);
+        if (has_entries(&cls->fields[i])) row_replace(row, i, (union cell){ .box = NULL });
     while (r->at_row && (uint64_t)sqlite3_column_int64(r->stmt, 0) <= row->serial) {
         const char *name = (const char *)sqlite3_column_text(r->stmt, 1);
         const struct field_desc *f = name ? model_field_by_name(cls, name) : NULL;

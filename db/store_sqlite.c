@@ -235,12 +235,9 @@ static struct row *read_row(const struct kind *kind, sqlite3_stmt *stmt, struct 
         const struct field_desc *f = &kind->cls->fields[i];
         union cell c;
         if (!has_column(f)) continue;
-        if (read_cell(stmt, at, f, &kind->defaults[i], &c)) {
-            cell_clear(&row->cells[i], f->cell);
-            row->cells[i] = c;
-        } else {
-            report_cell(sink, row, i, stmt, at);
-        }
+        union cell fallback = row_cell(kind->blank, i);
+        if (read_cell(stmt, at, f, &fallback, &c)) row_replace(row, i, c);
+        else report_cell(sink, row, i, stmt, at);
         at++;
     }
     return row;
@@ -380,8 +377,10 @@ static int insert_row(struct sqlite_store *st, const struct row *row, uint64_t r
     bind_ref(table->insert, 2, row->leaf.key);
     sqlite3_bind_int64(table->insert, 3, (sqlite3_int64)revision);
     sqlite3_bind_int64(table->insert, 4, (sqlite3_int64)revision);
-    for (unsigned i = 0; i < kind->cls->n_fields; i++)
-        if (has_column(&kind->cls->fields[i])) sqlite_bind_cell(table->insert, at++, &kind->cls->fields[i], &row->cells[i]);
+    for (unsigned i = 0; i < kind->cls->n_fields; i++) {
+        union cell c = row_cell(row, i);
+        if (has_column(&kind->cls->fields[i])) sqlite_bind_cell(table->insert, at++, &kind->cls->fields[i], &c);
+    }
     if (sqlite_run(st, table->insert, kind->cls->name, err)) return -1;
     for (unsigned i = 0; i < kind->cls->n_fields; i++)
         if (has_entries(&kind->cls->fields[i]) && maps_write(st, row, i, NULL, err)) return -1;
@@ -421,9 +420,11 @@ static int update_row(struct sqlite_store *st, const struct store_change *c, uin
     if (!stmt) return -1;
     sqlite3_bind_int64(stmt, 1, (sqlite3_int64)row->serial);
     sqlite3_bind_int64(stmt, 2, (sqlite3_int64)revision);
-    for (unsigned i = 0; i < cls->n_fields; i++)
+    for (unsigned i = 0; i < cls->n_fields; i++) {
+        union cell cell = row_cell(row, i);
         if (field_set_has(c->fields, i) && has_column(&cls->fields[i]))
-            sqlite_bind_cell(stmt, at++, &cls->fields[i], &row->cells[i]);
+            sqlite_bind_cell(stmt, at++, &cls->fields[i], &cell);
+    }
     if (sqlite_run(st, stmt, cls->name, err)) return -1;
     if (sqlite3_changes(st->db) != 1)
         return xerr_internal(err, "database %s: %s %s is not in its table", st->path, cls->name, REF_STR(row->leaf.key));

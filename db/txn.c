@@ -120,17 +120,22 @@ static void mark(struct txn *t, const struct row *row, unsigned field)
 static void link_back(struct txn *t, field_id back, struct ref target, struct ref self)
 {
     struct row *row = own_row(t, field_class(back), target);
+    union cell c = row_cell(row, field_index(back));
 
-    cell_set_add(&row->cells[field_index(back)], self);
+    cell_set_add(&c, self);
+    row_put(row, field_index(back), c);
 }
 
 /* The target may be gone: a database from elsewhere can have references into nothing. */
 static void unlink_back(struct txn *t, field_id back, struct ref target, struct ref self)
 {
-    const struct row *row = snap_get_row(t->work, field_class(back), target);
+    struct row *row = snap_get_row(t->work, field_class(back), target);
 
-    if (!row || !refset_has(cell_refs(&row->cells[field_index(back)]), self)) return;
-    cell_set_remove(&own_row(t, field_class(back), target)->cells[field_index(back)], self);
+    if (!row || !refset_has(row_refs(row, back), self)) return;
+    row = own_row(t, field_class(back), target);
+    union cell c = row_cell(row, field_index(back));
+    cell_set_remove(&c, self);
+    row_put(row, field_index(back), c);
 }
 
 /* The references that a forward field holds. */
@@ -199,23 +204,24 @@ static void change_cell(struct txn *t, struct ref ref, field_id id, union cell c
     struct row *row = need_row(t, cls, ref);
 
     assert(!f->inverse);   /* back-references are the database's own */
-    if (!row || (!differs && cell_eq(&row->cells[i], &c, f->cell))) goto out;
+    if (!row) goto out;
+    union cell old = row_cell(row, i);
+    if (!differs && cell_eq(&old, &c, f->cell)) goto out;
     field_id back = row->kind->inverse[i];
     bool is_uuid = id == row->kind->cls->uuid, is_name = id == row->kind->cls->name_label;
     if (is_uuid && !uuid_is_free(t, cls, ref, cell_str(&c))) goto out;
-    if (back && !targets_exist(t, f, back, &row->cells[i], &c)) goto out;
+    if (back && !targets_exist(t, f, back, &old, &c)) goto out;
 
     row = own_row(t, cls, ref);
     if (is_uuid) snap_index_uuid(t->work, row, false);
     if (is_name) snap_index_name(t->work, row, false);
-    union cell old = row->cells[i];
-    row->cells[i] = c;
-    c = old;
+    row_put(row, i, c);
     mark(t, row, i);
-    t->bytes += cell_bytes(&row->cells[i], f->cell);
+    t->bytes += cell_bytes(&c, f->cell);
     if (is_uuid) snap_index_uuid(t->work, row, true);
     if (is_name) snap_index_name(t->work, row, true);
-    if (back) relink(t, f, back, ref, &old, &row->cells[i]);
+    if (back) relink(t, f, back, ref, &old, &c);
+    c = old;
 out:
     cell_clear(&c, f->cell);
 }
@@ -313,7 +319,7 @@ static const struct value *own_value(struct txn *t, struct ref ref, field_id f)
 {
     const struct row *row = need_row(t, field_class(f), ref);
 
-    return row ? cell_value(&row->cells[field_index(f)], model_field(f)->type) : NULL;
+    return row ? row_value(row, f) : NULL;
 }
 
 /* The place of a key; n when it is not there. */
@@ -417,7 +423,7 @@ static void change_ref_set(struct txn *t, struct ref ref, field_id f, struct ref
     const struct row *row = need_row(t, field_class(f), ref);
 
     if (!row) return;
-    union cell c = cell_share(row->cells[field_index(f)], CELL_REFSET);
+    union cell c = cell_share(row_cell(row, field_index(f)), CELL_REFSET);
     if (add) cell_set_add(&c, item);
     else cell_set_remove(&c, item);
     set_cell(t, ref, f, c);
@@ -428,7 +434,7 @@ static void change_bits(struct txn *t, struct ref ref, field_id f, int bit, bool
     const struct row *row = need_row(t, field_class(f), ref);
 
     if (!row) return;
-    uint64_t bits = row->cells[field_index(f)].bits, one = UINT64_C(1) << bit;
+    uint64_t bits = row_cell(row, field_index(f)).bits, one = UINT64_C(1) << bit;
     set_cell(t, ref, f, (union cell){ .bits = add ? bits | one : bits & ~one });
 }
 
@@ -469,9 +475,7 @@ void txn_create(struct txn *t, enum class_id cls, struct ref ref)
     }
     struct row *row = row_new(kind, ref, ++t->db->next_serial);
     if (kind->cls->uuid) {
-        union cell *c = &row->cells[field_index(kind->cls->uuid)];
-        cell_clear(c, CELL_STRING);
-        *c = cell_text(uuid_new(uuid), UUID_TEXT - 1);
+        row_replace(row, field_index(kind->cls->uuid), cell_text(uuid_new(uuid), UUID_TEXT - 1));
     }
     make_own(t, row);
     t->bytes += 512;
@@ -486,8 +490,10 @@ static void forget_target(struct txn *t, field_id forward, struct ref holder, st
     unsigned i = field_index(forward);
 
     if (!row) return;
-    if (model_field(forward)->cell == CELL_REFSET) cell_set_remove(&row->cells[i], gone);
-    else if (ref_eq(row->cells[i].ref, gone)) row->cells[i].ref = REF_NULL;
+    union cell c = row_cell(row, i);
+    if (model_field(forward)->cell == CELL_REFSET) cell_set_remove(&c, gone);
+    else if (ref_eq(c.ref, gone)) c.ref = REF_NULL;
+    row_put(row, i, c);
     mark(t, row, i);
 }
 
@@ -500,10 +506,11 @@ void txn_destroy(struct txn *t, enum class_id cls, struct ref ref)
     row = own_row(t, cls, ref);
     for (unsigned i = 0; i < row->kind->cls->n_fields; i++) {
         const struct field_desc *f = &row->kind->cls->fields[i];
+        union cell c = row_cell(row, i);
         if (row->kind->inverse[i]) {
-            relink(t, f, row->kind->inverse[i], ref, &row->cells[i], &nothing);
+            relink(t, f, row->kind->inverse[i], ref, &c, &nothing);
         } else if (f->inverse) {
-            struct refset *holders = forward_refs(CELL_REFSET, &row->cells[i]);
+            struct refset *holders = forward_refs(CELL_REFSET, &c);
             for (size_t h = 0; h < holders->n; h++)
                 if (!ref_eq(holders->refs[h], ref)) forget_target(t, f->inverse, holders->refs[h], ref);
             free(holders);

@@ -167,6 +167,25 @@ static double our_commits(struct db *db, const struct ref vms[VMS], int round)
     return now_s() - began;
 }
 
+/* Ever new keys of one map, as clients do to other_config. */
+static void bench_map(struct db *db, struct ref vm)
+{
+    enum { KEYS = 3000, TAIL = 300 };
+    struct value v = value_string("a value of some length");
+    double began = now_s(), tail = 0;
+
+    for (int i = 0; i < KEYS; i++) {
+        char key[32];
+        snprintf(key, sizeof(key), "key%d", i);
+        if (i == KEYS - TAIL) tail = now_s();
+        struct txn *t = db_begin(db);
+        txn_map_add(t, vm, F_VM_other_config, key, &v);
+        commit(t);
+    }
+    printf("durable new key of one map: %.1f us, of the last %d of %d: %.1f us\n", (now_s() - began) / KEYS * 1e6, TAIL,
+           KEYS, (now_s() - tail) / TAIL * 1e6);
+}
+
 struct writer { struct db *db; const struct ref *vms; unsigned id; int round; };
 
 static void *write_many(void *arg)
@@ -247,6 +266,7 @@ int main(int argc, char **argv)
     db = open_at(path);
     fill(db, vms);
     bench_commit(db, vms, folder);
+    bench_map(db, vms[0]);
     db_close(db);
     malloc_trim(0);
     struct mallinfo2 before = mallinfo2();
