@@ -97,7 +97,7 @@ static void templates(struct schema *s, const char *dir)
 
 static void routes(struct schema *s, const char *dir)
 {
-    _cleanup_strbuf_ struct strbuf b = STRBUF_INIT, names = STRBUF_INIT;
+    _cleanup_strbuf_ struct strbuf b = STRBUF_INIT;
     struct list seen = { 0 };
     out_head(&b, "The HTTP endpoints.");
     strbuf_str(&b, "#ifndef GEN_HTTP_ROUTES_H\n#define GEN_HTTP_ROUTES_H\n\n#include \"lib/model.h\"\n\n"
