@@ -193,11 +193,11 @@ static int mark(struct call *c, struct ref pbd, struct ref sr, bool plugged, con
 {
     struct txn *t = db_begin(c->agent->db);
     const struct row *row = snap_get(txn_snap(t), CLASS_PBD, pbd);
+    bool changes = row && row_bool(row, F_PBD_currently_attached) != plugged;
 
-    if (row && row_bool(row, F_PBD_currently_attached) != plugged)
-        txn_set_bool(t, pbd, F_PBD_currently_attached, plugged);
+    if (changes) txn_set_bool(t, pbd, F_PBD_currently_attached, plugged);
     if (answer) sr_put_space(t, sr, answer);
-    refresh_disks(t, sr);
+    if (changes || !plugged) refresh_disks(t, sr);
     return db_commit(t, err);
 }
 

@@ -7,9 +7,11 @@
 #include "lib/log.h"
 #include "xapi/sr.h"
 
+#include <errno.h>
 #include <pthread.h>
+#include <time.h>
 
-enum { PLUG_MS = 20000 };
+enum { PLUG_MS = 60000, START_WAIT_S = 2 };
 
 /* ---- driver records -------------------------------------------------------------------------------------------- */
 
@@ -81,16 +83,31 @@ int sm_startup(struct agent *agent, struct xerr *err)
 /* ---- plugging at start ----------------------------------------------------------------------------------------- */
 
 struct plug {
-    pthread_t thread;
-    bool started;
     struct agent *agent;
     struct ref pbd;
+    struct plugging *all;
 };
 
-/* A repository that does not answer is left unplugged; its neighbours do not wait for it. */
-static void *plug_one(void *arg)
+/* Lives until the last thread and the starter have let go. */
+struct plugging {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;        /* with lock */
+    unsigned left;                 /* lock: threads that have not ended */
+    bool abandoned;                /* lock: the starter waits no more */
+    struct plug *plugs;
+};
+
+static void plugging_free(struct plugging *all)
 {
-    struct plug *p = arg;
+    pthread_mutex_destroy(&all->lock);
+    pthread_cond_destroy(&all->changed);
+    free(all->plugs);
+    free(all);
+}
+
+/* A repository that does not answer is left unplugged; neither its neighbours nor the start wait for it. */
+static void plug_one(const struct plug *p)
+{
     struct call *c = call_new_internal(p->agent, "plug storage");
     _cleanup_xerr_ struct xerr err = XERR_INIT, why = XERR_INIT;
 
@@ -100,34 +117,89 @@ static void *plug_one(void *arg)
         if (pbd_mark_unplugged(c, p->pbd, &why)) log_error("PBD %s: %s", REF_STR(p->pbd), why.code);
     }
     call_free_internal(c);
+}
+
+static void *plug_thread(void *arg)
+{
+    const struct plug *p = arg;
+    struct plugging *all = p->all;
+    struct storage *storage = p->agent->storage;
+
+    plug_one(p);
+    pthread_mutex_lock(&all->lock);
+    bool last = --all->left == 0 && all->abandoned;
+    pthread_cond_signal(&all->changed);
+    pthread_mutex_unlock(&all->lock);
+    if (last) plugging_free(all);
+    storage_use_end(storage);
     return NULL;
 }
 
-static size_t own_pbds(struct call *c, struct plug **ret_plugs)
+static size_t own_pbds(struct call *c, struct plugging *all)
 {
     _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
-    struct plug *plugs = arena_new_array(c->arena, struct plug, snap_count(s, CLASS_PBD));
     size_t n = 0;
 
+    all->plugs = xcalloc(snap_count(s, CLASS_PBD), sizeof(*all->plugs));
     SNAP_EACH (s, CLASS_PBD, pbd) {
         if (ref_eq(row_ref(pbd, F_PBD_host), c->agent->host))
-            plugs[n++] = (struct plug){ .agent = c->agent, .pbd = row_ref_of(pbd) };
+            all->plugs[n++] = (struct plug){ .agent = c->agent, .pbd = row_ref_of(pbd), .all = all };
     }
-    *ret_plugs = plugs;
     return n;
 }
 
+static void start_thread(struct call *c, struct plug *p)
+{
+    pthread_attr_t attr;
+    pthread_t thread;
+
+    pthread_attr_init(&attr);
+    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+    storage_use_begin(c->agent->storage);
+    if (pthread_create(&thread, &attr, plug_thread, p)) plug_thread(p);
+    pthread_attr_destroy(&attr);
+}
+
+/* What the last agent knew of its PBDs is not believed. */
+static int unmark_all(struct call *c, struct xerr *err)
+{
+    struct txn *t = db_begin(c->agent->db);
+
+    for (;;) {
+        struct ref plugged = REF_NULL;
+        SNAP_EACH (txn_snap(t), CLASS_PBD, pbd) {
+            if (row_bool(pbd, F_PBD_currently_attached) && ref_eq(row_ref(pbd, F_PBD_host), c->agent->host))
+                plugged = row_ref_of(pbd);
+        }
+        if (ref_is_null(plugged) || txn_failed(t)) return db_commit(t, err);
+        txn_set_bool(t, plugged, F_PBD_currently_attached, false);
+    }
+}
+
+/* Side by side; the start goes on when all are plugged, or after a while without those that hang. */
 static void plug_all(struct call *c)
 {
-    struct plug *plugs;
-    size_t n = own_pbds(c, &plugs);
+    struct plugging *all = xcalloc(1, sizeof(*all));
+    size_t n = own_pbds(c, all);
+    pthread_condattr_t attr;
+    struct timespec until;
 
-    for (size_t i = 0; i < n; i++)
-        plugs[i].started = n > 1 && pthread_create(&plugs[i].thread, NULL, plug_one, &plugs[i]) == 0;
-    for (size_t i = 0; i < n; i++) {
-        if (plugs[i].started) pthread_join(plugs[i].thread, NULL);
-        else plug_one(&plugs[i]);
-    }
+    pthread_mutex_init(&all->lock, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&all->changed, &attr);
+    pthread_condattr_destroy(&attr);
+    all->left = (unsigned)n;
+    for (size_t i = 0; i < n; i++) start_thread(c, &all->plugs[i]);
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += START_WAIT_S;
+    pthread_mutex_lock(&all->lock);
+    while (all->left && pthread_cond_timedwait(&all->changed, &all->lock, &until) != ETIMEDOUT) {}
+    bool done = all->left == 0;
+    all->abandoned = true;
+    if (!done) log_warn("%u storage repositories do not answer yet", all->left);
+    pthread_mutex_unlock(&all->lock);
+    if (done) plugging_free(all);
 }
 
 /* ---- attachments that nobody stands behind --------------------------------------------------------------------- */
@@ -250,6 +322,7 @@ int storage_startup(struct call *c, struct xerr *err)
         _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
         first = snap_count(s, CLASS_SR) == 0;
     }
+    if (unmark_all(c, err)) return -1;
     plug_all(c);
     drop_stale(c);
     return first ? first_start(c, err) : 0;

@@ -1,7 +1,7 @@
 /* Copying disk content between attached disks: qemu-img convert, watched.
  * Called by: vdi_copy.c.  Calls: lib/subproc. */
 #define LOG_MODULE "storage"
-#include "xapi/storage/storage.h"
+#include "xapi/storage/slots.h"
 
 #include "gen/errors.h"
 #include "lib/log.h"
@@ -16,6 +16,7 @@
 enum { POLL_MS = 250, SAID = 4096 };
 
 struct copier {
+    const struct storage *storage;
     const struct storage_copy *copy;
     struct subproc child;
     int out_fd, err_fd;
@@ -69,7 +70,9 @@ static int watch(struct copier *k)
         poll(fds, ARRAY_SIZE(fds), POLL_MS);
         if (fds[0].revents && !read_out(k)) fds[0].fd = -1;
         if (fds[1].revents && !read_err(k)) fds[1].fd = -1;
-        if (k->copy->progress && !k->stopped && !k->copy->progress(k->copy->arg, k->fraction)) {
+        bool go_on = !atomic_load(&k->storage->stopping) &&
+                     (!k->copy->progress || k->copy->progress(k->copy->arg, k->fraction));
+        if (!go_on && !k->stopped) {
             k->stopped = true;
             subproc_kill(&k->child, SIGTERM);
         }
@@ -115,10 +118,9 @@ static int start(struct copier *k, struct xerr *err)
 
 int storage_copy(struct storage *s, const struct storage_copy *copy, struct xerr *err)
 {
-    struct copier k = { .copy = copy, .child = SUBPROC_INIT, .out_fd = -1, .err_fd = -1 };
+    struct copier k = { .storage = s, .copy = copy, .child = SUBPROC_INIT, .out_fd = -1, .err_fd = -1 };
     int status = 0, rc = start(&k, err);
 
-    (void)s;
     if (rc == 0) status = watch(&k);
     close_fdp(&k.out_fd);
     close_fdp(&k.err_fd);

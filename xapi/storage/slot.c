@@ -24,6 +24,7 @@ enum {
     SHOWN = 2000,                  /* of stdout and stderr in SR_BACKEND_FAILURE */
     MAX_ARGUMENT = 120 << 10,      /* the kernel's limit for one argument is 128 KiB */
     KILL_GRACE_MS = 2000,
+    STOP_POLL_MS = 200,            /* how soon the end of the agent is noticed */
     LEFTOVER_MS = 10000,           /* how long a leftover of ours may finish its work before it is ended */
     LONG_MS = 300000,
     USUAL_MS = 120000,
@@ -174,14 +175,17 @@ static void run_free(struct run *r)
 #define _cleanup_run_ _cleanup_(run_free)
 
 /* Waits to the deadline. A driver of ours is then killed: it is made for that. A foreign one is not. */
-static void await_child(struct subproc *child, bool foreign, int timeout_ms, struct run *r)
+static void await_child(struct storage *s, struct subproc *child, bool foreign, int timeout_ms, struct run *r)
 {
     struct leftover who = { child->pid, child->start_time };
-    int rc = subproc_wait(child, timeout_ms, &r->status);
+    int64_t deadline_ns = clock_deadline_ns(timeout_ms);
+    int rc = 1;
 
+    while (rc == 1 && !atomic_load(&s->stopping) && clock_poll_ms(deadline_ns, 1))
+        rc = subproc_wait(child, clock_poll_ms(deadline_ns, STOP_POLL_MS), &r->status);
     if (rc == 1) {
         r->timed_out = true;
-        if (!foreign) {
+        if (!foreign && !atomic_load(&s->stopping)) {
             subproc_kill(child, SIGKILL);
             rc = subproc_wait(child, KILL_GRACE_MS, &r->status);
         }
@@ -213,7 +217,7 @@ static int spawn_and_await(struct storage *s, const struct storage_driver *d, co
     if (subproc_spawn(&cmd, in, out, diag, &child))
         return xerr_internal(err, "cannot start %s: %s", d->program, strerror(errno));
     write_record(s, sr, d, &child);
-    await_child(&child, d->foreign, timeout_ms, r);
+    await_child(s, &child, d->foreign, timeout_ms, r);
     if (!r->left.pid && sr) drop_record(s, sr->uuid);
     read_output(out, &r->out);
     read_output(diag, &r->diag);
@@ -337,7 +341,7 @@ static int slot_take(struct storage *s, const char *sr_uuid, const char *type, i
     struct slot *slot = slot_get(s, sr_uuid);
     int ms = 1;
 
-    while (slot->busy && !slot->unresponsive && (ms = clock_poll_ms(deadline_ns, 3600000)) > 0) {
+    while (slot->busy && !slot->unresponsive && !atomic_load(&s->stopping) && (ms = clock_poll_ms(deadline_ns, 3600000)) > 0) {
         struct timespec until;
         clock_gettime(CLOCK_MONOTONIC, &until);
         until.tv_sec += ms / 1000;
@@ -348,7 +352,7 @@ static int slot_take(struct storage *s, const char *sr_uuid, const char *type, i
         }
         pthread_cond_timedwait(&slot->freed, &s->lock, &until);
     }
-    if (ms <= 0 || still_unresponsive(s, slot) || slot->busy) {
+    if (ms <= 0 || still_unresponsive(s, slot) || slot->busy || atomic_load(&s->stopping)) {
         log_warn("SR %s does not respond", sr_uuid);
         slot_put(s, slot);
         return xerr_sm_plugin_communication_failure(err, type);
@@ -378,7 +382,7 @@ static int await_leftover(struct storage *s, struct slot *slot, bool foreign, in
     if (!left.pid) return 0;
     log_info("SR %s: waiting for process %ld of an earlier agent", slot->sr_uuid, (long)left.pid);
     while (subproc_alive(left.pid, left.start_time)) {
-        if (clock_poll_ms(deadline_ns, 1) == 0) return -1;
+        if (clock_poll_ms(deadline_ns, 1) == 0 || atomic_load(&s->stopping)) return -1;
         if (!foreign && clock_poll_ms(patience_ns, 1) == 0) {
             kill(-left.pid, SIGKILL);   /* it leads its group */
             patience_ns = deadline_ns;
@@ -491,6 +495,15 @@ void slot_load_leftovers(struct storage *s)
     while (dir && (e = readdir(dir)))
         if (uuid_from_text(e->d_name, &bytes)) load_leftover(s, e->d_name);
     if (dir) closedir(dir);
+}
+
+void slot_wake_all(struct storage *s)
+{
+    HOLD(&s->lock);
+    const char *key;
+    void *slot;
+
+    for (size_t at = 0; map_next(s->slots, &at, &key, &slot);) pthread_cond_broadcast(&((struct slot *)slot)->freed);
 }
 
 void slot_free_all(struct storage *s)

@@ -8,6 +8,7 @@
 #include "xapi/storage/storage.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 /* A process that we could not wait for. */
 struct leftover {
@@ -56,9 +57,13 @@ struct storage {
     struct storage_driver *drivers;
     size_t n_drivers;
 
+    atomic_bool stopping;
+
     pthread_mutex_t lock;            /* never held while a driver works */
     struct map *slots;               /* lock: by SR uuid */
     struct map *entries;             /* lock: by VDI uuid */
+    unsigned uses;                   /* lock */
+    pthread_cond_t unused;           /* with lock */
 };
 
 /* ---- slot.c ---- */
@@ -70,6 +75,8 @@ int slot_run(struct storage *s, const struct storage_driver *d, const struct sto
 /* Reads the records of processes that an earlier agent started. */
 void slot_load_leftovers(struct storage *s);
 void slot_free_all(struct storage *s);
+/* Wakes whoever waits for a slot. */
+void slot_wake_all(struct storage *s);
 
 /* ---- ledger.c ---- */
 

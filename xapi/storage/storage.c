@@ -181,6 +181,7 @@ int storage_open(const struct storage_config *config, struct storage **ret_stora
     s->slots = map_new();
     s->entries = map_new();
     pthread_mutex_init(&s->lock, NULL);
+    pthread_cond_init(&s->unused, NULL);
     if (make_state(s, err) || ledger_load(s, err)) {
         storage_close(s);
         return -1;
@@ -191,16 +192,40 @@ int storage_open(const struct storage_config *config, struct storage **ret_stora
     return 0;
 }
 
+void storage_use_begin(struct storage *s)
+{
+    HOLD(&s->lock);
+    s->uses++;
+}
+
+void storage_use_end(struct storage *s)
+{
+    HOLD(&s->lock);
+    if (--s->uses == 0) pthread_cond_broadcast(&s->unused);
+}
+
+void storage_stop(struct storage *s)
+{
+    if (!s) return;
+    atomic_store(&s->stopping, true);
+    slot_wake_all(s);
+}
+
 void storage_close(struct storage *s)
 {
     if (!s) return;
     assert(s->magic == STORAGE_MAGIC);
+    storage_stop(s);
+    pthread_mutex_lock(&s->lock);
+    while (s->uses) pthread_cond_wait(&s->unused, &s->lock);
+    pthread_mutex_unlock(&s->lock);
     slot_free_all(s);
     ledger_free(s);
     map_free(s->slots);
     map_free(s->entries);
     arena_free(s->arena);
     pthread_mutex_destroy(&s->lock);
+    pthread_cond_destroy(&s->unused);
     free(s->state_dir);
     free(s->record_dir);
     free(s->attached_dir);

@@ -47,8 +47,15 @@ struct storage_config {
 /* Finds the drivers and asks each what it can do; reads the ledger (emptied when the host was booted since).
  * A driver that does not answer is logged and left out. Errors: INTERNAL_ERROR naming the directory. */
 int storage_open(const struct storage_config *config, struct storage **ret_storage, struct xerr *err);
-/* No call may run. Driver processes that still run are left alone. NULL is fine. */
+/* Calls that wait for a slot or a driver end soon with SM_PLUGIN_COMMUNICATION_FAILURE, and so do later ones; drivers run
+ * on and are awaited by the next agent. For the end of the agent, when its patience is over. NULL is fine. */
+void storage_stop(struct storage *s);
+/* storage_stop(), then waits for everything between storage_use_begin() and storage_use_end(). No other call may run.
+ * NULL is fine. */
 void storage_close(struct storage *s);
+/* Around work on a thread of its own that uses the storage and nobody else waits for. */
+void storage_use_begin(struct storage *s);
+void storage_use_end(struct storage *s);
 /* Where an SR is mounted: "<mount_dir>". */
 const char *storage_mount_dir(const struct storage *s);
 
