@@ -225,7 +225,7 @@ static void note_power_state(struct call *c, const struct queued *e, struct ref 
         db_abort(t);
         return;
     }
-    txn_set_enum(t, vm, F_VM_power_state, state);
+    txn_set_enum(t, vm, F_VM_power_state, (int)state);
     lifecycle_refresh(t, CLASS_VM, vm);
     if (db_commit(t, &err)) log_failure("power state", e->uuid, &err);
 }

@@ -54,7 +54,7 @@ static int set_power_state(struct call *c, struct ref vm, enum vm_power_state st
 {
     struct txn *t = db_begin(c->agent->db);
 
-    txn_set_enum(t, vm, F_VM_power_state, state);
+    txn_set_enum(t, vm, F_VM_power_state, (int)state);
     lifecycle_refresh(t, CLASS_VM, vm);
     return db_commit(t, err);
 }
@@ -62,7 +62,7 @@ static int set_power_state(struct call *c, struct ref vm, enum vm_power_state st
 /* In a transaction: no domain any more; the state it leaves the VM in. */
 static void write_stopped(struct txn *t, struct ref vm, enum vm_power_state state)
 {
-    txn_set_enum(t, vm, F_VM_power_state, state);
+    txn_set_enum(t, vm, F_VM_power_state, (int)state);
     txn_set_int(t, vm, F_VM_domid, -1);
     txn_set_ref(t, vm, F_VM_resident_on, REF_NULL);
     txn_set_bool(t, vm, F_VM_requires_reboot, false);
