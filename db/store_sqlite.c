@@ -1,5 +1,5 @@
 /* The store on one host: SQLite, WAL, synchronous=FULL.
- * Called by: the engine through store.h.  Calls: sqlite3, celltext.
+ * Called by: the engine through store.h.  Calls: sqlite3, celltext, fault points db.commit, db.committed.
  *
  * The tables follow the data model at run time: one per class, one column per persistent field; the entries of all
  * maps are in one more (store_maps). A row's key is its serial (SQLite's rowid), so that a change of one row dirties
@@ -8,6 +8,7 @@
 #include "db/store_sqlite.h"
 
 #include "db/celltext.h"
+#include "lib/fault.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -484,7 +485,12 @@ static int op_commit(struct store *base, const struct store_change *changes, siz
     for (size_t i = 0; i < n; i++)
         if (write_change(st, &changes[i], revision, i, err)) return rollback(st);
     if (tomb_floor > st->tomb_floor && drop_tombs(st, tomb_floor, err)) return rollback(st);
+    if ((errno = fault("db.commit")) != 0) {
+        sqlite_fail(NULL, st->path, "committing", err);
+        return rollback(st);
+    }
     if (sqlite_run(st, st->end, "committing", err)) return rollback(st);
+    fault("db.committed");   /* durable, but nobody knows yet */
     st->ceiling = ceiling;
     if (tomb_floor > st->tomb_floor) st->tomb_floor = tomb_floor;
     *ret_revision = st->revision = revision;

@@ -3,8 +3,11 @@
  * Called by: make check.  Calls: db. */
 #include "tests/unit/db-fixture.h"
 
+#include "lib/fault.h"
+
 #include <poll.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -138,4 +141,105 @@ static void no_acknowledged_write_is_lost(void **state _unused_)
     folder_free(folder);
 }
 
-UNIT_MAIN(cmocka_unit_test(no_acknowledged_write_is_lost))
+/* ---- at an exact place ---- */
+
+/* A child that writes names 1, 2, 3, ... with a fault armed; exits when one fails. Its last words: how many were
+ * acknowledged, and the error's text. */
+struct report { int acknowledged, after_failure; char error[256]; };
+
+static void faulty_child(const char *path, struct ref vm, const char *fault, int out)
+{
+    struct report r = { 0, 0, "" };
+    struct xerr err = XERR_INIT;
+    struct store *store;
+    struct db *db;
+    const char *why;
+    int fd = memfd_create("faults", 0);
+    char number[16];
+
+    if (fd < 0 || write(fd, fault, strlen(fault)) < 0 || lseek(fd, 0, SEEK_SET) < 0) _exit(2);
+    snprintf(number, sizeof(number), "%d", fd);
+    setenv("XAPI_FAULT_FD", number, 1);
+    if (fault_start(true, &why) || store_open_sqlite(path, &store, &err) || db_open(store, &db, &err)) _exit(2);
+    for (int i = 1; i <= 8; i++) {
+        char name[16];
+        snprintf(name, sizeof(name), "%d", i);
+        struct txn *t = db_begin(db);
+        txn_set_str(t, vm, F_VM_name_label, name);
+        if (db_commit(t, &err) == 0) {
+            if (*r.error) r.after_failure++;
+            else r.acknowledged = i;
+            if (write(out, &r, sizeof(r)) < 0) _exit(2);
+            continue;
+        }
+        snprintf(r.error, sizeof(r.error), "%s", err.params[0]);
+        xerr_clear(&err);
+        struct snap *s = db_snap(db);   /* what failed is not to be seen */
+        if (streq(row_str(snap_get(s, CLASS_VM, vm), F_VM_name_label), name)) _exit(5);
+        snap_unref(s);
+    }
+    if (write(out, &r, sizeof(r)) < 0) _exit(2);
+    db_close(db);
+    _exit(0);
+}
+
+/* The child's last report; *ret_name what the database says afterwards. */
+static struct report run_faulty(const char *path, struct ref vm, const char *fault, int want_status, char ret_name[16])
+{
+    struct report r = { 0, 0, "" }, next;
+    int pipes[2], status;
+
+    assert_int_equal(pipe(pipes), 0);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) faulty_child(path, vm, fault, pipes[1]);
+    close(pipes[1]);
+    while (read(pipes[0], &next, sizeof(next)) == sizeof(next)) r = next;
+    close(pipes[0]);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, want_status);
+    struct db *db = open_sqlite(path);
+    struct snap *s = db_snap(db);
+    snprintf(ret_name, 16, "%s", row_str(snap_get(s, CLASS_VM, vm), F_VM_name_label));
+    snap_unref(s);
+    db_close(db);
+    return r;
+}
+
+static void before_the_commit_nothing_after_it_everything(void **state _unused_)
+{
+    char *folder = folder_new(), *path = xasprintf("%s/state.db", folder), name[16];
+    struct db *db = open_sqlite(path);
+    struct ref vm = make(db, CLASS_VM);
+
+    db_close(db);
+    struct report r = run_faulty(path, vm, "db.commit kill 5\n", SIGKILL, name);
+    assert_int_equal(r.acknowledged, 4);
+    assert_string_equal(name, "4");
+    r = run_faulty(path, vm, "db.committed kill 5\n", SIGKILL, name);
+    assert_int_equal(r.acknowledged, 4);
+    assert_string_equal(name, "5");   /* durable, though nobody was told */
+    free(path);
+    folder_free(folder);
+}
+
+static void a_full_disk_fails_the_commit_and_nothing_else(void **state _unused_)
+{
+    char *folder = folder_new(), *path = xasprintf("%s/state.db", folder), name[16];
+    struct db *db = open_sqlite(path);
+    struct ref vm = make(db, CLASS_VM);
+
+    db_close(db);
+    struct report r = run_faulty(path, vm, "db.commit ENOSPC 3\n", 0, name);
+    assert_int_equal(r.acknowledged, 2);
+    assert_non_null(strstr(r.error, path));
+    assert_non_null(strstr(r.error, "No space left"));
+    assert_int_equal(r.after_failure, 5);   /* the third failed, 4 to 8 did not */
+    assert_string_equal(name, "8");
+    free(path);
+    folder_free(folder);
+}
+
+UNIT_MAIN(cmocka_unit_test(no_acknowledged_write_is_lost),
+          cmocka_unit_test(before_the_commit_nothing_after_it_everything),
+          cmocka_unit_test(a_full_disk_fails_the_commit_and_nothing_else))
