@@ -289,9 +289,9 @@ int hv_disk_detach(struct hv *hv, struct hv_id id, const struct hv_disk *disk, i
 /* Puts the medium that disk describes into its CD drive; HV_SOURCE_EMPTY ejects. Errors:
  * VBD_NOT_REMOVABLE_MEDIA [vbd]; VBD_TRAY_LOCKED [vbd]. */
 int hv_cd_change(struct hv *hv, struct hv_id id, const struct hv_disk *disk, struct xerr *err);
-/* The guest goes on writing in another image: disk's path is a new, empty qcow2 image on what the guest has open now (it
- * may have the same name as that had). What was open becomes read-only for the guest. On failure nothing changed.
- * Errors: DEVICE_ALREADY_DETACHED [device]. */
+/* The guest goes on writing in another image: disk's path is a new, empty qcow2 image on what the guest has
+ * open now (it may have the same name as that had). What was open becomes read-only for the guest. On failure
+ * nothing changed. Errors: DEVICE_ALREADY_DETACHED [device]. */
 int hv_disk_snapshot(struct hv *hv, struct hv_id id, const struct hv_disk *disk, struct xerr *err);
 /* Tells a running guest that its disk has grown. The image has that size already or is grown by the engine.
  */

@@ -1,0 +1,195 @@
+/* The libvirt driver's inside: its object, jobs, and what its files offer each other.
+ * Called by: libvirt*.c.  Calls: libvirt, libxml2, libvirt_daemon. */
+#ifndef XAPI_HV_LIBVIRT_INT_H
+#define XAPI_HV_LIBVIRT_INT_H
+
+#include <libvirt/libvirt.h>
+#include <libvirt/virterror.h>
+#include <pthread.h>
+
+#include "xapi/hv/libvirt_daemon.h"
+
+enum { LV_MAX_NICS = 64, LV_MAX_STUCK = 32, LV_RETRY_MAX_MS = 10000, LV_WAIT_UP_MS = 8000 };
+
+/* What we remember of a guest: things libvirt's events and counters do not say. */
+struct lv_guest {
+    char uuid[UUID_TEXT];
+    int64_t domid;
+    bool described;                     /* the rest is filled in, from the domain's XML */
+    bool agent;
+    bool saving;                        /* hv_suspend() runs: its pausing is nobody's business */
+    int64_t rebooted_ms;                /* when it last did */
+    int64_t start_time, target_bytes;
+    enum hv_domain_type domain_type;
+    size_t n_nics;
+    unsigned nics[LV_MAX_NICS];         /* VIF.device by libvirt's order */
+};
+
+/* A detach that waits for the guest to let go. */
+struct lv_waiter {
+    struct lv_waiter *next;
+    char uuid[UUID_TEXT];
+    char alias[24];
+    enum { LV_WAITING, LV_REMOVED, LV_REFUSED } state;
+};
+
+struct lv {
+    unsigned refs;                      /* atomic: the owner and every job that still runs */
+    char *console_dir, *socket_dir;     /* immutable from here ... */
+    char *emulator, *uri;
+    bool private;                       /* a libvirtd of our own */
+    enum hv_accel accel;                /* what guests get: KVM or TCG */
+    hv_event_fn on_event;
+    void *arg;
+    pthread_t supervisor;               /* ... to here */
+    struct lv_daemon daemon;            /* of the supervisor (and of open and close, while it does not run) */
+
+    pthread_mutex_t emit_lock;          /* one event at a time */
+    pthread_mutex_t lock;               /* all below; held for memory only */
+    pthread_cond_t changed;             /* CLOCK_MONOTONIC */
+    virConnectPtr conn;                 /* NULL = away */
+    unsigned generation;                /* of conn: raised by every new one */
+    bool lost, stopping, closed;        /* closed: no event any more */
+    bool is_test;                       /* libvirt's own test driver */
+    unsigned n_stuck;                   /* jobs that nobody waits for any more */
+    struct lv_guest *guests;
+    size_t n_guests, cap_guests;
+    struct lv_waiter *waiters;
+};
+
+/* ---- jobs (libvirt_job.c): every call to libvirt runs on a thread of its own and is left there at the
+ * deadline ---- */
+
+struct lv_job {
+    struct lv *lv;                      /* referenced */
+    virConnectPtr conn;                 /* referenced; NULL for the job that opens it */
+    char uuid[UUID_TEXT];
+    char *xml, *path, *alias;           /* arguments, owned */
+    int64_t number;
+    unsigned flags;
+    int (*fn)(struct lv_job *job);      /* -1 with job->f set */
+    void (*late)(
+        struct lv_job *job); /* it succeeded, but too late for anybody: undo. NULL = nothing to undo */
+    void *out;                          /* results, and how to free them */
+    void (*free_out)(void *out);
+    int64_t out_number, out_number2;
+    struct hv_failure f;
+
+    int rc;
+    bool done, abandoned;               /* under lv->lock */
+    unsigned refs;                      /* atomic */
+};
+
+struct lv_job *lv_job_new(struct lv *lv, const char *uuid, int (*fn)(struct lv_job *));
+void lv_job_unref(struct lv_job *job);
+static inline void lv_job_unrefp(struct lv_job **job) { if (*job) lv_job_unref(*job); }
+#define _cleanup_job_ _cleanup_(lv_job_unrefp)
+/* Waits for the connection, runs fn, waits for it until the deadline. */
+int lv_job_run(struct lv_job *job, int64_t deadline_ms, struct hv_failure *f);
+/* As lv_job_run without a connection (the job makes one). */
+int lv_job_run_bare(struct lv_job *job, int64_t deadline_ms, struct hv_failure *f);
+/* Under lv->lock: waits for lv->changed, until then at most. False, without waiting, when the time is over.
+ */
+bool lv_wait_until(struct lv *lv, int64_t deadline_ms);
+/* The guest of the job; NULL with job->f. To be freed. */
+virDomainPtr lv_job_domain(struct lv_job *job);
+/* libvirt's last error on this thread as a failure; `other` for what has no kind of its own. Returns -1. */
+int lv_job_fail(struct lv_job *job, enum hv_fail_kind other);
+/* As lv_job_fail(), asking for the state when it was the wrong one. */
+int lv_job_fail_domain(struct lv_job *job, virDomainPtr dom, enum hv_fail_kind other);
+enum hv_state lv_state(int vir_state);
+
+void lv_ref(struct lv *lv);
+void lv_unref(struct lv *lv);
+
+/* ---- XML (libvirt_xml.c) ---- */
+
+/* A whole domain; "" is never returned. NULL with the failure when the description asks for the impossible.
+ */
+char *lv_xml_domain(const struct lv *lv, const struct hv_vm *vm, struct hv_failure *f);
+/* One device for a running guest. */
+char *lv_xml_disk(const struct hv_disk *disk, const char *bus);
+char *lv_xml_disk_snapshot(const char *target, const char *path);
+char *lv_xml_nic(const struct hv_nic *nic, const char *model);
+/* A suspended guest's XML with the sources, taps and sockets of vm_xml (lv_xml_domain of how it is to be
+ * now). */
+char *lv_xml_resumed(const char *image_xml, const char *vm_xml, struct hv_failure *f);
+/* Fills in a guest's nics, start time and type from its XML. */
+void lv_xml_describe(const char *xml, struct lv_guest *guest);
+/* Bus of the device with this alias in a domain's XML ("virtio", "sata"), malloc'd; NULL = no such device. */
+char *lv_xml_bus(const char *xml, const char *alias);
+/* "ua-disk-3" -> "xvdd", "ua-vif-0" -> "vif0", else "". */
+const char *lv_alias_device(const char *alias, char buf[HV_DEVICE_TEXT]);
+void lv_disk_alias(const char *device, char buf[24]);
+void lv_nic_alias(unsigned device, char buf[24]);
+
+/* ---- access (libvirt_access.c): QEMU's user may open these from here on ---- */
+
+void lv_give_disk(const struct lv *lv, const struct hv_disk *disk);
+void lv_give_files(const struct lv *lv, const struct hv_vm *vm);
+
+/* ---- guests (libvirt_event.c) ---- */
+
+int lv_events_register(struct lv *lv, virConnectPtr conn);
+void lv_emit(struct lv *lv, const struct hv_event *event);
+/* Under lv->lock. */
+struct lv_guest *lv_guest_find(struct lv *lv, const char *uuid);
+struct lv_guest *lv_guest_add(struct lv *lv, const char *uuid, int64_t domid);
+void lv_guest_remove(struct lv *lv, const char *uuid);
+
+/* ---- verbs ---- */
+
+/* libvirt_power.c */
+int lv_start(void *d, const struct hv_vm *vm, int64_t deadline_ms, int64_t *ret_domid, struct hv_failure *f);
+int lv_destroy(void *d, const char *uuid, int64_t deadline_ms, struct hv_failure *f);
+int lv_shutdown(void *d, const char *uuid, int64_t deadline_ms, struct hv_failure *f);
+int lv_reboot(void *d, const char *uuid, int64_t deadline_ms, struct hv_failure *f);
+int lv_reset(void *d, const char *uuid, int64_t deadline_ms, struct hv_failure *f);
+int lv_pause(void *d, const char *uuid, int64_t deadline_ms, struct hv_failure *f);
+int lv_unpause(void *d, const char *uuid, int64_t deadline_ms, struct hv_failure *f);
+int lv_suspend(void *d, const char *uuid, const char *image, int64_t deadline_ms, struct hv_failure *f);
+int lv_resume(void *d, const struct hv_vm *vm, const char *image, int64_t deadline_ms, int64_t *ret_domid,
+              struct hv_failure *f);
+int lv_abort(void *d, const char *uuid, int64_t deadline_ms, struct hv_failure *f);
+/* libvirt_device.c */
+int lv_disk_attach(void *d, const char *uuid, const struct hv_disk *disk, int64_t deadline_ms,
+                   struct hv_failure *f);
+int lv_disk_detach(void *d, const char *uuid, const struct hv_disk *disk, int64_t deadline_ms,
+                   struct hv_failure *f);
+int lv_cd_change(void *d, const char *uuid, const struct hv_disk *disk, int64_t deadline_ms,
+                 struct hv_failure *f);
+int lv_disk_snapshot(void *d, const char *uuid, const struct hv_disk *disk, int64_t deadline_ms,
+                     struct hv_failure *f);
+int lv_disk_resize(void *d, const char *uuid, const struct hv_disk *disk, int64_t size_bytes,
+                   int64_t deadline_ms, struct hv_failure *f);
+int lv_nic_attach(void *d, const char *uuid, const struct hv_nic *nic, int64_t deadline_ms,
+                  struct hv_failure *f);
+int lv_nic_detach(void *d, const char *uuid, const struct hv_nic *nic, int64_t deadline_ms,
+                  struct hv_failure *f);
+int lv_set_memory_target(void *d, const char *uuid, int64_t bytes, int64_t deadline_ms, struct hv_failure *f);
+int lv_set_vcpus(void *d, const char *uuid, unsigned vcpus, int64_t deadline_ms, struct hv_failure *f);
+int lv_send_sysrq(void *d, const char *uuid, char key, int64_t deadline_ms, struct hv_failure *f);
+int lv_send_trigger(void *d, const char *uuid, const char *trigger, int64_t deadline_ms,
+                    struct hv_failure *f);
+/* libvirt_look.c */
+int lv_list(void *d, struct arena *arena, int64_t deadline_ms, const struct hv_domain **ret_domains,
+            size_t *ret_n, struct hv_failure *f);
+int lv_query(void *d, const char *uuid, struct arena *arena, int64_t deadline_ms,
+             struct hv_domain *ret_domain, struct hv_failure *f);
+int lv_get_stats(void *d, struct arena *arena, int64_t deadline_ms, const struct hv_stats **ret_stats,
+                 size_t *ret_n, struct hv_failure *f);
+int lv_get_host(void *d, struct arena *arena, int64_t deadline_ms, struct hv_host *ret_host,
+                struct hv_failure *f);
+int lv_get_guest_info(void *d, const char *uuid, struct arena *arena, int64_t deadline_ms,
+                      struct hv_guest_info *ret_info, struct hv_failure *f);
+int lv_console_open(void *d, const char *uuid, enum hv_console which, int64_t deadline_ms, int *ret_fd,
+                    struct hv_failure *f);
+int lv_console_log(void *d, const char *uuid, struct arena *arena, const char **ret_path,
+                   struct hv_failure *f);
+/* The longest a text console's log may grow before its head is dropped. */
+void lv_trim_logs(const struct lv *lv);
+/* libvirt_kvm.c: true when a guest really runs under KVM here. Bounded; the answer is kept until the next
+ * boot. */
+bool lv_kvm_works(const char *emulator, const char *dir);
+
+#endif
