@@ -110,7 +110,8 @@ static size_t count_lines(const char *at, const char *end)
 }
 
 /* "Name: value" lines until the empty one. False when one is malformed. */
-static bool parse_headers(char *at, char *end, struct arena *a, const struct http_pair **ret_pairs, size_t *ret_n)
+static bool parse_headers(char *at, char *end, struct arena *a, const struct http_pair **ret_pairs,
+                          size_t *ret_n)
 {
     struct http_pair *pairs = arena_alloc(a, sizeof(*pairs) * (count_lines(at, end) + 1));
     size_t n = 0, len;
@@ -194,7 +195,8 @@ static int read_framing(const struct http_pair *headers, size_t n, struct framin
             }
             break;
         case 'e':
-            if (strcasecmp(name, "expect") == 0 && strcasecmp(value, "100-continue") == 0) f->expect_continue = true;
+            if (strcasecmp(name, "expect") == 0 && strcasecmp(value, "100-continue") == 0)
+                f->expect_continue = true;
             break;
         }
     }
@@ -258,7 +260,8 @@ static void parse_cookies(struct http_head *h, struct arena *a)
     size_t most = 0;
 
     for (size_t i = 0; i < h->n_headers; i++)
-        if (strcasecmp(h->headers[i].name, "cookie") == 0) most += count_chars(h->headers[i].value, ';', '&') + 1;
+        if (strcasecmp(h->headers[i].name, "cookie") == 0)
+            most += count_chars(h->headers[i].value, ';', '&') + 1;
     if (!most) return;
     struct http_pair *pairs = arena_alloc(a, sizeof(*pairs) * most);
     h->cookies = pairs;
@@ -286,8 +289,10 @@ static const char *origin_form(const char *target, enum http_method method, stru
 {
     if (target[0] == '/') return target;
     if (streq(target, "*")) return method == HTTP_OPTIONS ? target : NULL;
-    size_t scheme = strncasecmp(target, "http://", 7) == 0 ? 7 : strncasecmp(target, "https://", 8) == 0 ? 8 : 0;
-    if (!scheme) return NULL;
+    size_t scheme = 0;
+    if (strncasecmp(target, "http://", 7) == 0) scheme = 7;
+    else if (strncasecmp(target, "https://", 8) == 0) scheme = 8;
+    else return NULL;
     const char *path = target + scheme + strcspn(target + scheme, "/?");
     if (path == target + scheme) return NULL;
     return *path == '/' ? path : arena_printf(a, "/%s", path);
@@ -389,7 +394,8 @@ int http_parse_response(char *buf, size_t len, struct arena *a, struct http_stat
 const char *http_find(const struct http_pair *pairs, size_t n, const char *name, bool any_case)
 {
     for (size_t i = 0; i < n; i++)
-        if ((any_case ? strcasecmp(pairs[i].name, name) : strcmp(pairs[i].name, name)) == 0) return pairs[i].value;
+        if ((any_case ? strcasecmp(pairs[i].name, name) : strcmp(pairs[i].name, name)) == 0)
+            return pairs[i].value;
     return NULL;
 }
 
@@ -424,14 +430,35 @@ const char *http_reason(int status)
         int status;
         const char *text;
     } reasons[] = {
-        { 100, "Continue" }, { 101, "Switching Protocols" }, { 200, "OK" }, { 201, "Created" }, { 204, "No Content" },
-        { 206, "Partial Content" }, { 301, "Moved Permanently" }, { 302, "Found" }, { 304, "Not Modified" },
-        { 400, "Bad Request" }, { 401, "Unauthorized" }, { 403, "Forbidden" }, { 404, "Not Found" },
-        { 405, "Method Not Allowed" }, { 406, "Not Acceptable" }, { 408, "Request Timeout" }, { 409, "Conflict" },
-        { 411, "Length Required" }, { 413, "Content Too Large" }, { 416, "Range Not Satisfiable" },
-        { 417, "Expectation Failed" }, { 426, "Upgrade Required" }, { 429, "Too Many Requests" },
-        { 431, "Request Header Fields Too Large" }, { 500, "Internal Server Error" }, { 501, "Not Implemented" },
-        { 502, "Bad Gateway" }, { 503, "Service Unavailable" }, { 504, "Gateway Timeout" },
+        { 100, "Continue" },
+        { 101, "Switching Protocols" },
+        { 200, "OK" },
+        { 201, "Created" },
+        { 204, "No Content" },
+        { 206, "Partial Content" },
+        { 301, "Moved Permanently" },
+        { 302, "Found" },
+        { 304, "Not Modified" },
+        { 400, "Bad Request" },
+        { 401, "Unauthorized" },
+        { 403, "Forbidden" },
+        { 404, "Not Found" },
+        { 405, "Method Not Allowed" },
+        { 406, "Not Acceptable" },
+        { 408, "Request Timeout" },
+        { 409, "Conflict" },
+        { 411, "Length Required" },
+        { 413, "Content Too Large" },
+        { 416, "Range Not Satisfiable" },
+        { 417, "Expectation Failed" },
+        { 426, "Upgrade Required" },
+        { 429, "Too Many Requests" },
+        { 431, "Request Header Fields Too Large" },
+        { 500, "Internal Server Error" },
+        { 501, "Not Implemented" },
+        { 502, "Bad Gateway" },
+        { 503, "Service Unavailable" },
+        { 504, "Gateway Timeout" },
         { 505, "HTTP Version Not Supported" },
     };
 
@@ -464,7 +491,7 @@ int http_basic_auth(const char *authorization, char **ret_user, char **ret_passw
 
 /* --- chunked framing ----------------------------------------------------------------------------------- */
 
-enum { CH_SIZE, CH_EXTENSION, CH_SIZE_LF, CH_DATA, CH_DATA_CR, CH_DATA_LF, CH_TRAILER, CH_TRAILER_LF, CH_END };
+enum { CH_SIZE, CH_EXTENSION, CH_SIZE_LF, CH_DATA, CH_DATA_CR, CH_DATA_LF, CH_TRAILER, CH_END };
 enum { CH_LINE_MAX = 4096, CH_TRAILERS_MAX = 16384 };
 
 /* One framing byte. False = malformed. */
@@ -521,7 +548,8 @@ size_done:
     return true;
 }
 
-enum http_chunk http_chunk_next(struct http_chunked *c, const char *p, size_t n, size_t *ret_skip, size_t *ret_len)
+enum http_chunk http_chunk_next(struct http_chunked *c, const char *p, size_t n, size_t *ret_skip,
+                                size_t *ret_len)
 {
     size_t at = 0;
 

@@ -68,8 +68,8 @@ const char *http_param(const struct http_head *h, const char *name);
 /* True when a comma-separated header value has this token (any case). */
 bool http_has_token(const char *value, const char *token);
 
-/* Percent-decode n bytes at s in place; plus: '+' is a space. Returns the new length (NUL-terminated when it is
- * shorter or s[n] may be written), or -1 when an escape is malformed or gives a NUL. */
+/* Percent-decode n bytes at s in place; plus: '+' is a space. Returns the new length (NUL-terminated when
+ * it is shorter or s[n] may be written), or -1 when an escape is malformed or gives a NUL. */
 ssize_t http_unescape(char *s, size_t n, bool plus);
 /* Append s, with everything but unreserved characters (and those in keep) escaped. */
 void http_escape(struct strbuf *b, const char *s, const char *keep);
@@ -77,7 +77,8 @@ void http_escape(struct strbuf *b, const char *s, const char *keep);
 /* "OK", "Not Found", ... never NULL. */
 const char *http_reason(int status);
 
-/* Basic credentials of an Authorization header: malloc'd texts. 0, or -1 when it is not Basic or malformed. */
+/* Basic credentials of an Authorization header: malloc'd texts. 0, or -1 when it is not Basic or
+ * malformed. */
 int http_basic_auth(const char *authorization, char **ret_user, char **ret_password);
 
 /* Chunked framing, fed piece by piece. */
@@ -88,8 +89,9 @@ struct http_chunked {
 };
 #define HTTP_CHUNKED_INIT { 0, 0, 0 }
 enum http_chunk { HTTP_CHUNK_MORE, HTTP_CHUNK_DATA, HTTP_CHUNK_END, HTTP_CHUNK_BAD };
-/* Look at n bytes. MORE: all n were framing. DATA: skip *ret_skip bytes, then *ret_len bytes are payload; go on
- * behind them. END: the body ended behind *ret_skip bytes. BAD: no chunked framing. */
-enum http_chunk http_chunk_next(struct http_chunked *c, const char *p, size_t n, size_t *ret_skip, size_t *ret_len);
+/* Look at n bytes. MORE: all n were framing. DATA: skip *ret_skip bytes, then *ret_len bytes are payload;
+ * go on behind them. END: the body ended behind *ret_skip bytes. BAD: no chunked framing. */
+enum http_chunk http_chunk_next(struct http_chunked *c, const char *p, size_t n, size_t *ret_skip,
+                                size_t *ret_len);
 
 #endif

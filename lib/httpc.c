@@ -157,7 +157,8 @@ bool httpc_usable(struct httpc *c)
     struct pollfd p = { .fd = c->stream.fd, .events = POLLIN | POLLRDHUP };
 
     if (!c->done || !c->head.keep_alive || c->stream.early_len) return false;
-    /* Nothing may come without being asked for; what TLS 1.3 sends behind the handshake was read with the reply. */
+    /* Nothing may come without being asked for; what TLS 1.3 sends behind the handshake was read with the
+     * reply. */
     return poll(&p, 1, 0) == 0;
 }
 
@@ -332,7 +333,8 @@ int httpc_read_all(struct httpc *c, size_t limit, int timeout_ms, struct strbuf 
 }
 
 int httpc_call(struct httpc *c, const char *method, const char *target, const char *headers, const void *body,
-               size_t len, size_t limit, int timeout_ms, int *ret_status, struct strbuf *ret_body, struct xerr *err)
+               size_t len, size_t limit, int timeout_ms, int *ret_status, struct strbuf *ret_body,
+               struct xerr *err)
 {
     int64_t deadline_ns = clock_deadline_ns(timeout_ms);
     const struct http_status *head;

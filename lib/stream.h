@@ -24,7 +24,8 @@ struct stream {
 /* At most n bytes, as soon as there are any. >0 bytes, 0 the other side ended its side, -1 + errno: ETIMEDOUT
  * (timeout_ms went by; 0 = do not wait, negative = no limit), EPROTO (TLS), or the socket's. */
 ssize_t stream_read(struct stream *s, void *buf, size_t n, int timeout_ms);
-/* Exactly n bytes. 0, or -1 + errno (EPIPE when the stream ended early). timeout_ms is per piece: progress. */
+/* Exactly n bytes. 0, or -1 + errno (EPIPE when the stream ended early). timeout_ms is per piece:
+ * progress. */
 int stream_read_full(struct stream *s, void *buf, size_t n, int timeout_ms);
 /* All n bytes; timeout_ms limits each wait for progress. 0, or -1 + errno. Never raises SIGPIPE. */
 int stream_write(struct stream *s, const void *buf, size_t n, int timeout_ms);

@@ -51,7 +51,8 @@ static SSL_CTX *context_new(const SSL_METHOD *method)
     /* Idle connections keep no buffers; partial writes go on from another address. */
     SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE
                               | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-    /* XenAPI clients cut connections without close_notify; whether data was complete is known by its format. */
+    /* XenAPI clients cut connections without close_notify; whether data was complete is known by its
+     * format. */
     SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_IGNORE_UNEXPECTED_EOF);
     /* One read() per TLS record instead of two. */
     SSL_CTX_set_read_ahead(ctx, 1);
@@ -98,7 +99,8 @@ static SSL_CTX *server_context(const char *pem_path, const char *ca_path, struct
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_num_tickets(ctx, 1);
     if (use_certificates(ctx, pem_path, err) < 0) goto failed;
-    if (SSL_CTX_use_PrivateKey_file(ctx, pem_path, SSL_FILETYPE_PEM) != 1 || SSL_CTX_check_private_key(ctx) != 1) {
+    if (SSL_CTX_use_PrivateKey_file(ctx, pem_path, SSL_FILETYPE_PEM) != 1 ||
+        SSL_CTX_check_private_key(ctx) != 1) {
         fail(err, "no fitting private key in", pem_path);
         goto failed;
     }
@@ -244,7 +246,8 @@ static bool is_address(const char *host)
     return inet_pton(AF_INET, host, raw) == 1 || inet_pton(AF_INET6, host, raw) == 1;
 }
 
-int tls_client_connect(struct tls_client *t, struct stream *s, const char *host, int timeout_ms, struct xerr *err)
+int tls_client_connect(struct tls_client *t, struct stream *s, const char *host, int timeout_ms,
+                       struct xerr *err)
 {
     SSL *ssl = SSL_new(t->ctx);
 
@@ -286,10 +289,12 @@ static bool add_extension(X509 *x, int nid, const char *value)
 /* Host names reach an extension's text form, where a comma would start another name. */
 static bool is_plain_name(const char *s)
 {
-    return *s && strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:*") == strlen(s);
+    return *s &&
+           strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:*") == strlen(s);
 }
 
-static X509 *self_signed(EVP_PKEY *key, const char *common_name, const char *const *names, size_t n_names, int days)
+static X509 *self_signed(EVP_PKEY *key, const char *common_name, const char *const *names, size_t n_names,
+                         int days)
 {
     _cleanup_strbuf_ struct strbuf alt = STRBUF_INIT;
     unsigned char serial[16];
@@ -309,13 +314,15 @@ static X509 *self_signed(EVP_PKEY *key, const char *common_name, const char *con
     X509_NAME *name = X509_get_subject_name(x);
     /* Longer names do not fit a CN; the DNS name below has them whole. */
     int cn_len = strlen(common_name) > 64 ? 64 : (int)strlen(common_name);
-    if (X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8, (const unsigned char *)common_name, cn_len, -1, 0) != 1
-        || X509_set_issuer_name(x, name) != 1 || X509_set_pubkey(x, key) != 1)
+    if (X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8, (const unsigned char *)common_name, cn_len, -1,
+                                   0) != 1 ||
+        X509_set_issuer_name(x, name) != 1 || X509_set_pubkey(x, key) != 1)
         goto failed;
 
     strbuf_printf(&alt, "DNS:%s", is_plain_name(common_name) ? common_name : "localhost");
     for (size_t i = 0; i < n_names; i++)
-        if (is_plain_name(names[i])) strbuf_printf(&alt, ",%s:%s", is_address(names[i]) ? "IP" : "DNS", names[i]);
+        if (is_plain_name(names[i]))
+            strbuf_printf(&alt, ",%s:%s", is_address(names[i]) ? "IP" : "DNS", names[i]);
     if (!add_extension(x, NID_basic_constraints, "critical,CA:FALSE")
         || !add_extension(x, NID_key_usage, "critical,digitalSignature,keyEncipherment")
         || !add_extension(x, NID_ext_key_usage, "serverAuth,clientAuth")

@@ -1,4 +1,4 @@
-/* TLS contexts: the server's certificate, made at first start and replaced while running; verification as a client.
+/* TLS contexts: the server's certificate, made at first start, replaced while running; checks as a client.
  * Called by: main.c, xapi/http, lib/httpc, certificate messages.  Calls: OpenSSL. */
 #ifndef LIB_TLS_H
 #define LIB_TLS_H
@@ -15,8 +15,8 @@ struct tls_server;
 struct tls_server *tls_server_new(const char *pem_path, struct xerr *err);
 /* Take a new certificate: new connections get it, living ones keep theirs. On failure the old one stays. */
 int tls_server_reload(struct tls_server *t, const char *pem_path, struct xerr *err);
-/* Ask clients for a certificate and accept those signed by a certificate of this bundle (NULL: do not ask). A client
- * without one is still let in; see tls_peer_subject. */
+/* Ask clients for a certificate and accept those signed by a certificate of this bundle (NULL: do not
+ * ask). A client without one is still let in; see tls_peer_subject. */
 int tls_server_verify_clients(struct tls_server *t, const char *ca_path, struct xerr *err);
 void tls_server_free(struct tls_server *t);
 /* A TLS object in accept state for a nonblocking descriptor; the caller owns it. Never NULL. */
@@ -29,17 +29,19 @@ char *tls_peer_subject(const SSL *ssl);
 
 struct tls_client;
 
-/* ca_path: a PEM bundle that the server's certificate must be signed by or be in; NULL = no verification (what every
- * XenAPI client does by default). Makes the process ignore SIGPIPE. */
+/* ca_path: a PEM bundle that the server's certificate must be signed by or be in; NULL = no verification
+ * (what every XenAPI client does by default). Makes the process ignore SIGPIPE. */
 struct tls_client *tls_client_new(const char *ca_path, struct xerr *err);
 void tls_client_free(struct tls_client *t);
-/* TLS on s (connected). host: for SNI and, when verifying, the name or address in the certificate; NULL = neither. */
-int tls_client_connect(struct tls_client *t, struct stream *s, const char *host, int timeout_ms, struct xerr *err);
+/* TLS on s (connected). host: for SNI and, when verifying, the name or address in the certificate; NULL =
+ * neither. */
+int tls_client_connect(struct tls_client *t, struct stream *s, const char *host, int timeout_ms,
+                       struct xerr *err);
 
 /* --- certificates -------------------------------------------------------------------------------------- */
 
-/* Write a new RSA key and self-signed certificate (PEM, mode 0600, durable, replaces path). common_name is the first DNS
- * name; names are further DNS names or addresses (told apart by their form). */
+/* Write a new RSA key and self-signed certificate (PEM, mode 0600, durable, replaces path). common_name is
+ * the first DNS name; names are further DNS names or addresses (told apart by their form). */
 int tls_make_self_signed(const char *path, const char *common_name, const char *const *names, size_t n_names,
                          int days, struct xerr *err);
 /* This machine's addresses but the loopback's, as malloc'd texts. 0 or -1 + errno. */

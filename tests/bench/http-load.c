@@ -1,8 +1,8 @@
-/* Load for an HTTP server: keep-alive POSTs over N connections of one thread; or N parked requests woken at once.
- * Called by: by hand, tests/bench.  Calls: lib/http.
+/* Load for an HTTP server: keep-alive POSTs over N connections of one thread; or N parked requests woken
+ * at once. Called by: by hand, tests/bench. Calls: lib/http.
  *
  *   http-load --unix PATH | --port N  [--connections N] [--seconds S] [--bytes N] [--path /RPC2]
- *             [--park N]     N requests to /park, then GET /release: when the first and the last answer came */
+ * [--park N] N requests to /park, then GET /release: when the first and the last answer came */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <getopt.h>
@@ -126,8 +126,8 @@ static void run_load(struct load *l)
         now = clock_monotonic_ns();
     }
     double seconds = (double)(now - began) / 1e9;
-    printf("connections=%d calls=%llu rate=%.0f/s us_per_call=%.2f\n", l->connections, (unsigned long long)calls,
-           (double)calls / seconds, seconds * 1e6 / (double)calls);
+    printf("connections=%d calls=%llu rate=%.0f/s us_per_call=%.2f\n", l->connections,
+           (unsigned long long)calls, (double)calls / seconds, seconds * 1e6 / (double)calls);
     free(left);
     free(fds);
 }
@@ -162,16 +162,17 @@ static void run_park(struct load *l)
         for (int e = 0; e < got; e++)
             if (recv(fds[evs[e].data.u32], buf, sizeof(buf), 0) > 0) n++;
     }
-    printf("first=%.2f ms last=%.2f ms\n", (double)(first - woken) / 1e6, (double)(clock_monotonic_ns() - woken) / 1e6);
+    printf("first=%.2f ms last=%.2f ms\n", (double)(first - woken) / 1e6,
+           (double)(clock_monotonic_ns() - woken) / 1e6);
     free(fds);
 }
 
 int main(int argc, char **argv)
 {
     static const struct option options[] = {
-        { "unix", 1, NULL, 'u' }, { "port", 1, NULL, 'p' }, { "connections", 1, NULL, 'c' },
-        { "seconds", 1, NULL, 's' }, { "bytes", 1, NULL, 'b' }, { "path", 1, NULL, 'P' }, { "park", 1, NULL, 'k' },
-        { NULL, 0, NULL, 0 },
+        { "unix", 1, NULL, 'u' },    { "port", 1, NULL, 'p' },  { "connections", 1, NULL, 'c' },
+        { "seconds", 1, NULL, 's' }, { "bytes", 1, NULL, 'b' }, { "path", 1, NULL, 'P' },
+        { "park", 1, NULL, 'k' },    { NULL, 0, NULL, 0 },
     };
     struct load l = { .connections = 1, .seconds = 3, .request = STRBUF_INIT };
     const char *path = "/RPC2";
@@ -195,8 +196,10 @@ int main(int argc, char **argv)
         r.rlim_cur = r.rlim_max;
         setrlimit(RLIMIT_NOFILE, &r);
     }
-    strbuf_printf(&l.request, "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/xml\r\nContent-Length: %d\r\n\r\n",
-                  path, bytes);
+    strbuf_printf(
+        &l.request,
+        "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/xml\r\nContent-Length: %d\r\n\r\n", path,
+        bytes);
     for (int i = 0; i < bytes; i++) strbuf_char(&l.request, 'x');
     if (l.park) run_park(&l);
     else run_load(&l);

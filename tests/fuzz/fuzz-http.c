@@ -81,7 +81,8 @@ static void fuzz_response(const char *text, size_t size)
 }
 
 /* The payload when the text comes in pieces of step bytes; how it ended. */
-static enum http_chunk unchunk(const char *text, size_t size, size_t step, struct strbuf *ret, size_t *ret_end)
+static enum http_chunk unchunk(const char *text, size_t size, size_t step, struct strbuf *ret,
+                               size_t *ret_end)
 {
     struct http_chunked c = HTTP_CHUNKED_INIT;
     size_t at = 0;

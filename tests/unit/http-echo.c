@@ -4,8 +4,8 @@
  *   http-echo [--tcp ADDR:PORT] [--tls ADDR:PORT --pem FILE] [--unix PATH] [--proxy ADDR:PORT] [--web DIR]
  *             [--timeouts MS] [--connections N]
  *
- * It prints "tcp PORT", "tls PORT", "proxy PORT", "ready" and runs until its standard input ends. A line "reload FILE"
- * there takes a new certificate. */
+ * It prints "tcp PORT", "tls PORT", "proxy PORT", "ready" and runs until its standard input ends. A line
+ * "reload FILE" there takes a new certificate. */
 #include <errno.h>
 #include <getopt.h>
 #include <poll.h>
@@ -65,7 +65,8 @@ static void show_request(struct http_request *req, void *arg _unused_)
     const struct http_head *h = &req->head;
 
     strbuf_printf(&body, "%s %s 1.%d\ntarget %s\n", h->method_text, h->path, h->minor, h->target);
-    for (size_t i = 0; i < h->n_query; i++) strbuf_printf(&body, "query %s=%s\n", h->query[i].name, h->query[i].value);
+    for (size_t i = 0; i < h->n_query; i++)
+        strbuf_printf(&body, "query %s=%s\n", h->query[i].name, h->query[i].value);
     for (size_t i = 0; i < h->n_cookies; i++)
         strbuf_printf(&body, "cookie %s=%s\n", h->cookies[i].name, h->cookies[i].value);
     const char *session = http_param(h, "session_id");
@@ -233,7 +234,8 @@ static void put(struct http_request *req, void *arg)
 
     note_upload(req, s, 5000);
     pthread_mutex_lock(&s->lock);
-    snprintf(text, sizeof(text), "%llu %llu", (unsigned long long)s->upload_bytes, (unsigned long long)s->upload_sum);
+    snprintf(text, sizeof(text), "%llu %llu", (unsigned long long)s->upload_bytes,
+             (unsigned long long)s->upload_sum);
     pthread_mutex_unlock(&s->lock);
     reply_text(req, 200, text);
 }
@@ -245,7 +247,8 @@ static void last(struct http_request *req, void *arg)
 
     pthread_mutex_lock(&s->lock);
     snprintf(text, sizeof(text), "%llu %llu %s gone=%u", (unsigned long long)s->upload_bytes,
-             (unsigned long long)s->upload_sum, s->upload_errno ? strerrorname_np(s->upload_errno) : "ok", s->gone);
+             (unsigned long long)s->upload_sum, s->upload_errno ? strerrorname_np(s->upload_errno) : "ok",
+             s->gone);
     pthread_mutex_unlock(&s->lock);
     reply_text(req, 200, text);
 }
@@ -280,7 +283,8 @@ static void cli(struct http_request *req, void *arg _unused_)
     struct stream *st = http_stream(req);
     char answer[8];
 
-    if (stream_write(st, "banner\n", 7, 5000) < 0 || stream_write(st, req->body, req->body_len, 5000) < 0) return;
+    if (stream_write(st, "banner\n", 7, 5000) < 0 || stream_write(st, req->body, req->body_len, 5000) < 0)
+        return;
     ssize_t n = stream_read(st, answer, sizeof(answer), 5000);
     if (n > 0) stream_write(st, answer, (size_t)n, 5000);
 }
@@ -290,9 +294,10 @@ static void stats(struct http_request *req, void *arg _unused_)
     struct http_server_stats st;
 
     http_server_stats(req->server, &st);
-    char *text = xasprintf("connections=%u parked=%u workers=%u threads=%u requests=%llu accepted=%llu refused=%llu",
-                           st.connections, st.parked, st.workers, st.threads, (unsigned long long)st.requests,
-                           (unsigned long long)st.accepted, (unsigned long long)st.refused);
+    char *text =
+        xasprintf("connections=%u parked=%u workers=%u threads=%u requests=%llu accepted=%llu refused=%llu",
+                  st.connections, st.parked, st.workers, st.threads, (unsigned long long)st.requests,
+                  (unsigned long long)st.accepted, (unsigned long long)st.refused);
     reply_text(req, 200, text);
     free(text);
 }
@@ -374,7 +379,9 @@ int main(int argc, char **argv)
         case 'u': path = optarg; break;
         case 'x': proxy = optarg; break;
         case 'w': web_dir = optarg; break;
-        case 'o': cfg.first_byte_ms = cfg.head_ms = cfg.body_ms = cfg.idle_ms = cfg.write_ms = atoi(optarg); break;
+        case 'o':
+            cfg.first_byte_ms = cfg.head_ms = cfg.body_ms = cfg.idle_ms = cfg.write_ms = atoi(optarg);
+            break;
         case 'c': cfg.connections_max = (unsigned)atoi(optarg); break;
         default: return 2;
         }

@@ -154,8 +154,9 @@ static void count_release(void *arg)
 static void on_pieces(struct http_request *req, void *arg)
 {
     struct fixture *f = arg;
-    struct http_reply r = { .status = 200, .iov = f->iov, .n_iov = ARRAY_SIZE(f->iov), .release = count_release,
-                            .release_arg = f };
+    struct http_reply r = {
+        .status = 200, .iov = f->iov, .n_iov = ARRAY_SIZE(f->iov), .release = count_release, .release_arg = f
+    };
 
     http_reply(req, &r);
 }
@@ -213,7 +214,11 @@ static struct fixture *start_with(struct http_config cfg)
         { .method = HTTP_POST, .prefix = "/", .body_limit = 300 << 10, .handler = on_echo },
         { .method = HTTP_POST, .prefix = "/park", .body_limit = 1000, .handler = on_park, .arg = f },
         { .method = HTTP_POST, .prefix = "/defer", .body_limit = 100000, .handler = on_defer },
-        { .method = HTTP_POST, .prefix = "/defer_park", .body_limit = 1000, .handler = on_defer_park, .arg = f },
+        { .method = HTTP_POST,
+          .prefix = "/defer_park",
+          .body_limit = 1000,
+          .handler = on_defer_park,
+          .arg = f },
         { .method = HTTP_GET, .prefix = "/pieces", .handler = on_pieces, .arg = f },
         { .method = HTTP_GET, .prefix = "/peer", .handler = on_peer },
         { .method = HTTP_GET, .prefix = "/hold", .handler = on_hold_thread },
@@ -395,7 +400,9 @@ static void test_pipelining(void **state _unused_)
     raw_send(fd, strbuf_cstr(&all));
     raw_expect(fd, "hello", 500);
     /* A parked one in the middle holds back those behind it, and no other. */
-    raw_send(fd, "POST /park HTTP/1.1\r\nContent-Length: 0\r\n\r\nPOST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nafter");
+    raw_send(
+        fd,
+        "POST /park HTTP/1.1\r\nContent-Length: 0\r\n\r\nPOST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nafter");
     wait_waiters(f, 1, 0);
     release_all(f, "parked");
     raw_expect(fd, "after", 1);
@@ -483,7 +490,8 @@ static void test_pieces(void **state _unused_)
     for (int i = 0; i < 3; i++) {
         _cleanup_strbuf_ struct strbuf text = STRBUF_INIT;
         int status = 0;
-        assert_int_equal(httpc_call(c, "GET", "/pieces", NULL, NULL, 0, 1 << 20, TIMEOUT_MS, &status, &text, &err), 0);
+        assert_int_equal(
+            httpc_call(c, "GET", "/pieces", NULL, NULL, 0, 1 << 20, TIMEOUT_MS, &status, &text, &err), 0);
         assert_int_equal(text.len, 2 * PIECE + 4);
         assert_memory_equal(text.ptr + 2 * PIECE + 1, "end", 3);
     }
@@ -646,7 +654,8 @@ static void test_tls(void **state _unused_)
     struct fixture *f = start();
     struct xerr err = XERR_INIT;
     unsigned port = 0;
-    _cleanup_free_ char *pem = xasprintf("%s/pem", f->dir), *pem2 = xasprintf("%s/pem2", f->dir), *text = NULL;
+    _cleanup_free_ char *pem = xasprintf("%s/pem", f->dir), *pem2 = xasprintf("%s/pem2", f->dir),
+                        *text = NULL;
     struct tls_certificate cert, cert2;
 
     /* 1. A certificate that verifies by address and by name. */
@@ -679,7 +688,8 @@ static void test_tls(void **state _unused_)
     free(large);
     _cleanup_strbuf_ struct strbuf body = STRBUF_INIT;
     int status;
-    assert_int_equal(httpc_call(c, "GET", "/pieces", NULL, NULL, 0, 1 << 20, TIMEOUT_MS, &status, &body, &err), 0);
+    assert_int_equal(
+        httpc_call(c, "GET", "/pieces", NULL, NULL, 0, 1 << 20, TIMEOUT_MS, &status, &body, &err), 0);
     assert_int_equal(body.len, 2 * PIECE + 4);
 
     /* 3. A new certificate: old connections live on, new ones see it; a bad file changes nothing. */
@@ -895,9 +905,10 @@ static void test_socket_file(void **state _unused_)
     stop(other);
 }
 
-UNIT_MAIN(cmocka_unit_test(test_keep_alive), cmocka_unit_test(test_body_sizes), cmocka_unit_test(test_pipelining),
-          cmocka_unit_test(test_trickle), cmocka_unit_test(test_park_many), cmocka_unit_test(test_pieces),
-          cmocka_unit_test(test_release_once), cmocka_unit_test(test_defer), cmocka_unit_test(test_limit),
-          cmocka_unit_test(test_waiting_bodies), cmocka_unit_test(test_workers_grow),
-          cmocka_unit_test(test_tls), cmocka_unit_test(test_crowd), cmocka_unit_test(test_stop_answers),
-          cmocka_unit_test(test_stop_cuts), cmocka_unit_test(test_socket_file))
+UNIT_MAIN(cmocka_unit_test(test_keep_alive), cmocka_unit_test(test_body_sizes),
+          cmocka_unit_test(test_pipelining), cmocka_unit_test(test_trickle), cmocka_unit_test(test_park_many),
+          cmocka_unit_test(test_pieces), cmocka_unit_test(test_release_once), cmocka_unit_test(test_defer),
+          cmocka_unit_test(test_limit), cmocka_unit_test(test_waiting_bodies),
+          cmocka_unit_test(test_workers_grow), cmocka_unit_test(test_tls), cmocka_unit_test(test_crowd),
+          cmocka_unit_test(test_stop_answers), cmocka_unit_test(test_stop_cuts),
+          cmocka_unit_test(test_socket_file))

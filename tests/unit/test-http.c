@@ -17,7 +17,9 @@ static void test_request(void **state _unused_)
     _cleanup_arena_ struct arena *a = arena_new();
     struct http_head h;
 
-    assert_int_equal(parse(a, "\r\n\nPOST /RPC2?a=1 HTTP/1.1\r\nHost: h\r\ncontent-LENGTH: 42\r\nX:  y z \t\r\n\r\n", &h), 0);
+    assert_int_equal(
+        parse(a, "\r\n\nPOST /RPC2?a=1 HTTP/1.1\r\nHost: h\r\ncontent-LENGTH: 42\r\nX:  y z \t\r\n\r\n", &h),
+        0);
     assert_int_equal(h.method, HTTP_POST);
     assert_string_equal(h.path, "/RPC2");
     assert_string_equal(h.target, "/RPC2?a=1");
@@ -41,7 +43,8 @@ static void test_versions(void **state _unused_)
     assert_true(h.keep_alive);
     assert_int_equal(parse(a, "GET / HTTP/1.1\r\nConnection: x, close\r\n\r\n", &h), 0);
     assert_false(h.keep_alive);
-    assert_int_equal(parse(a, "PUT /x HTTP/1.1\nExpect: 100-Continue\nTransfer-Encoding: chunked\n\n", &h), 0);
+    assert_int_equal(parse(a, "PUT /x HTTP/1.1\nExpect: 100-Continue\nTransfer-Encoding: chunked\n\n", &h),
+                     0);
     assert_true(h.expect_continue && h.chunked && !h.has_length);
     assert_int_equal(parse(a, "GET / HTTP/2.0\r\n\r\n", &h), 505);
 }
@@ -71,15 +74,36 @@ static void test_targets(void **state _unused_)
 static void test_malformed(void **state _unused_)
 {
     static const char *const bad[] = {
-        "", "\r\n\r\n", "GET\r\n\r\n", "GET /\r\n\r\n", "GET  / HTTP/1.1\r\n\r\n", "GET / HTTP/1.1 \r\n\r\n",
-        "GET / HTTP/11\r\n\r\n", "GET / http/1.1\r\n\r\n", "GET / HTTP/1.x\r\n\r\n", "G(T / HTTP/1.1\r\n\r\n",
-        " GET / HTTP/1.1\r\n\r\n", "GET x HTTP/1.1\r\n\r\n", "GET * HTTP/1.1\r\n\r\n", "CONNECT h:443 HTTP/1.1\r\n\r\n",
-        "GET /%zz HTTP/1.1\r\n\r\n", "GET /%0 HTTP/1.1\r\n\r\n", "GET /%00 HTTP/1.1\r\n\r\n", "GET /?a=%f HTTP/1.1\r\n\r\n",
-        "GET /a\tb HTTP/1.1\r\n\r\n", "GET /\x7f HTTP/1.1\r\n\r\n",
-        "GET / HTTP/1.1\r\nNo colon\r\n\r\n", "GET / HTTP/1.1\r\nA : b\r\n\r\n", "GET / HTTP/1.1\r\nA: b\r\n c\r\n\r\n",
-        "GET / HTTP/1.1\r\n: b\r\n\r\n", "GET / HTTP/1.1\r\nA: b\001\r\n\r\n", "GET / HTTP/1.1\r\nA: b\rc\r\n\r\n",
-        "POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n", "POST / HTTP/1.1\r\nContent-Length: 1x\r\n\r\n",
-        "POST / HTTP/1.1\r\nContent-Length:\r\n\r\n", "POST / HTTP/1.1\r\nContent-Length: 5, 5\r\n\r\n",
+        "",
+        "\r\n\r\n",
+        "GET\r\n\r\n",
+        "GET /\r\n\r\n",
+        "GET  / HTTP/1.1\r\n\r\n",
+        "GET / HTTP/1.1 \r\n\r\n",
+        "GET / HTTP/11\r\n\r\n",
+        "GET / http/1.1\r\n\r\n",
+        "GET / HTTP/1.x\r\n\r\n",
+        "G(T / HTTP/1.1\r\n\r\n",
+        " GET / HTTP/1.1\r\n\r\n",
+        "GET x HTTP/1.1\r\n\r\n",
+        "GET * HTTP/1.1\r\n\r\n",
+        "CONNECT h:443 HTTP/1.1\r\n\r\n",
+        "GET /%zz HTTP/1.1\r\n\r\n",
+        "GET /%0 HTTP/1.1\r\n\r\n",
+        "GET /%00 HTTP/1.1\r\n\r\n",
+        "GET /?a=%f HTTP/1.1\r\n\r\n",
+        "GET /a\tb HTTP/1.1\r\n\r\n",
+        "GET /\x7f HTTP/1.1\r\n\r\n",
+        "GET / HTTP/1.1\r\nNo colon\r\n\r\n",
+        "GET / HTTP/1.1\r\nA : b\r\n\r\n",
+        "GET / HTTP/1.1\r\nA: b\r\n c\r\n\r\n",
+        "GET / HTTP/1.1\r\n: b\r\n\r\n",
+        "GET / HTTP/1.1\r\nA: b\001\r\n\r\n",
+        "GET / HTTP/1.1\r\nA: b\rc\r\n\r\n",
+        "POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+        "POST / HTTP/1.1\r\nContent-Length: 1x\r\n\r\n",
+        "POST / HTTP/1.1\r\nContent-Length:\r\n\r\n",
+        "POST / HTTP/1.1\r\nContent-Length: 5, 5\r\n\r\n",
         "POST / HTTP/1.1\r\nContent-Length: 9999999999999999999\r\n\r\n",
         "POST / HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
         "POST / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
@@ -104,8 +128,12 @@ static void test_query(void **state _unused_)
     _cleanup_arena_ struct arena *a = arena_new();
     struct http_head h;
 
-    assert_int_equal(parse(a, "GET /x?session_id=OpaqueRef%3Aq&vm_uuid=a,b&vm_uuid=c&flag&e=&vdi:1=2&s=a+b%2Bc&&=n&k=v=w"
-                              " HTTP/1.1\r\nCookie: session_id=OpaqueRef:c\r\n\r\n", &h), 0);
+    assert_int_equal(
+        parse(a,
+              "GET /x?session_id=OpaqueRef%3Aq&vm_uuid=a,b&vm_uuid=c&flag&e=&vdi:1=2&s=a+b%2Bc&&=n&k=v=w"
+              " HTTP/1.1\r\nCookie: session_id=OpaqueRef:c\r\n\r\n",
+              &h),
+        0);
     assert_string_equal(http_query(&h, "session_id"), "OpaqueRef:q");
     assert_string_equal(http_param(&h, "session_id"), "OpaqueRef:c");
     assert_string_equal(http_query(&h, "vm_uuid"), "a,b");
@@ -124,8 +152,12 @@ static void test_cookies(void **state _unused_)
     _cleanup_arena_ struct arena *a = arena_new();
     struct http_head h;
 
-    assert_int_equal(parse(a, "GET /?b=q&pool_secret=x HTTP/1.1\r\nCookie: session_id=OpaqueRef%3a1; task_id=2;b=3 \r\n"
-                              "cookie: c=4&d=5%;odd\r\n\r\n", &h), 0);
+    assert_int_equal(
+        parse(a,
+              "GET /?b=q&pool_secret=x HTTP/1.1\r\nCookie: session_id=OpaqueRef%3a1; task_id=2;b=3 \r\n"
+              "cookie: c=4&d=5%;odd\r\n\r\n",
+              &h),
+        0);
     assert_string_equal(http_cookie(&h, "session_id"), "OpaqueRef:1");
     assert_string_equal(http_cookie(&h, "task_id"), "2");
     assert_string_equal(http_cookie(&h, "b"), "3");
@@ -157,8 +189,12 @@ static void test_head_end(void **state _unused_)
 static void test_response(void **state _unused_)
 {
     _cleanup_arena_ struct arena *a = arena_new();
-    static const char *const bad[] = { "", "HTTP/1.1 20\r\n\r\n", "HTTP/2 200\r\n\r\n", "HTTP/1.1 abc\r\n\r\n",
-                                       "HTTP/1.1 2000\r\n\r\n", "ICY 200 OK\r\n\r\n" };
+    static const char *const bad[] = { "",
+                                       "HTTP/1.1 20\r\n\r\n",
+                                       "HTTP/2 200\r\n\r\n",
+                                       "HTTP/1.1 abc\r\n\r\n",
+                                       "HTTP/1.1 2000\r\n\r\n",
+                                       "ICY 200 OK\r\n\r\n" };
     struct http_status s;
 
     char *good = arena_strdup(a, "HTTP/1.0 302 Found\r\nLocation: https://x/y\r\nContent-Length: 3\r\n\r\n");
@@ -197,8 +233,10 @@ static enum http_chunk unchunk(const char *text, size_t step, struct strbuf *ret
 
 static void test_chunked(void **state _unused_)
 {
-    static const char good[] = "4;ext=\"x\"\r\nWiki\r\nA\r\npedia in\r\n\r\n3\nabc\n0\r\nTrailer: x\r\n\r\nNEXT";
-    static const char *const bad[] = { "g\r\n", "\r\n", "4\r\nWikiX", "-1\r\n", "fffffffffffffffff\r\n", "4\rWiki" };
+    static const char good[] =
+        "4;ext=\"x\"\r\nWiki\r\nA\r\npedia in\r\n\r\n3\nabc\n0\r\nTrailer: x\r\n\r\nNEXT";
+    static const char *const bad[] = { "g\r\n",  "\r\n", "4\r\nWikiX", "-1\r\n", "fffffffffffffffff\r\n",
+                                       "4\rWiki" };
 
     for (size_t step = 1; step < sizeof(good); step++) {
         _cleanup_strbuf_ struct strbuf b = STRBUF_INIT;

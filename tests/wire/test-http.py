@@ -31,8 +31,12 @@ class Server:
             self.ports[words[0].decode()] = int(words[1])
 
     def stop(self):
+        """The exit status; what the server said when it is not 0."""
         self.child.stdin.close()
-        return self.child.wait(20)
+        code = self.child.wait(20)
+        if code:
+            print(''.join('# ' + line for line in open(os.path.join(ROOT, 'log'), errors='replace')))
+        return code
 
 
 def connect(where):

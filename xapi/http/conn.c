@@ -25,7 +25,8 @@ enum {
 
 static void watch(struct conn *c, uint32_t events, int op)
 {
-    struct epoll_event ev = { .events = events | EPOLLET, .data.u64 = (uint64_t)c->generation << 32 | c->index };
+    struct epoll_event ev = { .events = events | EPOLLET,
+                              .data.u64 = (uint64_t)c->generation << 32 | c->index };
 
     if (epoll_ctl(c->server->epoll_fd, op, c->fd, &ev) < 0) log_error("epoll_ctl: %m");
 }
@@ -324,7 +325,8 @@ static int handshake(struct conn *c)
     return outcome > 0 ? 0 : -1;
 }
 
-/* "PROXY TCP4 client server port port\r\n" in front of the first request. 1 = gone through, 0 = not all there, -1 bad. */
+/* "PROXY TCP4 client server port port\r\n" in front of the first request. 1 = gone through, 0 = not all
+ * there yet, -1 bad. */
 static int take_proxy_line(struct conn *c, struct exchange *x)
 {
     static const char prefix[] = "PROXY ";
@@ -385,7 +387,8 @@ static enum step refuse_request(struct conn *c, struct worker *w, int status, bo
     return conn_after_reply(c, w) ? STEP_AGAIN : STEP_CLOSED;
 }
 
-static const struct http_route *find_route(const struct http_server *s, const struct http_head *h, bool is_unix)
+static const struct http_route *find_route(const struct http_server *s, const struct http_head *h,
+                                           bool is_unix)
 {
     for (size_t i = 0; i < s->n_routes[h->method]; i++) {
         const struct http_route *r = &s->routes[h->method][i];
@@ -404,7 +407,8 @@ static void send_continue(struct conn *c)
     if (stream_write_some(&st, text, sizeof(text) - 1) < 0) log_debug("100 Continue: %m");
 }
 
-/* The head is parsed: find out who serves it and how its body comes. rest: bytes behind the head at x->buf + end. */
+/* The head is parsed: find out who serves it and how its body comes. rest: bytes behind the head at x->buf
+ * + end. */
 static enum step route_request(struct worker *w, struct conn *c, struct exchange *x, size_t end)
 {
     struct http_head *h = &x->req.head;
@@ -425,14 +429,22 @@ static enum step route_request(struct worker *w, struct conn *c, struct exchange
     x->conn = c;
     x->req.server = c->server;
     x->req.peer = (struct http_peer){
-        .is_unix = c->is_unix, .tls = c->ssl != NULL, .has_cred = c->has_cred, .uid = c->cred.uid,
-        .gid = c->cred.gid, .pid = c->cred.pid, .address = arena_strdup(x->req.arena, c->address), .port = c->port,
+        .is_unix = c->is_unix,
+        .tls = c->ssl != NULL,
+        .has_cred = c->has_cred,
+        .uid = c->cred.uid,
+        .gid = c->cred.gid,
+        .pid = c->cred.pid,
+        .address = arena_strdup(x->req.arena, c->address),
+        .port = c->port,
     };
 
     /* 2. A body the handler reads itself: what came already goes with it. */
     bool stream = x->route->flags & HTTP_STREAM;
     if (stream && !x->route->body_limit) {
-        x->mode = h->chunked ? BODY_CHUNKED : h->has_length ? BODY_LENGTH : h->method == HTTP_PUT ? BODY_EOF : BODY_NONE;
+        if (h->chunked) x->mode = BODY_CHUNKED;
+        else if (h->has_length) x->mode = BODY_LENGTH;
+        else x->mode = h->method == HTTP_PUT ? BODY_EOF : BODY_NONE;
         x->body_left = h->has_length ? h->length : 0;
         if (rest) {
             x->stream.early = xmalloc(rest);
@@ -635,7 +647,8 @@ static bool write_rest(struct conn *c, bool *ret_closed)
             watch_out(c, false);
             return true;
         }
-        if (arm(c, CONN_WRITING, EPOLLOUT | EPOLLHUP | EPOLLERR, deadline_in(c, c->server->cfg.write_ms))) return false;
+        if (arm(c, CONN_WRITING, EPOLLOUT | EPOLLHUP | EPOLLERR, deadline_in(c, c->server->cfg.write_ms)))
+            return false;
     }
 }
 

@@ -10,9 +10,9 @@
  *   PARKED -> LEAVING -> FREE | LEFT   the client hung up: on_gone runs; LEFT waits for http_park_reply
  *   WRITING, LINGERING -> BUSY         epoll: room in the socket; bytes to throw away
  *
- * Descriptors are registered once, edge-triggered. An event that finds the connection BUSY or PARKED is kept in
- * `pending` and looked at when the owner gives it back. The generation in an event's data makes late events of an
- * earlier connection in the same slot harmless: slots are never freed. */
+ * Descriptors are registered once, edge-triggered. An event that finds the connection BUSY or PARKED is
+ * kept in `pending` and looked at when the owner gives it back. The generation in an event's data makes
+ * late events of an earlier connection in the same slot harmless: slots are never freed. */
 #ifndef XAPI_HTTP_CONN_H
 #define XAPI_HTTP_CONN_H
 
@@ -149,6 +149,9 @@ struct http_server {
     atomic_uint workers;            /* changes under lock */
     pthread_t timer;
     bool timer_runs;
+    pthread_mutex_t ended_lock;
+    pthread_t *ended;               /* ended_lock: threads to be joined */
+    size_t n_ended;                 /* ended_lock */
     atomic_uint workers_idle, tcp_conns, unix_conns, parked, running;
     _Atomic size_t waiting_bytes;
     _Atomic uint64_t requests, accepted, refused;
@@ -161,7 +164,10 @@ struct http_server {
 struct conn *server_conn(struct http_server *s, uint32_t index);
 struct conn *server_take_slot(struct http_server *s);
 void server_put_slot(struct conn *c);
-int server_start_thread(struct http_server *s, void *(*fn)(void *), void *arg, const char *name, size_t stack_bytes);
+/* fn(s) on a thread. Its last deed is server_thread_ends(), before it is counted out. 0, or -1 + errno. */
+int server_start_thread(struct http_server *s, void *(*fn)(void *), size_t stack_bytes,
+                        pthread_t *ret_thread);
+void server_thread_ends(struct http_server *s);
 static inline int64_t server_now_ms(struct http_server *s)
 {
     return atomic_load_explicit(&s->now_ms, memory_order_relaxed);

@@ -88,7 +88,8 @@ static int flush_plain(struct conn *c)
     }
 }
 
-/* Small pieces are gathered, so that head and body share a record; large ones are encrypted from where they are. */
+/* Small pieces are gathered, so that head and body share a record; large ones are encrypted from where
+ * they are. */
 static int flush_tls(struct conn *c)
 {
     char record[TLS_RECORD];
@@ -201,8 +202,8 @@ static void add_escaped(struct strbuf *b, const char *s)
 
 static struct http_reply error_page(struct strbuf *body, int status, const char *text)
 {
-    strbuf_printf(body, "<html><head><title>%d %s</title></head><body><h1>%s</h1>", status, http_reason(status),
-                  http_reason(status));
+    strbuf_printf(body, "<html><head><title>%d %s</title></head><body><h1>%s</h1>", status,
+                  http_reason(status), http_reason(status));
     if (text) {
         strbuf_str(body, "<p>");
         add_escaped(body, text);

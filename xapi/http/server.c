@@ -27,7 +27,8 @@
 #define DATA_LISTENER UINT32_C(0x80000000)
 #define DATA_WAKE UINT64_MAX
 
-enum { WORKER_IDLE_MS = 60000, WORKER_STACK = 1 << 20, ACCEPT_BATCH = 64, BACKLOG = 4096, STOP_GRACE_MS = 5000 };
+enum { WORKER_IDLE_MS = 60000, WORKER_STACK = 1 << 20, ACCEPT_BATCH = 64, BACKLOG = 4096 };
+enum { STOP_GRACE_MS = 5000 };
 
 /* --- making -------------------------------------------------------------------------------------------- */
 
@@ -80,6 +81,7 @@ struct http_server *http_server_new(const struct http_config *cfg)
 
     /* 2. Locks, the poll set, the pool of threads. */
     pthread_mutex_init(&s->lock, NULL);
+    pthread_mutex_init(&s->ended_lock, NULL);
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&s->wake, &monotonic);
@@ -163,32 +165,43 @@ void server_put_slot(struct conn *c)
 
 /* --- threads ------------------------------------------------------------------------------------------- */
 
-int server_start_thread(struct http_server *s, void *(*fn)(void *), void *arg, const char *name, size_t stack_bytes)
+int server_start_thread(struct http_server *s, void *(*fn)(void *), size_t stack_bytes,
+                        pthread_t *ret_thread)
 {
+    static const int crashes[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP };
     pthread_attr_t attr;
-    pthread_t thread;
     sigset_t mask;
-    bool joined = fn == timer_main;
 
     /* Signals are main's; those a crash raises in this very thread must get through. */
     sigfillset(&mask);
-    static const int crashes[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP };
     for (size_t i = 0; i < ARRAY_SIZE(crashes); i++) sigdelset(&mask, crashes[i]);
     pthread_attr_init(&attr);
     pthread_attr_setsigmask_np(&attr, &mask);
     pthread_attr_setstacksize(&attr, stack_bytes);
-    if (!joined) pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-    int e = pthread_create(&thread, &attr, fn, arg);
+    int e = pthread_create(ret_thread, &attr, fn, s);
     pthread_attr_destroy(&attr);
-    if (e) {
-        errno = e;
-        return -1;
-    }
-    if (joined) {
-        s->timer = thread;
-        pthread_setname_np(thread, name);
-    }
-    return 0;
+    errno = e;
+    return e ? -1 : 0;
+}
+
+void server_thread_ends(struct http_server *s)
+{
+    pthread_mutex_lock(&s->ended_lock);
+    s->ended = xrealloc(s->ended, (s->n_ended + 1) * sizeof(*s->ended));
+    s->ended[s->n_ended++] = pthread_self();
+    pthread_mutex_unlock(&s->ended_lock);
+}
+
+/* Join what has ended: a detached thread might still be freeing its memory when the process leaves. */
+static void join_ended(struct http_server *s)
+{
+    pthread_mutex_lock(&s->ended_lock);
+    pthread_t *ended = take_ptr(s->ended);
+    size_t n = s->n_ended;
+    s->n_ended = 0;
+    pthread_mutex_unlock(&s->ended_lock);
+    for (size_t i = 0; i < n; i++) pthread_join(ended[i], NULL);
+    free(ended);
 }
 
 static void listener_event(struct http_server *s, struct listener *l, uint32_t generation);
@@ -200,8 +213,9 @@ static void add_worker(struct http_server *s)
 {
     if (atomic_load(&s->workers) >= s->cfg.workers_max || atomic_exchange(&s->worker_starting, true)) return;
     pthread_mutex_lock(&s->lock);
+    pthread_t thread;
     bool started = s->workers < s->cfg.workers_max && !atomic_load(&s->stopping)
-                   && server_start_thread(s, worker_main, s, "http-worker", WORKER_STACK) == 0;
+                   && server_start_thread(s, worker_main, WORKER_STACK, &thread) == 0;
     if (started) s->workers++;
     pthread_mutex_unlock(&s->lock);
     if (!started) atomic_store(&s->worker_starting, false);
@@ -226,7 +240,10 @@ static void *worker_main(void *arg)
             /* Nothing to do for a minute: the pool shrinks to its minimum. */
             pthread_mutex_lock(&s->lock);
             bool end = s->workers > s->cfg.workers_min;
-            if (end) s->workers--;
+            if (end) {
+                server_thread_ends(s);
+                s->workers--;
+            }
             pthread_mutex_unlock(&s->lock);
             if (!end) continue;
             exchange_free(w.exchange);
@@ -240,6 +257,7 @@ static void *worker_main(void *arg)
         else conn_event(&w, server_conn(s, index), generation, ev.events);
     }
     exchange_free(w.exchange);
+    server_thread_ends(s);
     pthread_mutex_lock(&s->lock);
     s->workers--;
     pthread_cond_broadcast(&s->wake);
@@ -250,15 +268,16 @@ static void *worker_main(void *arg)
 /* Workers and the timer start with the first listener. */
 static int start_workers(struct http_server *s)
 {
+    pthread_t thread;
     int rc = 0;
 
     pthread_mutex_lock(&s->lock);
     while (rc == 0 && s->workers < s->cfg.workers_min) {
-        rc = server_start_thread(s, worker_main, s, "http-worker", WORKER_STACK);
+        rc = server_start_thread(s, worker_main, WORKER_STACK, &thread);
         if (rc == 0) s->workers++;
     }
     if (rc == 0 && !s->timer_runs) {
-        rc = server_start_thread(s, timer_main, s, "http-timer", 128 << 10);
+        rc = server_start_thread(s, timer_main, 128 << 10, &s->timer);
         s->timer_runs = rc == 0;
     }
     pthread_mutex_unlock(&s->lock);
@@ -304,7 +323,8 @@ static void expire_connections(struct http_server *s, int64_t now_ms)
 static void arm_listener(struct http_server *s, struct listener *l, int op)
 {
     uint32_t index = (uint32_t)(l - s->listeners) | DATA_LISTENER;
-    struct epoll_event ev = { .events = EPOLLIN | EPOLLONESHOT, .data.u64 = (uint64_t)l->generation << 32 | index };
+    struct epoll_event ev = { .events = EPOLLIN | EPOLLONESHOT,
+                              .data.u64 = (uint64_t)l->generation << 32 | index };
 
     if (epoll_ctl(s->epoll_fd, op, l->fd, &ev) < 0) log_error("cannot watch a listener: %m");
 }
@@ -313,12 +333,14 @@ static void *timer_main(void *arg)
 {
     struct http_server *s = arg;
 
+    pthread_setname_np(pthread_self(), "http-timer");
     pthread_mutex_lock(&s->lock);
     while (!atomic_load(&s->stopped)) {
         wait_tick(s, s->tick_ms);
         pthread_mutex_unlock(&s->lock);
         int64_t now_ms = clock_boottime_ns() / NS_PER_MS;
         atomic_store(&s->now_ms, now_ms);
+        join_ended(s);
         expire_connections(s, now_ms);
         for (int i = 0; i < LISTENERS_MAX; i++) {
             struct listener *l = &s->listeners[i];
@@ -340,7 +362,8 @@ static void *timer_main(void *arg)
 /* True when one more connection fits. Unix sockets have a share that the network cannot use up. */
 static bool has_room(struct http_server *s, bool is_unix)
 {
-    unsigned used = atomic_load(&s->tcp_conns) + atomic_load(&s->unix_conns), parked = atomic_load(&s->parked);
+    unsigned used = atomic_load(&s->tcp_conns) + atomic_load(&s->unix_conns),
+             parked = atomic_load(&s->parked);
     unsigned max = s->cfg.connections_max;
 
     if (is_unix) max += max / 16 + 16;
@@ -349,8 +372,9 @@ static bool has_room(struct http_server *s, bool is_unix)
 
 static void refuse(struct http_server *s, int fd, bool tls)
 {
-    static const char full[] = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n"
-                               "Retry-After: 5\r\n\r\n";
+    static const char full[] =
+        "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n"
+        "Retry-After: 5\r\n\r\n";
 
     atomic_fetch_add(&s->refused, 1);
     if (!tls && send(fd, full, sizeof(full) - 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) log_debug("refused: %m");
@@ -473,7 +497,8 @@ int http_listen_tcp(struct http_server *s, const char *address, struct tls_serve
     struct addrinfo *found = NULL;
 
     /* 1. The address; none means both families, or IPv4 where there is no IPv6. */
-    if (!split_address(address, host, &port)) return xerr_internal(err, "not an address to listen on: %s", address);
+    if (!split_address(address, host, &port))
+        return xerr_internal(err, "not an address to listen on: %s", address);
     if (getaddrinfo(*host ? host : "::", port, &hints, &found) != 0)
         return xerr_internal(err, "not an address to listen on: %s", address);
     int fd = bind_tcp(found->ai_addr, found->ai_addrlen);
@@ -525,7 +550,9 @@ int http_listen_unix(struct http_server *s, const char *path, unsigned mode, str
     if (bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 || chmod(path, (mode_t)mode) < 0 || stat(path, &st) < 0
         || listen(fd, BACKLOG) < 0)
         return xerr_internal(err, "cannot listen on %s: %s", path, strerror(errno));
-    struct listener l = { .fd = fd, .is_unix = true, .path = xstrdup(path), .dev = st.st_dev, .ino = st.st_ino };
+    struct listener l = {
+        .fd = fd, .is_unix = true, .path = xstrdup(path), .dev = st.st_dev, .ino = st.st_ino
+    };
     if (add_listener(s, &l, err) < 0) {
         free(l.path);
         return -1;
@@ -547,7 +574,8 @@ void http_unlisten_tcp(struct http_server *s, unsigned port)
 
 /* --- stopping ------------------------------------------------------------------------------------------ */
 
-/* Close idle connections, or all but what a handler has, and cut those. How many replies are still being written. */
+/* Close idle connections, or all but what a handler has, and cut those. How many replies are still being
+ * written. */
 static unsigned close_connections(struct http_server *s, bool idle_only)
 {
     uint32_t n = atomic_load(&s->n_scan);
@@ -619,6 +647,7 @@ int http_server_stop(struct http_server *s, int timeout_ms)
     s->timer_runs = false;
     pthread_mutex_unlock(&s->lock);
     if (join) pthread_join(s->timer, NULL);
+    join_ended(s);
     if (threads || workers) log_warn("stopped with %u handlers still running", threads + workers);
     return (int)(threads + workers);
 }
@@ -643,6 +672,7 @@ void http_server_free(struct http_server *s)
     pthread_cond_destroy(&s->pool.work);
     pthread_cond_destroy(&s->pool.ended);
     pthread_mutex_destroy(&s->lock);
+    pthread_mutex_destroy(&s->ended_lock);
     pthread_cond_destroy(&s->wake);
     close(s->epoll_fd);
     close(s->wake_fd);

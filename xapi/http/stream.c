@@ -63,7 +63,8 @@ ssize_t http_body_read(struct http_request *req, void *buf, size_t n, int timeou
     if (x->mode == BODY_NONE || x->ended || (x->mode == BODY_LENGTH && !x->body_left)) return 0;
     if (x->outcome == X_OPEN) {
         add_continue(x, &head);
-        if (head.len && stream_write(&x->stream, head.ptr, head.len, x->req.server->cfg.write_ms) < 0) return -1;
+        if (head.len && stream_write(&x->stream, head.ptr, head.len, x->req.server->cfg.write_ms) < 0)
+            return -1;
     }
     if (x->mode == BODY_CHUNKED) return read_chunked(x, buf, n, timeout_ms);
     if (x->mode == BODY_LENGTH && n > x->body_left) n = (size_t)x->body_left;

@@ -129,6 +129,7 @@ static void *pool_main(void *arg)
         atomic_fetch_sub(&s->running, 1);
         pthread_mutex_lock(&p->lock);
     }
+    server_thread_ends(s);
     p->threads--;
     pthread_cond_broadcast(&p->ended);
     pthread_mutex_unlock(&p->lock);
@@ -144,8 +145,8 @@ int pool_submit(struct http_server *s, struct exchange *x)
     if (p->stop) {
         rc = -1;
     } else if (p->queued >= p->idle) {
-        if (p->threads >= p->max
-            || server_start_thread(s, pool_main, s, "http-request", p->stack_bytes) < 0) rc = -1;
+        pthread_t thread;
+        if (p->threads >= p->max || server_start_thread(s, pool_main, p->stack_bytes, &thread) < 0) rc = -1;
         else p->threads++;
     }
     if (rc == 0) {

@@ -47,8 +47,8 @@ void web_free(struct web *w)
 
 /* --- finding ------------------------------------------------------------------------------------------- */
 
-/* Open a path below dir_fd, component by component, so that neither ".." nor a link leads out. Empty components
- * are skipped. -1 + errno. */
+/* Open a path below dir_fd, component by component, so that neither ".." nor a link leads out. Empty
+ * components are skipped. -1 + errno. */
 static int open_below(int dir_fd, const char *path)
 {
     _cleanup_close_ int at = fcntl(dir_fd, F_DUPFD_CLOEXEC, 0);
@@ -68,7 +68,8 @@ static int open_below(int dir_fd, const char *path)
         path += n;
         bool last = !path[strspn(path, "/")];
         /* NONBLOCK: a fifo must not hold the thread before fstat() has told what it is. */
-        int flags = O_CLOEXEC | O_NOFOLLOW | (last ? O_RDONLY | O_NONBLOCK : O_PATH) | (*path ? O_DIRECTORY : 0);
+        int flags =
+            O_CLOEXEC | O_NOFOLLOW | (last ? O_RDONLY | O_NONBLOCK : O_PATH) | (*path ? O_DIRECTORY : 0);
         int next = openat(at, name, flags);
         if (next < 0) return -1;
         close(at);
@@ -82,13 +83,27 @@ static const char *content_type(const char *path)
     static const struct {
         const char *suffix, *type;
     } types[] = {
-        { ".html", "text/html; charset=utf-8" }, { ".htm", "text/html; charset=utf-8" },
-        { ".js", "text/javascript; charset=utf-8" }, { ".mjs", "text/javascript; charset=utf-8" },
-        { ".css", "text/css; charset=utf-8" }, { ".txt", "text/plain; charset=utf-8" },
-        { ".json", "application/json" }, { ".map", "application/json" }, { ".xml", "text/xml" },
-        { ".svg", "image/svg+xml" }, { ".png", "image/png" }, { ".jpg", "image/jpeg" }, { ".jpeg", "image/jpeg" },
-        { ".gif", "image/gif" }, { ".webp", "image/webp" }, { ".ico", "image/x-icon" }, { ".wasm", "application/wasm" },
-        { ".woff", "font/woff" }, { ".woff2", "font/woff2" }, { ".ttf", "font/ttf" }, { ".pdf", "application/pdf" },
+        { ".html", "text/html; charset=utf-8" },
+        { ".htm", "text/html; charset=utf-8" },
+        { ".js", "text/javascript; charset=utf-8" },
+        { ".mjs", "text/javascript; charset=utf-8" },
+        { ".css", "text/css; charset=utf-8" },
+        { ".txt", "text/plain; charset=utf-8" },
+        { ".json", "application/json" },
+        { ".map", "application/json" },
+        { ".xml", "text/xml" },
+        { ".svg", "image/svg+xml" },
+        { ".png", "image/png" },
+        { ".jpg", "image/jpeg" },
+        { ".jpeg", "image/jpeg" },
+        { ".gif", "image/gif" },
+        { ".webp", "image/webp" },
+        { ".ico", "image/x-icon" },
+        { ".wasm", "application/wasm" },
+        { ".woff", "font/woff" },
+        { ".woff2", "font/woff2" },
+        { ".ttf", "font/ttf" },
+        { ".pdf", "application/pdf" },
     };
     size_t n = strlen(path);
 
@@ -120,7 +135,9 @@ static void send_file(struct http_request *req, void *arg)
         http_reply_error(req, 500, NULL);
         return;
     }
-    struct http_reply r = { .status = 200, .content_type = f->content_type, .headers = f->headers, .body = &body };
+    struct http_reply r = {
+        .status = 200, .content_type = f->content_type, .headers = f->headers, .body = &body
+    };
     http_reply(req, &r);
 }
 
@@ -144,8 +161,8 @@ static bool redirect_to_https(struct http_request *req, const struct web *w)
 
     if (!w->https_port || req->peer.tls || req->peer.is_unix || !host || !*host) return false;
     size_t n = host[0] == '[' ? strcspn(host, "]") + 1 : strcspn(host, ":");
-    if (n > strlen(host) || strspn(host, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:[]")
-                                != strlen(host))
+    if (n > strlen(host) ||
+        strspn(host, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:[]") != strlen(host))
         return false;
     strbuf_str(&url, "https://");
     strbuf_add(&url, host, n);
@@ -198,7 +215,7 @@ void web_get(struct http_request *req, void *arg)
 
     /* 3. Small files at once, large ones where reading holds nobody up. */
     struct file *f = arena_alloc(req->arena, sizeof(*f));
-    *f = (struct file){ .fd = fd, .size = (size_t)st.st_size, .content_type = content_type(path), .headers = headers };
+    *f = (struct file){ fd, (size_t)st.st_size, content_type(path), headers };
     if (f->size <= INLINE_BYTES) {
         (void)take_fd(fd);
         send_file(req, f);
@@ -214,9 +231,10 @@ void web_options(struct http_request *req, void *arg _unused_)
     const char *wanted = http_header(&req->head, "Access-Control-Request-Headers");
     struct http_reply r = { .status = 200 };
 
-    r.headers = arena_printf(req->arena, "Access-Control-Allow-Origin: *\r\nAccess-Control-Allow-Headers: %s%s"
-                                         "X-Requested-With\r\nAccess-Control-Allow-Methods: GET, POST, PUT, OPTIONS\r\n"
-                                         "Access-Control-Max-Age: 86400\r\n",
+    r.headers = arena_printf(req->arena,
+                             "Access-Control-Allow-Origin: *\r\nAccess-Control-Allow-Headers: %s%s"
+                             "X-Requested-With\r\nAccess-Control-Allow-Methods: GET, POST, PUT, OPTIONS\r\n"
+                             "Access-Control-Max-Age: 86400\r\n",
                              wanted ? wanted : "", wanted && *wanted ? ", " : "");
     http_reply(req, &r);
 }
