@@ -335,6 +335,23 @@ static void the_first_schema_is_upgraded(void **state _unused_)
     assert_int_equal(sql_int("SELECT count(*) FROM _map WHERE field = 'bones' OR class = 'dinosaur'"), 0);
 }
 
+/* A daemon that is older than its file must know so: every change of what is stored needs a new number. */
+static void the_schema_version_goes_with_the_model(void **state _unused_)
+{
+    const char *source = getenv("XAPI_SOURCE");
+    char *file = xasprintf("%s/tests/schema/db-version.tsv", source ? source : "."), *text = NULL;
+    char *want = xasprintf("%d\t%016llx\n", SCHEMA_VERSION, (unsigned long long)schema_fingerprint());
+
+    if (getenv("REGENERATE")) assert_int_equal(write_file_atomic(file, want, strlen(want), 0644), 0);
+    assert_int_equal(read_file(file, 4096, &text, NULL), 0);
+    if (!streq(text, want))
+        fail_msg("what is stored has changed: raise SCHEMA_VERSION in db/store_sqlite.h unless it was never released, "
+                 "then run this with REGENERATE=1");
+    free(text);
+    free(want);
+    free(file);
+}
+
 static void a_newer_schema_is_refused(void **state _unused_)
 {
     db_close(open_sqlite(path));
@@ -456,6 +473,7 @@ static void a_doubled_row_stops_the_start(void **state _unused_)
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 UNIT_MAIN(T(every_persistent_field_comes_back_and_no_volatile_one), T(single_changes_and_special_numbers_come_back),
           T(a_map_comes_back_after_any_changes), T(a_row_made_anew_under_its_reference_is_stored), T(the_file_is_private_and_locked),
-          T(a_revision_is_never_given_out_twice), T(the_first_schema_is_upgraded), T(a_newer_schema_is_refused),
+          T(a_revision_is_never_given_out_twice), T(the_first_schema_is_upgraded), T(the_schema_version_goes_with_the_model),
+          T(a_newer_schema_is_refused),
           T(a_file_of_something_else_is_refused), T(a_missing_folder_is_named), T(damage_is_found_and_mended),
           T(a_doubled_row_stops_the_start))
