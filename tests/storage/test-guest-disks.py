@@ -1,0 +1,164 @@
+#!/usr/bin/env python3
+"""Disks of a real guest under QEMU: written from inside, snapshotted, grown, plugged and ejected while it runs; what was
+written is checked on the images by qemu-io."""
+import glob
+import os
+import signal
+import socket
+import subprocess
+import time
+
+from harness import Agent, check, done, fails, guest_files, own_network, wait_until
+
+MIB = 1 << 20
+
+kernel, initramfs = guest_files()   # may download: before the network is our own
+own_network()
+
+
+class Console:
+    """The guest's shell on its serial line."""
+
+    def __init__(self, agent, uuid):
+        paths = glob.glob(os.path.join(agent.root, '**', uuid + '.s'), recursive=True)
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(60)
+        self.sock.connect(paths[0])
+        self.text = ''
+        self.n = 0
+
+    def run(self, command, seconds=60):
+        """Output of a shell command in the guest, or None when it does not come back."""
+        self.n += 1
+        mark = 'END%d' % self.n
+        self.sock.sendall(('%s; echo E""ND%d $?\n' % (command, self.n)).encode())
+        until = time.monotonic() + seconds
+        start = len(self.text)
+        while time.monotonic() < until:
+            if mark + ' ' in self.text[start:] and '\n' in self.text[self.text.index(mark + ' ', start):]:
+                return self.text[start:self.text.index(mark + ' ', start)]
+            try:
+                self.text += self.sock.recv(4096).decode('utf-8', 'replace')
+            except socket.timeout:
+                return None
+        return None
+
+    def ok(self, command, seconds=60):
+        out = self.run(command + ' && echo FI""NE', seconds)
+        return out is not None and 'FINE' in out
+
+
+def holds(path, pattern, at, length=65536):
+    """Checks the image's content without taking its lock: the guest may have it open."""
+    out = subprocess.run(['qemu-io', '-U', '-r', '-f', 'qcow2', '-c', 'read -P %d %d %d' % (pattern, at, length), path],
+                         capture_output=True, text=True)
+    return 'bytes at offset' in out.stdout and 'failed' not in out.stdout + out.stderr
+
+
+def disk(s, sr, name, size=64 * MIB):
+    return s.VDI.create({'name_label': name, 'name_description': '', 'SR': sr, 'virtual_size': str(size), 'type': 'user',
+                         'sharable': False, 'read_only': False, 'other_config': {}})
+
+
+def drive(s, vm, vdi, device, **more):
+    record = {'VM': vm, 'VDI': vdi, 'userdevice': device, 'bootable': False, 'mode': 'RW', 'type': 'Disk', 'empty': False,
+              'other_config': {}, 'qos_algorithm_type': '', 'qos_algorithm_params': {}}
+    record.update(more)
+    return s.VBD.create(record)
+
+
+def write(guest, letter, pattern, device, at_kib):
+    """64 KiB of one byte, from inside the guest."""
+    return guest.ok("tr '\\0' '\\%03o' </dev/zero | dd of=/dev/%s bs=1k count=64 seek=%d iflag=fullblock conv=fsync 2>/dev/null"
+                    % (pattern, device, at_kib))
+
+
+agent = Agent('--accel', 'tcg', hv='libvirt')
+agent.start()
+try:
+    s = agent.login()
+    host, sr = s.session.get_this_host(s._ref), s.pool.get_default_SR(s.pool.get_all()[0])
+    folder = os.path.join(agent.root, 'sr')
+    vm = s.VM.clone(s.VM.get_by_name_label('Other install media')[0], 'disks')
+    s.VM.provision(vm)
+    s.VM.set_memory_limits(vm, str(64 * MIB), str(192 * MIB), str(192 * MIB), str(192 * MIB))
+    s.VM.set_domain_type(vm, 'pvh')
+    s.VM.set_PV_kernel(vm, kernel)
+    s.VM.set_PV_ramdisk(vm, initramfs)
+    s.VM.set_PV_args(vm, 'console=ttyS0 mitigations=off nonce=disks')
+    uuid = s.VM.get_uuid(vm)
+    vdi, other = disk(s, sr, 'main'), disk(s, sr, 'other')
+    path = '%s/%s.qcow2' % (folder, s.VDI.get_uuid(vdi))
+    drive(s, vm, vdi, '0', bootable=True)
+    second = drive(s, vm, other, '1')
+    s.VM.start(vm, False, False)
+    log = os.path.join(agent.root, 'hv', 'libvirt', 'console', uuid + '.log')
+    check(wait_until(lambda: os.path.exists(log) and 'userland: disks' in open(log, errors='replace').read(), 180), 'a guest boots')
+    guest = Console(agent, uuid)
+    check(guest.ok('grep -q vda /proc/partitions'), 'it sees its disk')
+    check(write(guest, 'a', 1, 'vda', 0), 'it writes')
+    check(wait_until(lambda: holds(path, 1, 0)), 'and the image has it')
+
+    # Three snapshots with writes between, while it runs.
+    snaps = []
+    for pattern in (2, 3, 4):
+        snaps.append(s.VDI.snapshot(vdi, {}))
+        check(write(guest, 'a', pattern, 'vda', 0), 'it writes %d after a snapshot' % pattern)
+    check(holds(path, 4, 0), 'the disk has the last content')
+    for snap, pattern in zip(snaps, (1, 2, 3)):
+        check(holds('%s/%s.qcow2' % (folder, s.VDI.get_uuid(snap)), pattern, 0), 'snapshot %d has its own' % pattern)
+    check(guest.ok("dd if=/dev/vda bs=1k count=64 2>/dev/null | tr -d '\\004' | wc -c | grep -qx 0"), 'the guest reads what it wrote')
+    p = fails('VDI_IN_USE', 'the other disk was not snapshotted along', s.VDI.destroy, other)
+    check(len(glob.glob(folder + '/base-*')) == 3, 'one base a snapshot')
+    s.VDI.destroy(snaps[1])
+    check(holds(path, 4, 0) and holds('%s/%s.qcow2' % (folder, s.VDI.get_uuid(snaps[0])), 1, 0), 'destroying one harms nobody')
+
+    # Growing.
+    s.VDI.resize_online(vdi, str(96 * MIB))
+    check(int(s.VDI.get_virtual_size(vdi)) == 96 * MIB, 'grown while it runs')
+    check(wait_until(lambda: guest.ok('test $(cat /sys/block/vda/size) = %d' % (96 * 2048)), 20), 'the guest sees it')
+    check(write(guest, 'a', 5, 'vda', 90 * 1024) and holds(path, 5, 90 * MIB), 'and writes there')
+
+    # Plug and unplug.
+    hot = disk(s, sr, 'hot')
+    vbd = drive(s, vm, hot, '2')
+    s.VBD.plug(vbd)
+    check(wait_until(lambda: guest.ok('grep -q vdc /proc/partitions'), 20), 'a disk is plugged')
+    check(write(guest, 'a', 6, 'vdc', 0), 'the guest writes to it')
+    s.VBD.unplug(vbd)
+    check(wait_until(lambda: not guest.ok('grep -q vdc /proc/partitions'), 20), 'and unplugged')
+    check(holds('%s/%s.qcow2' % (folder, s.VDI.get_uuid(hot)), 6, 0), 'with what was written')
+
+    # The agent dies and comes back; then everything goes on.
+    agent.kill()
+    agent.start()
+    s = agent.login()
+    check(s.VM.get_power_state(vm) == 'Running', 'a new agent finds the guest')
+    fails('VDI_IN_USE', 'and its disks in use', s.VDI.destroy, vdi)
+    late = s.VDI.snapshot(vdi, {})
+    check(write(guest, 'a', 7, 'vda', 0) and holds(path, 7, 0), 'a snapshot under the new agent')
+    check(holds('%s/%s.qcow2' % (folder, s.VDI.get_uuid(late)), 4, 0), 'has the content of its time')
+
+    s.VM.hard_shutdown(vm)
+    images = glob.glob(folder + '/*.qcow2')
+    bad = [i for i in images if subprocess.run(['qemu-img', 'check', '-q', '-f', 'qcow2', i]).returncode]
+    check(bad == [], 'every image is sound')
+    s.VM.start(vm, False, False)
+    check(wait_until(lambda: open(log, errors='replace').read().count('userland: disks') >= 1
+                     and s.VM.get_power_state(vm) == 'Running', 60), 'it starts from its snapshotted disk')
+    time.sleep(1)
+    s.VM.hard_shutdown(vm)
+    for v in [vdi, other, hot, late, snaps[0], snaps[2]]:
+        s.VDI.destroy(v)
+    s.SR.scan(sr)
+    check(glob.glob(folder + '/*.qcow2') == [] and s.SR.get_VDIs(sr) == [], 'nothing is left')
+    check(agent.stop() == 0, 'the agent ends cleanly')
+finally:
+    if agent.process.poll() is None:
+        agent.kill()
+    try:
+        os.kill(int(open(os.path.join(agent.root, 'hv', 'libvirt', 'libvirtd.pid')).read()), signal.SIGTERM)
+    except (OSError, ValueError):
+        pass
+    print('# agent log:\n' + '\n'.join('# ' + l for l in agent.tail(25).splitlines()))
+done()
