@@ -5,6 +5,10 @@ run_packages="libvirt-daemon libvirt-daemon-driver-qemu qemu-system-x86 qemu-uti
     iproute2 e2fsprogs util-linux openssl"
 test_packages="libcmocka-dev python3 python3-os-xenapi clang libclang-rt-14-dev busybox-static cpio kmod curl sqlite3 procps
     libxml2-utils"
+# for `make check-cross`; the libraries for arm64 come into the build folder
+cross_packages="gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static"
+# for `make bench`
+bench_packages="libvirt-clients redis-server"
 guest_packages="busybox-static cpio kmod"
 
 # install_packages NAME...: those that are missing, with one apt-get run.
