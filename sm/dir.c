@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -236,6 +237,17 @@ static int fill_new(int fd, enum format f, int64_t size, const char *backing)
     return qcow2_write_empty(fd, size, backing, "qcow2");
 }
 
+/* Guests' processes run as another user, in the group that Debian gives to virtual machines: they read a whole chain of
+ * images and write its end. Without that group images are root's alone. */
+static int share_image(int fd)
+{
+    char text[4096];
+    struct group g, *found = NULL;
+
+    if (getgrnam_r("kvm", &g, text, sizeof(text), &found) || !found) return 0;
+    return fchown(fd, (uid_t)-1, found->gr_gid) || fchmod(fd, 0660) ? -1 : 0;
+}
+
 /* A new image under its final name in one step: written and synced as tmp-, then renamed (over an older one when
  * replace). The directory is not synced. */
 static int make_image(struct dir *d, const char *name, enum format f, int64_t size, const char *backing, bool replace,
@@ -247,7 +259,7 @@ static int make_image(struct dir *d, const char *name, enum format f, int64_t si
     unlinkat(d->fd, tmp, 0);
     _cleanup_close_ int fd = openat(d->fd, tmp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0) return sm_fail_errno(err, number, "cannot create %s/%s", d->path, tmp);
-    if (fill_new(fd, f, size, backing) || fsync(fd) || sm_step("sm.image-written")) {
+    if (fill_new(fd, f, size, backing) || share_image(fd) || fsync(fd) || sm_step("sm.image-written")) {
         sm_fail_errno(err, number, "cannot write %s/%s", d->path, tmp);
         unlinkat(d->fd, tmp, 0);
         return -1;
@@ -602,7 +614,7 @@ static int copy_raw(struct dir *d, const struct image *leaf, const char *uuid, s
     int rc = sm_run(d->sm, argv, NULL, SM_VDI_CLONE, err);
     _cleanup_close_ int fd = rc ? -1 : openat(d->fd, tmp, O_RDONLY | O_CLOEXEC);
 
-    if (rc == 0 && (fd < 0 || fsync(fd) || renameat2(d->fd, tmp, d->fd, name, RENAME_NOREPLACE)))
+    if (rc == 0 && (fd < 0 || share_image(fd) || fsync(fd) || renameat2(d->fd, tmp, d->fd, name, RENAME_NOREPLACE)))
         rc = sm_fail_errno(err, SM_VDI_CLONE, "cannot finish %s/%s", d->path, name);
     if (rc) unlinkat(d->fd, tmp, 0);
     return rc ? -1 : sync_dir(d, err);

@@ -21,8 +21,10 @@ static int sr_create(struct sm *sm, struct value *ret_answer, struct xerr *err)
     const char *path = NULL;
 
     if (locate(sm, &path, err)) return -1;
-    /* Guests' processes run as another user: they may pass through but not look around. */
-    if (make_dirs(path, 0711)) return sm_fail_errno(err, SM_SR_CREATE, "cannot make %s", path);
+    bool fresh = access(path, F_OK) != 0;
+    /* Guests' processes run as another user: they may pass through but not look around, whatever our umask. */
+    if (make_dirs(path, 0711) || (fresh && chmod(path, 0711)))
+        return sm_fail_errno(err, SM_SR_CREATE, "cannot make %s", path);
     return dir_mark(sm, path, err) ? -1 : dir_sr_update(sm, ret_answer, err);
 }
 
