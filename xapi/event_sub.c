@@ -74,7 +74,7 @@ static bool parse_one(struct event_sub *sub, const char *text)
         sub->wanted[cls->id] = cls->evented;
         return true;
     }
-    if (!ref_parse(slash + 1, &ref)) return false;
+    if (!slash[1] || !ref_parse(slash + 1, &ref)) return false;
     if (cls->evented) sub->objects[sub->n++] = (struct event_object){ (enum class_id)cls->id, ref };
     return true;
 }
