@@ -1,8 +1,9 @@
-/* Cells: the 16-byte fields of a row. Text, sets and maps are reference-counted heap blocks shared by row versions.
+/* Cells: the 16-byte fields of a row. Text, sets and maps are reference-counted heap blocks shared by row
+ * versions.
  * Called by: db/ only.  Calls: model, value.
  *
- * A NULL block is the empty text, set or map, so that most fields cost nothing beside their 16 bytes. What a cell
- * holds is said by its field's description, never by the cell. */
+ * A NULL block is the empty text, set or map, so that most fields cost nothing beside their 16 bytes. What
+ * a cell holds is said by its field's description, never by the cell. */
 #ifndef DB_CELL_H
 #define DB_CELL_H
 
@@ -57,9 +58,11 @@ const struct value *cell_value(const union cell *c, const struct type_desc *type
 bool cell_set_add(union cell *c, struct ref ref);
 bool cell_set_remove(union cell *c, struct ref ref);
 
-/* A cell from a normalized value. False when the value is not of the field's type; *ret_cell is then untouched. */
+/* A cell from a normalized value. False when the value is not of the field's type; *ret_cell is then
+ * untouched. */
 bool cell_from_value(const struct field_desc *f, const struct value *v, union cell *ret_cell);
-/* A value that borrows from the cell; only what has no value form (enums, bits, sets of references) is in the arena. */
+/* A value that borrows from the cell; only what has no value form (enums, bits, sets of references) is in
+ * the arena. */
 struct value cell_to_value(const struct field_desc *f, const union cell *c, struct arena *a);
 /* Whether a value fits a type (of a set's item, a map's value); enumerations by their wire text. */
 bool value_fits(const struct value *v, const struct type_desc *type);

@@ -19,7 +19,8 @@ void celltext_write(const struct field_desc *f, const union cell *c, struct strb
     json_encode_value(&v, out);
 }
 
-/* What JSON has no form for comes back as a string or a whole number: gives it the kind that its type says. */
+/* What JSON has no form for comes back as a string or a whole number: gives it the kind that its type
+ * says. */
 static bool adapt(struct value *v, const struct type_desc *type, struct arena *a);
 
 static bool adapt_set(struct value *v, const struct type_desc *type, struct arena *a)
@@ -96,7 +97,8 @@ bool celltext_read(const struct field_desc *f, const char *text, size_t len, uni
         return true;
     }
     _cleanup_arena_ struct arena *a = arena_new();
-    return json_decode(text, len, a, &v, &why) == 0 && adapt(&v, f->type, a) && cell_from_value(f, &v, ret_cell);
+    return json_decode(text, len, a, &v, &why) == 0 && adapt(&v, f->type, a) &&
+           cell_from_value(f, &v, ret_cell);
 }
 
 static bool is_plain_text(const struct type_desc *type)

@@ -7,7 +7,8 @@
 
 /* Appends the JSON text of a cell of kind BITS, REFSET or VALUE. */
 void celltext_write(const struct field_desc *f, const union cell *c, struct strbuf *out);
-/* The cell that a text stands for. False when it is none of this field's type; *ret_cell is then untouched. */
+/* The cell that a text stands for. False when it is none of this field's type; *ret_cell is then
+ * untouched. */
 bool celltext_read(const struct field_desc *f, const char *text, size_t len, union cell *ret_cell);
 
 /* One value of a map: text as it is, anything else as JSON. */

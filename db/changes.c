@@ -1,8 +1,8 @@
 /* The stream of changes: tokens, and what changed after one.
  * Called by: events (through db.h).  Calls: snap.
  *
- * Within one boot epoch the stamp orders everything, volatile or not. A token of an older epoch is compared by store
- * revision, and every row that has volatile fields counts as changed. */
+ * Within one boot epoch the stamp orders everything, volatile or not. A token of an older epoch is
+ * compared by store revision, and every row that has volatile fields counts as changed. */
 #include "db/snap.h"
 
 #include "gen/errors.h"
@@ -22,7 +22,8 @@ static const char *parse_number(const char *s, uint64_t *ret_number)
     uint64_t n = 0;
 
     for (; *s >= '0' && *s <= '9'; s++)
-        if (s - from >= 20 || __builtin_mul_overflow(n, 10u, &n) || __builtin_add_overflow(n, (unsigned)(*s - '0'), &n))
+        if (s - from >= 20 || __builtin_mul_overflow(n, 10u, &n) ||
+            __builtin_add_overflow(n, (unsigned)(*s - '0'), &n))
             return NULL;
     *ret_number = n;
     return s > from ? s : NULL;
@@ -107,7 +108,9 @@ static void tell_destroyed(const struct walk *w)
             /* Not for what came and went since, nor for what has come back. */
             if (tomb->created > w->since.revision || !is_wanted(w, tomb->cls)) continue;
             if (snap_get_row(w->s, tomb->cls, tomb->ref)) continue;
-            w->fn(w->arg, &(struct change){ .op = CHANGE_DEL, .cls = (enum class_id)tomb->cls, .ref = tomb->ref,
+            w->fn(w->arg, &(struct change){ .op = CHANGE_DEL,
+                                            .cls = (enum class_id)tomb->cls,
+                                            .ref = tomb->ref,
                                             .order = w->s->token.stamp });
         }
     }

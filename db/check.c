@@ -1,8 +1,9 @@
 /* Offline care: finds what breaks the schema's invariants, and mends it.
  * Called by: main.c (--check-db, --repair-db).  Calls: engine, txn, store.
  *
- * Everything is mended in one transaction against the loaded database; a plain check drops that transaction, so that
- * its report is the plan of a repair. Back-references need no care: they are made anew at every start. */
+ * Everything is mended in one transaction against the loaded database; a plain check drops that
+ * transaction, so that its report is the plan of a repair. Back-references need no care: they are made
+ * anew at every start. */
 #include "db/engine.h"
 
 #include <assert.h>
@@ -10,12 +11,32 @@
 
 /* An object means nothing without what these refer to. */
 static const field_id parents[] = {
-    F_VBD_VM, F_VIF_VM, F_VTPM_VM, F_VUSB_VM, F_VGPU_VM, F_console_VM, F_crashdump_VM,
-    F_VDI_SR, F_PBD_SR, F_PBD_host,
-    F_PIF_host, F_PCI_host, F_PGPU_host, F_PUSB_host, F_host_cpu_host, F_host_crashdump_host, F_host_patch_host,
+    F_VBD_VM,
+    F_VIF_VM,
+    F_VTPM_VM,
+    F_VUSB_VM,
+    F_VGPU_VM,
+    F_console_VM,
+    F_crashdump_VM,
+    F_VDI_SR,
+    F_PBD_SR,
+    F_PBD_host,
+    F_PIF_host,
+    F_PCI_host,
+    F_PGPU_host,
+    F_PUSB_host,
+    F_host_cpu_host,
+    F_host_crashdump_host,
+    F_host_patch_host,
     F_Feature_host,
-    F_Bond_master, F_VLAN_tagged_PIF, F_tunnel_access_PIF, F_network_sriov_physical_PIF, F_Cluster_host_cluster,
-    F_PVS_server_site, F_PVS_proxy_site, F_PVS_cache_storage_site,
+    F_Bond_master,
+    F_VLAN_tagged_PIF,
+    F_tunnel_access_PIF,
+    F_network_sriov_physical_PIF,
+    F_Cluster_host_cluster,
+    F_PVS_server_site,
+    F_PVS_proxy_site,
+    F_PVS_cache_storage_site,
 };
 
 /* An object means nothing once none of these refers to it. */
@@ -118,7 +139,8 @@ static void check_ref(struct check *c, const struct row *row, const struct field
     txn_set_ref(c->t, row->leaf.key, f->id, REF_NULL);
 }
 
-static void check_set(struct check *c, const struct row *row, const struct field_desc *f, const union cell *cell)
+static void check_set(struct check *c, const struct row *row, const struct field_desc *f,
+                      const union cell *cell)
 {
     const struct refset *set = cell_refs(cell);
     struct ref *kept = xmalloc(set->n * sizeof(*kept));
@@ -136,7 +158,8 @@ static void check_set(struct check *c, const struct row *row, const struct field
     free(kept);
 }
 
-static void check_map(struct check *c, const struct row *row, const struct field_desc *f, const union cell *cell)
+static void check_map(struct check *c, const struct row *row, const struct field_desc *f,
+                      const union cell *cell)
 {
     const struct value *map = cell_value(cell, f->type);
 
@@ -149,7 +172,8 @@ static void check_map(struct check *c, const struct row *row, const struct field
             value_put_new(&b, m->key, m->value);
             continue;
         }
-        problem(c, row, "field %s has %s -> %s, which does not exist; it goes", f->name, m->key, REF_STR(m->value.ref));
+        problem(c, row, "field %s has %s -> %s, which does not exist; it goes", f->name, m->key,
+                REF_STR(m->value.ref));
     }
     struct value kept = value_built_map(&b);
     if (b.n < map->map.n) txn_set_value(c->t, row->leaf.key, f->id, &kept);
@@ -177,8 +201,8 @@ static bool check_parents(struct check *c, const struct row *row)
         if (!is_parent(f->id)) continue;
         struct ref to = row_cell(row, i).ref;
         if (!ref_is_null(to) && exists(c, f->type, to)) continue;
-        problem(c, row, "belongs to no %s (field %s is %s); it goes", model.classes[f->type->cls].name, f->name,
-                REF_STR(to));
+        problem(c, row, "belongs to no %s (field %s is %s); it goes", model.classes[f->type->cls].name,
+                f->name, REF_STR(to));
         txn_destroy(c->t, row_class(row), row->leaf.key);
         return true;
     }

@@ -2,12 +2,13 @@
  * group commit to a store, and the stream of changes that events are made of.
  * Called by: everything above layer 1.  Calls: lib, gen, store.h.
  *
- * Readers take a snapshot of the *durable* head: one reference, never a wait. A writer opens a transaction, which
- * takes the writer lock and sees the *pending* head (everything committed before it, durable or not); it changes
- * fields and commits. db_commit() returns when the change is on disk and visible to db_snap() of this process.
+ * Readers take a snapshot of the *durable* head: one reference, never a wait. A writer opens a
+ * transaction, which takes the writer lock and sees the *pending* head (everything committed before it,
+ * durable or not); it changes fields and commits. db_commit() returns when the change is on disk and
+ * visible to db_snap() of this process.
  *
- * Locks: the writer lock (rank: see HACKING.md) is held from db_begin() to db_commit()/db_abort(): microseconds, no
- * I/O, no other module. A snapshot must not be held over I/O or a park. */
+ * Locks: the writer lock (rank: see HACKING.md) is held from db_begin() to db_commit()/db_abort():
+ * microseconds, no I/O, no other module. A snapshot must not be held over I/O or a park. */
 #ifndef DB_DB_H
 #define DB_DB_H
 
@@ -20,15 +21,15 @@ struct row;
 struct txn;
 struct store;
 
-/* ---- life ---------------------------------------------------------------------------------------------------- */
+/* ---- life ---------------------------------------------------------------------------------------------- */
 
-/* Opens (creates) the database in the store and loads every row; raises the boot epoch. Ownership of the store
- * passes, also on failure. Errors: INTERNAL_ERROR with the file's name. */
+/* Opens (creates) the database in the store and loads every row; raises the boot epoch. Ownership of the
+ * store passes, also on failure. Errors: INTERNAL_ERROR with the file's name. */
 int db_open(struct store *store, struct db **ret_db, struct xerr *err);
 /* Closes the store. No transaction may be open and no snapshot held (asserted). NULL is fine. */
 void db_close(struct db *db);
 
-/* ---- reading ------------------------------------------------------------------------------------------------- */
+/* ---- reading ------------------------------------------------------------------------------------------- */
 
 /* The durable head. Never blocks. Unref when done; everything borrowed from it dies with it. */
 struct snap *db_snap(struct db *db);
@@ -47,15 +48,17 @@ size_t snap_count(const struct snap *s, enum class_id cls);
 /* Any class: the row with this reference whatever its class, or NULL. */
 const struct row *snap_find(const struct snap *s, struct ref ref);
 
-/* Every row of a class, in reference order:  SNAP_EACH(s, CLASS_VM, vm) { ... row_str(vm, F_VM_name_label) ... }
+/* Every row of a class, in reference order:
+ *     SNAP_EACH(s, CLASS_VM, vm) { ... row_str(vm, F_VM_name_label) ... }
  * Over a transaction's root too, whose rows may be changed, created and destroyed under way. */
 struct snap_iter { uint64_t opaque[4]; };
 struct snap_iter snap_iter(const struct snap *s, enum class_id cls);
 /* Only rows whose name_label is this text. */
 struct snap_iter snap_iter_named(const struct snap *s, enum class_id cls, const char *name_label);
 const struct row *snap_next(const struct snap *s, struct snap_iter *it);
-#define SNAP_EACH(s, cls, var) \
-    for (struct snap_iter var##_iter = snap_iter(s, cls), *var##_once = &var##_iter; var##_once; var##_once = NULL) \
+#define SNAP_EACH(s, cls, var)                                                                               \
+    for (struct snap_iter var##_iter = snap_iter(s, cls), *var##_once = &var##_iter; var##_once;             \
+         var##_once = NULL)                                                                                  \
         for (const struct row *var; (var = snap_next(s, &var##_iter));)
 
 /* Fields of a row. The field must be of the row's class and of the right cell kind (asserted). Borrowed. */
@@ -88,7 +91,7 @@ void row_encode(const struct row *r, enum encoding e, struct strbuf *out);
 typedef void (*encode_fn)(const struct value *v, struct strbuf *out);
 void db_set_encoders(struct db *db, encode_fn xml, encode_fn json);
 
-/* ---- writing ------------------------------------------------------------------------------------------------- */
+/* ---- writing ------------------------------------------------------------------------------------------- */
 
 /* Opens a transaction: takes the writer lock. */
 struct txn *db_begin(struct db *db);
@@ -102,7 +105,8 @@ const struct snap *txn_snap(struct txn *t);
 /* A new row with every field at the schema's default and a fresh uuid, which may be set afterwards.
  * DB_UNIQUENESS_CONSTRAINT_VIOLATION [class, "_ref", ref] when the reference exists. */
 void txn_create(struct txn *t, enum class_id cls, struct ref ref);
-/* References of other objects that have a back-reference here (VBD.VM -> VM.VBDs) become null; those objects stay. */
+/* References of other objects that have a back-reference here (VBD.VM -> VM.VBDs) become null; those
+ * objects stay. */
 void txn_destroy(struct txn *t, enum class_id cls, struct ref ref);
 /* Setting what is there already is no change and no event. A uuid that another object of the class has:
  * DB_UNIQUENESS_CONSTRAINT_VIOLATION [class, "uuid", uuid]. */
@@ -111,8 +115,8 @@ void txn_set_int(struct txn *t, struct ref ref, field_id f, int64_t i);
 void txn_set_bool(struct txn *t, struct ref ref, field_id f, bool b);
 void txn_set_float(struct txn *t, struct ref ref, field_id f, double d);
 void txn_set_time(struct txn *t, struct ref ref, field_id f, int64_t seconds);
-/* Back-references are the database's own: they follow this field and cannot be set. A field that feeds one must point
- * at an object that exists, or at none: HANDLE_INVALID [class, to]. */
+/* Back-references are the database's own: they follow this field and cannot be set. A field that feeds one
+ * must point at an object that exists, or at none: HANDLE_INVALID [class, to]. */
 void txn_set_ref(struct txn *t, struct ref ref, field_id f, struct ref to);
 void txn_set_enum(struct txn *t, struct ref ref, field_id f, int value);
 void txn_set_bits(struct txn *t, struct ref ref, field_id f, uint64_t bits);
@@ -123,24 +127,25 @@ void txn_set_value(struct txn *t, struct ref ref, field_id f, const struct value
 void txn_set_field(struct txn *t, struct ref ref, field_id f, const struct value *v);
 /* Map: MAP_DUPLICATE_KEY [class, field, ref, key] when the key is there; removing a missing key is fine. */
 void txn_map_add(struct txn *t, struct ref ref, field_id f, const char *key, const struct value *v);
-void txn_map_put(struct txn *t, struct ref ref, field_id f, const char *key, const struct value *v);   /* add or replace */
+/* Adds or replaces. */
+void txn_map_put(struct txn *t, struct ref ref, field_id f, const char *key, const struct value *v);
 void txn_map_put_str(struct txn *t, struct ref ref, field_id f, const char *key, const char *s);
 void txn_map_remove(struct txn *t, struct ref ref, field_id f, const char *key);
 /* Set of strings or refs: adding what is there, removing what is not, is fine. */
 void txn_set_add(struct txn *t, struct ref ref, field_id f, const struct value *item);
 void txn_set_remove(struct txn *t, struct ref ref, field_id f, const struct value *item);
-/* A new version of the row without a change of content, so that it appears in the event stream. Does not touch the
- * disk. */
+/* A new version of the row without a change of content, so that it appears in the event stream. Does not
+ * touch the disk. */
 void txn_touch(struct txn *t, enum class_id cls, struct ref ref);
 /* Marks the transaction failed with a precondition's error (moved). Returns -1. */
 int txn_fail(struct txn *t, struct xerr *why);
 /* True when a change has failed already. */
 bool txn_failed(const struct txn *t);
 
-/* Ends the transaction, releases the writer lock, waits until the change is durable and visible. A transaction
- * with only volatile changes goes not to the disk, but in its turn: it becomes visible after what was committed before
- * it, and waits for that. Errors: the first failed change's; a store failure is INTERNAL_ERROR and names the file, and
- * fails every later transaction that was built on this one too. */
+/* Ends the transaction, releases the writer lock, waits until the change is durable and visible. A
+ * transaction with only volatile changes goes not to the disk, but in its turn: it becomes visible after
+ * what was committed before it, and waits for that. Errors: the first failed change's; a store failure is
+ * INTERNAL_ERROR and names the file, and fails every later transaction that was built on this one too. */
 int db_commit(struct txn *t, struct xerr *err);
 /* Drops every change and releases the writer lock. NULL is fine. */
 void db_abort(struct txn *t);
@@ -148,7 +153,7 @@ void db_abort(struct txn *t);
 /* One-change transactions. */
 int db_set_field(struct db *db, struct ref ref, field_id f, const struct value *v, struct xerr *err);
 
-/* ---- changes (what events are made of) ------------------------------------------------------------------------ */
+/* ---- changes (what events are made of) ----------------------------------------------------------------- */
 
 /* A point in the stream. Zero = from the beginning. */
 struct token { uint64_t revision, stamp; };
@@ -166,32 +171,34 @@ struct change {
     const struct row *row;      /* NULL for DEL; borrowed from the snapshot */
     uint64_t order;             /* for the event's numeric id */
 };
-/* Calls fn for every object of an evented class that was added, changed or destroyed after `since`, each once, in
- * its latest state: adds, mods, dels. What came and went since is not told. wanted: one bool a class id, NULL = all. Zero token: every row as ADD.
- * A token of an older boot epoch gets every row with volatile fields (back-references are) as MOD. EVENTS_LOST when the
- * tombstones do not reach back that far, or the token is from a future that this database has not had. */
+/* Calls fn for every object of an evented class that was added, changed or destroyed after `since`, each
+ * once, in its latest state: adds, mods, dels. What came and went since is not told. wanted: one bool a
+ * class id, NULL = all. Zero token: every row as ADD. A token of an older boot epoch gets every row with
+ * volatile fields (back-references are) as MOD. EVENTS_LOST when the tombstones do not reach back that
+ * far, or the token is from a future that this database has not had. */
 typedef void (*change_fn)(void *arg, const struct change *change);
 int snap_changes(const struct snap *s, struct token since, const bool *wanted, change_fn fn, void *arg,
                  struct xerr *err);
 
-/* Called after every publish of a new durable head, from the committing thread, without locks: which rows changed.
- * One listener (event parking); must be quick. */
+/* Called after every publish of a new durable head, from the committing thread, without locks: which rows
+ * changed. One listener (event parking); must be quick. */
 struct touched { enum class_id cls; struct ref ref; };
 typedef void (*publish_fn)(void *arg, const struct touched *rows, size_t n);
 void db_on_publish(struct db *db, publish_fn fn, void *arg);
 
-/* ---- queries, care -------------------------------------------------------------------------------------------- */
+/* ---- queries, care ------------------------------------------------------------------------------------- */
 
-/* get_all_records_where's expression: compiled once into the arena, evaluated per row. Errors: INVALID_VALUE ["expr",
- * "position N: what"]. At most 64 KiB and 64 levels. */
+/* get_all_records_where's expression: compiled once into the arena, evaluated per row. Errors:
+ * INVALID_VALUE ["expr", "position N: what"]. At most 64 KiB and 64 levels. */
 struct filter;
-int filter_parse(const char *text, const struct class_desc *cls, struct arena *a, const struct filter **ret_filter,
-                 struct xerr *err);
+int filter_parse(const char *text, const struct class_desc *cls, struct arena *a,
+                 const struct filter **ret_filter, struct xerr *err);
 bool filter_match(const struct filter *f, const struct row *r);
 
-/* Offline care of the schema's invariants: the file itself, unreadable fields, doubled rows and uuids, references to
- * nothing or to oneself, orphans. Each problem is one line in report that says what a repair does about it; repair does
- * it. The store stays the caller's (store_close). Returns the number of problems, -1 on error. */
+/* Offline care of the schema's invariants: the file itself, unreadable fields, doubled rows and uuids,
+ * references to nothing or to oneself, orphans. Each problem is one line in report that says what a repair
+ * does about it; repair does it. The store stays the caller's (store_close). Returns the number of
+ * problems, -1 on error. */
 int db_check(struct store *store, bool repair, struct strbuf *report, struct xerr *err);
 
 #endif

@@ -1,8 +1,9 @@
 /* Opening and closing, the two heads, group commit.
  * Called by: main.c (open, close), everyone (snapshots), transactions.  Calls: store, snap.
  *
- * Order of commit = order of publication. The pending head runs ahead of the durable one by the groups in the queue;
- * when a group fails, so does everything built on it, and the pending head falls back to the durable one. */
+ * Order of commit = order of publication. The pending head runs ahead of the durable one by the groups in
+ * the queue; when a group fails, so does everything built on it, and the pending head falls back to the
+ * durable one. */
 #include "db/engine.h"
 
 #include <assert.h>
@@ -33,7 +34,8 @@ static void add_link(struct loading *l, field_id back, struct ref target, struct
     l->links[l->n++] = (struct link){ back, target, self };
 }
 
-static void add_links(struct loading *l, field_id back, enum cell_kind kind, const union cell *c, struct ref self)
+static void add_links(struct loading *l, field_id back, enum cell_kind kind, const union cell *c,
+                      struct ref self)
 {
     if (kind == CELL_REF) {
         add_link(l, back, c->ref, self);
@@ -56,7 +58,8 @@ static int load_row(void *arg, struct row *row, struct xerr *err)
             return 0;
         }
         row_unref(row);
-        return xerr_internal(err, "the database has %s %s twice; run xapi --repair-db", kind->cls->name, REF_STR(self));
+        return xerr_internal(err, "the database has %s %s twice; run xapi --repair-db", kind->cls->name,
+                             REF_STR(self));
     }
     for (unsigned i = 0; i < kind->cls->n_fields; i++) {
         union cell c = row_cell(row, i);
@@ -127,7 +130,9 @@ static void set_tomb_floor(struct snap *s, uint64_t floor)
 static int load(struct db *db, const struct load_hooks *hooks, bool raise_epoch, struct xerr *err)
 {
     struct loading l = { .db = db, .hooks = hooks, .s = snap_new_empty(db->kinds, &db->live_snaps) };
-    const struct store_sink sink = { .arg = &l, .row = load_row, .tomb = load_tomb, .bad_cell = load_bad_cell };
+    const struct store_sink sink = {
+        .arg = &l, .row = load_row, .tomb = load_tomb, .bad_cell = load_bad_cell
+    };
     struct store_state state = { 0, 0 };
     uint64_t epoch = 0;
     int rc = -1;
@@ -171,7 +176,8 @@ void engine_close(struct db *db)
     assert(!db->first);
     snap_unrefp(&db->pending);
     snap_unrefp(&db->durable);
-    assert(!atomic_load_explicit(&db->live_snaps, memory_order_acquire));   /* a snapshot outlived its database */
+    assert(
+        !atomic_load_explicit(&db->live_snaps, memory_order_acquire)); /* a snapshot outlived its database */
     kinds_free(db->kinds);
     pthread_mutex_destroy(&db->writer);
     pthread_mutex_destroy(&db->commit);
@@ -297,7 +303,8 @@ static void merge_touches(struct group *g)
             g->touches[++kept] = *next;
             continue;
         }
-        for (size_t w = 0; w < ARRAY_SIZE(last->fields.words); w++) last->fields.words[w] |= next->fields.words[w];
+        for (size_t w = 0; w < ARRAY_SIZE(last->fields.words); w++)
+            last->fields.words[w] |= next->fields.words[w];
     }
     g->n = kept + 1;
 }
@@ -309,13 +316,15 @@ static size_t store_changes(const struct group *g, const struct snap *old, struc
 
     for (size_t i = 0; i < g->n; i++) {
         const struct touch *t = &g->touches[i];
-        const struct row *was = snap_get_row(old, t->cls, t->ref), *is = snap_get_row(g->head, t->cls, t->ref);
+        const struct row *was = snap_get_row(old, t->cls, t->ref),
+                         *is = snap_get_row(g->head, t->cls, t->ref);
         bool same = was && is && was->serial == is->serial;
         if (!kind_is_stored(&old->kinds->kinds[t->cls])) continue;
         if (was && !same) changes[n++] = (struct store_change){ .op = STORE_DELETE, .row = was };
         if (is && !same) changes[n++] = (struct store_change){ .op = STORE_INSERT, .row = is };
         if (same && !field_set_empty(&t->fields))
-            changes[n++] = (struct store_change){ .op = STORE_UPDATE, .row = is, .was = was, .fields = &t->fields };
+            changes[n++] =
+                (struct store_change){ .op = STORE_UPDATE, .row = is, .was = was, .fields = &t->fields };
     }
     return n;
 }
@@ -323,13 +332,15 @@ static size_t store_changes(const struct group *g, const struct snap *old, struc
 static int group_store(struct db *db, const struct group *g, uint64_t *ret_revision, struct xerr *err)
 {
     const struct snap *old = db->durable;
-    struct store_change few[8], *changes = g->n * 2 <= ARRAY_SIZE(few) ? few : xcalloc(g->n * 2, sizeof(*changes));
+    struct store_change few[8],
+        *changes = g->n * 2 <= ARRAY_SIZE(few) ? few : xcalloc(g->n * 2, sizeof(*changes));
     size_t n = store_changes(g, old, changes);
     uint64_t revision = old->token.revision;
     int rc = 0;
 
     if (n) {
-        rc = db->store->ops->commit(db->store, changes, n, old->tombs ? old->tombs->floor : 0, &revision, err);
+        rc =
+            db->store->ops->commit(db->store, changes, n, old->tombs ? old->tombs->floor : 0, &revision, err);
         assert(rc || revision > old->token.revision);
     }
     if (changes != few) free(changes);

@@ -19,8 +19,8 @@ struct touch {
     struct field_set fields;       /* persistent ones that it set */
 };
 
-/* Transactions that go to the store together. The first member leads: it waits for the group before to end, closes
- * this one, commits and publishes it, and wakes the others. */
+/* Transactions that go to the store together. The first member leads: it waits for the group before to
+ * end, closes this one, commits and publishes it, and wakes the others. */
 struct group {
     struct group *next;            /* lock: commit */
     struct snap *head;             /* lock: commit until closed; the root after the last member */
@@ -71,7 +71,8 @@ struct load_hooks {
     void (*duplicate)(void *arg, struct row *row);
 };
 
-/* Loads a database; the store stays the caller's. Without an epoch of its own it may not be published from. */
+/* Loads a database; the store stays the caller's. Without an epoch of its own it may not be published
+ * from. */
 int engine_open(struct store *store, const struct load_hooks *hooks, bool raise_epoch, struct db **ret_db,
                 struct xerr *err);
 void engine_close(struct db *db);
@@ -79,7 +80,8 @@ void engine_close(struct db *db);
 /* Has a field written to the store although its content is as it was. */
 void txn_rewrite(struct txn *t, enum class_id cls, struct ref ref, unsigned field);
 
-/* Sends a transaction's work on its way: releases the writer lock, returns when it is durable and published. */
+/* Sends a transaction's work on its way: releases the writer lock, returns when it is durable and
+ * published. */
 int engine_commit(struct txn *t, struct xerr *err);
 
 #endif

@@ -2,8 +2,8 @@
  * Called by: rpc/ (get_all_records_where), xe's server side.  Calls: row, model.
  *
  * A field is compared by the text that the reference database would hold: true and false, decimal numbers,
- * OpaqueRef:..., an enumeration's wire text, ISO dates, ('a' 'b') and (('key' 'value')) for sets and maps. "and" binds
- * closer than "or". Source: wire.md A5. */
+ * OpaqueRef:..., an enumeration's wire text, ISO dates, ('a' 'b') and (('key' 'value')) for sets and maps.
+ * "and" binds closer than "or". Source: wire.md A5. */
 #include "db/row.h"
 
 #include "gen/errors.h"
@@ -42,7 +42,8 @@ static struct filter *parse_or(struct parser *p);
 
 static struct filter *fail(struct parser *p, const char *what)
 {
-    xerr_invalid_value(p->err, "expr", arena_printf(p->arena, "position %zu: %s", (size_t)(p->at - p->text), what));
+    xerr_invalid_value(p->err, "expr",
+                       arena_printf(p->arena, "position %zu: %s", (size_t)(p->at - p->text), what));
     return NULL;
 }
 
@@ -188,8 +189,8 @@ static struct filter *parse_or(struct parser *p)
     return parse_list(p, NODE_OR, "or", parse_and);
 }
 
-int filter_parse(const char *text, const struct class_desc *cls, struct arena *a, const struct filter **ret_filter,
-                 struct xerr *err)
+int filter_parse(const char *text, const struct class_desc *cls, struct arena *a,
+                 const struct filter **ret_filter, struct xerr *err)
 {
     struct parser p = { .text = text, .at = text, .cls = cls, .arena = a, .err = err };
 
@@ -276,7 +277,8 @@ static void put_value(struct strbuf *b, const struct value *v, bool quoted)
 }
 
 /* The text of an operand; sets and maps, which are rare here, need the strbuf. */
-static const char *operand_text(const struct operand *o, const struct row *r, char buf[64], struct strbuf *big)
+static const char *operand_text(const struct operand *o, const struct row *r, char buf[64],
+                                struct strbuf *big)
 {
     if (!o->field) return o->literal;
     union cell c = row_cell(r, field_index(o->field->id));

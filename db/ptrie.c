@@ -1,8 +1,9 @@
 /* The persistent radix trie.
  * Called by: snapshots, transactions.  Calls: libc.
  *
- * A node branches on one nibble, `at`; every key below it has the same nibbles before that one as `prefix`. A child
- * is a tagged pointer. Invariant: a node has at least two children, `at` grows on the way down. */
+ * A node branches on one nibble, `at`; every key below it has the same nibbles before that one as
+ * `prefix`. A child is a tagged pointer. Invariant: a node has at least two children, `at` grows on the
+ * way down. */
 #include "db/ptrie.h"
 
 #include <assert.h>
@@ -149,7 +150,8 @@ struct pleaf *ptrie_step(const struct ptrie *t, struct ref after, const void **h
     }
     leaf = ptrie_next(t, after);
     if (!leaf) return NULL;
-    for (uintptr_t p = t->root; !is_leaf(p); p = n->child[child_at(n, nibble(leaf->key, n->at))]) *hint = n = as_node(p);
+    for (uintptr_t p = t->root; !is_leaf(p); p = n->child[child_at(n, nibble(leaf->key, n->at))])
+        *hint = n = as_node(p);
     return leaf;
 }
 

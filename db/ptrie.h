@@ -1,9 +1,10 @@
-/* A persistent map from 128-bit keys to reference-counted leaves: a path-compressed radix trie, 16 children a node.
+/* A persistent map from 128-bit keys to reference-counted leaves: a path-compressed radix trie, 16
+ * children a node.
  * Called by: db/ only.  Calls: ref.
  *
- * A copy of a trie costs one reference; a change copies only the nodes on its path that somebody else still sees.
- * Nodes nobody else sees are changed in place, so the second change in one transaction is cheap. A trie that is
- * shared between threads is never changed: its owner copies it first. */
+ * A copy of a trie costs one reference; a change copies only the nodes on its path that somebody else
+ * still sees. Nodes nobody else sees are changed in place, so the second change in one transaction is
+ * cheap. A trie that is shared between threads is never changed: its owner copies it first. */
 #ifndef DB_PTRIE_H
 #define DB_PTRIE_H
 
@@ -29,8 +30,8 @@ struct ptrie {
 struct pleaf *ptrie_get(const struct ptrie *t, struct ref key);
 /* The leaf with the smallest key above `after`, borrowed, or NULL. */
 struct pleaf *ptrie_next(const struct ptrie *t, struct ref after);
-/* As ptrie_next for a walk over a trie that does not change meanwhile: `after` is the key that the last call gave, and
- * *hint, NULL at first, is this function's own. */
+/* As ptrie_next for a walk over a trie that does not change meanwhile: `after` is the key that the last
+ * call gave, and *hint, NULL at first, is this function's own. */
 struct pleaf *ptrie_step(const struct ptrie *t, struct ref after, const void **hint);
 /* The leaf with the smallest key, borrowed, or NULL. */
 struct pleaf *ptrie_first(const struct ptrie *t);

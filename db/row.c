@@ -40,7 +40,8 @@ static int kind_init(struct kind *k, const struct class_desc *cls, struct kinds 
     *k = (struct kind){ .cls = cls, .all = all };
     if (!cls->stored) return 0;
     if (cls->n_fields > MAX_FIELDS)
-        return xerr_internal(err, "class %s has %u fields, the database takes %d", cls->name, cls->n_fields, MAX_FIELDS);
+        return xerr_internal(err, "class %s has %u fields, the database takes %d", cls->name, cls->n_fields,
+                             MAX_FIELDS);
     k->inverse = xcalloc(cls->n_fields, sizeof(*k->inverse));
     k->heap = xcalloc(cls->n_fields, sizeof(*k->heap));
     if (lay_out(k)) return xerr_internal(err, "class %s has an enumeration that is too large", cls->name);
@@ -52,12 +53,14 @@ static int kind_init(struct kind *k, const struct class_desc *cls, struct kinds 
             return xerr_internal(err, "the default of %s.%s is not of its type: %s", cls->name, f->name,
                                  f->default_text);
         row_put(k->blank, i, c);
-        if (f->cell == CELL_STRING || f->cell == CELL_REFSET || f->cell == CELL_VALUE) k->heap[k->n_heap++] = (uint8_t)i;
+        if (f->cell == CELL_STRING || f->cell == CELL_REFSET || f->cell == CELL_VALUE)
+            k->heap[k->n_heap++] = (uint8_t)i;
         if (f->persistent && !f->inverse) field_set_add(&k->persistent, i);
         else k->has_volatile = true;
     }
     /* Events of such a class could not be told apart by revision. */
-    if (cls->evented && !kind_is_stored(k)) return xerr_internal(err, "class %s is evented but not stored", cls->name);
+    if (cls->evented && !kind_is_stored(k))
+        return xerr_internal(err, "class %s is evented but not stored", cls->name);
     return 0;
 }
 
@@ -72,7 +75,8 @@ static int link_inverses(struct kinds *all, struct xerr *err)
             const struct field_desc *forward = model_field(back->inverse);
             struct kind *from = &all->kinds[field_class(back->inverse)];
             bool takes_refs = forward->cell == CELL_REF || forward->cell == CELL_REFSET;
-            if (back->cell != CELL_REFSET || !takes_refs || !from->inverse || from->inverse[field_index(forward->id)])
+            if (back->cell != CELL_REFSET || !takes_refs || !from->inverse ||
+                from->inverse[field_index(forward->id)])
                 return xerr_internal(err, "%s.%s cannot be the inverse of %s.%s", cls->name, back->name,
                                      from->cls->name, forward->name);
             from->inverse[field_index(forward->id)] = back->id;
@@ -305,7 +309,8 @@ static void keep_encoded(struct row *r, enum encoding e, const char *text, size_
     size_t size = sizeof(struct encoded) + len;
     struct encoded *none = NULL, *kept;
 
-    if (atomic_fetch_add_explicit(&all->encoded_bytes, size, memory_order_relaxed) + size > ENCODED_BUDGET) goto full;
+    if (atomic_fetch_add_explicit(&all->encoded_bytes, size, memory_order_relaxed) + size > ENCODED_BUDGET)
+        goto full;
     kept = xmalloc(size);
     kept->len = len;
     memcpy(kept->text, text, len);
@@ -331,6 +336,7 @@ void row_encode(const struct row *r, enum encoding e, struct strbuf *out)
     struct value record = row_record_borrowed(r, a);
     size_t from = out->len;
     encode(&record, out);
-    if (atomic_load_explicit(&r->stamp, memory_order_acquire) & ROW_OWNED) return;   /* may still change in place */
+    if (atomic_load_explicit(&r->stamp, memory_order_acquire) & ROW_OWNED)
+        return; /* may still change in place */
     keep_encoded((struct row *)r, e, out->ptr + from, out->len - from);
 }

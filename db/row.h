@@ -11,7 +11,10 @@ enum { ENCODED_BUDGET = 16 << 20 };               /* bytes of cached encodings, 
 
 struct field_set { uint64_t words[MAX_FIELDS / 64]; };
 
-static inline void field_set_add(struct field_set *s, unsigned i) { s->words[i / 64] |= UINT64_C(1) << (i % 64); }
+static inline void field_set_add(struct field_set *s, unsigned i)
+{
+    s->words[i / 64] |= UINT64_C(1) << (i % 64);
+}
 static inline bool field_set_has(const struct field_set *s, unsigned i)
 {
     return s->words[i / 64] >> (i % 64) & 1;
@@ -59,7 +62,7 @@ struct row {
     uint64_t serial;               /* names the object in this store for good: index keys, SQLite's rowid */
     /* Set before the row is published, then immutable. */
     uint64_t created, revision;    /* store revisions of the first and of this version */
-    _Atomic uint64_t stamp;        /* place in the stream of changes; ROW_OWNED | transaction while it is changed */
+    _Atomic uint64_t stamp; /* place in the stream of changes; ROW_OWNED | transaction while it is changed */
     _Atomic(struct encoded *) encoded[N_ENCODINGS];
     _Alignas(8) unsigned char data[];             /* the cells, packed */
 };
@@ -78,7 +81,8 @@ static inline union cell row_cell(const struct row *r, unsigned field)
     return c;
 }
 
-/* Gives a field a content that passes; the old one is the caller's to clear. For rows that nobody else sees. */
+/* Gives a field a content that passes; the old one is the caller's to clear. For rows that nobody else
+ * sees. */
 static inline void row_put(struct row *r, unsigned field, union cell c)
 {
     unsigned char *at = r->data + r->kind->offset[field];

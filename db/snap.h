@@ -1,7 +1,8 @@
 /* Snapshots: one immutable root over all tables and indexes.
  * Called by: db/ only (everybody else reads snapshots through db.h).  Calls: ptrie, row.
  *
- * A root that a transaction works on is its own until it commits; a root that is published is never changed. */
+ * A root that a transaction works on is its own until it commits; a root that is published is never
+ * changed. */
 #ifndef DB_SNAP_H
 #define DB_SNAP_H
 
@@ -13,7 +14,8 @@ enum { CHUNK_TABLES = 8, TOMB_BLOCK = 1024, TOMBS_KEPT = 100000 };
 #define EPOCH_SHIFT 40
 #define EPOCH_MASK (~UINT64_C(0) << EPOCH_SHIFT)
 
-/* Rows of one class and their indexes, which hold references, not rows, so that most changes leave them alone. */
+/* Rows of one class and their indexes, which hold references, not rows, so that most changes leave them
+ * alone. */
 struct table {
     _Atomic uint32_t refs;
     size_t count;
@@ -34,7 +36,8 @@ struct entry {
     struct ref ref;
 };
 
-/* A destroyed object. In blocks that only the publisher appends to; a snapshot looks no further than its own end. */
+/* A destroyed object. In blocks that only the publisher appends to; a snapshot looks no further than its
+ * own end. */
 struct tomb {
     uint64_t revision, created;
     struct ref ref;

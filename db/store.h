@@ -40,12 +40,13 @@ struct store_state {
 };
 
 struct store_ops {
-    int (*load)(struct store *st, struct kinds *kinds, const struct store_sink *sink, struct store_state *ret_state,
-                struct xerr *err);
+    int (*load)(struct store *st, struct kinds *kinds, const struct store_sink *sink,
+                struct store_state *ret_state, struct xerr *err);
     /* Raises the boot epoch and makes it durable. */
     int (*raise_epoch)(struct store *st, uint64_t *ret_epoch, struct xerr *err);
-    /* Makes a group durable, wholly or not at all, and says under which revision: greater than any before, gaps are
-     * legal. Deleted rows of evented classes leave tombstones; those up to drop_tombs may go (0 = none). */
+    /* Makes a group durable, wholly or not at all, and says under which revision: greater than any before,
+     * gaps are legal. Deleted rows of evented classes leave tombstones; those up to drop_tombs may go (0 =
+     * none). */
     int (*commit)(struct store *st, const struct store_change *changes, size_t n, uint64_t drop_tombs,
                   uint64_t *ret_revision, struct xerr *err);
     /* The store's own check of its file, if it has one (NULL = none): a line a problem; how many, or -1. */
@@ -60,8 +61,9 @@ struct store {
 
 static inline void store_close(struct store *st) { if (st) st->ops->close(st); }
 
-/* SQLite in one file: WAL, synchronous=FULL, one table a class. A missing file is created (mode 0600), an older
- * schema upgraded; a newer one is refused. The file is locked: one process at a time. Errors name the path. */
+/* SQLite in one file: WAL, synchronous=FULL, one table a class. A missing file is created (mode 0600), an
+ * older schema upgraded; a newer one is refused. The file is locked: one process at a time. Errors name
+ * the path. */
 int store_open_sqlite(const char *path, struct store **ret_store, struct xerr *err);
 
 #endif

@@ -1,8 +1,8 @@
 /* Maps in the SQLite store: one row of _map an entry.
  * Called by: store_sqlite.  Calls: celltext, sqlite3.
  *
- * Clients keep adding keys to other_config and its like. As one JSON text a column, every addition would write all of
- * them again; so only the entries that differ are written. */
+ * Clients keep adding keys to other_config and its like. As one JSON text a column, every addition would
+ * write all of them again; so only the entries that differ are written. */
 #include "db/store_sqlite.h"
 
 #include "db/celltext.h"
@@ -26,7 +26,8 @@ static int put_entry(struct sqlite_store *st, const struct row *row, unsigned fi
     return sqlite_run(st, st->put_entry, row->kind->cls->name, err);
 }
 
-static int drop_entry(struct sqlite_store *st, const struct row *row, unsigned field, const char *key, struct xerr *err)
+static int drop_entry(struct sqlite_store *st, const struct row *row, unsigned field, const char *key,
+                      struct xerr *err)
 {
     bind_field(st->drop_entry, row, field);
     sqlite3_bind_text(st->drop_entry, 4, key, -1, SQLITE_STATIC);
@@ -65,8 +66,9 @@ static const struct member **sorted(const struct member *members, size_t n)
 }
 
 /* Entries in no common order: both sides sorted, side by side. */
-static int write_difference(struct sqlite_store *st, const struct row *row, unsigned field, const struct member *old,
-                            size_t n_old, const struct member *new, size_t n_new, struct xerr *err)
+static int write_difference(struct sqlite_store *st, const struct row *row, unsigned field,
+                            const struct member *old, size_t n_old, const struct member *new, size_t n_new,
+                            struct xerr *err)
 {
     const struct member **a = sorted(old, n_old), **b = sorted(new, n_new);
     size_t i = 0, j = 0;
@@ -87,7 +89,8 @@ static int write_difference(struct sqlite_store *st, const struct row *row, unsi
     return rc;
 }
 
-int maps_write(struct sqlite_store *st, const struct row *row, unsigned field, const struct row *was, struct xerr *err)
+int maps_write(struct sqlite_store *st, const struct row *row, unsigned field, const struct row *was,
+               struct xerr *err)
 {
     const struct type_desc *type = row->kind->cls->fields[field].type;
     union cell now = row_cell(row, field), then;
@@ -139,8 +142,9 @@ int maps_read_begin(struct sqlite_store *st, const struct class_desc *cls, struc
     struct map_reader r = { NULL, false };
 
     if (has_any_entries(cls)) {
-        if (sqlite_prepare(st, "SELECT _id, field, key, value FROM _map WHERE class = ?1 ORDER BY _id, field, key", &r.stmt,
-                           err))
+        if (sqlite_prepare(
+                st, "SELECT _id, field, key, value FROM _map WHERE class = ?1 ORDER BY _id, field, key",
+                &r.stmt, err))
             return -1;
         sqlite3_bind_text(r.stmt, 1, cls->name, -1, SQLITE_STATIC);
         if (next_entry(st, &r, err)) {
@@ -161,10 +165,12 @@ static void read_entry(sqlite3_stmt *stmt, const struct row *row, unsigned field
                        struct value_builder *b, const struct store_sink *sink)
 {
     const struct type_desc *type = row->kind->cls->fields[field].type;
-    const char *key = (const char *)sqlite3_column_text(stmt, 2), *text = (const char *)sqlite3_column_text(stmt, 3);
+    const char *key = (const char *)sqlite3_column_text(stmt, 2),
+               *text = (const char *)sqlite3_column_text(stmt, 3);
     struct member m = { key ? arena_strdup(a, key) : NULL, value_void() };
 
-    if (key && text && celltext_read_value(type->elem, text, (size_t)sqlite3_column_bytes(stmt, 3), a, &m.value)) {
+    if (key && text &&
+        celltext_read_value(type->elem, text, (size_t)sqlite3_column_bytes(stmt, 3), a, &m.value)) {
         struct value one = value_map(&m, 1);
         if (value_fits(&one, type)) {
             value_put_new(b, m.key, m.value);
@@ -173,7 +179,8 @@ static void read_entry(sqlite3_stmt *stmt, const struct row *row, unsigned field
     }
     if (!sink->bad_cell) return;
     const char *shown = row->kind->cls->fields[field].secret ? "" : text ? text : "NULL";
-    sink->bad_cell(sink->arg, row, field, arena_printf(a, "unreadable at key %.100s: %.200s", key ? key : "NULL", shown));
+    sink->bad_cell(sink->arg, row, field,
+                   arena_printf(a, "unreadable at key %.100s: %.200s", key ? key : "NULL", shown));
 }
 
 /* The entries of one field, which come together. */
@@ -205,7 +212,8 @@ int maps_read(struct sqlite_store *st, struct map_reader *r, struct row *row, co
     while (r->at_row && (uint64_t)sqlite3_column_int64(r->stmt, 0) <= row->serial) {
         const char *name = (const char *)sqlite3_column_text(r->stmt, 1);
         const struct field_desc *f = name ? model_field_by_name(cls, name) : NULL;
-        bool ours = (uint64_t)sqlite3_column_int64(r->stmt, 0) == row->serial && f && has_entries(f) && streq(f->name, name);
+        bool ours = (uint64_t)sqlite3_column_int64(r->stmt, 0) == row->serial && f && has_entries(f) &&
+                    streq(f->name, name);
         if (ours ? read_map(st, r, row, field_index(f->id), sink, err) : next_entry(st, r, err)) return -1;
     }
     return 0;

@@ -1,9 +1,9 @@
 /* The tables of the SQLite store: making them, and bringing older ones up to the data model.
  * Called by: store_sqlite when it opens a file.  Calls: sqlite3, celltext.
  *
- * 1. Refuse what is not ours or newer than we are.  2. Compare a fingerprint of the model with the file's: nearly
- * always equal.  3. Else, in one transaction: new tables, new columns with the schema's default in every row, columns
- * and tables that the model does not know go. */
+ * 1. Refuse what is not ours or newer than we are.  2. Compare a fingerprint of the model with the file's:
+ * nearly always equal.  3. Else, in one transaction: new tables, new columns with the schema's default in
+ * every row, columns and tables that the model does not know go. */
 #include "db/store_sqlite.h"
 
 #include "db/celltext.h"
@@ -32,7 +32,9 @@ static int exec(const struct upgrade *u, const char *fmt, ...)
     va_start(ap, fmt);
     strbuf_vprintf(&sql, fmt, ap);
     va_end(ap);
-    return sqlite3_exec(u->db, strbuf_cstr(&sql), NULL, NULL, NULL) == SQLITE_OK ? 0 : sql_fail(u, strbuf_cstr(&sql));
+    return sqlite3_exec(u->db, strbuf_cstr(&sql), NULL, NULL, NULL) == SQLITE_OK
+               ? 0
+               : sql_fail(u, strbuf_cstr(&sql));
 }
 
 /* The first column of the only row; fallback when there is none. */
@@ -53,7 +55,8 @@ static int query_int(const struct upgrade *u, const char *sql, int64_t fallback,
 }
 
 /* Texts of one column of a query, as a set in the arena. */
-static int query_texts(const struct upgrade *u, const char *sql, int column, struct arena *a, struct value *ret_set)
+static int query_texts(const struct upgrade *u, const char *sql, int column, struct arena *a,
+                       struct value *ret_set)
 {
     struct value_builder b = value_builder(a);
     sqlite3_stmt *stmt;
@@ -126,8 +129,11 @@ static int create_table(const struct upgrade *u, const struct class_desc *cls)
     for (unsigned i = 0; i < cls->n_fields; i++)
         if (has_column(&cls->fields[i]))
             strbuf_printf(&columns, ", \"%s\" %s", cls->fields[i].name, column_type(&cls->fields[i]));
-    return exec(u, "CREATE TABLE \"%s\" (_id INTEGER PRIMARY KEY, _ref BLOB NOT NULL, _created INTEGER NOT NULL, "
-                "_revision INTEGER NOT NULL%s)", cls->name, strbuf_cstr(&columns));
+    return exec(
+        u,
+        "CREATE TABLE \"%s\" (_id INTEGER PRIMARY KEY, _ref BLOB NOT NULL, _created INTEGER NOT NULL, "
+        "_revision INTEGER NOT NULL%s)",
+        cls->name, strbuf_cstr(&columns));
 }
 
 static int add_column(const struct upgrade *u, const struct class_desc *cls, const struct field_desc *f)
@@ -147,7 +153,8 @@ static int add_column(const struct upgrade *u, const struct class_desc *cls, con
     return rc;
 }
 
-static const struct field_desc *column_field(const struct class_desc *cls, const char *column, const char *type)
+static const struct field_desc *column_field(const struct class_desc *cls, const char *column,
+                                             const char *type)
 {
     for (unsigned i = 0; i < cls->n_fields; i++) {
         const struct field_desc *f = &cls->fields[i];
@@ -203,7 +210,8 @@ static int add_map(const struct upgrade *u, const struct class_desc *cls, const 
     if (exec(u, "INSERT INTO _map_field (class, field) VALUES ('%s', '%s')", cls->name, f->name)) return -1;
     if (!map->map.n) return 0;
     _cleanup_free_ char *sql = xasprintf("INSERT OR REPLACE INTO _map (class, _id, field, key, value) "
-                                         "SELECT '%s', _id, '%s', ?1, ?2 FROM \"%s\"", cls->name, f->name, cls->name);
+                                         "SELECT '%s', _id, '%s', ?1, ?2 FROM \"%s\"",
+                                         cls->name, f->name, cls->name);
     if (sqlite3_prepare_v2(u->db, sql, -1, &stmt, NULL) != SQLITE_OK) return sql_fail(u, sql);
     for (size_t i = 0; i < map->map.n && rc == SQLITE_DONE; i++) {
         _cleanup_strbuf_ struct strbuf text = STRBUF_INIT;
@@ -224,7 +232,8 @@ static int fit_maps(const struct upgrade *u)
     struct value classes, fields;
     bool **there = arena_new_array(a, bool *, model.n_classes);
 
-    for (unsigned c = 0; c < model.n_classes; c++) there[c] = arena_new_array(a, bool, model.classes[c].n_fields);
+    for (unsigned c = 0; c < model.n_classes; c++)
+        there[c] = arena_new_array(a, bool, model.classes[c].n_fields);
     if (query_texts(u, "SELECT class, field FROM _map_field ORDER BY class, field", 0, a, &classes) ||
         query_texts(u, "SELECT class, field FROM _map_field ORDER BY class, field", 1, a, &fields))
         return -1;
@@ -251,20 +260,25 @@ static int fit_maps(const struct upgrade *u)
 static int fit_all(const struct upgrade *u, uint64_t fingerprint)
 {
     if (exec(u, "CREATE TABLE IF NOT EXISTS _meta (key TEXT PRIMARY KEY, value INTEGER) WITHOUT ROWID") ||
-        exec(u, "CREATE TABLE IF NOT EXISTS _tombstone (revision INTEGER, n INTEGER, created INTEGER, class TEXT, "
-             "ref BLOB, PRIMARY KEY (revision, n)) WITHOUT ROWID") ||
+        exec(
+            u,
+            "CREATE TABLE IF NOT EXISTS _tombstone (revision INTEGER, n INTEGER, created INTEGER, "
+            "class TEXT, ref BLOB, PRIMARY KEY (revision, n)) WITHOUT ROWID") ||
         exec(u, "CREATE TABLE IF NOT EXISTS _map (class TEXT, _id INTEGER, field TEXT, key TEXT, value TEXT, "
-             "PRIMARY KEY (class, _id, field, key)) WITHOUT ROWID") ||
+                "PRIMARY KEY (class, _id, field, key)) WITHOUT ROWID") ||
         exec(u, "CREATE TABLE IF NOT EXISTS _map_field (class TEXT, field TEXT, PRIMARY KEY (class, field)) "
-             "WITHOUT ROWID") ||
+                "WITHOUT ROWID") ||
         drop_unknown_tables(u))
         return -1;
     for (unsigned c = 0; c < model.n_classes; c++)
         if (has_table(&model.classes[c]) && fit_table(u, &model.classes[c])) return -1;
     if (fit_maps(u)) return -1;
-    return exec(u, "INSERT OR REPLACE INTO _meta (key, value) VALUES ('fingerprint', %lld)", (long long)fingerprint) ||
-           exec(u, "PRAGMA application_id = %d", APPLICATION_ID) ||
-           exec(u, "PRAGMA user_version = %d", SCHEMA_VERSION) ? -1 : 0;
+    return exec(u, "INSERT OR REPLACE INTO _meta (key, value) VALUES ('fingerprint', %lld)",
+                (long long)fingerprint) ||
+                   exec(u, "PRAGMA application_id = %d", APPLICATION_ID) ||
+                   exec(u, "PRAGMA user_version = %d", SCHEMA_VERSION)
+               ? -1
+               : 0;
 }
 
 static int refuse_foreign(const struct upgrade *u, int64_t application, int64_t version, int64_t n_tables)
@@ -283,7 +297,8 @@ int schema_upgrade(sqlite3 *db, const char *path, struct xerr *err)
     uint64_t fingerprint = schema_fingerprint();
     int64_t application, version, n_tables, known = 0;
 
-    if (query_int(&u, "PRAGMA application_id", 0, &application) || query_int(&u, "PRAGMA user_version", 0, &version) ||
+    if (query_int(&u, "PRAGMA application_id", 0, &application) ||
+        query_int(&u, "PRAGMA user_version", 0, &version) ||
         query_int(&u, "SELECT count(*) FROM sqlite_schema", 0, &n_tables) ||
         refuse_foreign(&u, application, version, n_tables))
         return -1;

@@ -1,10 +1,10 @@
 /* The store on one host: SQLite, WAL, synchronous=FULL.
  * Called by: the engine through store.h.  Calls: sqlite3, celltext, fault points db.commit, db.committed.
  *
- * The tables follow the data model at run time: one per class, one column per persistent field; the entries of all
- * maps are in one more (store_maps). A row's key is its serial (SQLite's rowid), so that a change of one row dirties
- * one page. Revisions are given out from a block that is reserved in advance: only every BLOCKth commit has to write
- * the counter, and a crash costs a gap. */
+ * The tables follow the data model at run time: one per class, one column per persistent field; the
+ * entries of all maps are in one more (store_maps). A row's key is its serial (SQLite's rowid), so that a
+ * change of one row dirties one page. Revisions are given out from a block that is reserved in advance:
+ * only every BLOCKth commit has to write the counter, and a crash costs a gap. */
 #include "db/store_sqlite.h"
 
 #include "db/celltext.h"
@@ -54,9 +54,11 @@ static int prepare_fixed(struct sqlite_store *st, struct xerr *err)
         { "COMMIT", &st->end },
         { "ROLLBACK", &st->rollback },
         { "INSERT OR REPLACE INTO _meta (key, value) VALUES (?1, ?2)", &st->set_meta },
-        { "INSERT INTO _tombstone (revision, n, created, class, ref) VALUES (?1, ?2, ?3, ?4, ?5)", &st->add_tomb },
+        { "INSERT INTO _tombstone (revision, n, created, class, ref) VALUES (?1, ?2, ?3, ?4, ?5)",
+          &st->add_tomb },
         { "DELETE FROM _tombstone WHERE revision <= ?1", &st->drop_tombs },
-        { "INSERT OR REPLACE INTO _map (class, _id, field, key, value) VALUES (?1, ?2, ?3, ?4, ?5)", &st->put_entry },
+        { "INSERT OR REPLACE INTO _map (class, _id, field, key, value) VALUES (?1, ?2, ?3, ?4, ?5)",
+          &st->put_entry },
         { "DELETE FROM _map WHERE class = ?1 AND _id = ?2 AND field = ?3 AND key = ?4", &st->drop_entry },
         { "DELETE FROM _map WHERE class = ?1 AND _id = ?2 AND field = ?3", &st->drop_field },
         { "DELETE FROM _map WHERE class = ?1 AND _id = ?2", &st->drop_entries },
@@ -214,18 +216,21 @@ static bool read_cell(sqlite3_stmt *stmt, int at, const struct field_desc *f, co
 
 /* ---- loading ---- */
 
-static void report_cell(const struct store_sink *sink, const struct row *row, unsigned field, sqlite3_stmt *stmt, int at)
+static void report_cell(const struct store_sink *sink, const struct row *row, unsigned field,
+                        sqlite3_stmt *stmt, int at)
 {
     _cleanup_free_ char *why = NULL;
     const char *text = (const char *)sqlite3_column_text(stmt, at);
 
     if (!sink->bad_cell) return;
-    why = row->kind->cls->fields[field].secret ? xstrdup("unreadable") : xasprintf("unreadable: %.200s", text ? text : "NULL");
+    why = row->kind->cls->fields[field].secret ? xstrdup("unreadable")
+                                               : xasprintf("unreadable: %.200s", text ? text : "NULL");
     sink->bad_cell(sink->arg, row, field, why);
 }
 
 /* Columns: _id, _ref, _created, _revision, then the persistent fields. */
-static struct row *read_row(const struct kind *kind, sqlite3_stmt *stmt, struct ref ref, const struct store_sink *sink)
+static struct row *read_row(const struct kind *kind, sqlite3_stmt *stmt, struct ref ref,
+                            const struct store_sink *sink)
 {
     struct row *row = row_new(kind, ref, (uint64_t)sqlite3_column_int64(stmt, 0));
     int at = 4;
@@ -244,12 +249,13 @@ static struct row *read_row(const struct kind *kind, sqlite3_stmt *stmt, struct 
     return row;
 }
 
-static int load_row(struct sqlite_store *st, const struct kind *kind, sqlite3_stmt *stmt, struct map_reader *maps,
-                    const struct store_sink *sink, struct xerr *err)
+static int load_row(struct sqlite_store *st, const struct kind *kind, sqlite3_stmt *stmt,
+                    struct map_reader *maps, const struct store_sink *sink, struct xerr *err)
 {
     struct ref ref;
 
-    if (!ref_from_bytes(sqlite3_column_blob(stmt, 1), sqlite3_column_bytes(stmt, 1), &ref) || ref_is_null(ref))
+    if (!ref_from_bytes(sqlite3_column_blob(stmt, 1), sqlite3_column_bytes(stmt, 1), &ref) ||
+        ref_is_null(ref))
         return xerr_internal(err, "database %s: %s number %lld has no reference", st->path, kind->cls->name,
                              (long long)sqlite3_column_int64(stmt, 0));
     struct row *row = read_row(kind, stmt, ref, sink);
@@ -258,7 +264,8 @@ static int load_row(struct sqlite_store *st, const struct kind *kind, sqlite3_st
     return -1;
 }
 
-static int load_class(struct sqlite_store *st, const struct kind *kind, const struct store_sink *sink, struct xerr *err)
+static int load_class(struct sqlite_store *st, const struct kind *kind, const struct store_sink *sink,
+                      struct xerr *err)
 {
     _cleanup_strbuf_ struct strbuf sql = STRBUF_INIT;
     struct map_reader maps;
@@ -274,7 +281,8 @@ static int load_class(struct sqlite_store *st, const struct kind *kind, const st
         maps_read_end(&maps);
         return -1;
     }
-    while ((rc = sqlite3_step(stmt)) == SQLITE_ROW && (rc = load_row(st, kind, stmt, &maps, sink, err)) == 0) continue;
+    while ((rc = sqlite3_step(stmt)) == SQLITE_ROW && (rc = load_row(st, kind, stmt, &maps, sink, err)) == 0)
+        continue;
     if (rc == SQLITE_DONE) rc = 0;
     else if (rc > 0) rc = fail(st, kind->cls->name, err);
     sqlite3_finalize(stmt);
@@ -288,12 +296,16 @@ static int load_tombs(struct sqlite_store *st, const struct store_sink *sink, st
     int rc;
 
     if (!sink->tomb) return 0;
-    if (sqlite_prepare(st, "SELECT revision, created, class, ref FROM _tombstone ORDER BY revision, n", &stmt, err)) return -1;
+    if (sqlite_prepare(st, "SELECT revision, created, class, ref FROM _tombstone ORDER BY revision, n", &stmt,
+                       err))
+        return -1;
     while ((rc = sqlite3_step(stmt)) == SQLITE_ROW) {
         const char *name = (const char *)sqlite3_column_text(stmt, 2);
         const struct class_desc *cls = name ? model_class(name) : NULL;
-        struct tomb tomb = { (uint64_t)sqlite3_column_int64(stmt, 0), (uint64_t)sqlite3_column_int64(stmt, 1), REF_NULL, 0 };
-        if (!cls || !ref_from_bytes(sqlite3_column_blob(stmt, 3), sqlite3_column_bytes(stmt, 3), &tomb.ref)) continue;
+        struct tomb tomb = { (uint64_t)sqlite3_column_int64(stmt, 0), (uint64_t)sqlite3_column_int64(stmt, 1),
+                             REF_NULL, 0 };
+        if (!cls || !ref_from_bytes(sqlite3_column_blob(stmt, 3), sqlite3_column_bytes(stmt, 3), &tomb.ref))
+            continue;
         tomb.cls = (uint32_t)cls->id;
         sink->tomb(sink->arg, &tomb);
     }
@@ -314,8 +326,8 @@ static void drop_table_statements(struct sqlite_store *st)
     st->n_tables = 0;
 }
 
-static int op_load(struct store *base, struct kinds *kinds, const struct store_sink *sink, struct store_state *ret_state,
-                   struct xerr *err)
+static int op_load(struct store *base, struct kinds *kinds, const struct store_sink *sink,
+                   struct store_state *ret_state, struct xerr *err)
 {
     struct sqlite_store *st = of(base);
 
@@ -380,7 +392,8 @@ static int insert_row(struct sqlite_store *st, const struct row *row, uint64_t r
     sqlite3_bind_int64(table->insert, 4, (sqlite3_int64)revision);
     for (unsigned i = 0; i < kind->cls->n_fields; i++) {
         union cell c = row_cell(row, i);
-        if (has_column(&kind->cls->fields[i])) sqlite_bind_cell(table->insert, at++, &kind->cls->fields[i], &c);
+        if (has_column(&kind->cls->fields[i]))
+            sqlite_bind_cell(table->insert, at++, &kind->cls->fields[i], &c);
     }
     if (sqlite_run(st, table->insert, kind->cls->name, err)) return -1;
     for (unsigned i = 0; i < kind->cls->n_fields; i++)
@@ -389,8 +402,8 @@ static int insert_row(struct sqlite_store *st, const struct row *row, uint64_t r
 }
 
 /* The statement that sets just these fields; the usual combinations stay prepared. */
-static sqlite3_stmt *update_statement(struct sqlite_store *st, const struct kind *kind, const struct field_set *fields,
-                                      struct xerr *err)
+static sqlite3_stmt *update_statement(struct sqlite_store *st, const struct kind *kind,
+                                      const struct field_set *fields, struct xerr *err)
 {
     struct statements *table = &st->tables[kind->cls->id];
     _cleanup_strbuf_ struct strbuf sql = STRBUF_INIT;
@@ -411,7 +424,8 @@ static sqlite3_stmt *update_statement(struct sqlite_store *st, const struct kind
     return stmt;
 }
 
-static int update_row(struct sqlite_store *st, const struct store_change *c, uint64_t revision, struct xerr *err)
+static int update_row(struct sqlite_store *st, const struct store_change *c, uint64_t revision,
+                      struct xerr *err)
 {
     const struct row *row = c->row;
     const struct class_desc *cls = row->kind->cls;
@@ -428,13 +442,17 @@ static int update_row(struct sqlite_store *st, const struct store_change *c, uin
     }
     if (sqlite_run(st, stmt, cls->name, err)) return -1;
     if (sqlite3_changes(st->db) != 1)
-        return xerr_internal(err, "database %s: %s %s is not in its table", st->path, cls->name, REF_STR(row->leaf.key));
+        return xerr_internal(err, "database %s: %s %s is not in its table", st->path, cls->name,
+                             REF_STR(row->leaf.key));
     for (unsigned i = 0; i < cls->n_fields; i++)
-        if (field_set_has(c->fields, i) && has_entries(&cls->fields[i]) && maps_write(st, row, i, c->was, err)) return -1;
+        if (field_set_has(c->fields, i) && has_entries(&cls->fields[i]) &&
+            maps_write(st, row, i, c->was, err))
+            return -1;
     return 0;
 }
 
-static int delete_row(struct sqlite_store *st, const struct row *row, uint64_t revision, size_t n, struct xerr *err)
+static int delete_row(struct sqlite_store *st, const struct row *row, uint64_t revision, size_t n,
+                      struct xerr *err)
 {
     const struct class_desc *cls = row->kind->cls;
     struct statements *table = &st->tables[cls->id];
@@ -457,7 +475,8 @@ static int delete_row(struct sqlite_store *st, const struct row *row, uint64_t r
 static int drop_tombs(struct sqlite_store *st, uint64_t floor, struct xerr *err)
 {
     sqlite3_bind_int64(st->drop_tombs, 1, (sqlite3_int64)floor);
-    return sqlite_run(st, st->drop_tombs, "tombstones", err) || set_meta(st, "tomb_floor", floor, err) ? -1 : 0;
+    return sqlite_run(st, st->drop_tombs, "tombstones", err) || set_meta(st, "tomb_floor", floor, err) ? -1
+                                                                                                       : 0;
 }
 
 static int write_change(struct sqlite_store *st, const struct store_change *c, uint64_t revision, size_t n,
@@ -519,8 +538,9 @@ static int op_verify(struct store *base, struct strbuf *report, struct xerr *err
 static void op_close(struct store *base)
 {
     struct sqlite_store *st = of(base);
-    sqlite3_stmt *const fixed[] = { st->begin, st->end, st->rollback, st->set_meta, st->add_tomb, st->drop_tombs,
-                                    st->put_entry, st->drop_entry, st->drop_field, st->drop_entries };
+    sqlite3_stmt *const fixed[] = { st->begin,      st->end,         st->rollback,  st->set_meta,
+                                    st->add_tomb,   st->drop_tombs,  st->put_entry, st->drop_entry,
+                                    st->drop_field, st->drop_entries };
 
     for (size_t i = 0; i < ARRAY_SIZE(fixed); i++) sqlite3_finalize(fixed[i]);
     drop_table_statements(st);
@@ -530,7 +550,11 @@ static void op_close(struct store *base)
 }
 
 static const struct store_ops ops = {
-    .load = op_load, .raise_epoch = op_raise_epoch, .commit = op_commit, .verify = op_verify, .close = op_close,
+    .load = op_load,
+    .raise_epoch = op_raise_epoch,
+    .commit = op_commit,
+    .verify = op_verify,
+    .close = op_close,
 };
 
 /* ---- opening ---- */

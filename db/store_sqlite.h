@@ -8,8 +8,9 @@
 
 #include <sqlite3.h>
 
-/* Raised with every change of schema/ that adds, drops or redefines a persistent field; a database of a higher number
- * was written by a newer daemon and is refused. tests/schema/db-version.tsv says which model belongs to it. */
+/* Raised with every change of schema/ that adds, drops or redefines a persistent field; a database of a
+ * higher number was written by a newer daemon and is refused. tests/schema/db-version.tsv says which model
+ * belongs to it. */
 enum { SCHEMA_VERSION = 1 };
 
 enum { UPDATES_KEPT = 32 };
@@ -41,7 +42,8 @@ int sqlite_run(struct sqlite_store *st, sqlite3_stmt *stmt, const char *doing, s
 /* ---- maps: an entry a row of _map, so that adding a key costs the same however many there are ---- */
 
 /* Makes a stored map from what it was (NULL = nothing) into what the row says. */
-int maps_write(struct sqlite_store *st, const struct row *row, unsigned field, const struct row *was, struct xerr *err);
+int maps_write(struct sqlite_store *st, const struct row *row, unsigned field, const struct row *was,
+               struct xerr *err);
 /* Those of a row that goes. */
 int maps_drop(struct sqlite_store *st, const struct row *row, struct xerr *err);
 
@@ -56,14 +58,15 @@ int maps_read(struct sqlite_store *st, struct map_reader *r, struct row *row, co
               struct xerr *err);
 void maps_read_end(struct map_reader *r);
 
-/* Makes the file's tables those of the data model: new columns get the schema's defaults, what the model does not
- * know goes. Refuses a file of something else, and one of a newer version. */
+/* Makes the file's tables those of the data model: new columns get the schema's defaults, what the model
+ * does not know goes. Refuses a file of something else, and one of a newer version. */
 int schema_upgrade(sqlite3 *db, const char *path, struct xerr *err);
 
 /* Changes with every table, column and type that the model wants stored. */
 uint64_t schema_fingerprint(void);
 
-/* Binds a field's content as its column holds it. Text is borrowed until the statement is reset or finalized. */
+/* Binds a field's content as its column holds it. Text is borrowed until the statement is reset or
+ * finalized. */
 void sqlite_bind_cell(sqlite3_stmt *stmt, int at, const struct field_desc *f, const union cell *c);
 
 /* Whether a field is kept as entries of _map, and whether it has a column of its own. */
@@ -71,7 +74,10 @@ static inline bool has_entries(const struct field_desc *f)
 {
     return f->persistent && !f->inverse && f->type->kind == TYPE_MAP;
 }
-static inline bool has_column(const struct field_desc *f) { return f->persistent && !f->inverse && !has_entries(f); }
+static inline bool has_column(const struct field_desc *f)
+{
+    return f->persistent && !f->inverse && !has_entries(f);
+}
 static inline bool has_any_entries(const struct class_desc *cls)
 {
     for (unsigned i = 0; i < cls->n_fields; i++)

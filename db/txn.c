@@ -152,8 +152,8 @@ static struct refset *forward_refs(enum cell_kind kind, const union cell *c)
     return out;
 }
 
-static void relink(struct txn *t, const struct field_desc *f, field_id back, struct ref self, const union cell *from,
-                   const union cell *to)
+static void relink(struct txn *t, const struct field_desc *f, field_id back, struct ref self,
+                   const union cell *from, const union cell *to)
 {
     struct refset *old = forward_refs(f->cell, from), *new = forward_refs(f->cell, to);
 
@@ -196,7 +196,8 @@ static size_t cell_bytes(const union cell *c, enum cell_kind kind)
     return kind == CELL_VALUE && c->box && c->box->value.kind == VALUE_MAP ? c->box->value.map.n * 64 : 16;
 }
 
-/* Gives a field a new content, which passes. Equal content is no change; the caller may know already that it differs. */
+/* Gives a field a new content, which passes. Equal content is no change; the caller may know already that
+ * it differs. */
 static void change_cell(struct txn *t, struct ref ref, field_id id, union cell c, bool differs)
 {
     unsigned cls = field_class(id), i = field_index(id);
@@ -332,8 +333,8 @@ static size_t key_place(const struct value *map, const char *key)
 }
 
 /* The map with the value at a place replaced, added behind the last, or (NULL) taken out. */
-static void change_map(struct txn *t, struct ref ref, field_id f, const struct value *map, size_t at, const char *key,
-                       const struct value *v)
+static void change_map(struct txn *t, struct ref ref, field_id f, const struct value *map, size_t at,
+                       const char *key, const struct value *v)
 {
     size_t n = map->map.n;
 

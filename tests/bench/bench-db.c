@@ -1,4 +1,5 @@
-/* What the database costs by itself: lookups, transactions without a disk, durable commits beside bare SQLite, loading.
+/* What the database costs by itself: lookups, transactions without a disk, durable commits beside bare
+ * SQLite, loading.
  * Called by: people (tests/bench/bench-db [FOLDER]); the folder is where the disk is to be measured.
  * Calls: db, sqlite3.
  *
@@ -107,7 +108,8 @@ static void bench_txn(struct db *db, const struct ref vms[VMS], const char *what
         else txn_set_int(t, vm, f, i);
         commit(t);
     }
-    printf("%s, %u fields: %.2f us\n", what, model.classes[CLASS_VM].n_fields, (now_s() - began) / TXNS * 1e6);
+    printf("%s, %u fields: %.2f us\n", what, model.classes[CLASS_VM].n_fields,
+           (now_s() - began) / TXNS * 1e6);
 }
 
 struct bare { sqlite3 *db; sqlite3_stmt *begin, *update, *end; };
@@ -182,8 +184,8 @@ static void bench_map(struct db *db, struct ref vm)
         txn_map_add(t, vm, F_VM_other_config, key, &v);
         commit(t);
     }
-    printf("durable new key of one map: %.1f us, of the last %d of %d: %.1f us\n", (now_s() - began) / KEYS * 1e6, TAIL,
-           KEYS, (now_s() - tail) / TAIL * 1e6);
+    printf("durable new key of one map: %.1f us, of the last %d of %d: %.1f us\n",
+           (now_s() - began) / KEYS * 1e6, TAIL, KEYS, (now_s() - tail) / TAIL * 1e6);
 }
 
 struct writer { struct db *db; const struct ref *vms; unsigned id; int round; };
@@ -239,8 +241,9 @@ static void bench_commit(struct db *db, const struct ref vms[VMS], const char *f
         many[r] = many_commits(db, vms, r) / COMMITS / WRITERS;
     }
     double x = median(bare, ROUNDS), y = median(ours, ROUNDS), z = median(many, ROUNDS);
-    printf("durable commit: bare SQLite %.1f us, one writer %.1f us ratio=%.2f, %d writers %.1f us ratio=%.2f\n",
-           x * 1e6, y * 1e6, x / y, WRITERS, z * 1e6, x / z);
+    printf(
+        "durable commit: bare SQLite %.1f us, one writer %.1f us ratio=%.2f, %d writers %.1f us ratio=%.2f\n",
+        x * 1e6, y * 1e6, x / y, WRITERS, z * 1e6, x / z);
     sqlite3_finalize(b.begin);
     sqlite3_finalize(b.update);
     sqlite3_finalize(b.end);

@@ -1,4 +1,5 @@
-/* Fuzzes the expressions of get_all_records_where: any bytes are refused or evaluated, and "not" turns the answer.
+/* Fuzzes the expressions of get_all_records_where: any bytes are refused or evaluated, and "not" turns the
+ * answer.
  * Called by: libFuzzer, replay.c.  Calls: db/filter, db/row. */
 #include "tests/fuzz/fuzz.h"
 

@@ -79,8 +79,9 @@ struct fake_store {
     bool stalled, failing, in_commit;  /* lock */
 };
 
-static inline int fake_load(struct store *base, struct kinds *kinds _unused_, const struct store_sink *sink _unused_,
-                            struct store_state *ret_state, struct xerr *err _unused_)
+static inline int fake_load(struct store *base, struct kinds *kinds _unused_,
+                            const struct store_sink *sink _unused_, struct store_state *ret_state,
+                            struct xerr *err _unused_)
 {
     struct fake_store *st = (struct fake_store *)base;
 

@@ -293,7 +293,8 @@ static void the_listener_hears_each_touched_row_once(void **state _unused_)
     db_close(db);
 }
 
-/* Writers that create, link, rename and destroy at random, with readers that check what a snapshot promises. */
+/* Writers that create, link, rename and destroy at random, with readers that check what a snapshot
+ * promises. */
 struct churn { struct db *db; struct ref vms[8]; unsigned seed; _Atomic bool *stop; };
 
 static void *churn_write(void *arg)

@@ -1,5 +1,5 @@
-/* kill -9 in the middle of commits, again and again: every acknowledged write is there after the next start, and so
- * is everything that was written in the same transaction.
+/* kill -9 in the middle of commits, again and again: every acknowledged write is there after the next
+ * start, and so is everything that was written in the same transaction.
  * Called by: make check.  Calls: db. */
 #include "tests/unit/db-fixture.h"
 
@@ -111,7 +111,8 @@ static void no_acknowledged_write_is_lost(void **state _unused_)
             child(path, vms, first, pipes[1]);
         }
         close(pipes[1]);
-        /* Every other round strikes while the database is being opened; the rest when it works, however slow we are. */
+        /* Every other round strikes while the database is being opened; the rest when it works, however
+         * slow we are. */
         if (round % 2) poll(&(struct pollfd){ .fd = pipes[0], .events = POLLIN }, 1, FIRST_WRITE_MS);
         struct timespec wait = { .tv_nsec = (KILL_AFTER_MS + 7 * (round % 10)) * 1000000L };
         nanosleep(&wait, NULL);
@@ -143,8 +144,8 @@ static void no_acknowledged_write_is_lost(void **state _unused_)
 
 /* ---- at an exact place ---- */
 
-/* A child that writes names 1, 2, 3, ... with a fault armed; exits when one fails. Its last words: how many were
- * acknowledged, and the error's text. */
+/* A child that writes names 1, 2, 3, ... with a fault armed; exits when one fails. Its last words: how
+ * many were acknowledged, and the error's text. */
 struct report { int acknowledged, after_failure; char error[256]; };
 
 static void faulty_child(const char *path, struct ref vm, const char *fault, int out)
@@ -160,7 +161,8 @@ static void faulty_child(const char *path, struct ref vm, const char *fault, int
     if (fd < 0 || write(fd, fault, strlen(fault)) < 0 || lseek(fd, 0, SEEK_SET) < 0) _exit(2);
     snprintf(number, sizeof(number), "%d", fd);
     setenv("XAPI_FAULT_FD", number, 1);
-    if (fault_start(true, &why) || store_open_sqlite(path, &store, &err) || db_open(store, &db, &err)) _exit(2);
+    if (fault_start(true, &why) || store_open_sqlite(path, &store, &err) || db_open(store, &db, &err))
+        _exit(2);
     for (int i = 1; i <= 8; i++) {
         char name[16];
         snprintf(name, sizeof(name), "%d", i);
@@ -184,7 +186,8 @@ static void faulty_child(const char *path, struct ref vm, const char *fault, int
 }
 
 /* The child's last report; *ret_name what the database says afterwards. */
-static struct report run_faulty(const char *path, struct ref vm, const char *fault, int want_status, char ret_name[16])
+static struct report run_faulty(const char *path, struct ref vm, const char *fault, int want_status,
+                                char ret_name[16])
 {
     struct report r = { 0, 0, "" }, next;
     int pipes[2], status;

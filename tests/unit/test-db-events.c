@@ -6,7 +6,12 @@ enum { MAX_CHANGES = 4096 };
 
 struct seen {
     size_t n;
-    struct { enum change_op op; enum class_id cls; struct ref ref; const struct row *row; } items[MAX_CHANGES];
+    struct {
+        enum change_op op;
+        enum class_id cls;
+        struct ref ref;
+        const struct row *row;
+    } items[MAX_CHANGES];
 };
 
 static void remember(void *arg, const struct change *c)
@@ -29,7 +34,8 @@ static struct seen *changes(const struct snap *s, struct token since, const bool
 
     seen.n = 0;
     assert_ok(snap_changes(s, since, wanted, remember, &seen, &err), &err);
-    for (size_t i = 1; i < seen.n; i++) assert_true(seen.items[i - 1].op <= seen.items[i].op);   /* adds, mods, dels */
+    for (size_t i = 1; i < seen.n; i++)
+        assert_true(seen.items[i - 1].op <= seen.items[i].op); /* adds, mods, dels */
     return &seen;
 }
 
@@ -70,8 +76,10 @@ static void tokens_have_their_text(void **state _unused_)
     char buf[TOKEN_TEXT];
     struct token t;
 
-    assert_string_equal(token_text((struct token){ 12, 3 }, buf), "00000000000000000012,00000000000000000003");
-    assert_string_equal(token_text((struct token){ UINT64_MAX, 0 }, buf), "18446744073709551615,00000000000000000000");
+    assert_string_equal(token_text((struct token){ 12, 3 }, buf),
+                        "00000000000000000012,00000000000000000003");
+    assert_string_equal(token_text((struct token){ UINT64_MAX, 0 }, buf),
+                        "18446744073709551615,00000000000000000000");
     assert_true(token_parse(buf, &t) && t.revision == UINT64_MAX && t.stamp == 0);
     assert_true(token_parse("", &t) && !t.revision && !t.stamp);
     assert_true(token_parse("1,2", &t) && t.revision == 1 && t.stamp == 2);
@@ -212,7 +220,8 @@ static void a_token_survives_a_restart(void **state _unused_)
 {
     char *folder = folder_new(), *path = xasprintf("%s/state.db", folder);
     struct db *db = open_sqlite(path);
-    struct ref secret = make(db, CLASS_secret), other = make(db, CLASS_secret), doomed = make(db, CLASS_secret);
+    struct ref secret = make(db, CLASS_secret), other = make(db, CLASS_secret),
+               doomed = make(db, CLASS_secret);
     struct ref vm = make(db, CLASS_VM);
     struct token then = now(db);
     struct txn *t = db_begin(db);
@@ -226,7 +235,8 @@ static void a_token_survives_a_restart(void **state _unused_)
 
     db = open_sqlite(path);
     struct snap *s = db_snap(db);
-    assert_true(snap_token(s).stamp > before_restart.stamp && snap_token(s).revision >= before_restart.revision);
+    assert_true(snap_token(s).stamp > before_restart.stamp &&
+                snap_token(s).revision >= before_restart.revision);
     const struct seen *seen = changes(s, then, NULL);
     assert_int_equal(told(seen, CHANGE_MOD, secret), 1);
     assert_int_equal(told(seen, CHANGE_ADD, fresh), 1);
@@ -321,6 +331,6 @@ static void a_hundred_thousand_destructions_are_remembered(void **state _unused_
 UNIT_MAIN(cmocka_unit_test(tokens_have_their_text), cmocka_unit_test(the_zero_token_gets_everything_once),
           cmocka_unit_test(each_object_comes_once_in_its_latest_state),
           cmocka_unit_test(volatile_changes_back_references_and_touches_are_told),
-          cmocka_unit_test(any_token_at_any_time_is_answered_in_full), cmocka_unit_test(a_token_survives_a_restart),
-          cmocka_unit_test(a_token_from_nowhere_is_lost),
+          cmocka_unit_test(any_token_at_any_time_is_answered_in_full),
+          cmocka_unit_test(a_token_survives_a_restart), cmocka_unit_test(a_token_from_nowhere_is_lost),
           cmocka_unit_test(a_hundred_thousand_destructions_are_remembered))

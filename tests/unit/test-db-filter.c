@@ -59,37 +59,75 @@ static int evaluate(const char *text)
 static void expressions_have_their_meaning(void **state _unused_)
 {
     static const struct { const char *text; int want; } table[] = {
-        { "true", 1 }, { "false", 0 }, { " ( true ) ", 1 }, { "not false", 1 }, { "not not true", 1 },
-        { "not(true)", 0 }, { "TRUE", 1 }, { "\"a\" = \"a\"", 1 }, { "\"a\"=\"b\"", 0 }, { "'a' = \"a\"", 1 },
+        { "true", 1 },
+        { "false", 0 },
+        { " ( true ) ", 1 },
+        { "not false", 1 },
+        { "not not true", 1 },
+        { "not(true)", 0 },
+        { "TRUE", 1 },
+        { "\"a\" = \"a\"", 1 },
+        { "\"a\"=\"b\"", 0 },
+        { "'a' = \"a\"", 1 },
         /* fields of every kind by their text */
         { "field \"name__label\" = \"say \\\"hi\\\" \\\\o/\"", 1 },
         { "field \"name_label\" = 'say \"hi\" \\\\o/'", 1 },
         { "field \"name__label\" = \"other\"", 0 },
         { "field \"name__description\" = \"and or not\"", 1 },
-        { "field \"memory__static_max\" = \"-5\"", 1 }, { "field \"memory_static_max\" = \"5\"", 0 },
-        { "field \"is_a_template\" = \"true\"", 1 }, { "field \"is_a_template\" = \"false\"", 0 },
+        { "field \"memory__static_max\" = \"-5\"", 1 },
+        { "field \"memory_static_max\" = \"5\"", 0 },
+        { "field \"is_a_template\" = \"true\"", 1 },
+        { "field \"is_a_template\" = \"false\"", 0 },
         { "field \"HVM__shadow_multiplier\" = \"1.5\"", 1 },
         { "field \"snapshot_time\" = \"19700101T00:00:00Z\"", 1 },
         { "field \"resident_on\" = \"OpaqueRef:0a0a0a0a-0a0a-0a0a-0b0b-0b0b0b0b0b0b\"", 1 },
-        { "field \"affinity\" = \"OpaqueRef:NULL\"", 1 }, { "field \"affinity\" = \"\"", 0 },
-        { "field \"power_state\" = \"Running\"", 1 }, { "field \"power_state\" = \"running\"", 0 },
+        { "field \"affinity\" = \"OpaqueRef:NULL\"", 1 },
+        { "field \"affinity\" = \"\"", 0 },
+        { "field \"power_state\" = \"Running\"", 1 },
+        { "field \"power_state\" = \"running\"", 0 },
         { "field \"allowed_operations\" = \"('snapshot' 'clone')\"", 1 },
-        { "field \"tags\" = \"('it\\\\'s' 'b')\"", 1 }, { "field \"VBDs\" = \"()\"", 1 },
+        { "field \"tags\" = \"('it\\\\'s' 'b')\"", 1 },
+        { "field \"VBDs\" = \"()\"", 1 },
         { "field \"other_config\" = \"(('k' 'v') ('k2' ''))\"", 1 },
-        { "field \"power_state\" = field \"power_state\"", 1 }, { "\"Running\" = field \"power_state\"", 1 },
-        { "field\"power_state\"=\"Running\"", 1 }, { "field 'power_state' = 'Running'", 1 },
+        { "field \"power_state\" = field \"power_state\"", 1 },
+        { "\"Running\" = field \"power_state\"", 1 },
+        { "field\"power_state\"=\"Running\"", 1 },
+        { "field 'power_state' = 'Running'", 1 },
         /* precedence: = before not before and before or */
-        { "not field \"power_state\" = \"Halted\"", 1 }, { "not false and false", 0 }, { "not (false and false)", 1 },
-        { "true or false and false", 1 }, { "(true or false) and false", 0 }, { "false and false or true", 1 },
-        { "false or false or true", 1 }, { "true and true and false", 0 },
+        { "not field \"power_state\" = \"Halted\"", 1 },
+        { "not false and false", 0 },
+        { "not (false and false)", 1 },
+        { "true or false and false", 1 },
+        { "(true or false) and false", 0 },
+        { "false and false or true", 1 },
+        { "false or false or true", 1 },
+        { "true and true and false", 0 },
         { "(field \"is_a_template\"=\"true\") and (field \"power_state\"=\"Running\")", 1 },
         { "true\nand\r\n\ttrue", 1 },
         /* refused */
-        { "", -1 }, { " ", -1 }, { "maybe", -1 }, { "true true", -1 }, { "(true", -1 }, { "true)", -1 }, { "and", -1 },
-        { "true and", -1 }, { "not", -1 }, { "field", -1 }, { "field \"x\"", -1 }, { "field \"nonsense\" = \"1\"", -1 },
-        { "\"a\"", -1 }, { "\"a\" = ", -1 }, { "\"a\" == \"a\"", -1 }, { "\"a", -1 }, { "\"a\\\"", -1 },
-        { "field name_label = \"x\"", -1 }, { "trueish", -1 }, { "true or or true", -1 }, { "field \"\" = \"\"", -1 },
-        { "\"a\" = \"a\" = \"a\"", -1 }, { "\xff", -1 },
+        { "", -1 },
+        { " ", -1 },
+        { "maybe", -1 },
+        { "true true", -1 },
+        { "(true", -1 },
+        { "true)", -1 },
+        { "and", -1 },
+        { "true and", -1 },
+        { "not", -1 },
+        { "field", -1 },
+        { "field \"x\"", -1 },
+        { "field \"nonsense\" = \"1\"", -1 },
+        { "\"a\"", -1 },
+        { "\"a\" = ", -1 },
+        { "\"a\" == \"a\"", -1 },
+        { "\"a", -1 },
+        { "\"a\\\"", -1 },
+        { "field name_label = \"x\"", -1 },
+        { "trueish", -1 },
+        { "true or or true", -1 },
+        { "field \"\" = \"\"", -1 },
+        { "\"a\" = \"a\" = \"a\"", -1 },
+        { "\xff", -1 },
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
@@ -133,7 +171,8 @@ static void an_error_names_the_place(void **state _unused_)
     struct xerr err = XERR_INIT;
     const struct filter *f;
 
-    assert_int_equal(filter_parse("true and field \"colour\" = \"red\"", &model.classes[CLASS_VM], a, &f, &err), -1);
+    assert_int_equal(
+        filter_parse("true and field \"colour\" = \"red\"", &model.classes[CLASS_VM], a, &f, &err), -1);
     assert_string_equal(err.params[1], "position 14: class VM has no field colour");
     xerr_clear(&err);
 }

@@ -73,15 +73,18 @@ static struct value some_value(struct arena *a, const struct type_desc *type, un
     case TYPE_DATETIME: return value_datetime(1700000000 + (int64_t)salt);
     case TYPE_REF: return value_ref((struct ref){ salt + 1, 77 });
     case TYPE_ENUM: return value_string(type->e->values[type->e->n - 1]);
-    case TYPE_SET: return value_set(memcpy(arena_new_array(a, struct value, 1),
-                                           &(struct value[]){ some_value(a, type->elem, salt) }, sizeof(struct value)), 1);
+    case TYPE_SET:
+        return value_set(memcpy(arena_new_array(a, struct value, 1),
+                                &(struct value[]){ some_value(a, type->elem, salt) }, sizeof(struct value)),
+                         1);
     case TYPE_MAP: {
         struct value key = some_value(a, type->key, salt);
         const char *text = type->key->kind == TYPE_INT ? "42" : type->key->kind == TYPE_REF ?
                            ref_text(key.ref, arena_alloc(a, REF_TEXT)) : key.s;
         struct member *m = arena_new_array(a, struct member, 2);
         m[0] = (struct member){ text, some_value(a, type->elem, salt) };
-        m[1] = (struct member){ type->key->kind == TYPE_STRING ? "" : "43", some_value(a, type->elem, salt + 1) };
+        m[1] = (struct member){ type->key->kind == TYPE_STRING ? "" : "43",
+                                some_value(a, type->elem, salt + 1) };
         return value_map(m, type->key->kind == TYPE_STRING || type->key->kind == TYPE_INT ? 2 : 1);
     }
     case TYPE_VOID:
@@ -133,7 +136,8 @@ static void every_persistent_field_comes_back_and_no_volatile_one(void **state _
             for (unsigned i = 0; row && i < model.classes[c].n_fields; i++) {
                 struct value got = row_field_value(row, &model.classes[c].fields[i], a);
                 if (!value_eq(&got, &want[c][i]))
-                    fail_msg("%s.%s came back differently", model.classes[c].name, model.classes[c].fields[i].name);
+                    fail_msg("%s.%s came back differently", model.classes[c].name,
+                             model.classes[c].fields[i].name);
             }
         }
         snap_unref(s);
@@ -165,8 +169,10 @@ static void single_changes_and_special_numbers_come_back(void **state _unused_)
         double d = row_float(row, F_VM_HVM_shadow_multiplier);
         assert_true(isnan(numbers[i]) ? isnan(d) : d == numbers[i]);
         assert_string_equal(row_map_str(row, F_VM_other_config, "round", ""), i % 2 ? "odd" : "even");
-        assert_int_equal(row_enum(row, F_VM_power_state), i % 2 ? vm_power_state_Running : vm_power_state_Paused);
-        assert_true(refset_has(row_refs(snap_get(s, CLASS_host, host), F_host_resident_VMs), vm));   /* built anew */
+        assert_int_equal(row_enum(row, F_VM_power_state),
+                         i % 2 ? vm_power_state_Running : vm_power_state_Paused);
+        assert_true(
+            refset_has(row_refs(snap_get(s, CLASS_host, host), F_host_resident_VMs), vm)); /* built anew */
         assert_true(refset_has(row_refs(row, F_VM_VBDs), vbd));
         assert_ptr_equal(snap_by_uuid(s, CLASS_VM, row_uuid(row)), row);
         snap_unref(s);
@@ -196,14 +202,16 @@ static void a_map_comes_back_after_any_changes(void **state _unused_)
             struct txn *t = db_begin(db);
             for (int j = rand_r(&seed) % 4; j >= 0; j--) {
                 const char *key = arena_printf(a, "k%d", rand_r(&seed) % 12);
-                if (rand_r(&seed) % 3) txn_map_put_str(t, vm, F_VM_other_config, key, arena_printf(a, "%d", rand_r(&seed) % 3));
+                if (rand_r(&seed) % 3)
+                    txn_map_put_str(t, vm, F_VM_other_config, key, arena_printf(a, "%d", rand_r(&seed) % 3));
                 else txn_map_remove(t, vm, F_VM_other_config, key);
             }
             if (rand_r(&seed) % 5 == 0) {
                 const struct value *map = row_value(snap_get(txn_snap(t), CLASS_VM, vm), F_VM_other_config);
                 struct value_builder b = value_builder(a);
                 for (size_t m = map->map.n; m-- > 0;)
-                    if (rand_r(&seed) % 4) value_put_new(&b, map->map.members[m].key, map->map.members[m].value);
+                    if (rand_r(&seed) % 4)
+                        value_put_new(&b, map->map.members[m].key, map->map.members[m].value);
                 struct value turned = value_built_map(&b);
                 turned = value_copy(a, &turned);
                 txn_set_value(t, vm, F_VM_other_config, &turned);
@@ -345,8 +353,9 @@ static void the_schema_version_goes_with_the_model(void **state _unused_)
     if (getenv("REGENERATE")) assert_int_equal(write_file_atomic(file, want, strlen(want), 0644), 0);
     assert_int_equal(read_file(file, 4096, &text, NULL), 0);
     if (!streq(text, want))
-        fail_msg("what is stored has changed: raise SCHEMA_VERSION in db/store_sqlite.h unless it was never released, "
-                 "then run this with REGENERATE=1");
+        fail_msg(
+            "what is stored has changed: raise SCHEMA_VERSION in db/store_sqlite.h unless it was never "
+            "released, then run this with REGENERATE=1");
     free(text);
     free(want);
     free(file);
@@ -365,7 +374,8 @@ static void a_file_of_something_else_is_refused(void **state _unused_)
     sql("CREATE TABLE recipes (soup TEXT); INSERT INTO recipes VALUES ('onion')");
     assert_refused("not a database of xapi");
     assert_int_equal(sql_int("SELECT count(*) FROM recipes"), 1);
-    assert_int_equal(write_file_atomic(path, "this is text, and long enough to be no SQLite header", 52, 0600), 0);
+    assert_int_equal(
+        write_file_atomic(path, "this is text, and long enough to be no SQLite header", 52, 0600), 0);
     assert_refused("not a database");
 }
 
@@ -403,7 +413,8 @@ static void damage_is_found_and_mended(void **state _unused_)
 {
     struct db *db = open_sqlite(path);
     struct ref vm = make(db, CLASS_VM), orphan = make(db, CLASS_VM), sr = make(db, CLASS_SR), vdi = ref_new();
-    struct ref vbd = ref_new(), metrics = make(db, CLASS_VM_metrics), good_metrics = make(db, CLASS_VM_metrics);
+    struct ref vbd = ref_new(), metrics = make(db, CLASS_VM_metrics),
+               good_metrics = make(db, CLASS_VM_metrics);
     struct txn *t = db_begin(db);
 
     txn_create(t, CLASS_VBD, vbd);
@@ -421,13 +432,16 @@ static void damage_is_found_and_mended(void **state _unused_)
         "INSERT INTO _map SELECT 'VM', _id, 'blobs', 'k', 'no reference' FROM VM;"
         "UPDATE VDI SET uuid = ''");
     sql("CREATE TEMP TABLE again AS SELECT * FROM SR;"
-        "UPDATE again SET _id = _id + 1000, _ref = x'00000000000000000000000000000001'; INSERT INTO SR SELECT * FROM again");
-    sql("CREATE TEMP TABLE again AS SELECT * FROM VDI; UPDATE again SET _id = _id + 1000; INSERT INTO VDI SELECT * FROM again");
+        "UPDATE again SET _id = _id + 1000, _ref = x'00000000000000000000000000000001';"
+        "INSERT INTO SR SELECT * FROM again");
+    sql("CREATE TEMP TABLE again AS SELECT * FROM VDI; UPDATE again SET _id = _id + 1000;"
+        "INSERT INTO VDI SELECT * FROM again");
 
     char *plan = check(false, 9);
     assert_reported(plan, "field power_state is unreadable: Sleeping");
     assert_reported(plan, "field blobs is unreadable at key k: no reference");
-    assert_reported(plan, "field affinity refers to host OpaqueRef:00010203-0405-0607-0809-0a0b0c0d0e0f, which does not");
+    assert_reported(
+        plan, "field affinity refers to host OpaqueRef:00010203-0405-0607-0809-0a0b0c0d0e0f, which does not");
     assert_reported(plan, "field snapshot_of refers to the object itself");
     assert_reported(plan, "belongs to no VM (field VM is");
     assert_reported(plan, "VM_metrics");
@@ -463,7 +477,8 @@ static void a_doubled_row_stops_the_start(void **state _unused_)
 
     make(db, CLASS_secret);
     db_close(db);
-    sql("CREATE TEMP TABLE again AS SELECT * FROM secret; UPDATE again SET _id = 99; INSERT INTO secret SELECT * FROM again");
+    sql("CREATE TEMP TABLE again AS SELECT * FROM secret; UPDATE again SET _id = 99;"
+        "INSERT INTO secret SELECT * FROM again");
     assert_ok(store_open_sqlite(path, &store, &err), &err);
     assert_int_equal(db_open(store, &db, &err), -1);
     assert_non_null(strstr(err.params[0], "twice"));
@@ -471,9 +486,10 @@ static void a_doubled_row_stops_the_start(void **state _unused_)
 }
 
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-UNIT_MAIN(T(every_persistent_field_comes_back_and_no_volatile_one), T(single_changes_and_special_numbers_come_back),
-          T(a_map_comes_back_after_any_changes), T(a_row_made_anew_under_its_reference_is_stored), T(the_file_is_private_and_locked),
-          T(a_revision_is_never_given_out_twice), T(the_first_schema_is_upgraded), T(the_schema_version_goes_with_the_model),
-          T(a_newer_schema_is_refused),
+UNIT_MAIN(T(every_persistent_field_comes_back_and_no_volatile_one),
+          T(single_changes_and_special_numbers_come_back), T(a_map_comes_back_after_any_changes),
+          T(a_row_made_anew_under_its_reference_is_stored), T(the_file_is_private_and_locked),
+          T(a_revision_is_never_given_out_twice), T(the_first_schema_is_upgraded),
+          T(the_schema_version_goes_with_the_model), T(a_newer_schema_is_refused),
           T(a_file_of_something_else_is_refused), T(a_missing_folder_is_named), T(damage_is_found_and_mended),
           T(a_doubled_row_stops_the_start))

@@ -431,7 +431,8 @@ static void an_encoding_is_kept_with_its_version(void **state _unused_)
     txn_set_str(t, vm, F_VM_name_label, "one");
     row_encode(snap_get(txn_snap(t), CLASS_VM, vm), ENCODING_XML, &out);
     txn_set_str(t, vm, F_VM_name_label, "two");
-    row_encode(snap_get(txn_snap(t), CLASS_VM, vm), ENCODING_XML, &out);   /* changed in place: not from a cache */
+    row_encode(snap_get(txn_snap(t), CLASS_VM, vm), ENCODING_XML,
+               &out); /* changed in place: not from a cache */
     commit_ok(t);
     _cleanup_snap_ struct snap *s = db_snap(db);
     row_encode(snap_get(s, CLASS_VM, vm), ENCODING_XML, &out);
@@ -476,10 +477,12 @@ static void cached_encodings_stay_within_the_budget(void **state _unused_)
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 UNIT_MAIN(T(a_new_row_has_the_defaults_and_a_uuid), T(fields_of_every_kind_are_set),
           T(every_field_of_every_class_goes_through_a_value_and_back),
-          T(a_reader_sees_nothing_before_the_commit_and_keeps_what_it_had), T(an_aborted_transaction_leaves_nothing),
-          T(the_first_failure_sticks), T(a_precondition_fails_the_transaction), T(a_value_of_another_type_is_refused),
+          T(a_reader_sees_nothing_before_the_commit_and_keeps_what_it_had),
+          T(an_aborted_transaction_leaves_nothing), T(the_first_failure_sticks),
+          T(a_precondition_fails_the_transaction), T(a_value_of_another_type_is_refused),
           T(maps_are_changed_key_by_key), T(sets_are_changed_item_by_item), T(back_references_follow),
-          T(what_referred_to_a_destroyed_object_becomes_null), T(a_reference_with_a_back_reference_needs_its_target),
-          T(references_and_uuids_are_unique), T(the_name_index_follows_renames),
-          T(rows_are_walked_in_order_even_while_they_change), T(setting_what_is_there_changes_nothing),
-          T(an_encoding_is_kept_with_its_version), T(cached_encodings_stay_within_the_budget))
+          T(what_referred_to_a_destroyed_object_becomes_null),
+          T(a_reference_with_a_back_reference_needs_its_target), T(references_and_uuids_are_unique),
+          T(the_name_index_follows_renames), T(rows_are_walked_in_order_even_while_they_change),
+          T(setting_what_is_there_changes_nothing), T(an_encoding_is_kept_with_its_version),
+          T(cached_encodings_stay_within_the_budget))
