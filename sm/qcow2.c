@@ -84,8 +84,9 @@ static bool read_extensions(int fd, uint64_t at, uint64_t end, struct arena *a, 
         if (type == EXT_END) return true;
         if (len > end - at) return false;
         if (type == EXT_BACKING_FORMAT) {
+            if (len > MAX_NAME) return false;
             char *text = arena_zalloc(a, (size_t)len + 1);
-            if (len > MAX_NAME || !read_at(fd, text, len, at)) return false;
+            if (!read_at(fd, text, len, at)) return false;
             *ret_format = text;
         }
         at += (len + UINT64_C(7)) & ~UINT64_C(7);

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import time
 
-from harness import Agent, check, done, fails, guest_files, own_network, wait_until
+from harness import Agent, check, done, fails, guest_files, own_network, skip, wait_until
 
 MIB = 1 << 20
 
@@ -67,7 +67,7 @@ def drive(s, vm, vdi, device, **more):
     return s.VBD.create(record)
 
 
-def write(guest, letter, pattern, device, at_kib):
+def write(guest, pattern, device, at_kib):
     """64 KiB of one byte, from inside the guest."""
     return guest.ok("tr '\\0' '\\%03o' </dev/zero | dd of=/dev/%s bs=1k count=64 seek=%d iflag=fullblock conv=fsync 2>/dev/null"
                     % (pattern, device, at_kib))
@@ -96,14 +96,14 @@ try:
     check(wait_until(lambda: os.path.exists(log) and 'userland: disks' in open(log, errors='replace').read(), 180), 'a guest boots')
     guest = Console(agent, uuid)
     check(guest.ok('grep -q vda /proc/partitions'), 'it sees its disk')
-    check(write(guest, 'a', 1, 'vda', 0), 'it writes')
+    check(write(guest, 1, 'vda', 0), 'it writes')
     check(wait_until(lambda: holds(path, 1, 0)), 'and the image has it')
 
     # Three snapshots with writes between, while it runs.
     snaps = []
     for pattern in (2, 3, 4):
         snaps.append(s.VDI.snapshot(vdi, {}))
-        check(write(guest, 'a', pattern, 'vda', 0), 'it writes %d after a snapshot' % pattern)
+        check(write(guest, pattern, 'vda', 0), 'it writes %d after a snapshot' % pattern)
     check(holds(path, 4, 0), 'the disk has the last content')
     for snap, pattern in zip(snaps, (1, 2, 3)):
         check(holds('%s/%s.qcow2' % (folder, s.VDI.get_uuid(snap)), pattern, 0), 'snapshot %d has its own' % pattern)
@@ -117,17 +117,51 @@ try:
     s.VDI.resize_online(vdi, str(96 * MIB))
     check(int(s.VDI.get_virtual_size(vdi)) == 96 * MIB, 'grown while it runs')
     check(wait_until(lambda: guest.ok('test $(cat /sys/block/vda/size) = %d' % (96 * 2048)), 20), 'the guest sees it')
-    check(write(guest, 'a', 5, 'vda', 90 * 1024) and holds(path, 5, 90 * MIB), 'and writes there')
+    check(write(guest, 5, 'vda', 90 * 1024) and holds(path, 5, 90 * MIB), 'and writes there')
 
     # Plug and unplug.
     hot = disk(s, sr, 'hot')
     vbd = drive(s, vm, hot, '2')
     s.VBD.plug(vbd)
     check(wait_until(lambda: guest.ok('grep -q vdc /proc/partitions'), 20), 'a disk is plugged')
-    check(write(guest, 'a', 6, 'vdc', 0), 'the guest writes to it')
+    check(write(guest, 6, 'vdc', 0), 'the guest writes to it')
     s.VBD.unplug(vbd)
     check(wait_until(lambda: not guest.ok('grep -q vdc /proc/partitions'), 20), 'and unplugged')
     check(holds('%s/%s.qcow2' % (folder, s.VDI.get_uuid(hot)), 6, 0), 'with what was written')
+
+    # A repository that is mounted after the guest's engine was started must be visible to it.
+    image, loop = os.path.join(agent.root, 'ext.img'), ''
+    with open(image, 'wb') as f:
+        f.truncate(128 * MIB)
+    try:
+        loop = subprocess.run(['losetup', '--show', '-f', image], capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        skip('an ext repository', 'no loop device')
+    if loop:
+        ext = s.SR.create(host, {'device': loop}, '0', 'ext', '', 'ext', 'user', False, {})
+        u = s.SR.get_uuid(ext)
+        check(os.path.ismount(os.path.join(agent.root, 'sr-mount', u)), 'an ext repository is mounted')
+        fails('SR_DEVICE_IN_USE', 'its device is taken', s.SR.create, host, {'device': loop}, '0', 'x', '', 'ext', '', False, {})
+        onext = disk(s, ext, 'on ext')
+        vbd = drive(s, vm, onext, '3')
+        s.VBD.plug(vbd)
+        check(wait_until(lambda: guest.ok('grep -q vdc /proc/partitions'), 20), 'a disk of it is plugged')   # the next free name
+        check(write(guest, 8, 'vdc', 0), 'the guest writes to it')
+        fails('VDI_IN_USE', 'it is not unplugged meanwhile', s.PBD.unplug, s.SR.get_PBDs(ext)[0])
+        s.VBD.unplug(vbd)
+        there = os.path.join(agent.root, 'sr-mount', u, s.VDI.get_uuid(onext) + '.qcow2')
+        check(wait_until(lambda: holds(there, 8, 0)), 'and finds its way to the disk')
+        copy = s.VDI.copy(onext, sr)
+        check(holds('%s/%s.qcow2' % (folder, s.VDI.get_uuid(copy)), 8, 0), 'copied to another repository it is the same')
+        s.VDI.destroy(copy)
+        s.PBD.unplug(s.SR.get_PBDs(ext)[0])
+        s.PBD.plug(s.SR.get_PBDs(ext)[0])
+        check(s.SR.get_VDIs(ext) == [onext], 'unplugged and plugged, the disk is known')
+        s.VDI.destroy(onext)
+        s.PBD.unplug(s.SR.get_PBDs(ext)[0])
+        check(not os.path.exists(os.path.join(agent.root, 'sr-mount', u)), 'unmounted')
+        s.SR.destroy(ext)
+        subprocess.run(['losetup', '-d', loop])
 
     # The agent dies and comes back; then everything goes on.
     agent.kill()
@@ -136,7 +170,7 @@ try:
     check(s.VM.get_power_state(vm) == 'Running', 'a new agent finds the guest')
     fails('VDI_IN_USE', 'and its disks in use', s.VDI.destroy, vdi)
     late = s.VDI.snapshot(vdi, {})
-    check(write(guest, 'a', 7, 'vda', 0) and holds(path, 7, 0), 'a snapshot under the new agent')
+    check(write(guest, 7, 'vda', 0) and holds(path, 7, 0), 'a snapshot under the new agent')
     check(holds('%s/%s.qcow2' % (folder, s.VDI.get_uuid(late)), 4, 0), 'has the content of its time')
 
     s.VM.hard_shutdown(vm)
