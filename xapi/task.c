@@ -89,7 +89,10 @@ void task_row_finish(struct agent *agent, struct ref task, const char *result, c
         txn_set_str(t, task, F_task_result, result ? result : "");
     }
     _cleanup_xerr_ struct xerr failed = XERR_INIT;
+    size_t n = snap_count(txn_snap(t), CLASS_task);
     if (db_commit(t, &failed)) log_error("the end of task %s could not be stored: %s", REF_STR(task), failed.code);
+    /* Background work comes once a minute; a storm of calls must not pile up until then. */
+    if (n > TASK_MAX && n % 64 == 0) tasks_collect(agent);
 }
 
 /* The session that made it, by its user; tasks nobody owns any more belong to operators. */
@@ -171,7 +174,10 @@ void tasks_collect(struct agent *agent)
     qsort(done, n_done, sizeof(*done), by_age);
     size_t n_gone = 0;
     for (size_t i = 0; i < n_done; i++) {
-        if (n_done - i <= TASK_KEEP && now - done[i].finished <= TASK_KEEP_S) break;
+        size_t left = n_done - i;
+        int64_t age = now - done[i].finished;
+        bool goes = age > TASK_KEEP_S || (left > TASK_KEEP && age > TASK_SHOW_S) || left > TASK_MAX;
+        if (!goes) break;
         destroy_row(t, done[i].ref);
         n_gone++;
     }

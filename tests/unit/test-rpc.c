@@ -446,6 +446,32 @@ static void old_tasks_go(void **state)
     fixture_free(f);
 }
 
+static void many_tasks_go(void **state)
+{
+    struct fixture *f = fixture_new(NULL);
+    struct xerr err = XERR_INIT;
+    int64_t now = clock_wall_seconds();
+    enum { SEEN = 150, FRESH = 120 };
+    (void)state;
+
+    struct txn *t = db_begin(f->agent.db);
+    for (int i = 0; i < SEEN + FRESH; i++) {
+        struct ref ref = ref_new();
+        txn_create(t, CLASS_task, ref);
+        txn_set_time(t, ref, F_task_finished, i < SEEN ? now - TASK_SHOW_S - 1 - i : now);
+        txn_set_enum(t, ref, F_task_status, task_status_type_success);
+    }
+    assert_ok(db_commit(t, &err), &err);
+    tasks_collect(&f->agent);
+    struct snap *s = db_snap(f->agent.db);
+    size_t fresh = 0;
+    SNAP_EACH(s, CLASS_task, row) fresh += row_time(row, F_task_finished) == now;
+    assert_int_equal(snap_count(s, CLASS_task), TASK_KEEP);
+    assert_int_equal(fresh, FRESH);
+    snap_unref(s);
+    fixture_free(f);
+}
+
 static void idle_sessions_go(void **state)
 {
     struct fixture *f = fixture_new(NULL);
@@ -583,5 +609,6 @@ static void audit_hides_secrets(void **state)
 UNIT_MAIN(cmocka_unit_test(values_are_normalized), cmocka_unit_test(silent_failure_is_named),
           cmocka_unit_test(operations_exclude), cmocka_unit_test(inner_calls_share_operations),
           cmocka_unit_test(devices_are_held), cmocka_unit_test(cancelling), cmocka_unit_test(limits),
-          cmocka_unit_test(old_tasks_go), cmocka_unit_test(idle_sessions_go), cmocka_unit_test(roles_and_keys),
+          cmocka_unit_test(old_tasks_go), cmocka_unit_test(many_tasks_go),
+          cmocka_unit_test(idle_sessions_go), cmocka_unit_test(roles_and_keys),
           cmocka_unit_test(every_message_has_a_gate), cmocka_unit_test(audit_hides_secrets))

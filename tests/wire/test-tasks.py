@@ -163,17 +163,6 @@ def sleepy_storage(agent, s):
     check(s.SR.get_current_operations(sr) == {}, 'no operation is left on the repository')
 
 
-def many_finished(s):
-    for i in range(230):
-        t = s.task.create('done', '')
-        s.task.set_status(t, 'success')
-    kept = s.task.create('pending', '')
-    check(len(s.task.get_all()) >= 230, 'many finished tasks')
-    gone = wait_until(lambda: len(s.task.get_all()) <= 205, 90, 1)
-    check(gone and s.task.get_status(kept) == 'pending', 'the oldest finished ones go, pending ones stay')
-    return kept
-
-
 with Agent() as agent:
     s = agent.login()
     template = s.VM.get_by_name_label('Other install media')[0]
@@ -182,5 +171,4 @@ with Agent() as agent:
     cancel(agent, s, vm)
     of_clients(s)
     sleepy_storage(agent, s)
-    many_finished(s)
 done()

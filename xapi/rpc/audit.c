@@ -14,16 +14,21 @@
 #include "lib/iso8601.h"
 #include "lib/log.h"
 
-enum { MAX_FILE = 64 << 20, KEEP = 4, MAX_TEXT = 200, MAX_LINE = 4000 };
+enum { MAX_FILE = 64 << 20, MAX_TEXT = 200, MAX_LINE = 4000 };
 
 struct audit {
-    char *path;                        /* immutable */
+    char *folder, *path;               /* immutable */
     bool reads;                        /* immutable */
     atomic_uchar *seen;                /* by index of the message: a successful read has been written */
     pthread_mutex_t lock;
     int fd;                            /* lock: lock */
     off_t size;                        /* lock: lock */
 };
+
+char *audit_path(const char *folder, int i)
+{
+    return i ? xasprintf("%s/audit.log.%d", folder, i) : xasprintf("%s/audit.log", folder);
+}
 
 static int open_file(struct audit *a)
 {
@@ -38,7 +43,8 @@ int audit_open(const char *folder, bool reads, struct audit **ret_audit, struct 
 {
     struct audit *a = xcalloc(1, sizeof(*a));
 
-    a->path = xasprintf("%s/audit.log", folder);
+    a->folder = xstrdup(folder);
+    a->path = audit_path(folder, 0);
     a->reads = reads;
     a->seen = xcalloc(model.n_methods, sizeof(*a->seen));
     pthread_mutex_init(&a->lock, NULL);
@@ -57,6 +63,7 @@ void audit_close(struct audit *a)
     if (a->fd >= 0) close(a->fd);
     pthread_mutex_destroy(&a->lock);
     free(a->seen);
+    free(a->folder);
     free(a->path);
     free(a);
 }
@@ -64,9 +71,8 @@ void audit_close(struct audit *a)
 /* audit.log.3 -> .4, ..., audit.log -> .1, a fresh file. Under the lock. */
 static void rotate(struct audit *a)
 {
-    for (int i = KEEP; i > 0; i--) {
-        _cleanup_free_ char *to = xasprintf("%s.%d", a->path, i);
-        _cleanup_free_ char *from = i > 1 ? xasprintf("%s.%d", a->path, i - 1) : xstrdup(a->path);
+    for (int i = AUDIT_KEEP; i > 0; i--) {
+        _cleanup_free_ char *to = audit_path(a->folder, i), *from = audit_path(a->folder, i - 1);
         if (rename(from, to) && errno != ENOENT) log_warn("cannot rename %s: %s", from, strerror(errno));
     }
     close(a->fd);

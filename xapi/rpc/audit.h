@@ -13,6 +13,10 @@
 
 struct audit;
 
+enum { AUDIT_KEEP = 4 };           /* old files */
+/* The file's path, malloc'd; i > 0: the i-th older one. */
+char *audit_path(const char *folder, int i);
+
 /* folder: where audit.log is. Errors: INTERNAL_ERROR naming the file. */
 int audit_open(const char *folder, bool reads, struct audit **ret_audit, struct xerr *err);
 void audit_close(struct audit *a);

@@ -317,55 +317,26 @@ int rpc_start_async(struct rpc_call *rc, struct ref *ret_task, struct xerr *err)
 
 /* ---- messages within calls ---- */
 
-/* Operations go under the outer call's task: what it holds, its inner calls may use. */
-static int message(struct call *c, const char *method, const struct value *sent, size_t n, struct call *child,
-                   const struct value **ret_args, struct value *ret_result, struct xerr *err)
+/* Operations go under the outer call's task: what it holds, its inner calls may use. No audit line: the outer call has one. */
+int rpc_call_message(struct call *c, const char *method, const struct value *sent, size_t n, struct value *ret_result,
+                     struct xerr *err)
 {
+    struct call child = *c;
     struct rpc_result r = { .out = NULL };
+    const struct value *args;
     char key[REF_TEXT];
     bool async;
 
-    *child = *c;
-    *ret_args = NULL;
-    if (find_method(method, &child->method, &async, err)) return -1;
-    const struct method_desc *m = child->method;
+    if (find_method(method, &child.method, &async, err)) return -1;
+    const struct method_desc *m = child.method;
     if (async) return xerr_message_method_unknown(err, method);
     if (check_arity(m, n + (m->session ? 1 : 0), err)) return -1;
     if (m->lifecycle == LIFE_REMOVED) return xerr_message_removed(err);
-    if (check_args(child, m, sent, n, ret_args, err)) return -1;
-    if (m->session && rbac_check(child, m, *ret_args, err)) return -1;
-    if (run(child, rpc_oplocks(c->agent->rpc), ref_text(c->task->ref, key), *ret_args, &r, err)) return -1;
+    if (check_args(&child, m, sent, n, &args, err)) return -1;
+    if (m->session && rbac_check(&child, m, args, err)) return -1;
+    if (run(&child, rpc_oplocks(c->agent->rpc), ref_text(c->task->ref, key), args, &r, err)) return -1;
     if (ret_result) *ret_result = r.value;
     return 0;
-}
-
-int rpc_call_message(struct call *c, const char *method, const struct value *args, size_t n, struct value *ret_result,
-                     struct xerr *err)
-{
-    const struct value *checked;
-    struct call child;
-
-    return message(c, method, args, n, &child, &checked, ret_result, err);
-}
-
-int rpc_message(struct call *c, const char *method, const struct value *args, size_t n, struct value *ret_result,
-                struct xerr *err)
-{
-    const struct value *checked;
-    struct call child;
-
-    int failed = message(c, method, args, n, &child, &checked, ret_result, err);
-    if (child.method != c->method || checked)
-        audit_call(rpc_audit(c->agent->rpc), &child, child.method, false, checked, failed ? err : NULL);
-    /* A login changes who the caller is. */
-    if (!failed && !child.method->session) {
-        c->session = child.session;
-        c->is_root = child.is_root;
-        c->roles = child.roles;
-        c->user_name = child.user_name;
-        c->originator = child.originator;
-    }
-    return failed;
 }
 
 /* ---- what there is ---- */

@@ -83,11 +83,6 @@ int rpc_perform(struct rpc_call *rc, struct rpc_result *r, struct xerr *err);
 int rpc_start_async(struct rpc_call *rc, struct ref *ret_task, struct xerr *err);
 void rpc_call_end(struct rpc_call *rc);
 
-/* A message for somebody whose call `c` is already known (CLI): all the gates and the audit line. Blocks if the message
- * does. args without the session. call_message() is the same without the audit line, for calls within calls. */
-int rpc_message(struct call *c, const char *method, const struct value *args, size_t n, struct value *ret_result,
-                struct xerr *err);
-
 /* system.listMethods: a set of all names, in the arena. */
 struct value rpc_list_methods(struct arena *a);
 
@@ -104,6 +99,7 @@ void rpc_count_out(struct rpc *rpc, struct rpc_place place);
 const struct oplocks *rpc_oplocks(const struct rpc *rpc);
 /* Runs fn(job) on a detached thread that rpc_stop waits for. 0, or -1 with TOO_MANY_PENDING_TASKS. */
 int rpc_spawn(struct rpc *rpc, void (*fn)(void *job), void *job, struct xerr *err);
+/* What agent->call_message is. */
 int rpc_call_message(struct call *c, const char *method, const struct value *args, size_t n, struct value *ret_result,
                      struct xerr *err);
 
