@@ -3,6 +3,8 @@
 #include "xapi/http/routes.h"
 
 #include "xapi/http/cli.h"
+#include "xapi/http/get_audit_log.h"
+#include "xapi/http/console.h"
 #include "xapi/http/post_rpc.h"
 #include "xapi/http/web.h"
 
@@ -17,6 +19,8 @@ struct routes *routes_new(struct http_server *server, struct agent *agent, const
     r->web = web_new(web_dir, 0);
     post_rpc_routes(server, agent);
     cli_routes(server, agent);
+    get_audit_log_routes(server, agent);
+    console_routes(server, agent);
     web_routes(r->web, server);
     return r;
 }

@@ -1,0 +1,112 @@
+/* /console: a VM's screen (RFB) or text console as a stream, raw after CONNECT or in WebSocket frames.
+ * Called by: the route table.  Calls: http_auth, hv/, websocket. */
+#include "xapi/http/console.h"
+
+#include <fcntl.h>
+
+#define LOG_MODULE "console"
+#include "lib/log.h"
+#include "xapi/hv/hv.h"
+#include "xapi/http/http_auth.h"
+#include "xapi/http/websocket.h"
+
+enum { IDLE_MS = 24 * 3600 * 1000 };
+
+/* What the request names: a console or a VM, by reference or uuid. */
+struct target {
+    struct ref vm;
+    const char *uuid;
+    enum hv_console which;
+};
+
+static const struct row *named(const struct snap *s, enum class_id cls, const char *ref_or_uuid)
+{
+    struct ref ref;
+
+    if (ref_parse(ref_or_uuid, &ref) && !ref_is_null(ref)) return snap_get(s, cls, ref);
+    return snap_by_uuid(s, cls, ref_or_uuid);
+}
+
+static int find_target(struct call *c, const char *name, struct target *ret_target, struct xerr *err)
+{
+    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+    const struct row *console = named(s, CLASS_console, name);
+    const struct row *vm = console ? snap_get(s, CLASS_VM, row_ref(console, F_console_VM)) : named(s, CLASS_VM, name);
+
+    if (!vm) return xerr_handle_invalid(err, "console", name);
+    if (!console && row_refs(vm, F_VM_consoles)->n) console = snap_get(s, CLASS_console, row_refs(vm, F_VM_consoles)->refs[0]);
+    if (!console)
+        return xerr_vm_bad_power_state(err, REF_STR(row_ref_of(vm)), "Running",
+                                       model_field(F_VM_power_state)->type->e->values[row_enum(vm, F_VM_power_state)]);
+    *ret_target = (struct target){
+        .vm = row_ref_of(vm),
+        .uuid = arena_strdup(c->arena, row_uuid(vm)),
+        .which = row_enum(console, F_console_protocol) == console_protocol_vt100 ? HV_CONSOLE_TEXT : HV_CONSOLE_VNC,
+    };
+    return 0;
+}
+
+static int open_guest(struct call *c, const struct target *t, struct stream *ret_stream, struct xerr *err)
+{
+    int fd;
+
+    if (hv_console_open(c->agent->hv, hv_id(t->uuid, t->vm), t->which, &fd, err)) return -1;
+    if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0) {
+        close(fd);
+        return xerr_internal(err, "console of VM %s: fcntl failed", t->uuid);
+    }
+    *ret_stream = (struct stream)STREAM_INIT;
+    ret_stream->fd = fd;
+    return 0;
+}
+
+static void serve(struct http_request *req, struct call *c, const struct target *t, bool framed)
+{
+    struct xerr err = XERR_INIT;
+    struct stream guest;
+
+    if (open_guest(c, t, &guest, &err)) {
+        http_reply_error(req, 503, "the console is not to be had now");
+    } else {
+        int rc = framed ? http_stream_head(req, 101, websocket_headers(req)) : http_stream_head(req, 200, NULL);
+        log_info("console of VM %s opened by %s", t->uuid, c->peer);
+        if (!rc) rc = framed ? websocket_relay(http_stream(req), &guest, IDLE_MS) : stream_relay(http_stream(req), &guest, IDLE_MS);
+        log_info("console of VM %s closed", t->uuid);
+        stream_close(&guest);
+    }
+    http_call_end(c, NULL, &err);
+    xerr_clear(&err);
+}
+
+static void console(struct http_request *req, void *arg)
+{
+    const char *name = http_query(&req->head, "ref");
+    bool framed = req->head.method == HTTP_GET;
+    struct xerr err = XERR_INIT;
+    struct target target = { 0 };
+    struct call *c;
+
+    if (!name) name = http_query(&req->head, "uuid");
+    if (!name || (framed && !websocket_wanted(req))) {
+        http_reply_error(req, 400, name ? "a WebSocket request is needed" : "ref or uuid is needed");
+        return;
+    }
+    if (http_authenticate_quietly(req, arg, "http/connect_console", ROLE_VM_OPERATOR, &c, &err)) {
+        http_reply_refused(req, &err);
+    } else if (find_target(c, name, &target, &err)) {
+        http_reply_error(req, xerr_is(&err, "HANDLE_INVALID") ? 404 : 503, NULL);
+        http_call_end(c, NULL, &err);
+    } else {
+        serve(req, c, &target, framed);
+    }
+    xerr_clear(&err);
+}
+
+void console_routes(struct http_server *server, struct agent *agent)
+{
+    const struct http_route routes[] = {
+        { .method = HTTP_CONNECT, .prefix = "/console", .flags = HTTP_STREAM, .handler = console, .arg = agent },
+        { .method = HTTP_GET, .prefix = "/console", .flags = HTTP_STREAM, .handler = console, .arg = agent },
+    };
+    http_server_routes(server, routes, ARRAY_SIZE(routes));
+}
