@@ -267,6 +267,17 @@ static struct value fill(struct filler *at, const struct value *v)
     return out;
 }
 
+static struct box *box_alloc(size_t structs, size_t texts)
+{
+    struct box *box = xmalloc(sizeof(*box) + structs + texts);
+
+    atomic_init(&box->refs, 1);
+    box->texts_len = texts;
+    box->wasted = 0;
+    box->texts = (char *)(box + 1) + structs;
+    return box;
+}
+
 union cell cell_box(const struct value *v)
 {
     union cell c = { .ref = REF_NULL };
@@ -276,11 +287,83 @@ union cell cell_box(const struct value *v)
     if (v->kind == VALUE_SET && !v->set.n) return c;
     if (v->kind == VALUE_MAP && !v->map.n) return c;
     measure(v, &structs, &texts);
-    c.box = xmalloc(sizeof(*c.box) + structs + texts);
-    atomic_init(&c.box->refs, 1);
-    struct filler at = { (char *)(c.box + 1), (char *)(c.box + 1) + structs };
+    c.box = box_alloc(structs, texts);
+    struct filler at = { (char *)(c.box + 1), c.box->texts };
     c.box->value = fill(&at, v);
     return c;
+}
+
+/* Bytes of text in an entry whose value has no structs of its own; 0 = it has. */
+static size_t entry_texts(const char *key, const struct value *v)
+{
+    if (v->kind == VALUE_SET || v->kind == VALUE_MAP) return 0;
+    return strlen(key) + 1 + (v->kind == VALUE_STRING ? v->len + 1 : 0);
+}
+
+/* The entries of a map and their text as they are, moved to another block, which has room behind both.
+ * False when one of them is no plain entry. */
+static bool move_entries(struct box *to, const struct box *from)
+{
+    struct member *members = (struct member *)(to + 1);
+    const struct member *old = from->value.map.members;
+
+    memcpy(to->texts, from->texts, from->texts_len);
+    for (size_t i = 0; i < from->value.map.n; i++) {
+        members[i] = old[i];
+        members[i].key = to->texts + (old[i].key - from->texts);
+        if (old[i].value.kind == VALUE_SET || old[i].value.kind == VALUE_MAP) return false;
+        if (old[i].value.kind == VALUE_STRING)
+            members[i].value.s = to->texts + (old[i].value.s - from->texts);
+    }
+    return true;
+}
+
+/* Without any old text: for maps with structured values, and when too much of a block is waste. */
+static union cell map_rebuilt(const struct value *map, size_t at, const char *key, const struct value *v)
+{
+    size_t n = map->map.n;
+    struct member *members = xmalloc((n + 1) * sizeof(*members));
+
+    if (n) memcpy(members, map->map.members, n * sizeof(*members));
+    if (v) {
+        members[at] = (struct member){ key, *v };
+        n += at == n;
+    } else {
+        memmove(&members[at], &members[at + 1], (--n - at) * sizeof(*members));
+    }
+    struct value changed = value_map(members, n);
+    union cell c = cell_box(&changed);
+    free(members);
+    return c;
+}
+
+union cell cell_map_change(const union cell *map, size_t at, const char *key, const struct value *v)
+{
+    static const struct value empty = { .kind = VALUE_MAP };
+    const struct box *old = map->box;
+    const struct value *entries = old ? &old->value : &empty;
+    size_t n = entries->map.n, more = v ? entry_texts(key, v) : 0;
+    const struct member *gone = at < n ? &entries->map.members[at] : NULL;
+
+    if (!old || n < 8 || (v && !more) || old->wasted > old->texts_len / 2 || (n == 1 && !v))
+        return map_rebuilt(entries, at, key, v);
+    struct box *box = box_alloc((n + 1) * sizeof(struct member), old->texts_len + more);
+    if (!move_entries(box, old)) {
+        free(box);
+        return map_rebuilt(entries, at, key, v);
+    }
+    struct member *members = (struct member *)(box + 1);
+    struct filler fill_at = { NULL, box->texts + old->texts_len };
+    box->wasted = old->wasted + (gone ? entry_texts(gone->key, &gone->value) : 0);
+    if (v) {
+        members[at].key = fill_text(&fill_at, key, strlen(key));
+        members[at].value = fill(&fill_at, v);
+        n += !gone;
+    } else {
+        memmove(&members[at], &members[at + 1], (--n - at) * sizeof(*members));
+    }
+    box->value = value_map(members, n);
+    return (union cell){ .box = box };
 }
 
 /* ---- types ---- */

@@ -23,9 +23,13 @@ struct refbox {
     struct ref items[];
 };
 
+/* A value in one block: this, then the structs below the value, then all its text. */
 struct box {
     _Atomic size_t refs;
-    struct value value;    /* what it points to lies behind it, in the same block */
+    size_t texts_len;      /* bytes of text */
+    size_t wasted;         /* of these nobody refers to: left over from changes of single keys */
+    char *texts;
+    struct value value;
 };
 
 union cell {
@@ -48,6 +52,10 @@ bool cell_eq(const union cell *a, const union cell *b, enum cell_kind kind);
 union cell cell_text(const char *s, size_t len);
 union cell cell_set(const struct ref *refs, size_t n);      /* sorts and drops doubles and nulls */
 union cell cell_box(const struct value *v);                 /* a deep copy */
+
+/* A map with the entry at a place replaced, added behind the last, or (v NULL) taken out. Copies the old
+ * block as a whole: what stays has the same place in it. */
+union cell cell_map_change(const union cell *map, size_t at, const char *key, const struct value *v);
 
 /* Reading. Never NULL. */
 const char *cell_str(const union cell *c);

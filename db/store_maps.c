@@ -7,48 +7,82 @@
 
 #include "db/celltext.h"
 
-static void bind_field(sqlite3_stmt *stmt, const struct row *row, unsigned field)
+/* One field being written. */
+struct writing {
+    struct sqlite_store *st;
+    const struct row *row;
+    unsigned field;
+    uint64_t revision;
+    bool dropped;                      /* an entry went, so that the row itself must carry the revision */
+    struct xerr *err;
+};
+
+static void bind_field(const struct writing *w, sqlite3_stmt *stmt)
 {
-    sqlite3_bind_text(stmt, 1, row->kind->cls->name, -1, SQLITE_STATIC);
-    sqlite3_bind_int64(stmt, 2, (sqlite3_int64)row->serial);
-    sqlite3_bind_text(stmt, 3, row->kind->cls->fields[field].name, -1, SQLITE_STATIC);
+    sqlite3_bind_text(stmt, 1, w->row->kind->cls->name, -1, SQLITE_STATIC);
+    sqlite3_bind_int64(stmt, 2, (sqlite3_int64)w->row->serial);
+    sqlite3_bind_text(stmt, 3, w->row->kind->cls->fields[w->field].name, -1, SQLITE_STATIC);
 }
 
-static int put_entry(struct sqlite_store *st, const struct row *row, unsigned field, const struct member *m,
-                     struct xerr *err)
+static int put_entry(struct writing *w, const struct member *m)
 {
     _cleanup_strbuf_ struct strbuf text = STRBUF_INIT;
+    sqlite3_stmt *stmt = w->st->put_entry;
 
-    celltext_write_value(row->kind->cls->fields[field].type->elem, &m->value, &text);
-    bind_field(st->put_entry, row, field);
-    sqlite3_bind_text(st->put_entry, 4, m->key, -1, SQLITE_STATIC);
-    sqlite3_bind_text64(st->put_entry, 5, strbuf_cstr(&text), text.len, SQLITE_TRANSIENT, SQLITE_UTF8);
-    return sqlite_run(st, st->put_entry, row->kind->cls->name, err);
+    celltext_write_value(w->row->kind->cls->fields[w->field].type->elem, &m->value, &text);
+    bind_field(w, stmt);
+    sqlite3_bind_text(stmt, 4, m->key, -1, SQLITE_STATIC);
+    sqlite3_bind_text64(stmt, 5, strbuf_cstr(&text), text.len, SQLITE_TRANSIENT, SQLITE_UTF8);
+    sqlite3_bind_int64(stmt, 6, (sqlite3_int64)w->revision);
+    return sqlite_run(w->st, stmt, w->row->kind->cls->name, w->err);
 }
 
-static int drop_entry(struct sqlite_store *st, const struct row *row, unsigned field, const char *key,
-                      struct xerr *err)
+static int drop_entry(struct writing *w, const char *key)
 {
-    bind_field(st->drop_entry, row, field);
-    sqlite3_bind_text(st->drop_entry, 4, key, -1, SQLITE_STATIC);
-    return sqlite_run(st, st->drop_entry, row->kind->cls->name, err);
+    w->dropped = true;
+    bind_field(w, w->st->drop_entry);
+    sqlite3_bind_text(w->st->drop_entry, 4, key, -1, SQLITE_STATIC);
+    return sqlite_run(w->st, w->st->drop_entry, w->row->kind->cls->name, w->err);
 }
 
-static int rewrite(struct sqlite_store *st, const struct row *row, unsigned field, const struct value *map,
-                   struct xerr *err)
+static int rewrite(struct writing *w, const struct value *map)
 {
-    bind_field(st->drop_field, row, field);
-    if (sqlite_run(st, st->drop_field, row->kind->cls->name, err)) return -1;
+    w->dropped = true;
+    bind_field(w, w->st->drop_field);
+    if (sqlite_run(w->st, w->st->drop_field, w->row->kind->cls->name, w->err)) return -1;
     for (size_t i = 0; i < map->map.n; i++)
-        if (put_entry(st, row, field, &map->map.members[i], err)) return -1;
+        if (put_entry(w, &map->map.members[i])) return -1;
     return 0;
 }
 
 /* ---- the difference of two maps ---- */
 
-static bool same_entry(const struct member *a, const struct member *b)
+/* Changes of single keys copy the text of a map as it is and add to it: where the texts of two versions
+ * begin alike, entries that refer to the same places are the same. */
+struct comparison {
+    const char *a_texts, *b_texts;
+    size_t common;                     /* bytes in which both begin alike; 0 = they do not */
+};
+
+static struct comparison compare_texts(const struct box *a, const struct box *b)
 {
-    return streq(a->key, b->key) && value_eq(&a->value, &b->value);
+    size_t common = !a || !b ? 0 : a->texts_len < b->texts_len ? a->texts_len : b->texts_len;
+
+    if (!common || memcmp(a->texts, b->texts, common) != 0) return (struct comparison){ NULL, NULL, 0 };
+    return (struct comparison){ a->texts, b->texts, common };
+}
+
+static bool same_text(const struct comparison *c, const char *a, const char *b)
+{
+    if (c->common && a - c->a_texts == b - c->b_texts && (size_t)(a - c->a_texts) < c->common) return true;
+    return streq(a, b);
+}
+
+static bool same_entry(const struct comparison *c, const struct member *a, const struct member *b)
+{
+    if (!same_text(c, a->key, b->key)) return false;
+    if (a->value.kind != VALUE_STRING || b->value.kind != VALUE_STRING) return value_eq(&a->value, &b->value);
+    return a->value.len == b->value.len && same_text(c, a->value.s, b->value.s);
 }
 
 static int key_order(const void *a, const void *b)
@@ -66,9 +100,8 @@ static const struct member **sorted(const struct member *members, size_t n)
 }
 
 /* Entries in no common order: both sides sorted, side by side. */
-static int write_difference(struct sqlite_store *st, const struct row *row, unsigned field,
-                            const struct member *old, size_t n_old, const struct member *new, size_t n_new,
-                            struct xerr *err)
+static int write_difference(struct writing *w, const struct member *old, size_t n_old,
+                            const struct member *new, size_t n_new)
 {
     const struct member **a = sorted(old, n_old), **b = sorted(new, n_new);
     size_t i = 0, j = 0;
@@ -77,10 +110,10 @@ static int write_difference(struct sqlite_store *st, const struct row *row, unsi
     while (rc == 0 && (i < n_old || j < n_new)) {
         int order = i == n_old ? 1 : j == n_new ? -1 : strcmp(a[i]->key, b[j]->key);
         if (order < 0) {
-            rc = drop_entry(st, row, field, a[i++]->key, err);
+            rc = drop_entry(w, a[i++]->key);
             continue;
         }
-        if (order > 0 || !value_eq(&a[i]->value, &b[j]->value)) rc = put_entry(st, row, field, b[j], err);
+        if (order > 0 || !value_eq(&a[i]->value, &b[j]->value)) rc = put_entry(w, b[j]);
         if (order == 0) i++;
         j++;
     }
@@ -89,33 +122,38 @@ static int write_difference(struct sqlite_store *st, const struct row *row, unsi
     return rc;
 }
 
-int maps_write(struct sqlite_store *st, const struct row *row, unsigned field, const struct row *was,
-               struct xerr *err)
+static int write_change(struct writing *w, const struct box *was, const struct box *is)
 {
-    const struct type_desc *type = row->kind->cls->fields[field].type;
-    union cell now = row_cell(row, field), then;
-    const struct value *new = cell_value(&now, type);
-    const struct member *a, *b = new->map.members;
-    size_t i = 0, n_new = new->map.n, n_old;
+    static const struct value empty = { .kind = VALUE_MAP };
+    const struct value *old = was ? &was->value : &empty, *new = is ? &is->value : &empty;
+    const struct member *a = old->map.members, *b = new->map.members;
+    size_t i = 0, n_old = old->map.n, n_new = new->map.n;
+    struct comparison c = compare_texts(was, is);
 
-    if (!was) {
-        for (i = 0; i < n_new; i++)
-            if (put_entry(st, row, field, &b[i], err)) return -1;
-        return 0;
-    }
     /* Changes of one key leave the others in their order: what is the same at both ends needs no sorting. */
-    then = row_cell(was, field);
-    const struct value *old = cell_value(&then, type);
-    a = old->map.members;
-    n_old = old->map.n;
-    while (i < n_old && i < n_new && same_entry(&a[i], &b[i])) i++;
+    while (i < n_old && i < n_new && same_entry(&c, &a[i], &b[i])) i++;
     /* Told to write what is there: the file may hold something else (repair). */
-    if (i == n_old && i == n_new) return rewrite(st, row, field, new, err);
-    while (n_old > i && n_new > i && same_entry(&a[n_old - 1], &b[n_new - 1])) {
+    if (i == n_old && i == n_new) return rewrite(w, new);
+    while (n_old > i && n_new > i && same_entry(&c, &a[n_old - 1], &b[n_new - 1])) {
         n_old--;
         n_new--;
     }
-    return write_difference(st, row, field, a + i, n_old - i, b + i, n_new - i, err);
+    return write_difference(w, a + i, n_old - i, b + i, n_new - i);
+}
+
+int maps_write(struct sqlite_store *st, const struct row *row, unsigned field, const struct row *was,
+               uint64_t revision, bool *ret_dropped, struct xerr *err)
+{
+    struct writing w = { st, row, field, revision, false, err };
+    const struct box *is = row_cell(row, field).box;
+    int rc = 0;
+
+    if (was) rc = write_change(&w, row_cell(was, field).box, is);
+    else
+        for (size_t i = 0; rc == 0 && is && i < is->value.map.n; i++)
+            rc = put_entry(&w, &is->value.map.members[i]);
+    if (rc == 0) *ret_dropped = w.dropped;
+    return rc;
 }
 
 int maps_drop(struct sqlite_store *st, const struct row *row, struct xerr *err)
@@ -143,7 +181,8 @@ int maps_read_begin(struct sqlite_store *st, const struct class_desc *cls, struc
 
     if (has_any_entries(cls)) {
         if (sqlite_prepare(
-                st, "SELECT _id, field, key, value FROM _map WHERE class = ?1 ORDER BY _id, field, key",
+                st,
+                "SELECT _id, field, key, value, revision FROM _map WHERE class = ?1 ORDER BY _id, field, key",
                 &r.stmt, err))
             return -1;
         sqlite3_bind_text(r.stmt, 1, cls->name, -1, SQLITE_STATIC);
@@ -193,6 +232,8 @@ static int read_map(struct sqlite_store *st, struct map_reader *r, struct row *r
 
     while (r->at_row && (uint64_t)sqlite3_column_int64(r->stmt, 0) == row->serial &&
            streq((const char *)sqlite3_column_text(r->stmt, 1), f->name)) {
+        uint64_t revision = (uint64_t)sqlite3_column_int64(r->stmt, 4);
+        if (revision > row->revision) row->revision = revision;
         read_entry(r->stmt, row, field, a, &b, sink);
         if (next_entry(st, r, err)) return -1;
     }

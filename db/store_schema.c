@@ -260,12 +260,12 @@ static int fit_maps(const struct upgrade *u)
 static int fit_all(const struct upgrade *u, uint64_t fingerprint)
 {
     if (exec(u, "CREATE TABLE IF NOT EXISTS _meta (key TEXT PRIMARY KEY, value INTEGER) WITHOUT ROWID") ||
+        exec(u, "CREATE TABLE IF NOT EXISTS _tombstone (revision INTEGER, n INTEGER, created INTEGER, "
+                "class TEXT, ref BLOB, PRIMARY KEY (revision, n)) WITHOUT ROWID") ||
         exec(
             u,
-            "CREATE TABLE IF NOT EXISTS _tombstone (revision INTEGER, n INTEGER, created INTEGER, "
-            "class TEXT, ref BLOB, PRIMARY KEY (revision, n)) WITHOUT ROWID") ||
-        exec(u, "CREATE TABLE IF NOT EXISTS _map (class TEXT, _id INTEGER, field TEXT, key TEXT, value TEXT, "
-                "PRIMARY KEY (class, _id, field, key)) WITHOUT ROWID") ||
+            "CREATE TABLE IF NOT EXISTS _map (class TEXT, _id INTEGER, field TEXT, key TEXT, value TEXT, revision INTEGER, "
+            "PRIMARY KEY (class, _id, field, key)) WITHOUT ROWID") ||
         exec(u, "CREATE TABLE IF NOT EXISTS _map_field (class TEXT, field TEXT, PRIMARY KEY (class, field)) "
                 "WITHOUT ROWID") ||
         drop_unknown_tables(u))

@@ -49,7 +49,8 @@ int sqlite_run(struct sqlite_store *st, sqlite3_stmt *stmt, const char *doing, s
 
 static int prepare_fixed(struct sqlite_store *st, struct xerr *err)
 {
-    const struct { const char *sql; sqlite3_stmt **stmt; } all[] = {
+    const struct { const char *sql; sqlite3_stmt **stmt;
+    } all[] = {
         { "BEGIN IMMEDIATE", &st->begin },
         { "COMMIT", &st->end },
         { "ROLLBACK", &st->rollback },
@@ -57,7 +58,8 @@ static int prepare_fixed(struct sqlite_store *st, struct xerr *err)
         { "INSERT INTO _tombstone (revision, n, created, class, ref) VALUES (?1, ?2, ?3, ?4, ?5)",
           &st->add_tomb },
         { "DELETE FROM _tombstone WHERE revision <= ?1", &st->drop_tombs },
-        { "INSERT OR REPLACE INTO _map (class, _id, field, key, value) VALUES (?1, ?2, ?3, ?4, ?5)",
+        { "INSERT OR REPLACE INTO _map (class, _id, field, key, value, revision) "
+          "VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
           &st->put_entry },
         { "DELETE FROM _map WHERE class = ?1 AND _id = ?2 AND field = ?3 AND key = ?4", &st->drop_entry },
         { "DELETE FROM _map WHERE class = ?1 AND _id = ?2 AND field = ?3", &st->drop_field },
@@ -396,8 +398,11 @@ static int insert_row(struct sqlite_store *st, const struct row *row, uint64_t r
             sqlite_bind_cell(table->insert, at++, &kind->cls->fields[i], &c);
     }
     if (sqlite_run(st, table->insert, kind->cls->name, err)) return -1;
-    for (unsigned i = 0; i < kind->cls->n_fields; i++)
-        if (has_entries(&kind->cls->fields[i]) && maps_write(st, row, i, NULL, err)) return -1;
+    for (unsigned i = 0; i < kind->cls->n_fields; i++) {
+        bool dropped;
+        if (has_entries(&kind->cls->fields[i]) && maps_write(st, row, i, NULL, revision, &dropped, err))
+            return -1;
+    }
     return 0;
 }
 
@@ -413,8 +418,7 @@ static sqlite3_stmt *update_statement(struct sqlite_store *st, const struct kind
         if (memcmp(&table->updates[u].fields, fields, sizeof(*fields)) == 0) return table->updates[u].stmt;
     strbuf_printf(&sql, "UPDATE \"%s\" SET _revision = ?2", kind->cls->name);
     for (unsigned i = 0; i < kind->cls->n_fields; i++)
-        if (field_set_has(fields, i) && has_column(&kind->cls->fields[i]))
-            strbuf_printf(&sql, ", \"%s\" = ?", kind->cls->fields[i].name);
+        if (field_set_has(fields, i)) strbuf_printf(&sql, ", \"%s\" = ?", kind->cls->fields[i].name);
     strbuf_str(&sql, " WHERE _id = ?1");
     if (sqlite_prepare(st, strbuf_cstr(&sql), &stmt, err)) return NULL;
     sqlite3_finalize(table->updates[table->next].stmt);
@@ -424,12 +428,12 @@ static sqlite3_stmt *update_statement(struct sqlite_store *st, const struct kind
     return stmt;
 }
 
-static int update_row(struct sqlite_store *st, const struct store_change *c, uint64_t revision,
-                      struct xerr *err)
+/* The row itself: the columns that changed, and the revision. */
+static int update_columns(struct sqlite_store *st, const struct row *row, const struct field_set *columns,
+                          uint64_t revision, struct xerr *err)
 {
-    const struct row *row = c->row;
     const struct class_desc *cls = row->kind->cls;
-    sqlite3_stmt *stmt = update_statement(st, row->kind, c->fields, err);
+    sqlite3_stmt *stmt = update_statement(st, row->kind, columns, err);
     int at = 3;
 
     if (!stmt) return -1;
@@ -437,18 +441,31 @@ static int update_row(struct sqlite_store *st, const struct store_change *c, uin
     sqlite3_bind_int64(stmt, 2, (sqlite3_int64)revision);
     for (unsigned i = 0; i < cls->n_fields; i++) {
         union cell cell = row_cell(row, i);
-        if (field_set_has(c->fields, i) && has_column(&cls->fields[i]))
-            sqlite_bind_cell(stmt, at++, &cls->fields[i], &cell);
+        if (field_set_has(columns, i)) sqlite_bind_cell(stmt, at++, &cls->fields[i], &cell);
     }
     if (sqlite_run(st, stmt, cls->name, err)) return -1;
-    if (sqlite3_changes(st->db) != 1)
-        return xerr_internal(err, "database %s: %s %s is not in its table", st->path, cls->name,
-                             REF_STR(row->leaf.key));
-    for (unsigned i = 0; i < cls->n_fields; i++)
-        if (field_set_has(c->fields, i) && has_entries(&cls->fields[i]) &&
-            maps_write(st, row, i, c->was, err))
-            return -1;
-    return 0;
+    if (sqlite3_changes(st->db) == 1) return 0;
+    return xerr_internal(err, "database %s: %s %s is not in its table", st->path, cls->name,
+                         REF_STR(row->leaf.key));
+}
+
+/* A map that only grew or changed keeps the revision in its entries: then the row need not be written. */
+static int update_row(struct sqlite_store *st, const struct store_change *c, uint64_t revision,
+                      struct xerr *err)
+{
+    const struct class_desc *cls = c->row->kind->cls;
+    struct field_set columns = { { 0 } };
+    bool dropped = false;
+
+    for (unsigned i = 0; i < cls->n_fields; i++) {
+        bool one = false;
+        if (!field_set_has(c->fields, i)) continue;
+        if (has_column(&cls->fields[i])) field_set_add(&columns, i);
+        else if (maps_write(st, c->row, i, c->was, revision, &one, err)) return -1;
+        dropped |= one;
+    }
+    if (field_set_empty(&columns) && !dropped) return 0;
+    return update_columns(st, c->row, &columns, revision, err);
 }
 
 static int delete_row(struct sqlite_store *st, const struct row *row, uint64_t revision, size_t n,

@@ -41,9 +41,10 @@ int sqlite_run(struct sqlite_store *st, sqlite3_stmt *stmt, const char *doing, s
 
 /* ---- maps: an entry a row of _map, so that adding a key costs the same however many there are ---- */
 
-/* Makes a stored map from what it was (NULL = nothing) into what the row says. */
+/* Makes a stored map from what it was (NULL = nothing) into what the row says. An entry carries the
+ * revision of its last change; *ret_dropped says that one went, so that the row has to. */
 int maps_write(struct sqlite_store *st, const struct row *row, unsigned field, const struct row *was,
-               struct xerr *err);
+               uint64_t revision, bool *ret_dropped, struct xerr *err);
 /* Those of a row that goes. */
 int maps_drop(struct sqlite_store *st, const struct row *row, struct xerr *err);
 

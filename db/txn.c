@@ -336,20 +336,11 @@ static size_t key_place(const struct value *map, const char *key)
 static void change_map(struct txn *t, struct ref ref, field_id f, const struct value *map, size_t at,
                        const char *key, const struct value *v)
 {
-    size_t n = map->map.n;
+    const struct row *row = snap_get_row(t->work, field_class(f), ref);
+    union cell c = row_cell(row, field_index(f));
 
-    if (v && at < n && value_eq(&map->map.members[at].value, v)) return;
-    struct member *members = xmalloc((n + 1) * sizeof(*members));
-    if (n) memcpy(members, map->map.members, n * sizeof(*members));
-    if (v) {
-        members[at] = (struct member){ key, *v };
-        n += at == n;
-    } else {
-        memmove(&members[at], &members[at + 1], (--n - at) * sizeof(*members));
-    }
-    struct value changed = value_map(members, n);
-    change_cell(t, ref, f, cell_box(&changed), true);
-    free(members);
+    if (v && at < map->map.n && value_eq(&map->map.members[at].value, v)) return;
+    change_cell(t, ref, f, cell_map_change(&c, at, key, v), true);
 }
 
 static bool member_fits(struct txn *t, field_id f, const char *key, const struct value *v)

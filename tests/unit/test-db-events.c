@@ -222,11 +222,18 @@ static void a_token_survives_a_restart(void **state _unused_)
     struct db *db = open_sqlite(path);
     struct ref secret = make(db, CLASS_secret), other = make(db, CLASS_secret),
                doomed = make(db, CLASS_secret);
-    struct ref vm = make(db, CLASS_VM);
-    struct token then = now(db);
+    struct ref vm = make(db, CLASS_VM), mapped[2] = { make(db, CLASS_secret), make(db, CLASS_secret) };
     struct txn *t = db_begin(db);
+    for (int i = 0; i < 2; i++) txn_map_put_str(t, mapped[i], F_secret_other_config, "k", "v");
+    commit_ok(t);
+    struct token then = now(db);
 
+    t = db_begin(db);
     txn_set_str(t, secret, F_secret_value, "changed");
+    commit_ok(t);
+    t = db_begin(db);
+    txn_map_put_str(t, mapped[0], F_secret_other_config, "l", "v");
+    txn_map_remove(t, mapped[1], F_secret_other_config, "k");
     commit_ok(t);
     struct ref fresh = make(db, CLASS_secret);
     destroy(db, CLASS_secret, doomed);
@@ -239,11 +246,13 @@ static void a_token_survives_a_restart(void **state _unused_)
                 snap_token(s).revision >= before_restart.revision);
     const struct seen *seen = changes(s, then, NULL);
     assert_int_equal(told(seen, CHANGE_MOD, secret), 1);
+    assert_int_equal(told(seen, CHANGE_MOD, mapped[0]), 1);
+    assert_int_equal(told(seen, CHANGE_MOD, mapped[1]), 1);
     assert_int_equal(told(seen, CHANGE_ADD, fresh), 1);
     assert_int_equal(told(seen, CHANGE_DEL, doomed), 1);
     assert_int_equal(told(seen, CHANGE_MOD, other), 0);   /* neither changed nor volatile */
     assert_int_equal(told(seen, CHANGE_MOD, vm), 1);      /* has volatile fields, which were lost */
-    assert_int_equal(seen->n, 4);
+    assert_int_equal(seen->n, 6);
     assert_int_equal(changes(s, before_restart, NULL)->n, 1);
     assert_int_equal(told(changes(s, before_restart, NULL), CHANGE_MOD, vm), 1);
     snap_unref(s);

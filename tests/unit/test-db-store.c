@@ -200,8 +200,8 @@ static void a_map_comes_back_after_any_changes(void **state _unused_)
         _cleanup_arena_ struct arena *a = arena_new();
         for (int i = 0; i < 8; i++) {
             struct txn *t = db_begin(db);
-            for (int j = rand_r(&seed) % 4; j >= 0; j--) {
-                const char *key = arena_printf(a, "k%d", rand_r(&seed) % 12);
+            for (int j = rand_r(&seed) % 9; j >= 0; j--) {
+                const char *key = arena_printf(a, "k%d", rand_r(&seed) % 30);
                 if (rand_r(&seed) % 3)
                     txn_map_put_str(t, vm, F_VM_other_config, key, arena_printf(a, "%d", rand_r(&seed) % 3));
                 else txn_map_remove(t, vm, F_VM_other_config, key);
@@ -429,7 +429,7 @@ static void damage_is_found_and_mended(void **state _unused_)
     sql("DELETE FROM VM WHERE name_label = '';"                                      /* VBD without VM */
         "UPDATE VM SET power_state = 'Sleeping', affinity = x'000102030405060708090a0b0c0d0e0f',"
         "  snapshot_of = _ref;"
-        "INSERT INTO _map SELECT 'VM', _id, 'blobs', 'k', 'no reference' FROM VM;"
+        "INSERT INTO _map SELECT 'VM', _id, 'blobs', 'k', 'no reference', 0 FROM VM;"
         "UPDATE VDI SET uuid = ''");
     sql("CREATE TEMP TABLE again AS SELECT * FROM SR;"
         "UPDATE again SET _id = _id + 1000, _ref = x'00000000000000000000000000000001';"

@@ -234,6 +234,57 @@ static void maps_are_changed_key_by_key(void **state _unused_)
     assert_failed(db_commit(t, &err), &err, "FIELD_TYPE_ERROR");
 }
 
+/* Against plain arrays: text values of all lengths, and numbers. */
+static void large_maps_stay_right_through_any_changes(void **state _unused_)
+{
+    enum { KEYS = 64, STEPS = 4000 };
+    struct ref vm = make(db, CLASS_VM), metrics = make(db, CLASS_VM_metrics);
+    char *texts[KEYS] = { NULL };
+    double numbers[KEYS];
+    size_t n = 0;
+    unsigned seed = 11;
+
+    for (int step = 0; step < STEPS; step++) {
+        unsigned k = (unsigned)rand_r(&seed) % KEYS;
+        char key[16];
+        snprintf(key, sizeof(key), "%u", k);
+        struct txn *t = db_begin(db);
+        if (rand_r(&seed) % 3) {
+            struct strbuf text = STRBUF_INIT;
+            for (int i = rand_r(&seed) % 60; i > 0; i--) strbuf_char(&text, (char)('a' + step % 26));
+            n += !texts[k];
+            free(texts[k]);
+            texts[k] = strbuf_take(&text);
+            numbers[k] = step;
+            struct value number = value_float(step);
+            txn_map_put_str(t, vm, F_VM_other_config, key, texts[k]);
+            txn_map_put(t, metrics, F_VM_metrics_VCPUs_utilisation, key, &number);
+        } else {
+            n -= texts[k] != NULL;
+            free(texts[k]);
+            texts[k] = NULL;
+            txn_map_remove(t, vm, F_VM_other_config, key);
+            txn_map_remove(t, metrics, F_VM_metrics_VCPUs_utilisation, key);
+        }
+        commit_ok(t);
+        _cleanup_snap_ struct snap *s = db_snap(db);
+        const struct row *row = snap_get(s, CLASS_VM, vm);
+        const struct value *floats = row_value(snap_get(s, CLASS_VM_metrics, metrics),
+                                               F_VM_metrics_VCPUs_utilisation);
+        assert_int_equal(row_value(row, F_VM_other_config)->map.n, n);
+        assert_int_equal(floats->map.n, n);
+        for (unsigned i = 0; i < KEYS; i++) {
+            snprintf(key, sizeof(key), "%u", i);
+            const char *got = row_map_str(row, F_VM_other_config, key, NULL);
+            assert_int_equal(got != NULL, texts[i] != NULL);
+            if (!got) continue;
+            assert_string_equal(got, texts[i]);
+            assert_true(value_get(floats, key)->d == numbers[i]);
+        }
+    }
+    for (unsigned i = 0; i < KEYS; i++) free(texts[i]);
+}
+
 static void sets_are_changed_item_by_item(void **state _unused_)
 {
     struct ref vm = make(db, CLASS_VM), subject = make(db, CLASS_subject), role = ref_new();
@@ -480,7 +531,7 @@ UNIT_MAIN(T(a_new_row_has_the_defaults_and_a_uuid), T(fields_of_every_kind_are_s
           T(a_reader_sees_nothing_before_the_commit_and_keeps_what_it_had),
           T(an_aborted_transaction_leaves_nothing), T(the_first_failure_sticks),
           T(a_precondition_fails_the_transaction), T(a_value_of_another_type_is_refused),
-          T(maps_are_changed_key_by_key), T(sets_are_changed_item_by_item), T(back_references_follow),
+          T(maps_are_changed_key_by_key), T(large_maps_stay_right_through_any_changes), T(sets_are_changed_item_by_item), T(back_references_follow),
           T(what_referred_to_a_destroyed_object_becomes_null),
           T(a_reference_with_a_back_reference_needs_its_target), T(references_and_uuids_are_unique),
           T(the_name_index_follows_renames), T(rows_are_walked_in_order_even_while_they_change),
