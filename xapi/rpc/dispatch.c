@@ -18,7 +18,11 @@
 #include "xapi/session.h"
 #include "xapi/task.h"
 
-enum { OPERATION_WAIT_MS = 10000, WRONG_PASSWORD_DELAY_MS = 1000 };
+enum {
+    OPERATION_WAIT_MS = 10000,
+    WRONG_PASSWORD_DELAY_MS = 1000,
+    WRITERS_INLINE = 40,           /* on workers at a time (of 64): a disk that stalls must leave some for readers */
+};
 
 /* ---- the checks ---- */
 
@@ -183,6 +187,19 @@ static int take_place(struct rpc_call *rc, struct xerr *err)
     return 0;
 }
 
+static bool only_reads(const struct method_desc *m)
+{
+    return m->kind == METHOD_GET || (m->kind >= METHOD_GET_RECORD && m->kind <= METHOD_GET_BY_NAME_LABEL);
+}
+
+static enum rpc_step step_of(const struct rpc_call *rc)
+{
+    if (rc->async) return RPC_ASYNC;
+    if (rc->counted) return RPC_THREAD;
+    if (only_reads(rc->call.method)) return RPC_INLINE;
+    return atomic_load(rpc_writers(rc->rpc)) < WRITERS_INLINE ? RPC_INLINE : RPC_THREAD;
+}
+
 int rpc_prepare(struct rpc_call *rc, const char *method, const struct value *params, enum rpc_step *ret_step,
                 struct xerr *err)
 {
@@ -202,7 +219,7 @@ int rpc_prepare(struct rpc_call *rc, const char *method, const struct value *par
         *ret_step = RPC_EVENTS;
         return 0;
     }
-    *ret_step = rc->async ? RPC_ASYNC : rc->counted ? RPC_THREAD : RPC_INLINE;
+    *ret_step = step_of(rc);
     return 0;
 }
 
@@ -236,9 +253,12 @@ int rpc_perform(struct rpc_call *rc, struct rpc_result *r, struct xerr *err)
     char key[REF_TEXT];
 
     assert(c->magic == CALL_MAGIC && c->method);
+    bool writes = !rc->counted && !only_reads(c->method);
+    if (writes) atomic_fetch_add(rpc_writers(rc->rpc), 1);
     begin_task(rc);
     int failed = run(c, rpc_oplocks(rc->rpc), ref_text(c->task->ref, key), rc->args, r, err);
     end_task(rc);
+    if (writes) atomic_fetch_sub(rpc_writers(rc->rpc), 1);
     audit_call(rpc_audit(rc->rpc), c, c->method, false, rc->args, failed ? err : NULL);
     if (failed && !c->method->session && xerr_is(err, "SESSION_AUTHENTICATION_FAILED"))
         rc->delay_ms = WRONG_PASSWORD_DELAY_MS;

@@ -26,6 +26,7 @@ struct rpc {
     struct audit *audit;               /* immutable */
     struct oplocks *oplocks;           /* immutable */
     unsigned threads_max, session_max, sr_max; /* immutable */
+    atomic_uint writers;
     pthread_mutex_t lock;
     pthread_cond_t ended;
     /* lock: lock */
@@ -109,6 +110,11 @@ void rpc_free(struct rpc *rpc)
 struct agent *rpc_agent(const struct rpc *rpc)
 {
     return rpc->agent;
+}
+
+atomic_uint *rpc_writers(struct rpc *rpc)
+{
+    return &rpc->writers;
 }
 
 struct audit *rpc_audit(struct rpc *rpc)

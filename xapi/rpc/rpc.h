@@ -93,6 +93,8 @@ bool rpc_has_behaviour(const struct method_desc *m);
 
 struct agent *rpc_agent(const struct rpc *rpc);
 struct audit *rpc_audit(struct rpc *rpc);
+/* How many calls on workers wait for a commit now. */
+atomic_uint *rpc_writers(struct rpc *rpc);
 /* A place among the threads of blocking calls. Errors: TOO_MANY_PENDING_TASKS. */
 int rpc_count_in(struct rpc *rpc, struct rpc_place place, struct xerr *err);
 void rpc_count_out(struct rpc *rpc, struct rpc_place place);
