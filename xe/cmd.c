@@ -183,13 +183,3 @@ int cmd_run(const struct cmd_env *env, struct arena *arena, const char *const *a
     strbuf_free(&c.buffered);
     return rc;
 }
-
-bool command_works(const struct command *cmd, struct arena *a)
-{
-    const char *method = cmd->plan ? cmd_plan_method(cmd->plan, a) : cmd->uses;
-    const struct method_desc *m = method ? model_method(method) : NULL;
-
-    if (!cmd->plan && !cmd->run) return false;
-    if (!method) return true;
-    return m && (m->kind != METHOD_CUSTOM || m->behaviour);
-}

@@ -240,6 +240,8 @@ const char *cmd_field_title(struct cmd *c, const struct xe_field *f);
 /* Model fields that showing this field needs, appended to ids (room for 4). How many; *ret_all set when it
  * needs any. */
 size_t cmd_field_needs(const struct xe_record *type, const struct xe_field *f, field_id *ids, bool *ret_all);
+/* By name, then uuid: so that the order of a list means something. The records must hold both. */
+void cmd_sort_rows(struct cmd_object_row *rows, size_t n);
 /* Prints these fields (a comma list, "all", or NULL for fallback; fallback NULL = the defaults of the class).
  */
 int cmd_show(struct cmd *c, struct cmd_object_row *row, const char *fields, const char *fallback,

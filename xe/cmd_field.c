@@ -337,6 +337,20 @@ const char *cmd_field_title(struct cmd *c, const struct xe_field *f)
     return arena_printf(c->arena, "%s (%s)%s", f->name, rights, f->deprecated ? " [DEPRECATED]" : "");
 }
 
+static int row_order(const void *a, const void *b)
+{
+    const struct value *x = ((const struct cmd_object_row *)a)->record;
+    const struct value *y = ((const struct cmd_object_row *)b)->record;
+    int order = strcmp(value_get_str(x, "name_label", ""), value_get_str(y, "name_label", ""));
+
+    return order ? order : strcmp(value_get_str(x, "uuid", ""), value_get_str(y, "uuid", ""));
+}
+
+void cmd_sort_rows(struct cmd_object_row *rows, size_t n)
+{
+    qsort(rows, n, sizeof *rows, row_order);
+}
+
 /* ---- printing ---------------------------------------------------------------------------------------- */
 
 static bool in_list(const char *list, const char *name)

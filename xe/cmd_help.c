@@ -155,3 +155,37 @@ int cmd_help(struct cmd *c, const char *argv0, struct xerr *err)
     print_names(c, names, n, NULL, false);
     return 0;
 }
+
+/* For tests/cli/test-table.py: "command<TAB>message", "-" when it needs none in particular, "none" when
+ * nothing answers; then flags and parameters, as the reference's table has them. */
+int cmd_cli_coverage(struct cmd *c, struct xerr *err)
+{
+    static const struct { unsigned flag; const char *name; } flags[] = {
+        { COMMAND_VM, "vm" }, { COMMAND_HOST, "host" }, { COMMAND_SR, "sr" }, { COMMAND_HIDDEN, "hidden" },
+        { COMMAND_STANDARD, "standard" }, { COMMAND_HERE, "here" }, { COMMAND_FILES, "files" },
+        { COMMAND_LOCAL, "local" },
+    };
+    const struct command *cmd;
+
+    (void)err;
+    for (size_t i = 0; i < n_commands + N_XE_RECORDS * N_VERBS; i++) {
+        _cleanup_strbuf_ struct strbuf b = STRBUF_INIT;
+        size_t r = i - n_commands;
+
+        if (i < n_commands)
+            cmd = &commands[i];
+        else
+            cmd = cmd_record_command(&xe_records[r / N_VERBS], (enum cmd_verb)(r % N_VERBS), c->arena);
+        if (!cmd) continue;
+        strbuf_printf(&b, "%s\t%s\t%s\t%s\t", cmd->name,
+                      cmd->plan   ? cmd_plan_method(cmd->plan, c->arena)
+                      : cmd->uses ? cmd->uses
+                      : cmd->run  ? "-"
+                                  : "none",
+                      cmd->required, cmd->optional);
+        for (size_t k = 0; k < ARRAY_SIZE(flags); k++)
+            if (cmd->flags & flags[k].flag) strbuf_printf(&b, "%s ", flags[k].name);
+        cmd_item(c, strbuf_cstr(&b));
+    }
+    return 0;
+}

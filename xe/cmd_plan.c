@@ -216,6 +216,11 @@ static int read_value(struct cmd *c, const char *word, struct ref selected, cons
         *ret_value = read_pairs(c, text);
         return 0;
     }
+    if (type->kind == TYPE_REF) {      /* an empty uuid is a mistake, not no object */
+        if (cmd_by_uuid(c, type->cls, text, &ref, err) < 0) return -1;
+        *ret_value = value_ref(ref);
+        return 0;
+    }
     return cmd_value_parse(c, a.name, text, type, a.form == '#', ret_value, err);
 }
 

@@ -61,6 +61,8 @@ static bool fields_needed(struct cmd *c, const char *columns, field_id *ids, siz
     bool all = columns && streq(columns, "all");
     size_t n = 0;
 
+    ids[n++] = model.classes[type->cls].uuid;
+    ids[n++] = model.classes[type->cls].name_label;
     for (unsigned i = 0; i < type->n_fields && !all; i++) {
         const struct xe_field *f = &type->fields[i];
         size_t len = strlen(f->name);
@@ -151,7 +153,7 @@ static int run_list(struct cmd *c, struct xerr *err)
 {
     const struct xe_record *type = c->record;
     const char *columns = cmd_get(c, "params");
-    field_id *ids = arena_new_array(c->arena, field_id, type->n_fields * 4 + 1);
+    field_id *ids = arena_new_array(c->arena, field_id, type->n_fields * 4 + 2);
     struct cmd_pair *pairs = arena_new_array(c->arena, struct cmd_pair, type->n_fields + 1);
     const char **titles = arena_new_array(c->arena, const char *, type->n_fields + 1);
     struct value database = cmd_get_map(c, "database");
@@ -173,6 +175,7 @@ static int run_list(struct cmd *c, struct xerr *err)
             rows[n++].record = &all.map.members[i].value;
         }
     if (!keep_all && filter_rows(c, rows, &n, err) < 0) return -1;
+    cmd_sort_rows(rows, n);
     if (n > 1 && columns) prefetch_columns(c, columns);
     for (unsigned i = 0; i < type->n_fields; i++)
         if (is_column(&type->fields[i], columns)) titles[i] = cmd_field_title(c, &type->fields[i]);

@@ -126,6 +126,7 @@ int cmd_select(struct cmd *c, const char *type_name, unsigned flags, const char 
         }
     if (name) keep_named(rows, &n, name);
     if (filter(c, s, flags, ignore, rows, &n, err) < 0) return -1;
+    cmd_sort_rows(rows, n);
     *ret_rows = rows;
     *ret_n = n;
     return 0;

@@ -49,6 +49,9 @@ const struct command commands[] = {
       .help = "Shows how much one API client, or one group of them, has asked for." },
     { "cd-list", "", "params", COMMAND_STANDARD, NULL, .run = cmd_cd_list,
       .help = "Lists the images of all ISO repositories." },
+    { "cli-coverage", "", "", COMMAND_HIDDEN, NULL,
+      .run = cmd_cli_coverage,
+      .help = "Shows for every command the message that it stands for." },
     { "cluster-create", "pif-uuid", "cluster-stack,pool-auto-join,token-timeout,token-timeout-coefficient",
       COMMAND_HIDDEN, NULL,
       .plan = "Cluster.create pif-uuid cluster-stack=corosync pool-auto-join=true token-timeout=20 "

@@ -36,9 +36,6 @@ const struct command *command_find(const char *name);
 int cmd_plan(struct cmd *c, const char *plan, struct xerr *err);
 /* The first message of a plan, in the arena. */
 const char *cmd_plan_method(const char *plan, struct arena *a);
-/* True when something stands behind the command: its code, and behaviour of the message that it uses. */
-bool command_works(const struct command *cmd, struct arena *a);
-
 int cmd_help(struct cmd *c, const char *argv0, struct xerr *err);
 
 int cmd_audit_log_get(struct cmd *c, struct xerr *err);
@@ -48,6 +45,7 @@ int cmd_blob_put(struct cmd *c, struct xerr *err);
 int cmd_caller_list_usage(struct cmd *c, struct xerr *err);
 int cmd_caller_query_usage(struct cmd *c, struct xerr *err);
 int cmd_cd_list(struct cmd *c, struct xerr *err);
+int cmd_cli_coverage(struct cmd *c, struct xerr *err);
 int cmd_console(struct cmd *c, struct xerr *err);
 int cmd_diagnostic_license_status(struct cmd *c, struct xerr *err);
 int cmd_diagnostic_vdi_status(struct cmd *c, struct xerr *err);

@@ -36,7 +36,7 @@ static const struct fake_row {
     int cls;
     const char *uuid, *name;
 } fake_rows[] = {
-    { FAKE_VM1, CLASS_VM, "11111111-0000-4000-8000-000000000001", "web, one" },
+    { FAKE_VM1, CLASS_VM, "11111111-0000-4000-8000-000000000001", "app, one" },
     { FAKE_VM2, CLASS_VM, "11111111-0000-4000-8000-000000000002", "db\\two" },
     { FAKE_TEMPLATE, CLASS_VM, "11111111-0000-4000-8000-000000000003", "Debian" },
     { FAKE_HOST, CLASS_host, "11111111-0000-4000-8000-000000000004", "north" },

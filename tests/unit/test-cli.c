@@ -48,7 +48,7 @@ static void a_list_is_laid_out_as_scripts_expect(void **state)
 {
     runs(fake(state), "vm-list", 0,
          "uuid ( RO)           : " UUID1 "\n"
-         "     name-label ( RW): web, one\n"
+         "     name-label ( RW): app, one\n"
          "    power-state ( RO): running\n\n\n"
          "uuid ( RO)           : " UUID2 "\n"
          "     name-label ( RW): db\\two\n"
@@ -60,7 +60,7 @@ static void minimal_is_one_line_with_escapes(void **state)
     struct fake *f = fake(state);
 
     runs(f, "vm-list|--minimal", 0, UUID1 "," UUID2 "\n", "", NULL);
-    runs(f, "vm-list|params=name-label|--minimal", 0, "web\\, one,db\\\\two\n", "", NULL);
+    runs(f, "vm-list|params=name-label|--minimal", 0, "app\\, one,db\\\\two\n", "", NULL);
     runs(f, "vm-list|power-state=paused|--minimal", 0, "\n", "", NULL);
     runs(f, "vm-list|params=no-such-field|--minimal", 0, "\n", "", NULL);
 }
@@ -192,7 +192,7 @@ static void a_vm_is_named_by_name_uuid_or_filter(void **state)
 {
     struct fake *f = fake(state);
 
-    runs(f, "vm-start|vm=web, one", 0, "", "", "VM.start(#1, false, false)\n");
+    runs(f, "vm-start|vm=app, one", 0, "", "", "VM.start(#1, false, false)\n");
     runs(f, "vm-start|vm=" UUID2 "|paused=true", 0, "", "", "VM.start(#2, true, false)\n");
     runs(f, "vm-start|uuid=" UUID2 "|--force", 0, "", "", "VM.start(#2, false, true)\n");
     runs(f, "vm-start|power-state=halted|on=north", 0, "", "", "VM.start_on(#2, #4, false, false)\n");
@@ -204,7 +204,7 @@ static void a_vm_is_named_by_name_uuid_or_filter(void **state)
          "Error: Multiple matches VMs found. Operation can only be performed on one VM at a time\n", "");
     runs(f, "host-disable|host=south", 1, "", "Error: No matching hosts found\n", "");
     runs(f, "host-disable|host=north", 0, "", "", "host.disable(#4, true)\n");
-    runs(f, "vm-start|vm=web, one|on=south", 1, "", "Error: Host south not found\n", "");
+    runs(f, "vm-start|vm=app, one|on=south", 1, "", "Error: Host south not found\n", "");
 }
 
 static void with_multiple_the_others_go_on(void **state)
@@ -238,17 +238,17 @@ static void plans_read_arguments_by_their_types(void **state)
     runs(f, "vdi-destroy|uuid=" VDI, 0, "", "", "VDI.destroy(#6)\n");
     runs(f, "network-create|name-label=n", 0, NEW "\n", "",
          "network.create({name_label='n' name_description='' MTU=1500 bridge='' managed=true})\n");
-    runs(f, "vm-memory-target-set|vm=web, one|target=1GiB", 0, "", "",
+    runs(f, "vm-memory-target-set|vm=app, one|target=1GiB", 0, "", "",
          "VM.set_memory_dynamic_range(#1, 1073741824, 1073741824)\n");
-    runs(f, "vm-compute-maximum-memory|vm=web, one|total=1GiB", 0, "42\n", "", NULL);
+    runs(f, "vm-compute-maximum-memory|vm=app, one|total=1GiB", 0, "42\n", "", NULL);
     runs(f, "host-data-source-query|data-source=loadavg", 0, "1.500000\n", "", NULL);
     runs(f, "pool-sync-database", 0, "", "", "pool.sync_database()\n");
-    runs(f, "vm-reset-powerstate|vm=web, one", 1, "",
+    runs(f, "vm-reset-powerstate|vm=app, one", 1, "",
          "Error: This operation is dangerous and may cause data loss. This operation must be forced (use "
          "--force).\n",
          "");
-    runs(f, "vm-reset-powerstate|vm=web, one|--force", 0, "", "", "VM.power_state_reset(#1)\n");
-    runs(f, "vm-reboot|vm=web, one|force=true", 0, "", "", "VM.hard_reboot(#1)\n");
+    runs(f, "vm-reset-powerstate|vm=app, one|--force", 0, "", "", "VM.power_state_reset(#1)\n");
+    runs(f, "vm-reboot|vm=app, one|force=true", 0, "", "", "VM.hard_reboot(#1)\n");
     snprintf(text, sizeof text, "%s\ntype: Bond\nuuid: " UUID1 "\n", model_error("UUID_INVALID")->doc);
     runs(f, "bond-set-mode|uuid=" UUID1 "|mode=lacp", 1, "", text, "");
 }
@@ -297,7 +297,7 @@ static void waiting_ends_when_an_object_is_as_wished(void **state)
 {
     struct fake *f = fake(state);
 
-    runs(f, "event-wait|class=vm|name-label=web, one|power-state=running", 0, "", "", "");
+    runs(f, "event-wait|class=vm|name-label=app, one|power-state=running", 0, "", "", "");
     runs(f, "event-wait|class=vm|uuid=" UUID1 "|power-state=/=halted", 0, "", "", "");
     runs(f, "event-wait|class=vm|uuid=" UUID1 "|power-state=halted", 1, "", "",
          ""); /* until the client goes */
@@ -353,15 +353,15 @@ static void errors_of_the_api_are_sentences_with_names(void **state)
     f->fail = "VM.start";
     f->code = "SR_FULL";
     snprintf(text, sizeof text, "%s\n", model_error("SR_FULL")->doc);
-    runs(f, "vm-start|vm=web, one", 1, "", NULL, "");
+    runs(f, "vm-start|vm=app, one", 1, "", NULL, "");
     assert_true(has_prefix(strbuf_cstr(&f->err), text));
     f->code = "VM_IS_TEMPLATE";
     f->param = ref_text(FAKE_REF(FAKE_TEMPLATE), param);
     snprintf(text, sizeof text, "%s\nvm: " TEMPLATE " (Debian)\n", model_error("VM_IS_TEMPLATE")->doc);
-    runs(f, "vm-start|vm=web, one", 1, "", text, "");
+    runs(f, "vm-start|vm=app, one", 1, "", text, "");
     f->code = "DRIVER_SAYS_NO";
     f->param = "because";
-    runs(f, "vm-start|vm=web, one", 1, "", "Error code: DRIVER_SAYS_NO\nError parameters: because\n", "");
+    runs(f, "vm-start|vm=app, one", 1, "", "Error code: DRIVER_SAYS_NO\nError parameters: because\n", "");
 }
 
 /* ---- help -------------------------------------------------------------------------------------------- */

@@ -1,0 +1,113 @@
+#!/usr/bin/python3
+"""The command table: tests/cli/coverage.tsv says the truth, and names, parameters and flags are the reference's.
+
+coverage.tsv: command, yes or no (does something answer it: its code, and behaviour of the message it stands for), and the
+transcripts in which it succeeded. With COVERAGE_UPDATE=1 it is written anew.
+The reference's facts are in ../shared/xenapi/xe-commands.tsv beside the source; where they are absent that part is skipped.
+"""
+import csv
+import os
+import subprocess
+
+from harness import BUILD, SOURCE, Agent, check, done, skip
+
+FOLDER = os.path.join(SOURCE, 'tests', 'cli')
+TABLE = os.path.join(FOLDER, 'coverage.tsv')
+FACTS = os.path.join(SOURCE, '..', 'shared', 'xenapi', 'xe-commands.tsv')
+HEAD = '''\
+# Every command of xe: name, behaviour, seen; separated by tabs.
+# behaviour: yes when something answers it, no when it says NOT_IMPLEMENTED. seen: the transcripts tests/cli/*.golden in
+#   which it succeeds. Made by COVERAGE_UPDATE=1 tests/cli/test-table.py; `make check` fails when it differs.
+'''
+
+
+def table(agent):
+    """{command: (message, required, optional, flags)}"""
+    out = subprocess.run([os.path.join(BUILD, 'xe', 'xe'), 'cli-coverage'], env=dict(os.environ, XAPI_SOCKET=agent.socket),
+                         capture_output=True, text=True, check=True).stdout
+    rows = {}
+    for line in out.splitlines():
+        name, message, required, optional, flags = line.split('\t')
+        rows[name] = message, required, optional, set(flags.split())
+    return rows
+
+
+def messages():
+    """{message: has behaviour}"""
+    out = subprocess.run([os.path.join(BUILD, 'xapi', 'xapi'), '--coverage'], capture_output=True, text=True, check=True).stdout
+    return {'%s.%s' % (cls, message): has == 'yes' for cls, message, has in (line.split('\t') for line in out.splitlines())}
+
+
+def seen():
+    """{command: [transcript]}: those without an exit status behind them."""
+    result = {}
+    for name in sorted(os.listdir(FOLDER)):
+        if not name.endswith('.golden'):
+            continue
+        command = None
+        for line in open(os.path.join(FOLDER, name)).read().splitlines() + ['$ xe']:
+            if line.startswith('$ '):
+                if command and name[:-7] not in result.setdefault(command, []):
+                    result[command].append(name[:-7])
+                words = line[2:].partition('xe ')[2].split()
+                command = words[0] if words else None
+            elif line.startswith('[') and line.endswith(']'):
+                command = None
+    return result
+
+
+def check_coverage(rows):
+    has, saw = messages(), seen()
+    lines = []
+    for name in sorted(rows):
+        message = rows[name][0]
+        yes = message == '-' or has.get(message, False)
+        lines.append('%s\t%s\t%s' % (name, 'yes' if yes else 'no', ','.join(saw.get(name, []))))
+    text = HEAD + '\n'.join(lines) + '\n'
+    if os.environ.get('COVERAGE_UPDATE') == '1':
+        with open(TABLE, 'w') as f:
+            f.write(text)
+    old = open(TABLE).read() if os.path.exists(TABLE) else ''
+    if not check(old == text, 'coverage.tsv is what the build says'):
+        a, b = set(old.splitlines()), set(text.splitlines())
+        print('\n'.join('# - ' + x for x in sorted(a - b)) + '\n' + '\n'.join('# + ' + x for x in sorted(b - a)))
+
+
+def names(text):
+    return sorted(x for x in text.split(',') if x)
+
+
+def check_facts(rows):
+    facts = {r['command']: r for r in csv.DictReader(open(FACTS), delimiter='\t')}
+    missing = sorted(set(facts) - set(rows))
+    check(not missing, 'every command of the reference is there' + (': ' + ' '.join(missing) if missing else ''))
+    extra = sorted(set(rows) - set(facts) - {'cli-coverage'})
+    check(not extra, 'and no other' + (': ' + ' '.join(extra) if extra else ''))
+    flags = (('hidden', 'hidden'), ('standard', 'standard'), ('neverforward', 'here'), ('file_access', 'files'),
+             ('local_session', 'local'))
+    wrong = []
+    for name in sorted(set(facts) & set(rows)):
+        fact, (_, required, optional, has) = facts[name], rows[name]
+        want = {ours for theirs, ours in flags if fact[theirs] == '1'}
+        if fact['selector']:
+            want.add(fact['selector'])
+        if names(fact['required']) != names(required):
+            wrong.append('%s requires %s, not %s' % (name, fact['required'], required))
+        if names(fact['optional']) != names(optional):
+            lost, more = set(names(fact['optional'])) - set(names(optional)), set(names(optional)) - set(names(fact['optional']))
+            wrong.append('%s: optional -%s +%s' % (name, sorted(lost), sorted(more)))
+        if want != has:
+            wrong.append('%s: flags %s, not %s' % (name, sorted(want), sorted(has)))
+    check(not wrong, 'parameters and flags are the same')
+    for line in wrong[:40]:
+        print('# ' + line)
+
+
+with Agent() as agent:
+    rows = table(agent)
+check_coverage(rows)
+if os.path.exists(FACTS):
+    check_facts(rows)
+else:
+    skip('the reference table', 'no ../shared/xenapi beside the source')
+done()
