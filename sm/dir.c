@@ -51,7 +51,8 @@ static int lock_dir(struct dir *d, struct xerr *err)
 {
     /* Against another host's or another root's driver on the same directory. */
     while (flock(d->fd, LOCK_EX))
-        if (errno != EINTR && errno != EOPNOTSUPP) return sm_fail_errno(err, SM_LOCK, "cannot lock %s", d->path);
+        if (errno != EINTR && errno != EOPNOTSUPP)
+            return sm_fail_errno(err, SM_LOCK, "cannot lock %s", d->path);
     return 0;
 }
 
@@ -71,7 +72,7 @@ static int dir_open(struct sm *sm, struct dir *ret_dir, struct xerr *err)
     return 0;
 }
 
-/* ---- names and images ------------------------------------------------------------------------------------------ */
+/* ---- names and images ---------------------------------------------------------------------- */
 
 static const char *leaf_name(struct dir *d, const char *uuid, enum format f)
 {
@@ -151,8 +152,8 @@ static bool load_image(struct dir *d, const char *name, bool want_empty, struct 
 }
 
 /* The disk that the request names, whatever its format. */
-static int find_leaf(struct dir *d, const char *uuid, bool want_empty, struct image *ret_image, bool *ret_empty,
-                     struct xerr *err)
+static int find_leaf(struct dir *d, const char *uuid, bool want_empty, struct image *ret_image,
+                     bool *ret_empty, struct xerr *err)
 {
     for (int f = FORMAT_QCOW2; f <= FORMAT_RAW; f++) {
         const char *name = leaf_name(d, uuid, (enum format)f);
@@ -187,7 +188,7 @@ static int sync_dir(struct dir *d, struct xerr *err)
     return fsync(d->fd) ? sm_fail_errno(err, SM_IO, "cannot sync %s", d->path) : 0;
 }
 
-/* ---- answers --------------------------------------------------------------------------------------------------- */
+/* ---- answers ------------------------------------------------------------------------------- */
 
 static void put_space(struct dir *d, struct value_builder *b)
 {
@@ -229,7 +230,7 @@ static int answer_image(struct dir *d, const char *uuid, struct value *ret_answe
     return 0;
 }
 
-/* ---- create ---------------------------------------------------------------------------------------------------- */
+/* ---- create -------------------------------------------------------------------------------- */
 
 static int fill_new(int fd, enum format f, int64_t size, const char *backing)
 {
@@ -237,8 +238,8 @@ static int fill_new(int fd, enum format f, int64_t size, const char *backing)
     return qcow2_write_empty(fd, size, backing, "qcow2");
 }
 
-/* Guests' processes run as another user, in the group that Debian gives to virtual machines: they read a whole chain of
- * images and write its end. Without that group images are root's alone. */
+/* Guests' processes run as another user, in the group that Debian gives to virtual machines: they read a
+ * whole chain of images and write its end. Without that group images are root's alone. */
 static int share_image(int fd)
 {
     char text[4096];
@@ -248,10 +249,10 @@ static int share_image(int fd)
     return fchown(fd, (uid_t)-1, found->gr_gid) || fchmod(fd, 0660) ? -1 : 0;
 }
 
-/* A new image under its final name in one step: written and synced as tmp-, then renamed (over an older one when
- * replace). The directory is not synced. */
-static int make_image(struct dir *d, const char *name, enum format f, int64_t size, const char *backing, bool replace,
-                      enum sm_error number, struct xerr *err)
+/* A new image under its final name in one step: written and synced as tmp-, then renamed (over an older
+ * one when replace). The directory is not synced. */
+static int make_image(struct dir *d, const char *name, enum format f, int64_t size, const char *backing,
+                      bool replace, enum sm_error number, struct xerr *err)
 {
     const char *tmp = arena_printf(d->sm->arena, "tmp-%s", name);
     unsigned flags = replace ? 0 : RENAME_NOREPLACE;
@@ -295,7 +296,8 @@ static int wanted_size(struct sm *sm, int64_t *ret_size, struct xerr *err)
 
     if (sm_arg_size(sm, 0, &size, err)) return -1;
     if (size > QCOW2_MAX_SIZE)
-        return sm_fail(err, SM_VDI_SIZE, "%lld bytes are more than %lld", (long long)size, (long long)QCOW2_MAX_SIZE);
+        return sm_fail(err, SM_VDI_SIZE, "%lld bytes are more than %lld", (long long)size,
+                       (long long)QCOW2_MAX_SIZE);
     *ret_size = (size + 511) & ~INT64_C(511);
     return 0;
 }
@@ -316,7 +318,7 @@ int dir_vdi_create(struct sm *sm, struct value *ret_answer, struct xerr *err)
     return answer_image(&d, uuid, ret_answer, err);
 }
 
-/* ---- listing --------------------------------------------------------------------------------------------------- */
+/* ---- listing ------------------------------------------------------------------------------- */
 
 struct images {
     struct image *list;
@@ -351,7 +353,7 @@ static int list_images(struct dir *d, struct images *out, struct xerr *err)
     return why ? sm_fail_errno(err, SM_SR_SCAN, "cannot list %s", d->path) : 0;
 }
 
-/* ---- delete ---------------------------------------------------------------------------------------------------- */
+/* ---- delete -------------------------------------------------------------------------------- */
 
 static bool has_children(const struct images *all, const char *base, const char *but_name)
 {
@@ -360,7 +362,8 @@ static bool has_children(const struct images *all, const char *base, const char 
     return false;
 }
 
-/* The bases that only this image needs, from the top down. None when some image cannot be read: it might need them. */
+/* The bases that only this image needs, from the top down. None when some image cannot be read: it might
+ * need them. */
 static size_t lonely_bases(struct dir *d, const struct images *all, const struct image *top,
                            const char *ret_names[MAX_CHAIN])
 {
@@ -377,8 +380,8 @@ static size_t lonely_bases(struct dir *d, const struct images *all, const struct
     return n;
 }
 
-/* Removes a disk that is called dead- already and the bases that only it needed: the deepest first and the disk's own
- * name last, so that what is left always says how to go on. */
+/* Removes a disk that is called dead- already and the bases that only it needed: the deepest first and
+ * the disk's own name last, so that what is left always says how to go on. */
 static int bury(struct dir *d, const char *dead, struct xerr *err)
 {
     _cleanup_images_ struct images all = { 0 };
@@ -392,7 +395,8 @@ static int bury(struct dir *d, const char *dead, struct xerr *err)
             return sm_fail_errno(err, SM_VDI_REMOVE, "cannot remove %s/%s", d->path, bases[n - 1]);
         if (sm_step("sm.base-removed")) return sm_fail_errno(err, SM_VDI_REMOVE, "%s", bases[n - 1]);
     }
-    if (unlinkat(d->fd, dead, 0)) return sm_fail_errno(err, SM_VDI_REMOVE, "cannot remove %s/%s", d->path, dead);
+    if (unlinkat(d->fd, dead, 0))
+        return sm_fail_errno(err, SM_VDI_REMOVE, "cannot remove %s/%s", d->path, dead);
     return 0;
 }
 
@@ -410,10 +414,12 @@ int dir_vdi_delete(struct sm *sm, struct value *ret_answer, struct xerr *err)
     }
     if (!name) return sm_fail_missing(sm, err);
     if (im.format == FORMAT_RAW) {
-        if (unlinkat(d.fd, name, 0)) return sm_fail_errno(err, SM_VDI_REMOVE, "cannot remove %s/%s", d.path, name);
+        if (unlinkat(d.fd, name, 0))
+            return sm_fail_errno(err, SM_VDI_REMOVE, "cannot remove %s/%s", d.path, name);
     } else {
         const char *dead = arena_printf(sm->arena, "dead-%s", name);
-        if (renameat(d.fd, name, d.fd, dead)) return sm_fail_errno(err, SM_VDI_REMOVE, "cannot rename %s", name);
+        if (renameat(d.fd, name, d.fd, dead))
+            return sm_fail_errno(err, SM_VDI_REMOVE, "cannot rename %s", name);
         if (sm_step("sm.disk-dead")) return sm_fail_errno(err, SM_VDI_REMOVE, "%s", dead);
         if (bury(&d, dead, err)) return -1;
     }
@@ -423,10 +429,10 @@ int dir_vdi_delete(struct sm *sm, struct value *ret_answer, struct xerr *err)
     return 0;
 }
 
-/* ---- scan ------------------------------------------------------------------------------------------------------ */
+/* ---- scan ---------------------------------------------------------------------------------- */
 
-/* Ends what a killed driver had begun: half-made images, deletions, the second name of a disk that was about to be
- * frozen. Nothing else is ever removed. */
+/* Ends what a killed driver had begun: half-made images, deletions, the second name of a disk that was
+ * about to be frozen. Nothing else is ever removed. */
 static int repair(struct dir *d, struct xerr *err)
 {
     _cleanup_images_ struct images all = { 0 };
@@ -442,7 +448,8 @@ static int repair(struct dir *d, struct xerr *err)
     while (rc == 0 && (e = readdir(dir))) {
         struct image im;
         if (has_prefix(e->d_name, "tmp-") && parse_name(e->d_name + 4, &im)) unlinkat(d->fd, e->d_name, 0);
-        else if (has_prefix(e->d_name, "dead-") && parse_name(e->d_name + 5, &im)) rc = bury(d, e->d_name, err);
+        else if (has_prefix(e->d_name, "dead-") && parse_name(e->d_name + 5, &im))
+            rc = bury(d, e->d_name, err);
     }
     closedir(dir);
     if (rc || list_images(d, &all, err)) return -1;
@@ -464,7 +471,8 @@ int dir_sr_scan(struct sm *sm, struct value *ret_answer, struct xerr *err)
     if (dir_open(sm, &d, err) || repair(&d, err) || list_images(&d, &all, err)) return -1;
     for (size_t i = 0; i < all.n; i++) {
         struct value_builder vdi = value_builder(sm->arena);
-        if (all.list[i].broken && !all.list[i].missing_parent) continue;   /* not an image: left alone, not shown */
+        if (all.list[i].broken && !all.list[i].missing_parent)
+            continue; /* not an image: left alone, not shown */
         put_image(&d, &vdi, &all.list[i]);
         if (all.list[i].broken) value_put(&vdi, "broken", value_string(all.list[i].broken));
         value_push(&vdis, value_built_map(&vdi));
@@ -486,7 +494,7 @@ int dir_sr_update(struct sm *sm, struct value *ret_answer, struct xerr *err)
     return 0;
 }
 
-/* ---- one disk -------------------------------------------------------------------------------------------------- */
+/* ---- one disk ------------------------------------------------------------------------------ */
 
 int dir_vdi_resize(struct sm *sm, struct value *ret_answer, struct xerr *err)
 {
@@ -500,8 +508,9 @@ int dir_vdi_resize(struct sm *sm, struct value *ret_answer, struct xerr *err)
         return sm_fail(err, SM_VDI_SIZE, "shrinking is not allowed: %lld bytes to %lld", (long long)im.size,
                        (long long)size);
     if (size > im.size) {
-        const char *argv[] = { "qemu-img", "resize", "-q", "-f", format_text[im.format], full_path(&d, im.name),
-                               arena_printf(sm->arena, "%lld", (long long)size), NULL };
+        const char *bytes = arena_printf(sm->arena, "%lld", (long long)size);
+        const char *argv[] = { "qemu-img", "resize", "-q", "-f", format_text[im.format],
+                               full_path(&d, im.name), bytes, NULL };
         if (sm_run(sm, argv, NULL, SM_VDI_RESIZE, err)) return -1;
     }
     return answer_image(&d, im.uuid, ret_answer, err);
@@ -552,7 +561,7 @@ int dir_vdi_forget(struct sm *sm, struct value *ret_answer, struct xerr *err)
     return dir_vdi_nothing(sm, ret_answer, err);
 }
 
-/* ---- snapshot and clone ---------------------------------------------------------------------------------------- */
+/* ---- snapshot and clone -------------------------------------------------------------------- */
 
 static int check_depth(struct dir *d, const struct image *leaf, struct xerr *err)
 {
@@ -562,7 +571,8 @@ static int check_depth(struct dir *d, const struct image *leaf, struct xerr *err
     memcpy(parent, leaf->parent, sizeof(parent));
     while (*parent) {
         struct image base;
-        if (++depth > MAX_CHAIN) return sm_fail(err, SM_CHAIN_TOO_LONG, "%s stands on %d images", leaf->uuid, depth);
+        if (++depth > MAX_CHAIN)
+            return sm_fail(err, SM_CHAIN_TOO_LONG, "%s stands on %d images", leaf->uuid, depth);
         if (!find_base(d, parent, &base)) return sm_fail(err, SM_VDI_LOAD, "base %s is missing", parent);
         memcpy(parent, base.parent, sizeof(parent));
     }
@@ -602,7 +612,8 @@ static int hang_on(struct dir *d, const char *uuid, const char *base_uuid, int64
 {
     const char *name = leaf_name(d, uuid, FORMAT_QCOW2);
 
-    if (make_image(d, name, FORMAT_QCOW2, size, base_name(d, base_uuid), false, SM_VDI_SNAPSHOT, err)) return -1;
+    if (make_image(d, name, FORMAT_QCOW2, size, base_name(d, base_uuid), false, SM_VDI_SNAPSHOT, err))
+        return -1;
     return sync_dir(d, err);
 }
 
@@ -614,14 +625,16 @@ static int copy_raw(struct dir *d, const struct image *leaf, const char *uuid, s
     int rc = sm_run(d->sm, argv, NULL, SM_VDI_CLONE, err);
     _cleanup_close_ int fd = rc ? -1 : openat(d->fd, tmp, O_RDONLY | O_CLOEXEC);
 
-    if (rc == 0 && (fd < 0 || share_image(fd) || fsync(fd) || renameat2(d->fd, tmp, d->fd, name, RENAME_NOREPLACE)))
+    if (rc == 0 &&
+        (fd < 0 || share_image(fd) || fsync(fd) || renameat2(d->fd, tmp, d->fd, name, RENAME_NOREPLACE)))
         rc = sm_fail_errno(err, SM_VDI_CLONE, "cannot finish %s/%s", d->path, name);
     if (rc) unlinkat(d->fd, tmp, 0);
     return rc ? -1 : sync_dir(d, err);
 }
 
 /* The answer to "prepare": where the running guest must go on. */
-static int answer_prepared(struct dir *d, const struct image *leaf, const char *base_uuid, struct value *ret_answer)
+static int answer_prepared(struct dir *d, const struct image *leaf, const char *base_uuid,
+                           struct value *ret_answer)
 {
     struct value_builder b = value_builder(d->sm->arena);
 
@@ -639,7 +652,8 @@ static int finish_online(struct dir *d, const struct image *leaf, const char *uu
     const char *base_uuid = sm_param(d->sm, "base_uuid", "");
     struct image base;
 
-    if (!find_base(d, base_uuid, &base)) return sm_fail(err, SM_BAD_REQUEST, "no base '%s' to finish on", base_uuid);
+    if (!find_base(d, base_uuid, &base))
+        return sm_fail(err, SM_BAD_REQUEST, "no base '%s' to finish on", base_uuid);
     if (hang_on(d, uuid, base.uuid, leaf->size, err)) return -1;
     return answer_image(d, uuid, ret_answer, err);
 }
@@ -674,11 +688,13 @@ int dir_vdi_snapshot(struct sm *sm, struct value *ret_answer, struct xerr *err)
     if (streq(phase, "abort")) return abort_online(&d, &leaf, empty, ret_answer, err);
 
     if (leaf.format == FORMAT_RAW) {
-        if (online) return sm_fail(err, SM_VDI_IN_USE, "%s is raw and in use: no snapshot while it is", leaf.uuid);
+        if (online)
+            return sm_fail(err, SM_VDI_IN_USE, "%s is raw and in use: no snapshot while it is", leaf.uuid);
         return copy_raw(&d, &leaf, uuid, err) || answer_image(&d, uuid, ret_answer, err) ? -1 : 0;
     }
     if (online && !streq(phase, "prepare"))
-        return sm_fail(err, SM_VDI_IN_USE, "%s is in use: its snapshot needs the phases prepare and finish", leaf.uuid);
+        return sm_fail(err, SM_VDI_IN_USE, "%s is in use: its snapshot needs the phases prepare and finish",
+                       leaf.uuid);
     if (check_depth(&d, &leaf, err)) return -1;
     if (streq(phase, "freeze") && empty && *leaf.parent) return answer_image(&d, leaf.uuid, ret_answer, err);
     if (!online && empty && *leaf.parent) {   /* unchanged since it was frozen: stand beside it */
@@ -705,13 +721,12 @@ int dir_vdi_epoch_begin(struct sm *sm, struct value *ret_answer, struct xerr *er
     if (dir_open(sm, &d, err) || find_request_leaf(&d, true, &leaf, &empty, err)) return -1;
     if (!*leaf.parent) return sm_fail(err, SM_VDI_LOAD, "%s has no base to go back to", leaf.uuid);
     if (empty) return 0;
-    return make_image(&d, leaf.name, FORMAT_QCOW2, leaf.size, base_name(&d, leaf.parent), true, SM_VDI_CREATE, err) ||
-                   sync_dir(&d, err)
-               ? -1
-               : 0;
+    const char *base = base_name(&d, leaf.parent);
+    if (make_image(&d, leaf.name, FORMAT_QCOW2, leaf.size, base, true, SM_VDI_CREATE, err)) return -1;
+    return sync_dir(&d, err);
 }
 
-/* ---- the directory itself -------------------------------------------------------------------------------------- */
+/* ---- the directory itself ------------------------------------------------------------------ */
 
 const char *dir_read_mark(struct sm *sm, const char *path)
 {
@@ -732,7 +747,8 @@ int dir_check_mark(struct sm *sm, const char *path, struct xerr *err)
 }
 
 /* Names the first thing in a directory that is neither a dot file of ours nor lost+found; NULL = empty. */
-static int first_entry(struct sm *sm, const char *path, bool images_only, const char **ret_name, struct xerr *err)
+static int first_entry(struct sm *sm, const char *path, bool images_only, const char **ret_name,
+                       struct xerr *err)
 {
     DIR *dir = opendir(path);
     const struct dirent *e;

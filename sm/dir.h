@@ -1,21 +1,23 @@
-/* Disk images as files in one directory: what file, ext and later nfs and smb repositories have in common.
+/* Disk images as files in one directory: what file, ext and later nfs and smb have in common.
  * Called by: file.c, ext.c, dummy.c.  Calls: qcow2, qemu-img.
  *
  * On disk (all in the SR's directory):
  *   <vdi uuid>.qcow2        a disk; its backing file, if any, is a base
  *   <vdi uuid>.raw          a disk without chain (sm_config type=raw)
- *   base-<uuid>.qcow2       hidden: what a snapshot froze; never written again, backing file of disks or bases
+ *   base-<uuid>.qcow2       hidden: what a snapshot froze; never written again, backs disks or bases
  *   tmp-*                   half-made: whoever holds the SR's lock may remove it
  *   dead-<vdi uuid>.qcow2   a disk whose removal has begun: finished by the next scan
  *   .xapi-sr                the SR's uuid, written by sr_create
- * Backing files are named without folder, so the directory can move. The name says whether an image is hidden, so that
- * one rename or link changes content and meaning together. Files of other names are left alone.
+ * Backing files are named without folder, so the directory can move. The name says whether an image is
+ * hidden, so that one rename or link changes content and meaning together. Files of other names are left
+ * alone.
  *
- * A snapshot freezes disk L: (1) link L to base-B; (2) write a new empty tmp image on base-B; (3) rename it over L;
- * (4) make the snapshot S, empty, on base-B. After 1 L and base-B are one file (a scan removes the second name); after
- * 3 the chain is right in itself. When a guest has L open, it keeps writing into what is now called base-B until it
- * is told to open the new L: between "prepare" (1-3) and "finish" (4) L is empty, so L still reads as the guest's
- * disk, whatever happens to agent, guest or driver. */
+ * A snapshot freezes disk L: (1) link L to base-B; (2) write a new empty tmp image on base-B; (3) rename
+ * it over L; (4) make the snapshot S, empty, on base-B. After 1 L and base-B are one file (a scan
+ * removes the second name); after 3 the chain is right in itself. When a guest has L open, it keeps
+ * writing into what is now called base-B until it is told to open the new L: between "prepare" (1-3) and
+ * "finish" (4) L is empty, so L still reads as the guest's disk, whatever happens to agent, guest or
+ * driver. */
 #ifndef SM_DIR_H
 #define SM_DIR_H
 
@@ -26,7 +28,8 @@ int dir_vdi_delete(struct sm *sm, struct value *ret_answer, struct xerr *err);
 int dir_vdi_resize(struct sm *sm, struct value *ret_answer, struct xerr *err);
 int dir_vdi_snapshot(struct sm *sm, struct value *ret_answer, struct xerr *err);   /* also vdi_clone */
 int dir_vdi_attach(struct sm *sm, struct value *ret_answer, struct xerr *err);
-int dir_vdi_nothing(struct sm *sm, struct value *ret_answer, struct xerr *err);    /* detach, activate, deactivate */
+/* detach, activate, deactivate */
+int dir_vdi_nothing(struct sm *sm, struct value *ret_answer, struct xerr *err);
 int dir_vdi_epoch_begin(struct sm *sm, struct value *ret_answer, struct xerr *err);
 int dir_vdi_introduce(struct sm *sm, struct value *ret_answer, struct xerr *err);
 int dir_vdi_update(struct sm *sm, struct value *ret_answer, struct xerr *err);
@@ -52,16 +55,17 @@ int dir_sr_update(struct sm *sm, struct value *ret_answer, struct xerr *err);
     { "vdi_update", dir_vdi_update, SM_NEEDS_SR | SM_NEEDS_VDI },                \
     { "sr_scan", dir_sr_scan, SM_NEEDS_SR },                                     \
     { "sr_update", dir_sr_update, SM_NEEDS_SR }
-#define DIR_FEATURES                                                                                                \
-    "SR_PROBE", "SR_SCAN", "SR_UPDATE", "VDI_CREATE", "VDI_DELETE", "VDI_ATTACH", "VDI_DETACH", "VDI_ACTIVATE",     \
-        "VDI_DEACTIVATE", "VDI_UPDATE", "VDI_INTRODUCE", "VDI_CLONE", "VDI_SNAPSHOT", "VDI_RESIZE",                 \
-        "VDI_RESIZE_ONLINE", "VDI_RESET_ON_BOOT/2", "THIN_PROVISIONING"
+#define DIR_FEATURES                                                                                         \
+    "SR_PROBE", "SR_SCAN", "SR_UPDATE", "VDI_CREATE", "VDI_DELETE", "VDI_ATTACH", "VDI_DETACH",              \
+        "VDI_ACTIVATE", "VDI_DEACTIVATE", "VDI_UPDATE", "VDI_INTRODUCE", "VDI_CLONE", "VDI_SNAPSHOT",        \
+        "VDI_RESIZE", "VDI_RESIZE_ONLINE", "VDI_RESET_ON_BOOT/2", "THIN_PROVISIONING"
 
-/* ---- the SR's directory itself --------------------------------------------------------------------------------- */
+/* ---- the SR's directory itself ------------------------------------------------------------- */
 
 /* Refuses a directory that holds anything but lost+found, then writes .xapi-sr. */
 int dir_mark(struct sm *sm, const char *path, struct xerr *err);
-/* 0 when .xapi-sr names this SR or is missing (a repository made by others); else SR_UNAVAILABLE naming the owner. */
+/* 0 when .xapi-sr names this SR or is missing (a repository made by others); else SR_UNAVAILABLE naming
+ * the owner. */
 int dir_check_mark(struct sm *sm, const char *path, struct xerr *err);
 /* The uuid in .xapi-sr, "" when there is none. In the arena. */
 const char *dir_read_mark(struct sm *sm, const char *path);

@@ -1,5 +1,4 @@
-/* Storage repository "dummy": for tests. A file repository in the driver's state directory that can be told to be slow
- * and to fail.
+/* Storage repository "dummy": for tests; images in the state directory, slow and failing as told.
  * Called by: the agent's storage slots, tests.  Calls: dir. */
 #include "sm/dir.h"
 
@@ -32,7 +31,8 @@ static int before(struct sm *sm, struct xerr *err)
 {
     int64_t ms = 0, number = 0;
 
-    if (concerns(sm_config(sm, "sleep_commands", ""), sm->command)) num_parse_int(sm_config(sm, "sleep_ms", "0"), &ms);
+    if (concerns(sm_config(sm, "sleep_commands", ""), sm->command))
+        num_parse_int(sm_config(sm, "sleep_ms", "0"), &ms);
     struct timespec left = { .tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000 };
     while (ms > 0 && nanosleep(&left, &left) && errno == EINTR) {}
     if (num_parse_int(sm_config(sm, "fail_code", "0"), &number) && number > 0 &&

@@ -1,4 +1,4 @@
-/* Storage repository "ext": a local disk or partition, formatted with ext4 and mounted at <mount dir>/<sr uuid>.
+/* Storage repository "ext": a local disk formatted with ext4, mounted at <mount dir>/<sr uuid>.
  * Called by: the agent's storage slots.  Calls: dir, mkfs.ext4, mount(2).
  *
  * The file system's own uuid is the SR's: a wrong disk is not mounted, and a probe finds the SR. */
@@ -11,7 +11,14 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 
-enum { SUPERBLOCK_AT = 1024, MAGIC_AT = 0x38, UUID_AT = 0x68, BLOCKS_AT = 4, FREE_AT = 12, BLOCK_SIZE_AT = 24 };
+enum {
+    SUPERBLOCK_AT = 1024,
+    MAGIC_AT = 0x38,
+    UUID_AT = 0x68,
+    BLOCKS_AT = 4,
+    FREE_AT = 12,
+    BLOCK_SIZE_AT = 24
+};
 
 static int locate(struct sm *sm, const char **ret_path, struct xerr *err)
 {
@@ -20,7 +27,8 @@ static int locate(struct sm *sm, const char **ret_path, struct xerr *err)
     return 0;
 }
 
-/* The device, resolved, open for reading. The reference accepts a list with commas; one is what we can use. */
+/* The device, resolved, open for reading. The reference accepts a list with commas; one is what we can
+ * use. */
 static int open_device(struct sm *sm, int flags, const char **ret_device, int *ret_fd, struct xerr *err)
 {
     const char *name = sm_config(sm, "device", "");
@@ -58,8 +66,8 @@ static bool read_superblock(int fd, struct superblock *ret_sb)
     if (pread(fd, sb, sizeof(sb), SUPERBLOCK_AT) != (ssize_t)sizeof(sb)) return false;
     if (sb[MAGIC_AT] != 0x53 || sb[MAGIC_AT + 1] != 0xef || le32(sb + BLOCK_SIZE_AT) > 6) return false;
     snprintf(ret_sb->uuid, sizeof(ret_sb->uuid),
-             "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", u[0], u[1], u[2], u[3], u[4], u[5],
-             u[6], u[7], u[8], u[9], u[10], u[11], u[12], u[13], u[14], u[15]);
+             "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", u[0], u[1], u[2], u[3],
+             u[4], u[5], u[6], u[7], u[8], u[9], u[10], u[11], u[12], u[13], u[14], u[15]);
     ret_sb->total = (int64_t)le32(sb + BLOCKS_AT) << (10 + le32(sb + BLOCK_SIZE_AT));
     ret_sb->free_space = (int64_t)le32(sb + FREE_AT) << (10 + le32(sb + BLOCK_SIZE_AT));
     return true;
@@ -95,7 +103,8 @@ static int unmount_it(const char *path, struct xerr *err)
 {
     if (umount2(path, UMOUNT_NOFOLLOW)) {
         if (errno == EBUSY) return xerr_set(err, "SR_DEVICE_IN_USE", 0, NULL);
-        if (errno != EINVAL && errno != ENOENT) return sm_fail_errno(err, SM_UNMOUNT, "cannot unmount %s", path);
+        if (errno != EINVAL && errno != ENOENT)
+            return sm_fail_errno(err, SM_UNMOUNT, "cannot unmount %s", path);
     }
     rmdir(path);
     return 0;
@@ -111,9 +120,11 @@ static int sr_attach(struct sm *sm, struct value *ret_answer, struct xerr *err)
     mounted = mounted_device(sm, path);
     if (!*mounted) {
         if (open_device(sm, O_RDONLY, &device, &fd, err)) return -1;
-        if (!read_superblock(fd, &sb)) return sm_fail(err, SM_SR_UNAVAILABLE, "%s holds no ext file system", device);
+        if (!read_superblock(fd, &sb))
+            return sm_fail(err, SM_SR_UNAVAILABLE, "%s holds no ext file system", device);
         if (!streq(sb.uuid, sm->sr_uuid))
-            return sm_fail(err, SM_SR_UNAVAILABLE, "%s belongs to SR %s, not to %s", device, sb.uuid, sm->sr_uuid);
+            return sm_fail(err, SM_SR_UNAVAILABLE, "%s belongs to SR %s, not to %s", device, sb.uuid,
+                           sm->sr_uuid);
         if (mount_it(device, path, err)) return -1;
     }
     return dir_check_mark(sm, path, err) ? -1 : dir_sr_update(sm, ret_answer, err);
@@ -168,9 +179,8 @@ static int sr_probe(struct sm *sm, struct value *ret_answer, struct xerr *err)
     const char *device = NULL;
 
     if (open_device(sm, O_RDONLY, &device, &fd, err)) return -1;
-    bool found = read_superblock(fd, &sb);
-    *ret_answer = dir_probe_answer(sm, "device", device, found ? arena_strdup(sm->arena, sb.uuid) : "", true, sb.total,
-                                   sb.free_space);
+    const char *uuid = read_superblock(fd, &sb) ? arena_strdup(sm->arena, sb.uuid) : "";
+    *ret_answer = dir_probe_answer(sm, "device", device, uuid, true, sb.total, sb.free_space);
     return 0;
 }
 

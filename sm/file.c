@@ -11,7 +11,8 @@ static int locate(struct sm *sm, const char **ret_path, struct xerr *err)
     const char *path = sm_config(sm, "location", "");
 
     if (!*path) return sm_fail(err, SM_LOCATION_MISSING, "device_config has no location");
-    if (*path != '/' || strstr(path, "/../")) return sm_fail(err, SM_INVALID_ARGUMENT, "no absolute path: '%s'", path);
+    if (*path != '/' || strstr(path, "/../"))
+        return sm_fail(err, SM_INVALID_ARGUMENT, "no absolute path: '%s'", path);
     *ret_path = path;
     return 0;
 }
@@ -22,7 +23,8 @@ static int sr_create(struct sm *sm, struct value *ret_answer, struct xerr *err)
 
     if (locate(sm, &path, err)) return -1;
     bool fresh = access(path, F_OK) != 0;
-    /* Guests' processes run as another user: they may pass through but not look around, whatever our umask. */
+    /* Guests' processes run as another user: they may pass through but not look around, whatever our
+     * umask. */
     if (make_dirs(path, 0711) || (fresh && chmod(path, 0711)))
         return sm_fail_errno(err, SM_SR_CREATE, "cannot make %s", path);
     return dir_mark(sm, path, err) ? -1 : dir_sr_update(sm, ret_answer, err);
@@ -59,8 +61,9 @@ static int sr_probe(struct sm *sm, struct value *ret_answer, struct xerr *err)
 
     if (locate(sm, &path, err)) return -1;
     if (statvfs(path, &fs)) return sm_fail_errno(err, SM_SR_UNAVAILABLE, "%s", path);
-    *ret_answer = dir_probe_answer(sm, "location", path, dir_read_mark(sm, path), true,
-                                   (int64_t)(fs.f_blocks * fs.f_frsize), (int64_t)(fs.f_bavail * fs.f_frsize));
+    *ret_answer =
+        dir_probe_answer(sm, "location", path, dir_read_mark(sm, path), true,
+                         (int64_t)(fs.f_blocks * fs.f_frsize), (int64_t)(fs.f_bavail * fs.f_frsize));
     return 0;
 }
 

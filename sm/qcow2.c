@@ -70,9 +70,10 @@ static int write_at(int fd, const void *buf, size_t n, off_t at)
     return 0;
 }
 
-/* ---- reading -------------------------------------------------------------------------------------------------- */
+/* ---- reading ------------------------------------------------------------------------------- */
 
-/* The backing format extension, "" when there is none; false when the extensions run off the first cluster. */
+/* The backing format extension, "" when there is none; false when the extensions run off the first
+ * cluster. */
 static bool read_extensions(int fd, uint64_t at, uint64_t end, struct arena *a, const char **ret_format)
 {
     *ret_format = "";
@@ -118,7 +119,8 @@ int qcow2_read(int fd, bool want_empty, struct arena *a, struct qcow2_info *ret_
 
     *ret_why = "not a qcow2 image";
     if (!read_at(fd, h, 72, 0) || get32(h) != MAGIC) return -1;
-    uint32_t version = get32(h + 4), bits = get32(h + 20), name_len = get32(h + 16), l1_entries = get32(h + 36);
+    uint32_t version = get32(h + 4), bits = get32(h + 20), name_len = get32(h + 16),
+             l1_entries = get32(h + 36);
     uint64_t name_at = get64(h + 8), size = get64(h + 24), l1_at = get64(h + 40);
 
     *ret_why = "unknown qcow2 version";
@@ -129,7 +131,8 @@ int qcow2_read(int fd, bool want_empty, struct arena *a, struct qcow2_info *ret_
         header_len = get32(h + 100);
     }
     *ret_why = "damaged qcow2 header";
-    if (bits < 9 || bits > 21 || size > INT64_MAX || header_len < 72 || header_len > (UINT64_C(1) << bits)) return -1;
+    if (bits < 9 || bits > 21 || size > INT64_MAX || header_len < 72 || header_len > (UINT64_C(1) << bits))
+        return -1;
     if (version == 3 && header_len < HEADER) return -1;
     if (l1_entries > MAX_L1_ENTRIES || (l1_entries && l1_at & ((UINT64_C(1) << bits) - 1))) return -1;
     info.virtual_size = (int64_t)size;
@@ -148,10 +151,10 @@ int qcow2_read(int fd, bool want_empty, struct arena *a, struct qcow2_info *ret_
     return 0;
 }
 
-/* ---- writing -------------------------------------------------------------------------------------------------- */
+/* ---- writing ------------------------------------------------------------------------------- */
 
-/* Clusters: 0 header, extension and name; 1 refcount table; 2 the refcount block, enough for 32,768 clusters; from 3
- * the L1 table, one entry for each 512 MiB. Everything else comes when a guest writes. */
+/* Clusters: 0 header, extension and name; 1 refcount table; 2 the refcount block, enough for 32,768
+ * clusters; from 3 the L1 table, one entry for each 512 MiB. Everything else comes when a guest writes. */
 int qcow2_write_empty(int fd, int64_t virtual_size, const char *backing_file, const char *backing_format)
 {
     const int64_t per_l1 = INT64_C(1) << (CLUSTER_BITS + CLUSTER_BITS - 3);

@@ -1,8 +1,9 @@
 /* qcow2 headers: read what a chain is made of, make new empty images.
  * Called by: the file drivers.  Calls: lib.
  *
- * Only what the drivers need without starting a program for each of 16,000 disks: sizes, backing files, "is there
- * anything in it". Everything that touches clusters is qemu-img's work. Source: QEMU's docs/interop/qcow2.txt. */
+ * Only what the drivers need without starting a program for each of 16,000 disks: sizes, backing files,
+ * "is there anything in it". Everything that touches clusters is qemu-img's work. Source: QEMU's
+ * docs/interop/qcow2.txt. */
 #ifndef SM_QCOW2_H
 #define SM_QCOW2_H
 
@@ -16,12 +17,14 @@ struct qcow2_info {
     bool empty;                   /* no cluster of its own: reads as its backing file does */
 };
 
-/* Reads the header of an open image. The L1 table is read only when want_empty (else ret_info->empty is false).
- * 0, or -1 and *ret_why (a literal) when it is no image that we understand: a foreign or damaged file. */
+/* Reads the header of an open image. The L1 table is read only when want_empty (else ret_info->empty is
+ * false). 0, or -1 and *ret_why (a literal) when it is no image that we understand: a foreign or damaged
+ * file. */
 int qcow2_read(int fd, bool want_empty, struct arena *a, struct qcow2_info *ret_info, const char **ret_why);
 
-/* Writes an empty image into an open, empty file: virtual_size bytes (a multiple of 512, at most QCOW2_MAX_SIZE),
- * reading as backing_file (NULL = zeros), whose format is backing_format. Not synced. 0 or -1 + errno. */
+/* Writes an empty image into an open, empty file: virtual_size bytes (a multiple of 512, at most
+ * QCOW2_MAX_SIZE), reading as backing_file (NULL = zeros), whose format is backing_format. Not synced. 0
+ * or -1 + errno. */
 #define QCOW2_MAX_SIZE (INT64_C(64) << 40)
 int qcow2_write_empty(int fd, int64_t virtual_size, const char *backing_file, const char *backing_format);
 

@@ -8,7 +8,8 @@
 
 enum { SHOWN = 600, DAY_MS = 24 * 3600 * 1000 };
 
-static int fail_program(const char *program, const struct subproc_result *r, enum sm_error number, struct xerr *err)
+static int fail_program(const char *program, const struct subproc_result *r, enum sm_error number,
+                        struct xerr *err)
 {
     _cleanup_free_ char *what = subproc_describe(r);
     const char *text = strbuf_cstr(&r->err);
@@ -20,12 +21,13 @@ static int fail_program(const char *program, const struct subproc_result *r, enu
     return sm_fail(err, number, "%s: %s%s%.*s", program, what, len ? ": " : "", len, text + skip);
 }
 
-int sm_run(struct sm *sm, const char *const argv[], const char **ret_out, enum sm_error number, struct xerr *err)
+int sm_run(struct sm *sm, const char *const argv[], const char **ret_out, enum sm_error number,
+           struct xerr *err)
 {
     /* The program holds our locks too: if we are killed it may still be writing. */
     struct subproc_fd locks[] = { { sm->lock_fd, 3 }, { sm->dir_fd, 4 } };
     struct subproc_command cmd = { .argv = argv, .fds = locks, .n_fds = sm->dir_fd < 0 ? 1 : 2 };
-    struct subproc_limits limits = { .timeout_ms = DAY_MS };   /* the agent's deadline is the one that counts */
+    struct subproc_limits limits = { .timeout_ms = DAY_MS }; /* the agent's deadline is the one that counts */
     _cleanup_subproc_result_ struct subproc_result r = { .code = 0 };
 
     if (subproc_run(&cmd, NULL, 0, &limits, &r)) {

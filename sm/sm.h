@@ -1,8 +1,9 @@
 /* What every storage driver program is made of: the request, the answer, the lock, the errors.
  * Called by: the drivers (file.c, ext.c, ...).  Calls: lib.
  *
- * A driver is a table of commands and sm_main(). sm_main() reads one request (stdin, or argv[1] as foreign callers
- * give it), takes the SR's lock, runs the command and writes one answer to stdout. See sm/README.md. */
+ * A driver is a table of commands and sm_main(). sm_main() reads one request (stdin, or argv[1] as
+ * foreign callers give it), takes the SR's lock, runs the command and writes one answer to stdout. See
+ * sm/README.md. */
 #ifndef SM_SM_H
 #define SM_SM_H
 
@@ -52,7 +53,7 @@ struct sm_driver {
 
 int sm_main(const struct sm_driver *driver, int argc, char **argv);
 
-/* ---- the request ---------------------------------------------------------------------------------------------- */
+/* ---- the request --------------------------------------------------------------------------- */
 
 /* device_config's key as text, or fallback. */
 const char *sm_config(const struct sm *sm, const char *key, const char *fallback);
@@ -65,17 +66,47 @@ const char *sm_arg(const struct sm *sm, size_t i);
 /* The i-th positional argument as a number of bytes above 0; SM_VDI_SIZE otherwise. */
 int sm_arg_size(const struct sm *sm, size_t i, int64_t *ret_bytes, struct xerr *err);
 
-/* ---- errors: SR_BACKEND_FAILURE_<number> ["", text, ""], the numbers that SMAPIv1 clients know ------------------- */
+/* ---- errors: SR_BACKEND_FAILURE_<number> ["", text, ""], the numbers that SMAPIv1 clients know ---- */
 
 enum sm_error {
-    SM_INVALID_ARGUMENT = 1, SM_SR_IN_USE = 16, SM_NO_DEVICE = 19, SM_VDI_IN_USE = 24, SM_LOCK = 37,
-    SM_UNIMPLEMENTED = 38, SM_SR_NOT_EMPTY = 39, SM_SR_SCAN = 40, SM_SR_EXISTS = 42, SM_VDI_EXISTS = 43,
-    SM_NO_SPACE = 44, SM_VDI_UNAVAILABLE = 46, SM_SR_UNAVAILABLE = 47, SM_MOUNT = 52, SM_UNMOUNT = 53,
-    SM_FILESYSTEM = 57, SM_SR_CREATE = 61, SM_SR_REMOVE = 62, SM_SR_DELETE = 63, SM_VDI_REMOVE = 64, SM_VDI_LOAD = 65,
-    SM_VDI_TYPE = 66, SM_VDI_CREATE = 78, SM_VDI_SIZE = 79, SM_VDI_CLONE = 81, SM_VDI_SNAPSHOT = 82,
-    SM_DEVICE_MISSING = 90, SM_DEVICE_INVALID = 91, SM_LOCATION_MISSING = 94, SM_CHAIN_TOO_LONG = 109,
-    SM_VDI_RESIZE = 110, SM_BAD_REQUEST = 143, SM_VDI_MISSING = 144, SM_IO = 200, SM_GENERAL = 202,
-    SM_ISO_LOCATION_MISSING = 220, SM_ISO_EXTENSION = 221, SM_ISO_LOCAL_PATH = 226,
+    SM_INVALID_ARGUMENT = 1,
+    SM_SR_IN_USE = 16,
+    SM_NO_DEVICE = 19,
+    SM_VDI_IN_USE = 24,
+    SM_LOCK = 37,
+    SM_UNIMPLEMENTED = 38,
+    SM_SR_NOT_EMPTY = 39,
+    SM_SR_SCAN = 40,
+    SM_SR_EXISTS = 42,
+    SM_VDI_EXISTS = 43,
+    SM_NO_SPACE = 44,
+    SM_VDI_UNAVAILABLE = 46,
+    SM_SR_UNAVAILABLE = 47,
+    SM_MOUNT = 52,
+    SM_UNMOUNT = 53,
+    SM_FILESYSTEM = 57,
+    SM_SR_CREATE = 61,
+    SM_SR_REMOVE = 62,
+    SM_SR_DELETE = 63,
+    SM_VDI_REMOVE = 64,
+    SM_VDI_LOAD = 65,
+    SM_VDI_TYPE = 66,
+    SM_VDI_CREATE = 78,
+    SM_VDI_SIZE = 79,
+    SM_VDI_CLONE = 81,
+    SM_VDI_SNAPSHOT = 82,
+    SM_DEVICE_MISSING = 90,
+    SM_DEVICE_INVALID = 91,
+    SM_LOCATION_MISSING = 94,
+    SM_CHAIN_TOO_LONG = 109,
+    SM_VDI_RESIZE = 110,
+    SM_BAD_REQUEST = 143,
+    SM_VDI_MISSING = 144,
+    SM_IO = 200,
+    SM_GENERAL = 202,
+    SM_ISO_LOCATION_MISSING = 220,
+    SM_ISO_EXTENSION = 221,
+    SM_ISO_LOCAL_PATH = 226,
 };
 /* Always -1. The text says what went wrong with which object. */
 int sm_fail(struct xerr *err, enum sm_error number, const char *fmt, ...) _printf_(3, 4);
@@ -84,11 +115,13 @@ int sm_fail_errno(struct xerr *err, enum sm_error number, const char *fmt, ...) 
 /* VDI_MISSING [sr, vdi] by the references in the request. Always -1. */
 int sm_fail_missing(const struct sm *sm, struct xerr *err);
 
-/* ---- help ------------------------------------------------------------------------------------------------------ */
+/* ---- help ---------------------------------------------------------------------------------- */
 
-/* Runs a program (argv ends with NULL; found through PATH) with stdin empty. Its stdout goes to *ret_out when that is
- * not NULL (at most 1 MiB). Not 0: sm_fail(number) with the program's name and the end of what it said. */
-int sm_run(struct sm *sm, const char *const argv[], const char **ret_out, enum sm_error number, struct xerr *err);
+/* Runs a program (argv ends with NULL; found through PATH) with stdin empty. Its stdout goes to *ret_out
+ * when that is not NULL (at most 1 MiB). Not 0: sm_fail(number) with the program's name and the end of
+ * what it said. */
+int sm_run(struct sm *sm, const char *const argv[], const char **ret_out, enum sm_error number,
+           struct xerr *err);
 /* A fault point (lib/fault.h): 0, or -1 with the errno that a test asked for. */
 int sm_step(const char *point);
 

@@ -16,7 +16,7 @@
 
 enum { MAX_REQUEST = 4 << 20 };
 
-/* ---- the request ---------------------------------------------------------------------------------------------- */
+/* ---- the request --------------------------------------------------------------------------- */
 
 const char *sm_param(const struct sm *sm, const char *key, const char *fallback)
 {
@@ -40,7 +40,8 @@ const char *sm_arg(const struct sm *sm, size_t i)
 {
     const struct value *args = value_get(&sm->request, "args");
 
-    if (!args || args->kind != VALUE_SET || i >= args->set.n || args->set.items[i].kind != VALUE_STRING) return "";
+    if (!args || args->kind != VALUE_SET || i >= args->set.n || args->set.items[i].kind != VALUE_STRING)
+        return "";
     return args->set.items[i].s;
 }
 
@@ -51,7 +52,7 @@ int sm_arg_size(const struct sm *sm, size_t i, int64_t *ret_bytes, struct xerr *
     return 0;
 }
 
-/* ---- errors --------------------------------------------------------------------------------------------------- */
+/* ---- errors -------------------------------------------------------------------------------- */
 
 static int fail_text(struct xerr *err, enum sm_error number, const char *text)
 {
@@ -94,7 +95,7 @@ int sm_fail_missing(const struct sm *sm, struct xerr *err)
     return xerr_set(err, "VDI_MISSING", ARRAY_SIZE(params), params);
 }
 
-/* ---- the frame ------------------------------------------------------------------------------------------------ */
+/* ---- the frame ----------------------------------------------------------------------------- */
 
 int sm_step(const char *point)
 {
@@ -144,8 +145,8 @@ static int take_uuid(struct sm *sm, const char *key, const char **ret_uuid, stru
     return 0;
 }
 
-/* One process works on an SR at a time. The descriptor is inherited by programs that the driver runs, so that the lock
- * is held until the last of them has gone, even when the driver itself is killed. */
+/* One process works on an SR at a time. The descriptor is inherited by programs that the driver runs, so
+ * that the lock is held until the last of them has gone, even when the driver itself is killed. */
 static int take_lock(struct sm *sm, struct xerr *err)
 {
     const char *path = arena_printf(sm->arena, "%s/lock-%s", sm->state_dir, sm->sr_uuid);
@@ -162,13 +163,15 @@ static int run_command(struct sm *sm, struct value *ret_answer, struct xerr *err
 {
     const struct sm_command *cmd = sm->driver->commands;
 
-    if (take_uuid(sm, "sr_uuid", &sm->sr_uuid, err) || take_uuid(sm, "vdi_uuid", &sm->vdi_uuid, err)) return -1;
+    if (take_uuid(sm, "sr_uuid", &sm->sr_uuid, err) || take_uuid(sm, "vdi_uuid", &sm->vdi_uuid, err))
+        return -1;
     sm->vdi_location = sm_param(sm, "vdi_location", "");
     if (streq(sm->command, "sr_get_driver_info")) return answer_driver_info(sm, ret_answer);
     while (cmd->name && !streq(cmd->name, sm->command)) cmd++;
     if (!cmd->name)
         return sm_fail(err, SM_UNIMPLEMENTED, "driver %s has no command %s", sm->driver->type, sm->command);
-    if (cmd->needs && !*sm->sr_uuid) return sm_fail(err, SM_BAD_REQUEST, "%s: sr_uuid is missing", sm->command);
+    if (cmd->needs && !*sm->sr_uuid)
+        return sm_fail(err, SM_BAD_REQUEST, "%s: sr_uuid is missing", sm->command);
     if (cmd->needs & SM_NEEDS_VDI && !*sm->vdi_uuid && !*sm->vdi_location)
         return sm_fail(err, SM_BAD_REQUEST, "%s: vdi_uuid is missing", sm->command);
     if (cmd->needs && take_lock(sm, err)) return -1;
@@ -253,7 +256,8 @@ int sm_main(const struct sm_driver *driver, int argc, char **argv)
 
     umask(0077);
     signal(SIGPIPE, SIG_IGN);   /* an agent that has gone must not stop us half-way */
-    if (fault_start(true, &why)) sm_fail(&err, SM_GENERAL, "%s", why);   /* the agent never hands the variable on */
+    if (fault_start(true, &why))
+        sm_fail(&err, SM_GENERAL, "%s", why); /* the agent never hands the variable on */
     else if (read_request(&sm, argc, argv, &request, &err) == 0) run_command(&sm, &result, &err);
     if (err.code) xmlrpc_encode_failure(&err, &answer);
     else xmlrpc_encode_success(&result, &answer);

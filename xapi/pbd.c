@@ -7,7 +7,7 @@
 #include "lib/log.h"
 #include "xapi/call/lifecycle.h"
 
-/* ---- secrets --------------------------------------------------------------------------------------------------- */
+/* ---- secrets ------------------------------------------------------------------------------- */
 
 static bool is_secret_key(const char *key)
 {
@@ -29,7 +29,8 @@ static const char *make_secret(struct call *c, struct txn *t, const char *value)
     return uuid;
 }
 
-int pbd_hide_secrets(struct call *c, const struct value *device_config, struct value *ret_config, struct xerr *err)
+int pbd_hide_secrets(struct call *c, const struct value *device_config, struct value *ret_config,
+                     struct xerr *err)
 {
     struct value_builder b = value_builder(c->arena);
     struct txn *t = NULL;
@@ -41,7 +42,8 @@ int pbd_hide_secrets(struct call *c, const struct value *device_config, struct v
             continue;
         }
         if (!t) t = db_begin(c->agent->db);
-        value_put(&b, arena_printf(c->arena, "%s_secret", m->key), value_string(make_secret(c, t, m->value.s)));
+        value_put(&b, arena_printf(c->arena, "%s_secret", m->key),
+                  value_string(make_secret(c, t, m->value.s)));
     }
     *ret_config = value_built_map(&b);
     return t ? db_commit(t, err) : 0;
@@ -69,7 +71,7 @@ void pbd_drop_row(struct txn *t, struct ref pbd)
     txn_destroy(t, CLASS_PBD, pbd);
 }
 
-/* ---- create, destroy ------------------------------------------------------------------------------------------- */
+/* ---- create, destroy ----------------------------------------------------------------------- */
 
 static struct ref record_ref(const struct value *record, const char *key)
 {
@@ -159,7 +161,7 @@ int pbd_set_device_config(struct call *c, struct ref self, const struct value *v
     return db_commit(t, err);
 }
 
-/* ---- plug, unplug ---------------------------------------------------------------------------------------------- */
+/* ---- plug, unplug -------------------------------------------------------------------------- */
 
 static int find(struct call *c, struct ref pbd, struct ref *ret_sr, bool *ret_plugged, struct xerr *err)
 {
@@ -210,7 +212,8 @@ int pbd_attach(struct call *c, struct ref pbd, int deadline_ms, struct xerr *err
     bool plugged;
 
     if (find(c, pbd, &sr, &plugged, err) || sr_for_driver(c, sr, false, &ids, err)) return -1;
-    if (storage_call(c->agent->storage, &ids, NULL, "sr_attach", NULL, 0, NULL, deadline_ms, c->arena, &answer, err))
+    if (storage_call(c->agent->storage, &ids, NULL, "sr_attach", NULL, 0, NULL, deadline_ms, c->arena,
+                     &answer, err))
         return -1;
     if (mark(c, pbd, sr, true, &answer, err)) return -1;
     if (sr_has_feature(c, &ids, "SR_SCAN") && sr_scan_records(c, &ids, deadline_ms, &why)) {

@@ -13,7 +13,7 @@
 
 enum { PLUG_MS = 60000, START_WAIT_S = 2 };
 
-/* ---- driver records -------------------------------------------------------------------------------------------- */
+/* ---- driver records ------------------------------------------------------------------------ */
 
 static uint64_t format_bits(const struct storage_driver *d)
 {
@@ -80,7 +80,7 @@ int sm_startup(struct agent *agent, struct xerr *err)
     return db_commit(t, err);
 }
 
-/* ---- plugging at start ----------------------------------------------------------------------------------------- */
+/* ---- plugging at start --------------------------------------------------------------------- */
 
 struct plug {
     struct agent *agent;
@@ -202,7 +202,7 @@ static void plug_all(struct call *c)
     if (done) plugging_free(all);
 }
 
-/* ---- attachments that nobody stands behind --------------------------------------------------------------------- */
+/* ---- attachments that nobody stands behind ------------------------------------------------- */
 
 static bool is_used(const struct snap *s, const struct storage_attachment *at)
 {
@@ -235,21 +235,21 @@ static void drop_stale(struct call *c)
     }
 }
 
-/* ---- the first start ------------------------------------------------------------------------------------------- */
+/* ---- the first start ----------------------------------------------------------------------- */
 
 struct first_sr {
     const char *name_label, *name_description, *type, *content_type, *folder, *i18n_key;
     bool shared, tools;
 };
 
-static int add_existing(struct call *c, const struct first_sr *f, const struct value *config, const char *uuid,
-                        struct ref *ret_sr, struct xerr *err)
+static int add_existing(struct call *c, const struct first_sr *f, const struct value *config,
+                        const char *uuid, struct ref *ret_sr, struct xerr *err)
 {
     const struct value empty = value_map(NULL, 0);
     struct ref pbd;
 
-    if (sr_introduce(c, uuid, f->name_label, f->name_description, f->type, f->content_type, f->shared, &empty, ret_sr,
-                     err))
+    if (sr_introduce(c, uuid, f->name_label, f->name_description, f->type, f->content_type, f->shared, &empty,
+                     ret_sr, err))
         return -1;
     const struct member record[] = {
         { "host", value_ref(c->agent->host) }, { "SR", value_ref(*ret_sr) }, { "device_config", *config },
@@ -269,8 +269,8 @@ static int make_first(struct call *c, const struct first_sr *f, struct ref *ret_
     struct value answer;
 
     if (f->tools && make_dirs(path, 0755)) return xerr_internal(err, "cannot make %s", path);
-    if (sr_create(c, c->agent->host, &config, 0, f->name_label, f->name_description, f->type, f->content_type, f->shared,
-                  &empty, ret_sr, &why) == 0)
+    if (sr_create(c, c->agent->host, &config, 0, f->name_label, f->name_description, f->type, f->content_type,
+                  f->shared, &empty, ret_sr, &why) == 0)
         return 0;
     if (driver_call(c, &ids, NULL, "sr_probe", NULL, 0, NULL, &answer, NULL) == 0) {
         const struct value *results = value_get(&answer, "results");
@@ -302,7 +302,8 @@ static int first_start(struct call *c, struct xerr *err)
 {
     static const struct first_sr list[] = {
         { "Local storage", "Disks of this host", "file", "user", "sr", "local-storage", false, false },
-        { "Guest tools", "CD images with tools for guests", "iso", "iso", "tools", "xenserver-tools", true, true },
+        { "Guest tools", "CD images with tools for guests", "iso", "iso", "tools", "xenserver-tools", true,
+          true },
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(list); i++) {

@@ -17,7 +17,7 @@ static const char *lower(struct arena *a, const char *s)
     return copy;
 }
 
-/* ---- create ---------------------------------------------------------------------------------------------------- */
+/* ---- create -------------------------------------------------------------------------------- */
 
 struct new_sr {
     struct ref ref, pbd;
@@ -76,13 +76,15 @@ static void ask_content_type(struct call *c, const struct storage_sr *sr, struct
     struct value answer;
 
     if (*n->content_type) return;
-    if (driver_call(c, sr, NULL, "sr_content_type", NULL, 0, NULL, &answer, NULL) == 0 && answer.kind == VALUE_STRING)
+    if (driver_call(c, sr, NULL, "sr_content_type", NULL, 0, NULL, &answer, NULL) == 0 &&
+        answer.kind == VALUE_STRING)
         n->content_type = answer.s;
 }
 
 int sr_create(struct call *c, struct ref host, const struct value *device_config, int64_t physical_size,
-              const char *name_label, const char *name_description, const char *type, const char *content_type,
-              bool shared, const struct value *sm_config, struct ref *ret_result, struct xerr *err)
+              const char *name_label, const char *name_description, const char *type,
+              const char *content_type, bool shared, const struct value *sm_config, struct ref *ret_result,
+              struct xerr *err)
 {
     struct value size = value_string(arena_printf(c->arena, "%lld", (long long)physical_size)), answer;
     struct new_sr n = {
@@ -96,7 +98,8 @@ int sr_create(struct call *c, struct ref host, const struct value *device_config
     if (check_host(c, host, err) || !storage_driver_need(c->agent->storage, n.type, err)) return -1;
     if (driver_call(c, &ids, NULL, "sr_create", &size, 1, NULL, &answer, err)) return -1;
     ask_content_type(c, &ids, &n);
-    if (pbd_hide_secrets(c, device_config, &n.device_config, err) || commit_new(c, &n, &answer, err)) goto undo;
+    if (pbd_hide_secrets(c, device_config, &n.device_config, err) || commit_new(c, &n, &answer, err))
+        goto undo;
     if (pbd_attach(c, n.pbd, 0, err)) {
         drop_new(c, &n);
         goto undo;
@@ -115,8 +118,8 @@ int sr_make(struct call *c, struct ref host, const struct value *device_config, 
 {
     struct ref sr;
 
-    if (sr_create(c, host, device_config, physical_size, name_label, name_description, type, content_type, false,
-                  sm_config, &sr, err))
+    if (sr_create(c, host, device_config, physical_size, name_label, name_description, type, content_type,
+                  false, sm_config, &sr, err))
         return -1;
     _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
     const struct row *row = snap_need(s, CLASS_SR, sr, err);
@@ -149,7 +152,7 @@ int sr_introduce(struct call *c, const char *uuid, const char *name_label, const
     return 0;
 }
 
-/* ---- forget, destroy ------------------------------------------------------------------------------------------- */
+/* ---- forget, destroy ----------------------------------------------------------------------- */
 
 static int check_unplugged(const struct snap *s, const struct row *sr, struct xerr *err)
 {
@@ -157,7 +160,8 @@ static int check_unplugged(const struct snap *s, const struct row *sr, struct xe
 
     for (size_t i = 0; i < pbds->n; i++) {
         const struct row *pbd = snap_get(s, CLASS_PBD, pbds->refs[i]);
-        if (pbd && row_bool(pbd, F_PBD_currently_attached)) return xerr_sr_has_pbd(err, REF_STR(row_ref_of(sr)));
+        if (pbd && row_bool(pbd, F_PBD_currently_attached))
+            return xerr_sr_has_pbd(err, REF_STR(row_ref_of(sr)));
     }
     return 0;
 }
@@ -184,14 +188,16 @@ int sr_forget(struct call *c, struct ref sr, struct xerr *err)
     return drop_records(c, sr, err);
 }
 
-/* Disks that would be lost: SR_NOT_EMPTY. A driver that cannot delete disks does not delete them with the SR either. */
+/* Disks that would be lost: SR_NOT_EMPTY. A driver that cannot delete disks does not delete them with
+ * the SR either. */
 static int check_empty(struct call *c, const struct storage_sr *sr, struct xerr *err)
 {
     _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
     const struct row *row = snap_need(s, CLASS_SR, sr->ref, err);
 
     if (!row || check_unplugged(s, row, err)) return -1;
-    if (row_map_str(row, F_SR_other_config, "indestructible", NULL)) return xerr_sr_indestructible(err, REF_STR(sr->ref));
+    if (row_map_str(row, F_SR_other_config, "indestructible", NULL))
+        return xerr_sr_indestructible(err, REF_STR(sr->ref));
     if (!sr_has_feature(c, sr, "VDI_DELETE")) return 0;
     const struct refset *vdis = row_refs(row, F_SR_VDIs);
     for (size_t i = 0; i < vdis->n; i++) {
@@ -215,7 +221,7 @@ int sr_destroy(struct call *c, struct ref sr, struct xerr *err)
     return drop_records(c, sr, err);
 }
 
-/* ---- probe ----------------------------------------------------------------------------------------------------- */
+/* ---- probe --------------------------------------------------------------------------------- */
 
 static int probe(struct call *c, struct ref host, const struct value *device_config, const char *type,
                  const struct value *sm_config, struct value *ret_answer, struct xerr *err)
@@ -276,7 +282,7 @@ int sr_probe_ext(struct call *c, struct ref host, const struct value *device_con
     return 0;
 }
 
-/* ---- scan, update, sizes --------------------------------------------------------------------------------------- */
+/* ---- scan, update, sizes ------------------------------------------------------------------- */
 
 int sr_scan(struct call *c, struct ref sr, struct xerr *err)
 {
@@ -314,7 +320,8 @@ int sr_set_physical_size(struct call *c, struct ref self, int64_t value, struct 
 {
     struct value v = value_int(value);
 
-    if (value < 0) return xerr_invalid_value(err, "physical_size", arena_printf(c->arena, "%lld", (long long)value));
+    if (value < 0)
+        return xerr_invalid_value(err, "physical_size", arena_printf(c->arena, "%lld", (long long)value));
     return db_set_field(c->agent->db, self, F_SR_physical_size, &v, err);
 }
 
@@ -335,7 +342,7 @@ int sr_set_shared(struct call *c, struct ref sr, bool value, struct xerr *err)
     return db_commit(t, err);
 }
 
-/* ---- what an SR is good for ------------------------------------------------------------------------------------ */
+/* ---- what an SR is good for ---------------------------------------------------------------- */
 
 int sr_assert_can_host_ha_statefile(struct call *c, struct ref sr, struct xerr *err)
 {

@@ -20,11 +20,12 @@ int sr_need_feature(struct call *c, const struct storage_sr *sr, const char *fea
 bool sr_has_feature(struct call *c, const struct storage_sr *sr, const char *feature);
 
 /* storage_call() with c's arena and storage. args may be NULL. */
-int driver_call(struct call *c, const struct storage_sr *sr, const struct storage_vdi *vdi, const char *command,
-                const struct value *args, size_t n_args, const struct value *extra, struct value *ret_answer,
-                struct xerr *err);
+int driver_call(struct call *c, const struct storage_sr *sr, const struct storage_vdi *vdi,
+                const char *command, const struct value *args, size_t n_args, const struct value *extra,
+                struct value *ret_answer, struct xerr *err);
 /* The same for undoing: errors are logged. */
-void driver_undo(struct call *c, const struct storage_sr *sr, const struct storage_vdi *vdi, const char *command);
+void driver_undo(struct call *c, const struct storage_sr *sr, const struct storage_vdi *vdi,
+                 const char *command);
 
 /* A number of the answer (decimal text or int), or fallback. */
 int64_t answer_int(const struct value *answer, const char *key, int64_t fallback);
@@ -42,13 +43,14 @@ void vdi_drop_row(struct txn *t, struct ref vdi);
 /* Asks the driver what is there and makes the records agree with it. Errors: the driver's. Blocks. */
 int sr_scan_records(struct call *c, const struct storage_sr *sr, int deadline_ms, struct xerr *err);
 
-/* sr_attach and the first scan; marks the PBD plugged. deadline_ms: of each driver call, 0 = their own. Errors: the
- * driver's. Blocks. */
+/* sr_attach and the first scan; marks the PBD plugged. deadline_ms: of each driver call, 0 = their own.
+ * Errors: the driver's. Blocks. */
 int pbd_attach(struct call *c, struct ref pbd, int deadline_ms, struct xerr *err);
 /* The PBD's record says that it is not plugged. */
 int pbd_mark_unplugged(struct call *c, struct ref pbd, struct xerr *err);
 /* device_config with secrets in secret rows: password -> password_secret. In c->arena. */
-int pbd_hide_secrets(struct call *c, const struct value *device_config, struct value *ret_config, struct xerr *err);
+int pbd_hide_secrets(struct call *c, const struct value *device_config, struct value *ret_config,
+                     struct xerr *err);
 /* The rows of the PBD and of the secrets its device_config names. */
 void pbd_drop_row(struct txn *t, struct ref pbd);
 

@@ -1,4 +1,4 @@
-/* From records to the driver and back: what a driver is told of an SR and a VDI, and what its answers mean for the rows.
+/* From records to the driver and back: what drivers are told, what their answers mean for the rows.
  * Called by: sr*.c, pbd.c, vdi*.c.  Calls: storage/, db/. */
 #define LOG_MODULE "sr"
 #include "xapi/sr.h"
@@ -7,9 +7,10 @@
 #include "lib/num.h"
 #include "xapi/call/lifecycle.h"
 
-/* ---- to the driver --------------------------------------------------------------------------------------------- */
+/* ---- to the driver ------------------------------------------------------------------------- */
 
-/* Ours get "password" for "password_secret" = a secret's uuid; foreign drivers look secrets up themselves. */
+/* Ours get "password" for "password_secret" = a secret's uuid; foreign drivers look secrets up
+ * themselves. */
 static struct value reveal_secrets(struct call *c, const struct snap *s, const struct value *config)
 {
     struct value_builder b = value_builder(c->arena);
@@ -41,11 +42,12 @@ static const struct row *own_pbd(struct call *c, const struct snap *s, const str
     return NULL;
 }
 
-static int fill_sr(struct call *c, const struct snap *s, struct ref sr, bool need_plugged, struct storage_sr *ret_sr,
-                   struct xerr *err)
+static int fill_sr(struct call *c, const struct snap *s, struct ref sr, bool need_plugged,
+                   struct storage_sr *ret_sr, struct xerr *err)
 {
     const struct row *row = snap_need(s, CLASS_SR, sr, err), *pbd = row ? own_pbd(c, s, row) : NULL;
-    struct value *config = arena_alloc(c->arena, sizeof(*config)), *sm_config = arena_alloc(c->arena, sizeof(*config));
+    struct value *config = arena_alloc(c->arena, sizeof(*config)),
+                 *sm_config = arena_alloc(c->arena, sizeof(*config));
 
     if (!row) return -1;
     if (!pbd || (need_plugged && !row_bool(pbd, F_PBD_currently_attached)))
@@ -68,7 +70,8 @@ static int fill_sr(struct call *c, const struct snap *s, struct ref sr, bool nee
     return 0;
 }
 
-int sr_for_driver(struct call *c, struct ref sr, bool need_plugged, struct storage_sr *ret_sr, struct xerr *err)
+int sr_for_driver(struct call *c, struct ref sr, bool need_plugged, struct storage_sr *ret_sr,
+                  struct xerr *err)
 {
     _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
 
@@ -112,14 +115,16 @@ int sr_need_feature(struct call *c, const struct storage_sr *sr, const char *fea
     return sr_has_feature(c, sr, feature) ? 0 : xerr_sr_operation_not_supported(err, REF_STR(sr->ref));
 }
 
-int driver_call(struct call *c, const struct storage_sr *sr, const struct storage_vdi *vdi, const char *command,
-                const struct value *args, size_t n_args, const struct value *extra, struct value *ret_answer,
-                struct xerr *err)
+int driver_call(struct call *c, const struct storage_sr *sr, const struct storage_vdi *vdi,
+                const char *command, const struct value *args, size_t n_args, const struct value *extra,
+                struct value *ret_answer, struct xerr *err)
 {
-    return storage_call(c->agent->storage, sr, vdi, command, args, n_args, extra, 0, c->arena, ret_answer, err);
+    return storage_call(c->agent->storage, sr, vdi, command, args, n_args, extra, 0, c->arena, ret_answer,
+                        err);
 }
 
-void driver_undo(struct call *c, const struct storage_sr *sr, const struct storage_vdi *vdi, const char *command)
+void driver_undo(struct call *c, const struct storage_sr *sr, const struct storage_vdi *vdi,
+                 const char *command)
 {
     _cleanup_xerr_ struct xerr err = XERR_INIT;
     struct value ignored;
@@ -130,7 +135,7 @@ void driver_undo(struct call *c, const struct storage_sr *sr, const struct stora
     }
 }
 
-/* ---- from the driver ------------------------------------------------------------------------------------------- */
+/* ---- from the driver ----------------------------------------------------------------------- */
 
 int64_t answer_int(const struct value *answer, const char *key, int64_t fallback)
 {
@@ -158,7 +163,8 @@ static void put_int(struct txn *t, const struct row *row, field_id f, int64_t i)
 
 void sr_put_space(struct txn *t, struct ref sr, const struct value *answer)
 {
-    int64_t size = answer_int(answer, "sr_physical_size", -1), used = answer_int(answer, "sr_physical_utilisation", -1);
+    int64_t size = answer_int(answer, "sr_physical_size", -1),
+            used = answer_int(answer, "sr_physical_utilisation", -1);
 
     if (size >= 0) put_int(t, snap_get(txn_snap(t), CLASS_SR, sr), F_SR_physical_size, size);
     if (used >= 0) put_int(t, snap_get(txn_snap(t), CLASS_SR, sr), F_SR_physical_utilisation, used);
@@ -185,7 +191,8 @@ void vdi_put_answer(struct txn *t, struct ref vdi, const struct value *answer)
     const struct row *row = vdi_now(t, vdi);
 
     if (!row) return;
-    if (location && !streq(row_str(row, F_VDI_location), location)) txn_set_str(t, vdi, F_VDI_location, location);
+    if (location && !streq(row_str(row, F_VDI_location), location))
+        txn_set_str(t, vdi, F_VDI_location, location);
     put_int(t, vdi_now(t, vdi), F_VDI_virtual_size,
             answer_int(answer, "virtual_size", row_int(vdi_now(t, vdi), F_VDI_virtual_size)));
     put_int(t, vdi_now(t, vdi), F_VDI_physical_utilisation,

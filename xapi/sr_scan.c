@@ -1,10 +1,10 @@
 /* SR.scan: the records made to agree with what the driver finds.
  * Called by: sr.c, pbd.c.  Calls: sr_driver.c, storage/.
  *
- * A disk is known by its uuid when the driver gives one, else by its location. Found and unknown: a new record. Known and
- * found: sizes and the driver's sm_config are refreshed, names and everything users set stay. Known and gone: the record
- * goes when it is a hidden base or a CD, else it stays and is marked missing, because its names and links may be all that
- * is left of it, and the disk may come back. */
+ * A disk is known by its uuid when the driver gives one, else by its location. Found and unknown: a new
+ * record. Known and found: sizes and the driver's sm_config are refreshed, names and everything users
+ * set stay. Known and gone: the record goes when it is a hidden base or a CD, else it stays and is
+ * marked missing, because its names and links may be all that is left of it, and the disk may come back. */
 #define LOG_MODULE "sr"
 #include "xapi/sr.h"
 
@@ -121,7 +121,8 @@ static void sum_allocation(struct scan *scan)
         const struct row *vdi = snap_get(s, CLASS_VDI, vdis->refs[i]);
         if (vdi && row_bool(vdi, F_VDI_managed)) sum += row_int(vdi, F_VDI_virtual_size);
     }
-    if (row_int(sr, F_SR_virtual_allocation) != sum) txn_set_int(scan->t, scan->sr->ref, F_SR_virtual_allocation, sum);
+    if (row_int(sr, F_SR_virtual_allocation) != sum)
+        txn_set_int(scan->t, scan->sr->ref, F_SR_virtual_allocation, sum);
 }
 
 static int apply(struct scan *scan, const struct value *answer, struct xerr *err)
@@ -141,8 +142,8 @@ static int apply(struct scan *scan, const struct value *answer, struct xerr *err
     sum_allocation(scan);
     sr_put_space(scan->t, scan->sr->ref, answer);
     if (db_commit(scan->t, err)) return -1;
-    log_info("scan of SR %s: %zu disks, %u new, %u missing, %u removed", scan->sr->uuid, vdis->set.n, scan->added,
-             scan->missing, scan->removed);
+    log_info("scan of SR %s: %zu disks, %u new, %u missing, %u removed", scan->sr->uuid, vdis->set.n,
+             scan->added, scan->missing, scan->removed);
     return 0;
 }
 
@@ -159,11 +160,14 @@ static void note_records(struct scan *scan)
 int sr_scan_records(struct call *c, const struct storage_sr *sr, int deadline_ms, struct xerr *err)
 {
     _cleanup_refmap_ struct refmap *before = refmap_new();
-    struct scan scan = { .c = c, .sr = sr, .before = before, .can_delete = sr_has_feature(c, sr, "VDI_DELETE") };
+    struct scan scan = {
+        .c = c, .sr = sr, .before = before, .can_delete = sr_has_feature(c, sr, "VDI_DELETE")
+    };
     struct value answer;
 
     note_records(&scan);
-    if (storage_call(c->agent->storage, sr, NULL, "sr_scan", NULL, 0, NULL, deadline_ms, c->arena, &answer, err))
+    if (storage_call(c->agent->storage, sr, NULL, "sr_scan", NULL, 0, NULL, deadline_ms, c->arena, &answer,
+                     err))
         return -1;
     const struct value *vdis = value_get(&answer, "vdis");
     if (!vdis || vdis->kind != VALUE_SET) return 0;   /* a foreign driver has called back instead */

@@ -10,7 +10,7 @@
 
 enum { UNPLUG_MS = 0, UNPLUG_FORCE_MS = 5000 };
 
-/* ---- create ---------------------------------------------------------------------------------------------------- */
+/* ---- create -------------------------------------------------------------------------------- */
 
 /* One record as it arrives: members may be missing. */
 struct new_vbd {
@@ -60,7 +60,8 @@ static int check_medium(const struct snap *s, const struct new_vbd *n, struct xe
     if (n->empty) return n->type == vbd_type_CD ? 0 : xerr_handle_invalid(err, "VDI", REF_STR(n->vdi));
     vdi = snap_need(s, CLASS_VDI, n->vdi, err);
     if (!vdi) return -1;
-    if (n->mode == vbd_mode_RW && row_bool(vdi, F_VDI_read_only)) return xerr_vdi_readonly(err, REF_STR(n->vdi));
+    if (n->mode == vbd_mode_RW && row_bool(vdi, F_VDI_read_only))
+        return xerr_vdi_readonly(err, REF_STR(n->vdi));
     if (!row_bool(vdi, F_VDI_managed)) return xerr_vdi_not_managed(err, REF_STR(n->vdi));
     return n->type == vbd_type_CD ? check_iso(s, vdi, err) : 0;
 }
@@ -166,7 +167,7 @@ int vbd_destroy(struct call *c, struct ref self, struct xerr *err)
     return db_commit(t, err);
 }
 
-/* ---- fields that need a look ----------------------------------------------------------------------------------- */
+/* ---- fields that need a look --------------------------------------------------------------- */
 
 int vbd_set_userdevice(struct call *c, struct ref self, const char *value, struct xerr *err)
 {
@@ -203,10 +204,11 @@ int vbd_set_mode(struct call *c, struct ref self, enum vbd_mode value, struct xe
     return db_commit(t, err);
 }
 
-/* ---- plug, unplug ---------------------------------------------------------------------------------------------- */
+/* ---- plug, unplug -------------------------------------------------------------------------- */
 
 /* The guest behind a VBD. Drives of the control domain are not the hypervisor's. */
-static int find_guest(struct call *c, struct ref vbd, struct hv_id *ret_id, bool *ret_running, struct xerr *err)
+static int find_guest(struct call *c, struct ref vbd, struct hv_id *ret_id, bool *ret_running,
+                      struct xerr *err)
 {
     _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
     const struct row *row = snap_need(s, CLASS_VBD, vbd, err);
@@ -214,7 +216,8 @@ static int find_guest(struct call *c, struct ref vbd, struct hv_id *ret_id, bool
 
     if (!vm) return -1;
     if (row_bool(vm, F_VM_is_control_domain))
-        return xerr_operation_not_allowed(err, "Disks cannot be plugged into the control domain of this host");
+        return xerr_operation_not_allowed(err,
+                                          "Disks cannot be plugged into the control domain of this host");
     int state = row_enum(vm, F_VM_power_state);
     *ret_running = state == vm_power_state_Running || state == vm_power_state_Paused;
     *ret_id = hv_id(arena_strdup(c->arena, row_uuid(vm)), row_ref_of(vm));
@@ -252,7 +255,8 @@ static int unplug(struct call *c, struct ref self, int timeout_ms, struct xerr *
     bool running;
 
     if (find_guest(c, self, &id, &running, err) || vbd_describe(c, self, NULL, &disk, err)) return -1;
-    if (hv_disk_detach(c->agent->hv, id, &disk, timeout_ms, &why) && !xerr_is(&why, "DEVICE_ALREADY_DETACHED"))
+    if (hv_disk_detach(c->agent->hv, id, &disk, timeout_ms, &why) &&
+        !xerr_is(&why, "DEVICE_ALREADY_DETACHED"))
         return xerr_move(err, &why);
     return vbd_detach(c, self, err) || commit_attached(c, self, false, err) ? -1 : 0;
 }
@@ -289,11 +293,12 @@ int vbd_assert_attachable(struct call *c, struct ref self, struct xerr *err)
     if (row_bool(vdi, F_VDI_sharable)) return 0;
     size_t n = storage_attachments(c->agent->storage, NULL, row_uuid(vdi), c->arena, &list);
     for (size_t i = 0; i < n; i++)
-        if (writable || list[i].disk.writable) return xerr_vdi_in_use(err, REF_STR(row_ref_of(vdi)), "attach");
+        if (writable || list[i].disk.writable)
+            return xerr_vdi_in_use(err, REF_STR(row_ref_of(vdi)), "attach");
     return 0;
 }
 
-/* ---- CD drives ------------------------------------------------------------------------------------------------- */
+/* ---- CD drives ----------------------------------------------------------------------------- */
 
 static int commit_medium(struct call *c, struct ref vbd, struct ref vdi, struct xerr *err)
 {

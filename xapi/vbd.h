@@ -7,37 +7,41 @@
 #include "xapi/hv/hv.h"
 #include "xapi/storage/storage.h"
 
-/* Attaches the VBD's disk on this host and describes it for the hypervisor; the text lives in c->arena. An empty CD
- * drive is described as such. Nothing is written to the database: the caller sets VBD.currently_attached (and device,
- * see vbd_device()) in the commit that ends the VM's start. On failure nothing stays attached.
- * Errors: as vdi_attach(). Blocks. */
+/* Attaches the VBD's disk on this host and describes it for the hypervisor; the text lives in c->arena.
+ * An empty CD drive is described as such. Nothing is written to the database: the caller sets
+ * VBD.currently_attached (and device, see vbd_device()) in the commit that ends the VM's start. On
+ * failure nothing stays attached. Errors: as vdi_attach(). Blocks. */
 int vbd_attach(struct call *c, struct ref vbd, struct hv_disk *ret_disk, struct xerr *err);
 /* Detaches the disk after the hypervisor let it go; success when it was not attached. Blocks. */
 int vbd_detach(struct call *c, struct ref vbd, struct xerr *err);
 
-/* Describes the VBD for the hypervisor without attaching anything: with this disk, or as an empty drive when it is NULL
- * (hot unplug, CD change). */
+/* Describes the VBD for the hypervisor without attaching anything: with this disk, or as an empty drive
+ * when it is NULL (hot unplug, CD change). */
 int vbd_describe(struct call *c, struct ref vbd, const struct storage_disk *disk, struct hv_disk *ret_disk,
                  struct xerr *err);
 
-/* The VBD and the guest behind an owner in storage's ledger, when it is a VBD of a VM that runs on this host's
- * hypervisor. -1 otherwise. */
+/* The VBD and the guest behind an owner in storage's ledger, when it is a VBD of a VM that runs on this
+ * host's hypervisor. -1 otherwise. */
 int vbd_of_owner(struct call *c, const char *owner, struct ref *ret_vbd, struct hv_id *ret_id);
 
 /* All VBDs of a VM that can be attached, in device order; on failure all are detached again.
  * Errors: as vbd_attach(). */
-int vbd_attach_all(struct call *c, struct ref vm, const struct hv_disk **ret_disks, size_t *ret_n, struct xerr *err);
+int vbd_attach_all(struct call *c, struct ref vm, const struct hv_disk **ret_disks, size_t *ret_n,
+                   struct xerr *err);
 /* Detaches every VBD of a VM; errors are logged and do not stop it. */
 void vbd_detach_all(struct call *c, struct ref vm);
 
 /* The name of device number 0, 1, ...: "xvda", "xvdb", ..., "xvdaa". In `a`. */
 const char *vbd_device_name(struct arena *a, unsigned number);
-/* The number of a userdevice or device text ("0", "xvda", "hda", "sda", "autodetect" gives -1); -2 when it is none. */
+/* The number of a userdevice or device text ("0", "xvda", "hda", "sda", "autodetect" gives -1); -2 when
+ * it is none. */
 int vbd_device_number(const char *text);
 
-/* In a transaction: currently_attached of one VBD, its device name, and what is allowed on it and its disk. */
+/* In a transaction: currently_attached of one VBD, its device name, and what is allowed on it and its
+ * disk. */
 void vbd_set_attached(struct txn *t, struct ref vbd, bool attached);
-/* In a transaction: currently_attached of all VBDs of a VM (and allowed operations), when it starts or stops. */
+/* In a transaction: currently_attached of all VBDs of a VM (and allowed operations), when it starts or
+ * stops. */
 void vbd_set_attached_all(struct txn *t, struct ref vm, bool attached);
 
 #endif

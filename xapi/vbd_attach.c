@@ -1,4 +1,4 @@
-/* Class VBD, the part that the start and stop of VMs need: disks attached, described for the hypervisor, released.
+/* Class VBD as the start and stop of VMs need it: disks attached, described to the hypervisor, released.
  * Called by: vbd.c, vdi*.c, vm*.c.  Calls: vdi.h, storage/, db/. */
 #define LOG_MODULE "vbd"
 #include "xapi/vbd.h"
@@ -13,7 +13,7 @@
 
 enum { MAX_NUMBER = 255 };
 
-/* ---- names ----------------------------------------------------------------------------------------------------- */
+/* ---- names --------------------------------------------------------------------------------- */
 
 const char *vbd_device_name(struct arena *a, unsigned number)
 {
@@ -30,13 +30,16 @@ int vbd_device_number(const char *text)
     int letters = 0;
 
     if (!*text || streq(text, "autodetect")) return -1;
-    if (isdigit((unsigned char)*text)) return num_parse_int(text, &number) && number <= MAX_NUMBER ? (int)number : -2;
-    const char *p = has_prefix(text, "xvd") ? text + 3 : has_prefix(text, "hd") || has_prefix(text, "sd") ? text + 2 : "";
+    if (isdigit((unsigned char)*text))
+        return num_parse_int(text, &number) && number <= MAX_NUMBER ? (int)number : -2;
+    const char *p = has_prefix(text, "xvd")                            ? text + 3
+                    : has_prefix(text, "hd") || has_prefix(text, "sd") ? text + 2
+                                                                       : "";
     for (; *p >= 'a' && *p <= 'z' && letters <= MAX_NUMBER; p++) letters = letters * 26 + (*p - 'a' + 1);
     return *p || letters == 0 || letters > MAX_NUMBER + 1 ? -2 : letters - 1;
 }
 
-/* ---- one VBD --------------------------------------------------------------------------------------------------- */
+/* ---- one VBD ------------------------------------------------------------------------------- */
 
 /* What attaching needs of the records, read at once. */
 struct drive {
@@ -46,7 +49,8 @@ struct drive {
     int number;
 };
 
-static int read_drive(struct call *c, const struct snap *s, struct ref vbd, struct drive *ret_drive, struct xerr *err)
+static int read_drive(struct call *c, const struct snap *s, struct ref vbd, struct drive *ret_drive,
+                      struct xerr *err)
 {
     const struct row *row = snap_need(s, CLASS_VBD, vbd, err);
     const struct row *vdi = row ? snap_get(s, CLASS_VDI, row_ref(row, F_VBD_VDI)) : NULL;
@@ -81,7 +85,8 @@ static int load_drive(struct call *c, struct ref vbd, struct drive *ret_drive, s
     return read_drive(c, s, vbd, ret_drive, err);
 }
 
-static int describe(const struct drive *d, const struct storage_disk *disk, struct hv_disk *ret_disk, struct xerr *err)
+static int describe(const struct drive *d, const struct storage_disk *disk, struct hv_disk *ret_disk,
+                    struct xerr *err)
 {
     struct hv_disk hv = {
         .ref = d->vbd,
@@ -97,7 +102,9 @@ static int describe(const struct drive *d, const struct storage_disk *disk, stru
         hv.path = disk->path;
         if (streq(disk->format, "qcow2")) hv.format = HV_FORMAT_QCOW2;
         else if (streq(disk->format, "raw")) hv.format = HV_FORMAT_RAW;
-        else return xerr_value_not_supported(err, "image format", disk->format, "the hypervisor cannot read it");
+        else
+            return xerr_value_not_supported(err, "image format", disk->format,
+                                            "the hypervisor cannot read it");
     }
     *ret_disk = hv;
     return 0;
@@ -171,7 +178,7 @@ int vbd_of_owner(struct call *c, const char *owner, struct ref *ret_vbd, struct 
     return 0;
 }
 
-/* ---- all VBDs of a VM ------------------------------------------------------------------------------------------ */
+/* ---- all VBDs of a VM ---------------------------------------------------------------------- */
 
 static int by_number(const void *a, const void *b)
 {
@@ -183,10 +190,12 @@ static int by_number(const void *a, const void *b)
 /* A drive that holds nothing and is no CD drive is not shown to the guest. */
 static bool is_shown(const struct row *vbd)
 {
-    return row_enum(vbd, F_VBD_type) == vbd_type_CD || !(row_bool(vbd, F_VBD_empty) || ref_is_null(row_ref(vbd, F_VBD_VDI)));
+    return row_enum(vbd, F_VBD_type) == vbd_type_CD ||
+           !(row_bool(vbd, F_VBD_empty) || ref_is_null(row_ref(vbd, F_VBD_VDI)));
 }
 
-static int list_drives(struct call *c, struct ref vm, struct drive **ret_drives, size_t *ret_n, struct xerr *err)
+static int list_drives(struct call *c, struct ref vm, struct drive **ret_drives, size_t *ret_n,
+                       struct xerr *err)
 {
     _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
     const struct row *row = snap_need(s, CLASS_VM, vm, err);
@@ -216,7 +225,8 @@ static void release(struct call *c, const struct drive *d)
     }
 }
 
-int vbd_attach_all(struct call *c, struct ref vm, const struct hv_disk **ret_disks, size_t *ret_n, struct xerr *err)
+int vbd_attach_all(struct call *c, struct ref vm, const struct hv_disk **ret_disks, size_t *ret_n,
+                   struct xerr *err)
 {
     struct drive *drives;
     size_t n, done = 0;
@@ -258,7 +268,8 @@ void vbd_set_attached(struct txn *t, struct ref vbd, bool attached)
     if (attached && !streq(row_str(row, F_VBD_device), device)) txn_set_str(t, vbd, F_VBD_device, device);
     row = snap_get(txn_snap(t), CLASS_VBD, vbd);
     struct ref vdi = row_ref(row, F_VBD_VDI);
-    if (row_bool(row, F_VBD_currently_attached) != attached) txn_set_bool(t, vbd, F_VBD_currently_attached, attached);
+    if (row_bool(row, F_VBD_currently_attached) != attached)
+        txn_set_bool(t, vbd, F_VBD_currently_attached, attached);
     lifecycle_refresh(t, CLASS_VBD, vbd);
     if (snap_get(txn_snap(t), CLASS_VDI, vdi)) lifecycle_refresh(t, CLASS_VDI, vdi);
 }

@@ -19,7 +19,7 @@ static struct value bool_arg(bool b)
     return value_string(b ? "true" : "false");
 }
 
-/* ---- create ---------------------------------------------------------------------------------------------------- */
+/* ---- create -------------------------------------------------------------------------------- */
 
 static void put_map(struct txn *t, struct ref vdi, field_id f, const struct value *v)
 {
@@ -40,8 +40,8 @@ static struct ref row_for(struct txn *t, const char *uuid, int64_t *ret_counted)
     return vdi;
 }
 
-static int commit_new(struct call *c, const struct vdi_new *what, const char *uuid, const struct value *answer,
-                      struct ref *ret_vdi, struct xerr *err)
+static int commit_new(struct call *c, const struct vdi_new *what, const char *uuid,
+                      const struct value *answer, struct ref *ret_vdi, struct xerr *err)
 {
     struct txn *t = db_begin(c->agent->db);
     int64_t counted;
@@ -133,14 +133,14 @@ int vdi_create(struct call *c, const struct value *args, struct ref *ret_result,
     return vdi_create_internal(c, &n, ret_result, err);
 }
 
-/* ---- introduce, forget ----------------------------------------------------------------------------------------- */
+/* ---- introduce, forget --------------------------------------------------------------------- */
 
 int vdi_introduce(struct call *c, const char *uuid, const char *name_label, const char *name_description,
-                  struct ref SR, enum vdi_type type, bool sharable, bool read_only, const struct value *other_config,
-                  const char *location, const struct value *xenstore_data, const struct value *sm_config,
-                  bool managed, int64_t virtual_size, int64_t physical_utilisation, struct ref metadata_of_pool,
-                  bool is_a_snapshot, int64_t snapshot_time, struct ref snapshot_of, struct ref *ret_result,
-                  struct xerr *err)
+                  struct ref SR, enum vdi_type type, bool sharable, bool read_only,
+                  const struct value *other_config, const char *location, const struct value *xenstore_data,
+                  const struct value *sm_config, bool managed, int64_t virtual_size,
+                  int64_t physical_utilisation, struct ref metadata_of_pool, bool is_a_snapshot,
+                  int64_t snapshot_time, struct ref snapshot_of, struct ref *ret_result, struct xerr *err)
 {
     struct storage_vdi vdi = { .uuid = uuid, .location = location, .sm_config = sm_config };
     struct value new_uuid = value_string(uuid), answer;
@@ -158,13 +158,15 @@ int vdi_introduce(struct call *c, const char *uuid, const char *name_label, cons
         .sharable = sharable, .read_only = read_only || answer_bool(&answer, "read_only", false),
         .other_config = other_config, .sm_config = sm_config, .xenstore_data = xenstore_data,
     };
-    const char *chosen = value_get_str(&answer, "uuid", *uuid ? uuid : uuid_new(arena_alloc(c->arena, UUID_TEXT)));
+    const char *chosen =
+        value_get_str(&answer, "uuid", *uuid ? uuid : uuid_new(arena_alloc(c->arena, UUID_TEXT)));
     if (commit_new(c, &n, chosen, &answer, ret_result, err)) return -1;
     if (!is_a_snapshot && ref_is_null(metadata_of_pool)) return 0;
     struct txn *t = db_begin(c->agent->db);
     txn_set_bool(t, *ret_result, F_VDI_is_a_snapshot, is_a_snapshot);
     txn_set_time(t, *ret_result, F_VDI_snapshot_time, snapshot_time);
-    if (snap_get(txn_snap(t), CLASS_VDI, snapshot_of)) txn_set_ref(t, *ret_result, F_VDI_snapshot_of, snapshot_of);
+    if (snap_get(txn_snap(t), CLASS_VDI, snapshot_of))
+        txn_set_ref(t, *ret_result, F_VDI_snapshot_of, snapshot_of);
     if (snap_get(txn_snap(t), CLASS_pool, metadata_of_pool))
         txn_set_ref(t, *ret_result, F_VDI_metadata_of_pool, metadata_of_pool);
     return db_commit(t, err);
@@ -194,7 +196,7 @@ int vdi_forget(struct call *c, struct ref vdi, struct xerr *err)
     return db_commit(t, err);
 }
 
-/* ---- destroy --------------------------------------------------------------------------------------------------- */
+/* ---- destroy ------------------------------------------------------------------------------- */
 
 static int check_destroy(struct call *c, struct ref vdi, struct xerr *err)
 {
@@ -219,7 +221,8 @@ int vdi_destroy(struct call *c, struct ref self, struct xerr *err)
     storage_hold(c->agent->storage, ids.sr.uuid, ids.vdi.uuid, &hold);
     if (hold.owners) return xerr_vdi_in_use(err, REF_STR(self), "destroy");
     /* A disk that is gone already is as destroyed as it can be. */
-    if (driver_call(c, &ids.sr, &ids.vdi, "vdi_delete", NULL, 0, NULL, &answer, &why) && !xerr_is(&why, "VDI_MISSING"))
+    if (driver_call(c, &ids.sr, &ids.vdi, "vdi_delete", NULL, 0, NULL, &answer, &why) &&
+        !xerr_is(&why, "VDI_MISSING"))
         return xerr_move(err, &why);
     struct txn *t = db_begin(c->agent->db);
     vdi_drop_row(t, self);
@@ -227,9 +230,10 @@ int vdi_destroy(struct call *c, struct ref self, struct xerr *err)
     return db_commit(t, err);
 }
 
-/* ---- size ------------------------------------------------------------------------------------------------------ */
+/* ---- size ---------------------------------------------------------------------------------- */
 
-static int commit_answer(struct call *c, const struct disk_ids *ids, const struct value *answer, struct xerr *err)
+static int commit_answer(struct call *c, const struct disk_ids *ids, const struct value *answer,
+                         struct xerr *err)
 {
     struct txn *t = db_begin(c->agent->db);
 
@@ -254,7 +258,8 @@ int vdi_resize(struct call *c, struct ref vdi, int64_t size, struct xerr *err)
 }
 
 /* The guest's engine has the image open: it grows it and tells the guest. */
-static int grow_in_guest(struct call *c, const struct disk_ids *ids, const char *owner, int64_t size, struct xerr *err)
+static int grow_in_guest(struct call *c, const struct disk_ids *ids, const char *owner, int64_t size,
+                         struct xerr *err)
 {
     const struct storage_attachment *list;
     size_t n = storage_attachments(c->agent->storage, ids->sr.uuid, ids->vdi.uuid, c->arena, &list), i = 0;
@@ -282,14 +287,15 @@ int vdi_resize_online(struct call *c, struct ref vdi, int64_t size, struct xerr 
         return vdi_resize(c, vdi, size, err);
     }
     if (size <= ids.virtual_size)
-        return xerr_vdi_too_small(err, REF_STR(vdi), arena_printf(c->arena, "%lld", (long long)ids.virtual_size));
+        return xerr_vdi_too_small(err, REF_STR(vdi),
+                                  arena_printf(c->arena, "%lld", (long long)ids.virtual_size));
     size = (size + 511) & ~INT64_C(511);
     if (grow_in_guest(c, &ids, hold.owner, size, err)) return -1;
     if (driver_call(c, &ids.sr, &ids.vdi, "vdi_update", NULL, 0, NULL, &answer, err)) return -1;
     return commit_answer(c, &ids, &answer, err);
 }
 
-/* ---- update and plain fields ----------------------------------------------------------------------------------- */
+/* ---- update and plain fields --------------------------------------------------------------- */
 
 int vdi_update(struct call *c, struct ref vdi, struct xerr *err)
 {
@@ -347,7 +353,8 @@ int vdi_set_on_boot(struct call *c, struct ref self, enum on_boot value, struct 
     _cleanup_hold_ struct storage_hold hold = { .entry = NULL };
     struct disk_ids ids;
 
-    if (vdi_for_driver(c, self, &ids, err) || sr_need_feature(c, &ids.sr, "VDI_RESET_ON_BOOT", err)) return -1;
+    if (vdi_for_driver(c, self, &ids, err) || sr_need_feature(c, &ids.sr, "VDI_RESET_ON_BOOT", err))
+        return -1;
     storage_hold(c->agent->storage, ids.sr.uuid, ids.vdi.uuid, &hold);
     if (hold.owners) return xerr_vdi_in_use(err, REF_STR(self), "set_on_boot");
     if (value == on_boot_reset && freeze(c, &ids, err)) return -1;
@@ -356,10 +363,10 @@ int vdi_set_on_boot(struct call *c, struct ref self, enum on_boot value, struct 
     return db_commit(t, err);
 }
 
-/* ---- attach ---------------------------------------------------------------------------------------------------- */
+/* ---- attach -------------------------------------------------------------------------------- */
 
-int vdi_attach(struct call *c, struct ref vdi, const char *owner, bool writable, struct storage_disk *ret_disk,
-               struct xerr *err)
+int vdi_attach(struct call *c, struct ref vdi, const char *owner, bool writable,
+               struct storage_disk *ret_disk, struct xerr *err)
 {
     struct disk_ids ids;
 

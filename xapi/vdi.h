@@ -6,12 +6,12 @@
 #include "xapi/call/call.h"
 #include "xapi/storage/storage.h"
 
-/* Makes the disk's data reachable on this host for an owner (see storage_attach(): a VBD's uuid, or a text of the
- * caller's such as "suspend-<vm uuid>"). Its SR must be plugged here. The answer lives in c->arena.
- * Errors: HANDLE_INVALID; SR_HAS_NO_PBDS [sr]; SR_NOT_ATTACHED [sr]; VDI_MISSING [sr, vdi]; VDI_IN_USE [vdi, "attach"];
- * VDI_READONLY [vdi]; the driver's. Blocks. */
-int vdi_attach(struct call *c, struct ref vdi, const char *owner, bool writable, struct storage_disk *ret_disk,
-               struct xerr *err);
+/* Makes the disk's data reachable on this host for an owner (see storage_attach(): a VBD's uuid, or a
+ * text of the caller's such as "suspend-<vm uuid>"). Its SR must be plugged here. The answer lives in
+ * c->arena. Errors: HANDLE_INVALID; SR_HAS_NO_PBDS [sr]; SR_NOT_ATTACHED [sr]; VDI_MISSING [sr, vdi];
+ * VDI_IN_USE [vdi, "attach"]; VDI_READONLY [vdi]; the driver's. Blocks. */
+int vdi_attach(struct call *c, struct ref vdi, const char *owner, bool writable,
+               struct storage_disk *ret_disk, struct xerr *err);
 /* The other end; success when the owner has nothing. Blocks. */
 int vdi_detach(struct call *c, struct ref vdi, const char *owner, struct xerr *err);
 
@@ -29,6 +29,7 @@ int vdi_create_internal(struct call *c, const struct vdi_new *what, struct ref *
 
 /* This host's plugged PBD of the SR, for the driver. Fills ret_sr with text borrowed from c->arena.
  * Errors: HANDLE_INVALID; SR_HAS_NO_PBDS [sr]; SR_NOT_ATTACHED [sr]. */
-int sr_for_driver(struct call *c, struct ref sr, bool need_plugged, struct storage_sr *ret_sr, struct xerr *err);
+int sr_for_driver(struct call *c, struct ref sr, bool need_plugged, struct storage_sr *ret_sr,
+                  struct xerr *err);
 
 #endif

@@ -27,7 +27,9 @@ static void detach(struct call *c, struct ref vdi, const char *owner)
 static int copy_content(struct call *c, struct ref from, struct ref to, bool to_is_new, struct xerr *err)
 {
     const char *owner = arena_printf(c->arena, "copy-%s", c->task->uuid);
-    struct storage_copy copy = { .target_is_zero = to_is_new, .task = c->task->ref, .progress = on_progress, .arg = c };
+    struct storage_copy copy = {
+        .target_is_zero = to_is_new, .task = c->task->ref, .progress = on_progress, .arg = c
+    };
     int rc = -1;
 
     if (vdi_attach(c, from, owner, false, &copy.from, err)) return -1;
@@ -44,8 +46,10 @@ static int read_source(struct call *c, struct ref vdi, struct vdi_new *ret_new, 
 {
     _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
     const struct row *row = snap_need(s, CLASS_VDI, vdi, err);
-    struct value *other = arena_alloc(c->arena, sizeof(*other)), *xenstore = arena_alloc(c->arena, sizeof(*other));
-    struct value *tags = arena_alloc(c->arena, sizeof(*tags)), *sm_config = arena_alloc(c->arena, sizeof(*tags));
+    struct value *other = arena_alloc(c->arena, sizeof(*other)),
+                 *xenstore = arena_alloc(c->arena, sizeof(*other));
+    struct value *tags = arena_alloc(c->arena, sizeof(*tags)),
+                 *sm_config = arena_alloc(c->arena, sizeof(*tags));
     struct value_builder kept = value_builder(c->arena);
 
     if (!row) return -1;
@@ -97,8 +101,8 @@ static void refresh(struct call *c, struct ref vdi)
     db_commit(t, NULL);
 }
 
-/* base_vdi says that the target holds that disk's content already, so that only differences need copying; copying all of
- * it gives the same result. */
+/* base_vdi says that the target holds that disk's content already, so that only differences need
+ * copying; copying all of it gives the same result. */
 int vdi_copy(struct call *c, struct ref vdi, struct ref sr, struct ref base_vdi, struct ref into_vdi,
              struct ref *ret_result, struct xerr *err)
 {
@@ -112,7 +116,8 @@ int vdi_copy(struct call *c, struct ref vdi, struct ref sr, struct ref base_vdi,
         if (!snap_need(s, CLASS_VDI, base_vdi, err)) return -1;
     }
     if (!ref_is_null(sr)) n.sr = sr;
-    if (make ? vdi_create_internal(c, &n, &target, err) : check_target(c, into_vdi, n.virtual_size, err)) return -1;
+    if (make ? vdi_create_internal(c, &n, &target, err) : check_target(c, into_vdi, n.virtual_size, err))
+        return -1;
     if (copy_content(c, vdi, target, make, err)) {
         _cleanup_xerr_ struct xerr why = XERR_INIT;
         if (make && vdi_destroy(c, target, &why)) {

@@ -16,7 +16,7 @@ struct wish {
     const char *new_uuid;
 };
 
-/* ---- the driver's part ----------------------------------------------------------------------------------------- */
+/* ---- the driver's part --------------------------------------------------------------------- */
 
 static int call_phase(struct call *c, const struct disk_ids *ids, const struct wish *w, const char *attached,
                       const char *phase, const char *base_uuid, struct value *ret_answer, struct xerr *err)
@@ -32,8 +32,9 @@ static int call_phase(struct call *c, const struct disk_ids *ids, const struct w
     return driver_call(c, &ids->sr, &ids->vdi, w->command, NULL, 0, &extra_map, ret_answer, err);
 }
 
-/* sm/README.md, "Snapshots of a disk in use": 1. the driver freezes the file and puts an empty image in its place; 2. the
- * guest goes on in that image; 3. the driver makes the snapshot. When 2 fails the driver takes 1 back. */
+/* sm/README.md, "Snapshots of a disk in use": 1. the driver freezes the file and puts an empty image in
+ * its place; 2. the guest goes on in that image; 3. the driver makes the snapshot. When 2 fails the
+ * driver takes 1 back. */
 static int take_online(struct call *c, const struct disk_ids *ids, const struct wish *w, const char *owner,
                        struct value *ret_answer, struct xerr *err)
 {
@@ -61,13 +62,23 @@ static int take_online(struct call *c, const struct disk_ids *ids, const struct 
     return call_phase(c, ids, w, "rw", "finish", base, ret_answer, err);
 }
 
-/* ---- the record ------------------------------------------------------------------------------------------------ */
+/* ---- the record ---------------------------------------------------------------------------- */
 
 static void copy_fields(struct call *c, struct txn *t, struct ref from, struct ref to)
 {
     static const field_id fields[] = {
-        F_VDI_SR, F_VDI_name_label, F_VDI_name_description, F_VDI_virtual_size, F_VDI_type, F_VDI_sharable,
-        F_VDI_other_config, F_VDI_xenstore_data, F_VDI_sm_config, F_VDI_tags, F_VDI_allow_caching, F_VDI_on_boot,
+        F_VDI_SR,
+        F_VDI_name_label,
+        F_VDI_name_description,
+        F_VDI_virtual_size,
+        F_VDI_type,
+        F_VDI_sharable,
+        F_VDI_other_config,
+        F_VDI_xenstore_data,
+        F_VDI_sm_config,
+        F_VDI_tags,
+        F_VDI_allow_caching,
+        F_VDI_on_boot,
         F_VDI_metadata_of_pool,
     };
 
@@ -80,8 +91,8 @@ static void copy_fields(struct call *c, struct txn *t, struct ref from, struct r
     txn_map_remove(t, to, F_VDI_sm_config, "vhd-parent");
 }
 
-static int commit_copy(struct call *c, const struct disk_ids *ids, const struct wish *w, const struct value *answer,
-                       struct ref *ret_vdi, struct xerr *err)
+static int commit_copy(struct call *c, const struct disk_ids *ids, const struct wish *w,
+                       const struct value *answer, struct ref *ret_vdi, struct xerr *err)
 {
     const char *uuid = value_get_str(answer, "uuid", w->new_uuid);
     struct txn *t = db_begin(c->agent->db);
@@ -114,7 +125,7 @@ static int commit_copy(struct call *c, const struct disk_ids *ids, const struct 
     return 0;
 }
 
-/* ---- both ------------------------------------------------------------------------------------------------------ */
+/* ---- both ---------------------------------------------------------------------------------- */
 
 static int take(struct call *c, struct ref vdi, struct wish *w, struct ref *ret_vdi, struct xerr *err)
 {

@@ -1,4 +1,4 @@
-/* Storage slots, deadlines and the ledger of attached disks, with the real dummy driver and foreign drivers made here.
+/* Storage slots, deadlines and the ledger, with the real dummy driver and foreign drivers made here.
  * Called by: make check.  Calls: xapi/storage. */
 #include "tests/unit/unit.h"
 
@@ -39,7 +39,8 @@ static void write_script(const char *path, const char *text)
     assert_int_equal(chmod(path, 0755), 0);
 }
 
-/* A foreign driver: a shell script that answers sr_get_driver_info and does what a file beside it says otherwise. */
+/* A foreign driver: a shell script that answers sr_get_driver_info and does what a file beside it says
+ * otherwise. */
 static const char foreign[] =
     "#!/bin/sh\n"
     "here=$(dirname \"$0\")\n"
@@ -118,7 +119,8 @@ static struct storage_sr new_dummy(struct fixture *x, int sleep_ms)
     struct xerr err = XERR_INIT;
     struct value answer;
 
-    assert_int_equal(storage_call(x->storage, &sr, NULL, "sr_create", NULL, 0, NULL, 0, x->arena, &answer, &err), 0);
+    assert_int_equal(
+        storage_call(x->storage, &sr, NULL, "sr_create", NULL, 0, NULL, 0, x->arena, &answer, &err), 0);
     return dummy_sr(x, sr.uuid, sleep_ms);
 }
 
@@ -128,7 +130,8 @@ static struct storage_sr foreign_sr(struct fixture *x)
                                 .type = "foreign" };
 }
 
-static int call(struct fixture *x, const struct storage_sr *sr, const char *command, int deadline_ms, struct xerr *err)
+static int call(struct fixture *x, const struct storage_sr *sr, const char *command, int deadline_ms,
+                struct xerr *err)
 {
     struct value answer;
 
@@ -140,7 +143,7 @@ static int64_t ms_since(int64_t began_ns)
     return (clock_boottime_ns() - began_ns) / NS_PER_MS;
 }
 
-/* ---- drivers --------------------------------------------------------------------------------------------------- */
+/* ---- drivers ------------------------------------------------------------------------------- */
 
 static void test_drivers_say_what_they_can(void **state)
 {
@@ -173,7 +176,7 @@ static void test_a_command_that_is_missing_is_not_supported(void **state)
     assert_string_equal(err.params[0], REF_STR(sr.ref));
 }
 
-/* ---- foreign drivers ------------------------------------------------------------------------------------------- */
+/* ---- foreign drivers ----------------------------------------------------------------------- */
 
 static void test_a_fault_becomes_a_numbered_error(void **state)
 {
@@ -181,9 +184,10 @@ static void test_a_fault_becomes_a_numbered_error(void **state)
     struct storage_sr sr = foreign_sr(x);
     _cleanup_xerr_ struct xerr err = XERR_INIT;
 
-    behave(x, "echo \"<methodResponse><fault><value><struct><member><name>faultCode</name><value><int>46</int></value>"
-              "</member><member><name>faultString</name><value>gone fishing</value></member></struct></value></fault>"
-              "</methodResponse>\"");
+    behave(x, "echo \"<methodResponse><fault><value><struct>"
+              "<member><name>faultCode</name><value><int>46</int></value></member>"
+              "<member><name>faultString</name><value>gone fishing</value></member>"
+              "</struct></value></fault></methodResponse>\"");
     assert_int_equal(call(x, &sr, "sr_attach", 0, &err), -1);
     assert_string_equal(err.code, "SR_BACKEND_FAILURE_46");
     assert_string_equal(err.params[1], "gone fishing");
@@ -201,7 +205,8 @@ static void test_a_bare_value_is_an_answer(void **state)
     struct value answer;
 
     behave(x, "echo '<methodResponse><params><param><value>hello</value></param></params></methodResponse>'");
-    assert_int_equal(storage_call(x->storage, &sr, NULL, "sr_probe", NULL, 0, NULL, 0, x->arena, &answer, &err), 0);
+    assert_int_equal(
+        storage_call(x->storage, &sr, NULL, "sr_probe", NULL, 0, NULL, 0, x->arena, &answer, &err), 0);
     assert_string_equal(answer.s, "hello");
 }
 
@@ -241,7 +246,7 @@ static void test_endless_output_is_bounded(void **state)
     assert_true(xerr_is(&err, "SR_BACKEND_FAILURE") || xerr_is(&err, "SM_PLUGIN_COMMUNICATION_FAILURE"));
 }
 
-/* ---- deadlines ------------------------------------------------------------------------------------------------- */
+/* ---- deadlines ----------------------------------------------------------------------------- */
 
 static void test_a_driver_of_ours_is_ended_at_its_deadline(void **state)
 {
@@ -320,7 +325,7 @@ static void test_one_process_at_a_time_for_an_sr(void **state)
     assert_true(k[3].ms < 600);
 }
 
-/* ---- processes that an earlier agent left ---------------------------------------------------------------------- */
+/* ---- processes that an earlier agent left -------------------------------------------------- */
 
 static void test_a_leftover_is_awaited(void **state)
 {
@@ -345,7 +350,7 @@ static void test_a_leftover_is_awaited(void **state)
     assert_true(ms_since(began) >= 300);
 }
 
-/* ---- the ledger ------------------------------------------------------------------------------------------------ */
+/* ---- the ledger ---------------------------------------------------------------------------- */
 
 static struct storage_vdi new_vdi(struct fixture *x, const struct storage_sr *sr)
 {
@@ -353,7 +358,8 @@ static struct storage_vdi new_vdi(struct fixture *x, const struct storage_sr *sr
     struct value size = value_string("1048576"), answer;
     struct xerr err = XERR_INIT;
 
-    assert_int_equal(storage_call(x->storage, sr, &vdi, "vdi_create", &size, 1, NULL, 0, x->arena, &answer, &err), 0);
+    assert_int_equal(
+        storage_call(x->storage, sr, &vdi, "vdi_create", &size, 1, NULL, 0, x->arena, &answer, &err), 0);
     return vdi;
 }
 
@@ -489,7 +495,7 @@ static void test_a_held_disk_is_not_attached(void **state)
     storage_release(&hold);
 }
 
-/* ---- copying --------------------------------------------------------------------------------------------------- */
+/* ---- copying ------------------------------------------------------------------------------- */
 
 static bool note_progress(void *arg, double fraction)
 {
@@ -508,7 +514,8 @@ static void test_a_copy_has_the_content(void **state)
     struct fixture *x = *state;
     struct storage_copy copy = { .target_is_zero = true, .progress = note_progress };
     _cleanup_free_ char *from = xasprintf("%s/from.raw", x->root), *to = xasprintf("%s/to.raw", x->root);
-    _cleanup_free_ char *cmd = xasprintf("seq 100000 >%s; truncate -s 4M %s; truncate -s 8M %s", from, from, to);
+    _cleanup_free_ char *cmd =
+        xasprintf("seq 100000 >%s; truncate -s 4M %s; truncate -s 8M %s", from, from, to);
     _cleanup_free_ char *compare = xasprintf("cmp -n 4194304 %s %s", from, to);
     _cleanup_xerr_ struct xerr err = XERR_INIT;
     double seen = -1;

@@ -31,7 +31,8 @@ static void take_progress(struct copier *k, const char *text)
 {
     for (const char *at = text; (at = strchr(at, '(')); at++) {
         double percent;
-        if (sscanf(at, "(%lf/100%%)", &percent) == 1 && percent >= 0 && percent <= 100) k->fraction = percent / 100;
+        if (sscanf(at, "(%lf/100%%)", &percent) == 1 && percent >= 0 && percent <= 100)
+            k->fraction = percent / 100;
     }
 }
 
@@ -127,8 +128,8 @@ int storage_copy(struct storage *s, const struct storage_copy *copy, struct xerr
     if (rc) return rc;
     if (k.stopped) return xerr_task_cancelled(err, REF_STR(copy->task));
     if (status || sync_target(copy->to.path)) {
-        log_warn("copy of %s to %s failed (status %d): %.*s", copy->from.path, copy->to.path, status, (int)k.said_len,
-                 k.said);
+        log_warn("copy of %s to %s failed (status %d): %.*s", copy->from.path, copy->to.path, status,
+                 (int)k.said_len, k.said);
         return xerr_vdi_copy_failed(err);
     }
     return 0;

@@ -1,8 +1,8 @@
 /* Which disk is attached on this host, for whom: the ledger, and the driver calls around it.
  * Called by: class files.  Calls: slot.
  *
- * One small file for each owner under root/storage/attached/<vdi uuid>.<owner>: it must outlive this process, not the
- * host, so it is neither synced nor believed after a boot. */
+ * One small file for each owner under root/storage/attached/<vdi uuid>.<owner>: it must outlive this
+ * process, not the host, so it is neither synced nor believed after a boot. */
 #define LOG_MODULE "storage"
 #include "xapi/storage/slots.h"
 
@@ -19,7 +19,7 @@
 enum { RECORD_LIMIT = 16384 };
 #define BOOT_ID "/proc/sys/kernel/random/boot_id"
 
-/* ---- entries --------------------------------------------------------------------------------------------------- */
+/* ---- entries ------------------------------------------------------------------------------- */
 
 static struct entry *entry_get(struct storage *s, const char *sr_uuid, const char *vdi_uuid)
 {
@@ -102,16 +102,18 @@ static void entry_give(struct storage *s, struct entry *e)
     entry_put(s, e);
 }
 
-/* ---- records --------------------------------------------------------------------------------------------------- */
+/* ---- records ------------------------------------------------------------------------------- */
 
 static char *record_path(const struct storage *s, const char *vdi_uuid, const char *owner)
 {
     return xasprintf("%s/%s.%s", s->attached_dir, vdi_uuid, owner);
 }
 
-static int write_record(struct storage *s, const struct entry *e, const char *owner, bool writable, struct xerr *err)
+static int write_record(struct storage *s, const struct entry *e, const char *owner, bool writable,
+                        struct xerr *err)
 {
-    _cleanup_free_ char *path = record_path(s, e->vdi_uuid, owner), *tmp = xasprintf("%s/tmp.%s", s->attached_dir, owner);
+    _cleanup_free_ char *path = record_path(s, e->vdi_uuid, owner),
+                        *tmp = xasprintf("%s/tmp.%s", s->attached_dir, owner);
     FILE *f = fopen(tmp, "we");
 
     if (!f) return xerr_internal(err, "cannot write %s: %s", tmp, strerror(errno));
@@ -173,7 +175,8 @@ static bool host_was_booted(struct storage *s)
 
     if (read_file(BOOT_ID, 256, &now, NULL)) return false;
     if (read_file(path, 256, &old, NULL) == 0 && streq(old, now)) return false;
-    if (write_file_atomic(path, now, strlen(now), 0600)) log_warn("cannot write %s: %s", path, strerror(errno));
+    if (write_file_atomic(path, now, strlen(now), 0600))
+        log_warn("cannot write %s: %s", path, strerror(errno));
     return true;
 }
 
@@ -201,12 +204,12 @@ void ledger_free(struct storage *s)
     for (size_t at = 0; map_next(s->entries, &at, &key, &e);) entry_free(e);
 }
 
-/* ---- attach ---------------------------------------------------------------------------------------------------- */
+/* ---- attach -------------------------------------------------------------------------------- */
 
-/* "params" of the answer is the path; foreign drivers leave the format out: their raw devices are raw, the rest is
- * known by its name. */
-static int take_path(struct entry *e, const struct value *answer, bool writable, const struct storage_driver *d,
-                     struct xerr *err)
+/* "params" of the answer is the path; foreign drivers leave the format out: their raw devices are raw,
+ * the rest is known by its name. */
+static int take_path(struct entry *e, const struct value *answer, bool writable,
+                     const struct storage_driver *d, struct xerr *err)
 {
     const char *path = answer->kind == VALUE_STRING ? answer->s : value_get_str(answer, "params", "");
     const char *dot = strrchr(path, '.'), *guess = "raw";
@@ -278,7 +281,8 @@ static int attach_busy(struct storage *s, const struct storage_sr *sr, const str
 
     if (has && has->writable == writable) return 0;
     if (has || !may_own(e, writable, vdi->sharable)) return xerr_vdi_in_use(err, REF_STR(vdi->ref), "attach");
-    if ((e->n_owners == 0 || (writable && !e->writable)) && attach_by_driver(s, sr, vdi, e, writable, err)) return -1;
+    if ((e->n_owners == 0 || (writable && !e->writable)) && attach_by_driver(s, sr, vdi, e, writable, err))
+        return -1;
     if (write_record(s, e, owner, writable, err)) {
         if (e->n_owners == 0) undo_attach(s, sr, vdi, "vdi_detach");
         return -1;
@@ -286,8 +290,9 @@ static int attach_busy(struct storage *s, const struct storage_sr *sr, const str
     return 0;
 }
 
-int storage_attach(struct storage *s, const struct storage_sr *sr, const struct storage_vdi *vdi, const char *owner,
-                   bool writable, struct arena *a, struct storage_disk *ret_disk, struct xerr *err)
+int storage_attach(struct storage *s, const struct storage_sr *sr, const struct storage_vdi *vdi,
+                   const char *owner, bool writable, struct arena *a, struct storage_disk *ret_disk,
+                   struct xerr *err)
 {
     assert(*owner && !strchr(owner, '/'));
     if (writable && vdi->read_only) return xerr_vdi_readonly(err, REF_STR(vdi->ref));
@@ -307,7 +312,7 @@ int storage_attach(struct storage *s, const struct storage_sr *sr, const struct 
     return rc;
 }
 
-/* ---- detach ---------------------------------------------------------------------------------------------------- */
+/* ---- detach -------------------------------------------------------------------------------- */
 
 static int detach_by_driver(struct storage *s, const struct storage_sr *sr, const struct storage_vdi *vdi,
                             struct xerr *err)
@@ -324,8 +329,8 @@ static int detach_by_driver(struct storage *s, const struct storage_sr *sr, cons
     return storage_call(s, sr, vdi, "vdi_detach", NULL, 0, NULL, 0, a, &ignored, err);
 }
 
-int storage_detach(struct storage *s, const struct storage_sr *sr, const struct storage_vdi *vdi, const char *owner,
-                   struct xerr *err)
+int storage_detach(struct storage *s, const struct storage_sr *sr, const struct storage_vdi *vdi,
+                   const char *owner, struct xerr *err)
 {
     pthread_mutex_lock(&s->lock);
     struct entry *e = entry_take(s, sr->uuid, vdi->uuid);
@@ -342,7 +347,7 @@ int storage_detach(struct storage *s, const struct storage_sr *sr, const struct 
     return rc;
 }
 
-/* ---- hold ------------------------------------------------------------------------------------------------------ */
+/* ---- hold ---------------------------------------------------------------------------------- */
 
 void storage_hold(struct storage *s, const char *sr_uuid, const char *vdi_uuid, struct storage_hold *ret_hold)
 {
@@ -365,7 +370,7 @@ void storage_release(struct storage_hold *hold)
     hold->entry = NULL;
 }
 
-/* ---- looking --------------------------------------------------------------------------------------------------- */
+/* ---- looking ------------------------------------------------------------------------------- */
 
 struct found {
     struct arena *arena;

@@ -30,7 +30,7 @@ enum {
     USUAL_MS = 120000,
 };
 
-/* ---- the request ----------------------------------------------------------------------------------------------- */
+/* ---- the request --------------------------------------------------------------------------- */
 
 static struct value empty_map(void) { return (struct value){ .kind = VALUE_MAP }; }
 
@@ -61,8 +61,8 @@ static void put_vdi(struct value_builder *b, const struct storage_vdi *vdi)
 }
 
 static void encode_request(const struct storage_sr *sr, const struct storage_vdi *vdi, const char *command,
-                           const struct value *args, size_t n_args, const struct value *extra, const char *session,
-                           struct strbuf *out)
+                           const struct value *args, size_t n_args, const struct value *extra,
+                           const char *session, struct strbuf *out)
 {
     _cleanup_arena_ struct arena *a = arena_new();
     struct value_builder b = value_builder(a);
@@ -86,10 +86,10 @@ static void encode_request(const struct storage_sr *sr, const struct storage_vdi
     xmlrpc_encode_call(command, &params, out);
 }
 
-/* ---- the process ----------------------------------------------------------------------------------------------- */
+/* ---- the process --------------------------------------------------------------------------- */
 
-/* Memory for the child's output that cannot grow beyond a limit. Nothing to poll, and a child that outlives us never
- * meets a broken pipe. */
+/* Memory for the child's output that cannot grow beyond a limit. Nothing to poll, and a child that
+ * outlives us never meets a broken pipe. */
 static int output_fd(const char *name, size_t limit)
 {
     int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
@@ -201,7 +201,8 @@ static int spawn_and_await(struct storage *s, const struct storage_driver *d, co
                            const struct strbuf *request, int timeout_ms, struct run *r, struct xerr *err)
 {
     _cleanup_close_ int in = d->foreign ? -1 : input_fd(request);
-    _cleanup_close_ int out = output_fd("answer", MAX_ANSWER), diag = output_fd("diagnostics", MAX_DIAGNOSTICS);
+    _cleanup_close_ int out = output_fd("answer", MAX_ANSWER),
+                        diag = output_fd("diagnostics", MAX_DIAGNOSTICS);
     _cleanup_free_ char *state = xasprintf("XAPI_SM_STATE_DIR=%s", s->state_dir);
     _cleanup_free_ char *mounts = xasprintf("XAPI_SM_MOUNT_DIR=%s", s->mount_dir);
     _cleanup_free_ char *sock = xasprintf("XAPI_SOCKET=%s", s->socket);
@@ -224,7 +225,7 @@ static int spawn_and_await(struct storage *s, const struct storage_driver *d, co
     return 0;
 }
 
-/* ---- the answer ------------------------------------------------------------------------------------------------ */
+/* ---- the answer ---------------------------------------------------------------------------- */
 
 static int fail_numbered(int64_t number, const char *text, struct xerr *err)
 {
@@ -238,7 +239,8 @@ static int fail_numbered(int64_t number, const char *text, struct xerr *err)
 /* A foreign driver's <fault>: struct of faultCode and faultString. True when it was one. */
 static bool take_fault(const struct strbuf *out, struct arena *a, struct xerr *err)
 {
-    const char *fault = strstr(strbuf_cstr(out), "<fault>"), *why, *end = fault ? strstr(fault, "</fault>") : NULL;
+    const char *fault = strstr(strbuf_cstr(out), "<fault>"), *why,
+               *end = fault ? strstr(fault, "</fault>") : NULL;
     struct value v;
     int64_t number = 0;
 
@@ -254,10 +256,12 @@ static bool take_fault(const struct strbuf *out, struct arena *a, struct xerr *e
 
 static int fail_silent(const struct run *r, struct xerr *err)
 {
-    _cleanup_free_ char *out = xstrndup(strbuf_cstr(&r->out), SHOWN), *diag = xstrndup(strbuf_cstr(&r->diag), SHOWN);
+    _cleanup_free_ char *out = xstrndup(strbuf_cstr(&r->out), SHOWN),
+                        *diag = xstrndup(strbuf_cstr(&r->diag), SHOWN);
     char status[48] = "unknown";
 
-    if (r->status_known && WIFEXITED(r->status)) snprintf(status, sizeof(status), "exit %d", WEXITSTATUS(r->status));
+    if (r->status_known && WIFEXITED(r->status))
+        snprintf(status, sizeof(status), "exit %d", WEXITSTATUS(r->status));
     else if (r->status_known) snprintf(status, sizeof(status), "signal %d", WTERMSIG(r->status));
     return xerr_sr_backend_failure(err, status, out, diag);
 }
@@ -288,7 +292,7 @@ static int read_answer(const struct storage_driver *d, const struct storage_sr *
     return xerr_move(err, &failure);
 }
 
-/* ---- the slot -------------------------------------------------------------------------------------------------- */
+/* ---- the slot ------------------------------------------------------------------------------ */
 
 static struct slot *slot_get(struct storage *s, const char *sr_uuid)
 {
@@ -341,7 +345,8 @@ static int slot_take(struct storage *s, const char *sr_uuid, const char *type, i
     struct slot *slot = slot_get(s, sr_uuid);
     int ms = 1;
 
-    while (slot->busy && !slot->unresponsive && !atomic_load(&s->stopping) && (ms = clock_poll_ms(deadline_ns, 3600000)) > 0) {
+    while (slot->busy && !slot->unresponsive && !atomic_load(&s->stopping) &&
+           (ms = clock_poll_ms(deadline_ns, 3600000)) > 0) {
         struct timespec until;
         clock_gettime(CLOCK_MONOTONIC, &until);
         until.tv_sec += ms / 1000;
@@ -373,7 +378,8 @@ static void slot_give(struct storage *s, struct slot *slot, struct leftover left
     slot_put(s, slot);
 }
 
-/* A process of an earlier agent gets some time to finish, then it is ended if it is ours. 0 when it has gone. */
+/* A process of an earlier agent gets some time to finish, then it is ended if it is ours. 0 when it has
+ * gone. */
 static int await_leftover(struct storage *s, struct slot *slot, bool foreign, int64_t deadline_ns)
 {
     struct leftover left = slot->left;
@@ -393,7 +399,7 @@ static int await_leftover(struct storage *s, struct slot *slot, bool foreign, in
     return 0;
 }
 
-/* ---- a call ---------------------------------------------------------------------------------------------------- */
+/* ---- a call -------------------------------------------------------------------------------- */
 
 static int default_deadline_ms(const char *command)
 {
@@ -410,9 +416,12 @@ static int open_session(struct storage *s, const struct storage_driver *d, const
 
 int slot_run(struct storage *s, const struct storage_driver *d, const struct storage_sr *sr,
              const struct storage_vdi *vdi, const char *command, const struct value *args, size_t n_args,
-             const struct value *extra, int deadline_ms, struct arena *a, struct value *ret_answer, struct xerr *err)
+             const struct value *extra, int deadline_ms, struct arena *a, struct value *ret_answer,
+             struct xerr *err)
 {
-    int timeout_ms = deadline_ms ? deadline_ms : s->deadline_ms ? s->deadline_ms : default_deadline_ms(command);
+    int timeout_ms = deadline_ms      ? deadline_ms
+                     : s->deadline_ms ? s->deadline_ms
+                                      : default_deadline_ms(command);
     int64_t began_ns = clock_boottime_ns(), deadline_ns = clock_deadline_ns(timeout_ms);
     bool exclusive = sr && *sr->uuid;
     _cleanup_strbuf_ struct strbuf request = STRBUF_INIT;
@@ -440,17 +449,19 @@ int slot_run(struct storage *s, const struct storage_driver *d, const struct sto
         goto out;
     }
     rc = read_answer(d, sr, &r, a, ret_answer, err);
-    if (r.diag.len) log_info("%s %s: %.*s", d->type, command, (int)(r.diag.len < SHOWN ? r.diag.len : SHOWN), r.diag.ptr);
+    if (r.diag.len)
+        log_info("%s %s: %.*s", d->type, command, (int)(r.diag.len < SHOWN ? r.diag.len : SHOWN), r.diag.ptr);
 out:
     if (slot) slot_give(s, slot, r.left);
-    log_debug("%s %s %s: %s in %lld ms", d->type, command, sr ? sr->uuid : "", rc ? (err ? err->code : "failed") : "ok",
+    log_debug("%s %s %s: %s in %lld ms", d->type, command, sr ? sr->uuid : "",
+              rc ? (err ? err->code : "failed") : "ok",
               (long long)((clock_boottime_ns() - began_ns) / NS_PER_MS));
     return rc;
 }
 
-int storage_call(struct storage *s, const struct storage_sr *sr, const struct storage_vdi *vdi, const char *command,
-                 const struct value *args, size_t n_args, const struct value *extra, int deadline_ms,
-                 struct arena *a, struct value *ret_answer, struct xerr *err)
+int storage_call(struct storage *s, const struct storage_sr *sr, const struct storage_vdi *vdi,
+                 const char *command, const struct value *args, size_t n_args, const struct value *extra,
+                 int deadline_ms, struct arena *a, struct value *ret_answer, struct xerr *err)
 {
     const struct storage_driver *d = storage_driver_need(s, sr->type, err);
 
@@ -466,7 +477,7 @@ bool storage_sr_unresponsive(struct storage *s, const char *sr_uuid)
     return slot && still_unresponsive(s, slot);
 }
 
-/* ---- leftovers of an earlier agent ----------------------------------------------------------------------------- */
+/* ---- leftovers of an earlier agent --------------------------------------------------------- */
 
 static void load_leftover(struct storage *s, const char *sr_uuid)
 {
@@ -503,7 +514,8 @@ void slot_wake_all(struct storage *s)
     const char *key;
     void *slot;
 
-    for (size_t at = 0; map_next(s->slots, &at, &key, &slot);) pthread_cond_broadcast(&((struct slot *)slot)->freed);
+    for (size_t at = 0; map_next(s->slots, &at, &key, &slot);)
+        pthread_cond_broadcast(&((struct slot *)slot)->freed);
 }
 
 void slot_free_all(struct storage *s)

@@ -66,19 +66,20 @@ struct storage {
     pthread_cond_t unused;           /* with lock */
 };
 
-/* ---- slot.c ---- */
+/* ---- slot.c -------------------------------------------------------------------------------- */
 
 /* One command of this driver program, outside any slot when sr is NULL. */
 int slot_run(struct storage *s, const struct storage_driver *d, const struct storage_sr *sr,
              const struct storage_vdi *vdi, const char *command, const struct value *args, size_t n_args,
-             const struct value *extra, int deadline_ms, struct arena *a, struct value *ret_answer, struct xerr *err);
+             const struct value *extra, int deadline_ms, struct arena *a, struct value *ret_answer,
+             struct xerr *err);
 /* Reads the records of processes that an earlier agent started. */
 void slot_load_leftovers(struct storage *s);
 void slot_free_all(struct storage *s);
 /* Wakes whoever waits for a slot. */
 void slot_wake_all(struct storage *s);
 
-/* ---- ledger.c ---- */
+/* ---- ledger.c ------------------------------------------------------------------------------ */
 
 int ledger_load(struct storage *s, struct xerr *err);
 void ledger_free(struct storage *s);

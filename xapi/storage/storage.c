@@ -16,7 +16,7 @@
 
 enum { DRIVER_INFO_MS = 15000, MAX_DRIVERS = 256 };
 
-/* ---- what a driver says ---------------------------------------------------------------------------------------- */
+/* ---- what a driver says -------------------------------------------------------------------- */
 
 /* Features come as an array of "NAME" or "NAME/2". */
 static void take_features(struct storage_driver *d, const struct value *answer, struct arena *a)
@@ -59,7 +59,8 @@ static int ask_driver(struct storage *s, struct storage_driver *d, struct xerr *
     struct arena *a = s->arena;
     struct value answer;
 
-    if (slot_run(s, d, NULL, NULL, "sr_get_driver_info", NULL, 0, NULL, DRIVER_INFO_MS, a, &answer, err)) return -1;
+    if (slot_run(s, d, NULL, NULL, "sr_get_driver_info", NULL, 0, NULL, DRIVER_INFO_MS, a, &answer, err))
+        return -1;
     d->name = value_get_str(&answer, "name", d->type);
     d->description = value_get_str(&answer, "description", "");
     d->vendor = value_get_str(&answer, "vendor", "");
@@ -73,7 +74,7 @@ static int ask_driver(struct storage *s, struct storage_driver *d, struct xerr *
     return 0;
 }
 
-/* ---- finding them ---------------------------------------------------------------------------------------------- */
+/* ---- finding them -------------------------------------------------------------------------- */
 
 /* "file" serves type file; "EXTSR" is a foreign driver of type ext. NULL: not a driver's name. */
 static const char *type_of(const char *name, struct arena *a, bool *ret_foreign)
@@ -150,14 +151,15 @@ bool storage_driver_has(const struct storage_driver *d, const char *feature)
     return value_get(&d->features, feature) != NULL;
 }
 
-/* ---- life ------------------------------------------------------------------------------------------------------ */
+/* ---- life ---------------------------------------------------------------------------------- */
 
 static int make_state(struct storage *s, struct xerr *err)
 {
     const char *const dirs[] = { s->state_dir, s->record_dir, s->attached_dir };
 
     for (size_t i = 0; i < ARRAY_SIZE(dirs); i++)
-        if (make_dirs(dirs[i], 0700)) return xerr_internal(err, "cannot make %s: %s", dirs[i], strerror(errno));
+        if (make_dirs(dirs[i], 0700))
+            return xerr_internal(err, "cannot make %s: %s", dirs[i], strerror(errno));
     if (make_dirs(s->mount_dir, 0711))
         return xerr_internal(err, "cannot make %s: %s", s->mount_dir, strerror(errno));
     return 0;

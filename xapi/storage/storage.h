@@ -1,21 +1,22 @@
-/* Storage drivers behind a guard: the programs of sm/ (and foreign SMAPIv1 ones), a slot and a deadline per SR, and
- * the ledger of attached disks.
+/* Storage drivers behind a guard: a slot and a deadline for each SR, and the ledger of attached disks.
  * Called by: class files (sr*.c, vdi*.c, pbd.c, sm.c, vbd.c), startup.  Calls: sm/ processes, lib.
  *
- * A driver is a program in one of the configured directories, one process an operation (sm/README.md has the
- * convention). One process at a time serves an SR; callers wait for the slot. A process that passes its deadline is
- * ended if it is one of ours (they may be killed at any instruction); while it cannot be ended, or if it is foreign,
- * its SR is *unresponsive*: waiting and later calls fail at once, and no second process is started until it is gone.
- * Its pid and start time are in a file under root, so that the next agent finds a leftover and awaits or ends it
+ * A driver is a program of sm/, or a foreign SMAPIv1 one, in one of the configured directories: one
+ * process an operation (sm/README.md has the convention). One process at a time serves an SR; callers
+ * wait for the slot. A process that passes its deadline is ended if it is one of ours (they may be
+ * killed at any instruction); while it cannot be ended, or if it is foreign, its SR is *unresponsive*:
+ * waiting and later calls fail at once, and no second process is started until it is gone. Its pid and
+ * start time are in a file under root, so that the next agent finds a leftover and awaits or ends it
  * before it touches that SR.
  *
- * The layer knows no database: what it needs to know of an SR or a VDI is in struct storage_sr and storage_vdi.
- * All functions are thread-safe and those that run a driver block; none holds a lock while a driver works.
+ * The layer knows no database: what it needs to know of an SR or a VDI is in struct storage_sr and
+ * storage_vdi. All functions are thread-safe and those that run a driver block; none holds a lock while
+ * a driver works.
  *
  * Errors of every driver call, not repeated below:
  *   SR_UNKNOWN_DRIVER [type]                         no such program
  *   SR_OPERATION_NOT_SUPPORTED [sr]                  the driver has no such command
- *   SM_PLUGIN_COMMUNICATION_FAILURE [type]           deadline passed, SR unresponsive, or no readable answer
+ *   SM_PLUGIN_COMMUNICATION_FAILURE [type]           deadline passed, unresponsive, or no readable answer
  *   SR_BACKEND_FAILURE [status, stdout, stderr]      it died or left without an answer
  *   SR_BACKEND_FAILURE_<n> ["", message, ""]         it answered with a fault
  *   any code the driver answers by name (VDI_IN_USE ...) */
@@ -29,29 +30,32 @@
 
 struct storage;
 
-/* ---- life ----------------------------------------------------------------------------------------------------- */
+/* ---- life ---------------------------------------------------------------------------------- */
 
 /* Borrowed for storage_open(). */
 struct storage_config {
-    const char *root;            /* state directory: the ledger and the records of processes are in root/storage */
+    const char *root; /* state directory: the ledger and the records of processes are in root/storage */
     const char *mount_dir;       /* SRs are mounted at mount_dir/<sr uuid>; NULL = root/sr-mount */
-    const char *driver_dirs;     /* "DIR:DIR": program "file" serves type file, foreign "EXTSR" serves type ext */
+    const char *driver_dirs; /* "DIR:DIR": program "file" serves type file, foreign "EXTSR" serves type ext */
     const char *socket;          /* our unix socket, for call-backs of foreign drivers; NULL = none */
-    /* A session for the call-backs of one foreign driver process, and its end. NULL = foreign drivers get "". */
+    /* A session for the call-backs of one foreign driver process, and its end. NULL = foreign drivers
+     * get "". */
     int (*session_open)(void *arg, struct ref sr, char **ret_session, struct xerr *err);   /* malloc'd text */
     void (*session_close)(void *arg, const char *session);
     void *arg;
     int deadline_ms;             /* of every command; 0 = each command's own */
 };
 
-/* Finds the drivers and asks each what it can do; reads the ledger (emptied when the host was booted since).
- * A driver that does not answer is logged and left out. Errors: INTERNAL_ERROR naming the directory. */
+/* Finds the drivers and asks each what it can do; reads the ledger (emptied when the host was booted
+ * since). A driver that does not answer is logged and left out. Errors: INTERNAL_ERROR naming the
+ * directory. */
 int storage_open(const struct storage_config *config, struct storage **ret_storage, struct xerr *err);
-/* Calls that wait for a slot or a driver end soon with SM_PLUGIN_COMMUNICATION_FAILURE, and so do later ones; drivers run
- * on and are awaited by the next agent. For the end of the agent, when its patience is over. NULL is fine. */
+/* Calls that wait for a slot or a driver end soon with SM_PLUGIN_COMMUNICATION_FAILURE, and so do later
+ * ones; drivers run on and are awaited by the next agent. For the end of the agent, when its patience is
+ * over. NULL is fine. */
 void storage_stop(struct storage *s);
-/* storage_stop(), then waits for everything between storage_use_begin() and storage_use_end(). No other call may run.
- * NULL is fine. */
+/* storage_stop(), then waits for everything between storage_use_begin() and storage_use_end(). No other
+ * call may run. NULL is fine. */
 void storage_close(struct storage *s);
 /* Around work on a thread of its own that uses the storage and nobody else waits for. */
 void storage_use_begin(struct storage *s);
@@ -59,7 +63,7 @@ void storage_use_end(struct storage *s);
 /* Where an SR is mounted: "<mount_dir>". */
 const char *storage_mount_dir(const struct storage *s);
 
-/* ---- drivers -------------------------------------------------------------------------------------------------- */
+/* ---- drivers ------------------------------------------------------------------------------- */
 
 /* What sr_get_driver_info said; lives as long as the storage. */
 struct storage_driver {
@@ -78,7 +82,7 @@ const struct storage_driver *storage_driver_at(const struct storage *s, size_t i
 const struct storage_driver *storage_driver_need(const struct storage *s, const char *type, struct xerr *err);
 bool storage_driver_has(const struct storage_driver *d, const char *feature);
 
-/* ---- calls ---------------------------------------------------------------------------------------------------- */
+/* ---- calls --------------------------------------------------------------------------------- */
 
 /* The SR a call is about. Borrowed. uuid "" = none yet (probe). */
 struct storage_sr {
@@ -99,17 +103,18 @@ struct storage_vdi {
     bool allow_caching, read_only, sharable;
 };
 
-/* Runs one command. vdi may be NULL. args: the command's positional arguments (all text), as sm/README.md lists
- * them; extra: more members of the request (new_uuid, driver_params ...), NULL = none. deadline_ms 0 = the command's own.
- * The answer is from `a`. Blocks until the SR's slot is free and the driver has answered. */
-int storage_call(struct storage *s, const struct storage_sr *sr, const struct storage_vdi *vdi, const char *command,
-                 const struct value *args, size_t n_args, const struct value *extra, int deadline_ms,
-                 struct arena *a, struct value *ret_answer, struct xerr *err);
+/* Runs one command. vdi may be NULL. args: the command's positional arguments (all text), as
+ * sm/README.md lists them; extra: more members of the request (new_uuid, driver_params ...), NULL =
+ * none. deadline_ms 0 = the command's own. The answer is from `a`. Blocks until the SR's slot is free
+ * and the driver has answered. */
+int storage_call(struct storage *s, const struct storage_sr *sr, const struct storage_vdi *vdi,
+                 const char *command, const struct value *args, size_t n_args, const struct value *extra,
+                 int deadline_ms, struct arena *a, struct value *ret_answer, struct xerr *err);
 
 /* True while a process past its deadline keeps the SR from being used. */
 bool storage_sr_unresponsive(struct storage *s, const char *sr_uuid);
 
-/* ---- attached disks ------------------------------------------------------------------------------------------- */
+/* ---- attached disks ------------------------------------------------------------------------ */
 
 /* Where the data of an attached VDI is. From the arena of the call. */
 struct storage_disk {
@@ -119,15 +124,17 @@ struct storage_disk {
     bool writable;
 };
 
-/* vdi_attach and vdi_activate for an owner: any text without '/' that says who needs the disk (a VBD's uuid,
- * "copy-<task uuid>"), and finds it again after a restart. An owner that has the disk already gets the same answer
- * (its mode must be the same). One writable owner excludes every other, unless the VDI is sharable; readers share.
- * Errors: VDI_IN_USE [vdi, "attach"]; VDI_READONLY [vdi]. */
-int storage_attach(struct storage *s, const struct storage_sr *sr, const struct storage_vdi *vdi, const char *owner,
-                   bool writable, struct arena *a, struct storage_disk *ret_disk, struct xerr *err);
-/* The owner needs it no longer; deactivates and detaches after the last one. An owner without the disk is success. */
-int storage_detach(struct storage *s, const struct storage_sr *sr, const struct storage_vdi *vdi, const char *owner,
+/* vdi_attach and vdi_activate for an owner: any text without '/' that says who needs the disk (a VBD's
+ * uuid, "copy-<task uuid>"), and finds it again after a restart. An owner that has the disk already gets
+ * the same answer (its mode must be the same). One writable owner excludes every other, unless the VDI
+ * is sharable; readers share. Errors: VDI_IN_USE [vdi, "attach"]; VDI_READONLY [vdi]. */
+int storage_attach(struct storage *s, const struct storage_sr *sr, const struct storage_vdi *vdi,
+                   const char *owner, bool writable, struct arena *a, struct storage_disk *ret_disk,
                    struct xerr *err);
+/* The owner needs it no longer; deactivates and detaches after the last one. An owner without the disk
+ * is success. */
+int storage_detach(struct storage *s, const struct storage_sr *sr, const struct storage_vdi *vdi,
+                   const char *owner, struct xerr *err);
 
 struct storage_attachment {
     const char *sr_uuid, *vdi_uuid, *owner;
@@ -137,8 +144,9 @@ struct storage_attachment {
 size_t storage_attachments(struct storage *s, const char *sr_uuid, const char *vdi_uuid, struct arena *a,
                            const struct storage_attachment **ret_list);
 
-/* Keeps a disk as it is: until storage_release() nobody attaches or detaches it (they wait). For deleting, resizing,
- * freezing. What is attached now is in the hold. Blocks while somebody else works on the disk. */
+/* Keeps a disk as it is: until storage_release() nobody attaches or detaches it (they wait). For
+ * deleting, resizing, freezing. What is attached now is in the hold. Blocks while somebody else works on
+ * the disk. */
 struct storage_hold {
     size_t owners;
     bool writable;           /* one of them writes */
@@ -146,17 +154,18 @@ struct storage_hold {
     struct storage *storage;
     void *entry;
 };
-void storage_hold(struct storage *s, const char *sr_uuid, const char *vdi_uuid, struct storage_hold *ret_hold);
+void storage_hold(struct storage *s, const char *sr_uuid, const char *vdi_uuid,
+                  struct storage_hold *ret_hold);
 void storage_release(struct storage_hold *hold);
 static inline void storage_releasep(struct storage_hold *hold) { if (hold->entry) storage_release(hold); }
 #define _cleanup_hold_ _cleanup_(storage_releasep)
 
-/* ---- copying -------------------------------------------------------------------------------------------------- */
+/* ---- copying ------------------------------------------------------------------------------- */
 
 /* Called a few times a second with 0..1; false stops the copy. */
 typedef bool (*storage_progress_fn)(void *arg, double fraction);
-/* Copies the content of one attached disk to another that exists and is at least as large; holes stay holes; durable
- * on return. target_is_zero: nothing was ever written to it. progress may be NULL.
+/* Copies the content of one attached disk to another that exists and is at least as large; holes stay
+ * holes; durable on return. target_is_zero: nothing was ever written to it. progress may be NULL.
  * Errors: VDI_COPY_FAILED []; when progress said stop: TASK_CANCELLED [task]. */
 struct storage_copy {
     struct storage_disk from, to;
