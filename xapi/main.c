@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <locale.h>
+#include <malloc.h>
 #include <netdb.h>
 #include <signal.h>
 #include <stdio.h>
@@ -23,6 +24,7 @@
 #include "lib/log.h"
 #include "lib/tls.h"
 #include "xapi/call/live_task.h"
+#include "xapi/certificate.h"
 #include "xapi/http/routes.h"
 #include "xapi/http/server.h"
 #include "xapi/jobs/jobs.h"
@@ -36,6 +38,8 @@
 struct daemon {
     struct conf *conf;
     const char *config_path;     /* NULL = no file */
+    char **argv;
+    bool restart;                /* when everything is down, the same program runs again */
     int lock_fd;
     struct agent agent;
     struct tls_server *tls;
@@ -43,7 +47,7 @@ struct daemon {
     struct http_server *http;
     struct routes *routes;
     struct jobs *jobs;
-    char *address;
+    char *address, *certificate;
 };
 
 /* ---- options --------------------------------------------------------------------------------------------------- */
@@ -242,27 +246,14 @@ static int open_layers(struct daemon *d, struct xerr *err)
 static int open_certificate(struct daemon *d, struct xerr *err)
 {
     const char *wanted = conf_str(d->conf, "certificate");
-    _cleanup_free_ char *path = *wanted ? xstrdup(wanted) : xasprintf("%s/server.pem", d->agent.root);
-    char host[256] = "localhost";
-    enum { TEN_YEARS_DAYS = 3650 };
 
-    gethostname(host, sizeof(host) - 1);
-    if (access(path, R_OK) && !*wanted) {
-        char **addresses = NULL;
-        size_t n = 0;
-        if (tls_local_addresses(&addresses, &n)) n = 0;
-        const char **names = xcalloc(n + 2, sizeof(*names));
-        for (size_t i = 0; i < n; i++) names[i] = addresses[i];
-        names[n] = "127.0.0.1";
-        names[n + 1] = "localhost";
-        int rc = tls_make_self_signed(path, host, names, n + 2, TEN_YEARS_DAYS, err);
-        for (size_t i = 0; i < n; i++) free(addresses[i]);
-        free(addresses);
-        free(names);
-        if (rc) return -1;
-    }
-    d->tls = tls_server_new(path, err);
-    return d->tls ? 0 : -1;
+    d->certificate = *wanted ? xstrdup(wanted) : xasprintf("%s/server.pem", d->agent.root);
+    if (access(d->certificate, R_OK) && !*wanted && certificate_make(d->certificate, err)) return -1;
+    d->tls = tls_server_new(d->certificate, err);
+    if (!d->tls) return -1;
+    d->agent.tls = d->tls;
+    d->agent.certificate = d->certificate;
+    return certificate_record(&d->agent, err);
 }
 
 static int listen_one(struct daemon *d, const char *key, struct tls_server *tls, int *ret_port, struct xerr *err)
@@ -348,24 +339,32 @@ static void reload(struct daemon *d)
     log_info("configuration reloaded");
 }
 
-/* Until SIGTERM or SIGINT. */
+/* Until SIGTERM or SIGINT; SIGUSR1 is the same and then starts anew. */
 static void serve(struct daemon *d, const sigset_t *signals)
 {
     for (;;) {
         int number = sigwaitinfo(signals, NULL);
         if (number == SIGHUP) reload(d);
-        else if (number == SIGTERM || number == SIGINT) return;
+        else if (number == SIGUSR1) d->restart = true;
+        if (number == SIGTERM || number == SIGINT || number == SIGUSR1) return;
     }
 }
 
-static void take_down(struct daemon *d)
+/* -1 when handlers still run: then nothing they use may be freed, and the process just leaves. */
+static int take_down(struct daemon *d)
 {
     struct agent *agent = &d->agent;
+    int stuck = 0;
 
-    notify("STOPPING=1");
+    notify(d->restart ? "RELOADING=1" : "STOPPING=1");
+    if (d->restart) {
+        _cleanup_free_ char *ready = xasprintf("%s/ready", agent->root);
+        unlink(ready);
+    }
     jobs_stop(d->jobs);
-    if (d->http) http_server_stop(d->http, (int)conf_ms(d->conf, "stop-timeout"));
-    if (d->rpc) rpc_stop(d->rpc, (int)conf_ms(d->conf, "stop-timeout"));
+    if (d->http) stuck = http_server_stop(d->http, (int)conf_ms(d->conf, "stop-timeout"));
+    if (d->rpc) stuck |= (int)rpc_stop(d->rpc, (int)conf_ms(d->conf, "stop-timeout"));
+    if (stuck) return -1;
     /* No event comes after hv_close(); the monitor finishes what it has begun while storage is still there. */
     hv_close(agent->hv);
     vm_monitor_free(agent->vms);
@@ -378,17 +377,29 @@ static void take_down(struct daemon *d)
     live_tasks_free(agent->tasks);
     tls_server_free(d->tls);
     free(d->address);
+    free(d->certificate);
     conf_free(d->conf);
+    return 0;
+}
+
+/* The same process, the same arguments: who supervises us sees no end. The lock of the root goes with the old program. */
+static int run_again(char **argv)
+{
+    log_info("starting anew");
+    execv("/proc/self/exe", argv);
+    log_error("cannot run %s again: %s", argv[0], strerror(errno));
+    return 1;
 }
 
 int main(int argc, char **argv)
 {
-    struct daemon d = { .lock_fd = -1 };
+    struct daemon d = { .lock_fd = -1, .argv = argv };
     struct xerr err = XERR_INIT;
     const char *why = NULL;
     sigset_t signals;
 
     setlocale(LC_CTYPE, "C.UTF-8");
+    mallopt(M_ARENA_MAX, 2);   /* many threads, little each: more arenas only hold memory back */
     signal(SIGPIPE, SIG_IGN);
     if (read_options(&d, argc, argv)) return 2;
     int done = offline(&d);
@@ -407,6 +418,7 @@ int main(int argc, char **argv)
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
     sigaddset(&signals, SIGHUP);
+    sigaddset(&signals, SIGUSR1);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
 
     int rc = take_root(&d, &err) || open_layers(&d, &err) || listen_all(&d, &err) || tell_ready(&d, &err);
@@ -418,6 +430,10 @@ int main(int argc, char **argv)
         serve(&d, &signals);
         log_info("ending");
     }
-    take_down(&d);
-    return rc ? 1 : 0;
+    bool restart = d.restart;
+    if (take_down(&d)) {
+        log_warn("some calls would not end; leaving without them");
+        if (!restart) _exit(rc ? 1 : 0);
+    }
+    return restart ? run_again(argv) : rc ? 1 : 0;
 }

@@ -5,7 +5,9 @@
 #define LOG_MODULE "startup"
 #include "lib/clock.h"
 #include "lib/log.h"
+#include "xapi/blob.h"
 #include "xapi/call/lifecycle.h"
+#include "xapi/host.h"
 #include "xapi/network.h"
 #include "xapi/sm.h"
 #include "xapi/vm.h"
@@ -74,6 +76,8 @@ int startup_resources(struct agent *agent, struct xerr *err)
         { "host record", host_refresh, true },
         { "network records", network_startup, false },
         { "storage records", storage_startup, false },
+        { "blobs", blobs_sweep, false },
+        { "host crash dumps", host_crashdumps_scan, false },
         { "running VMs", resync, false },
         { "operations", refresh_operations, false },
     };

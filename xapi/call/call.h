@@ -16,6 +16,7 @@ struct conf;
 struct hv;
 struct net;
 struct storage;
+struct tls_server;     /* lib/tls.h */
 struct call;
 struct live_tasks;     /* xapi/call/live_task.h */
 struct vm_monitor;
@@ -39,6 +40,8 @@ struct agent {
     struct ref pool, host, dom0;   /* this host's own rows */
     char *address;                 /* this host's management address as clients reach it */
     int http_port, https_port;     /* bound ports; 0 = none */
+    struct tls_server *tls;        /* what TLS listeners show; set before they listen */
+    const char *certificate;       /* its PEM file, with the key */
     /* Upward pointers, set by main.c: see call_message() and agent_vm_event(). */
     int (*call_message)(struct call *c, const char *method, const struct value *args, size_t n,
                         struct value *ret_result, struct xerr *err);

@@ -2,7 +2,10 @@
  * Called by: main.c.  Calls: the handlers' files. */
 #include "xapi/http/routes.h"
 
+#include "xapi/http/blob.h"
 #include "xapi/http/cli.h"
+#include "xapi/http/host_files.h"
+#include "xapi/http/pool_dump.h"
 #include "xapi/http/get_audit_log.h"
 #include "xapi/http/console.h"
 #include "xapi/http/post_rpc.h"
@@ -19,6 +22,9 @@ struct routes *routes_new(struct http_server *server, struct agent *agent, const
     r->web = web_new(web_dir, 0);
     post_rpc_routes(server, agent);
     cli_routes(server, agent);
+    blob_routes(server, agent);
+    pool_dump_routes(server, agent);
+    host_files_routes(server, agent);
     get_audit_log_routes(server, agent);
     console_routes(server, agent);
     web_routes(r->web, server);

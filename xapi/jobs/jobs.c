@@ -8,9 +8,11 @@
 #define LOG_MODULE "jobs"
 #include "lib/clock.h"
 #include "lib/log.h"
+#include "xapi/rpc/rpc.h"
 #include "xapi/session.h"
 #include "xapi/startup.h"
 #include "xapi/task.h"
+#include "xapi/vmss.h"
 
 struct job {
     const char *what;
@@ -38,10 +40,41 @@ static void refresh_host(struct agent *agent)
     call_free_internal(c);
 }
 
+/* One run of a schedule, on a thread of its own. */
+struct scheduled {
+    struct agent *agent;
+    struct ref schedule;
+};
+
+static void run_schedule(void *arg)
+{
+    struct scheduled *s = arg;
+
+    vmss_run(s->agent, s->schedule);
+    free(s);
+}
+
+static void start_schedules(struct agent *agent)
+{
+    _cleanup_arena_ struct arena *a = arena_new();
+    struct ref *due;
+    size_t n = vmss_take_due(agent, a, &due);
+
+    for (size_t i = 0; i < n; i++) {
+        _cleanup_xerr_ struct xerr err = XERR_INIT;
+        struct scheduled *s = xcalloc(1, sizeof(*s));
+        *s = (struct scheduled){ agent, due[i] };
+        if (!rpc_spawn(agent->rpc, run_schedule, s, &err)) continue;
+        log_error("snapshot schedule %s: no thread is free for it", REF_STR(due[i]));
+        free(s);
+    }
+}
+
 static const struct job table[] = {
     { "forget finished tasks", 60, tasks_collect },
     { "end idle sessions", 300, expire_sessions },
     { "host metrics", 30, refresh_host },
+    { "scheduled snapshots", 5, start_schedules },
 };
 
 struct jobs {

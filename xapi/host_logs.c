@@ -1,0 +1,177 @@
+/* Class host: what the machine has to say: logs, kernel messages, bug reports.
+ * Called by: the generated thunks (schema/host.xml).  Calls: report, upload, subproc. */
+#include "xapi/host.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <sys/klog.h>
+
+#define LOG_MODULE "host"
+#include "gen/methods.h"
+#include "lib/conf.h"
+#include "lib/log.h"
+#include "lib/subproc.h"
+#include "xapi/hv/hv.h"
+#include "xapi/report.h"
+#include "xapi/upload.h"
+
+enum { LOG_MAX = 1 << 20, RESTART_MS = 60000, XL_MS = 10000 };
+
+int host_get_log(struct call *c, struct ref host, const char **ret_result, struct xerr *err)
+{
+    return host_need_self(c, host, err) ? -1 : report_own_log(c, LOG_MAX, ret_result, err);
+}
+
+/* ---- the hypervisor's messages: Xen's own buffer, or the kernel's where the kernel is the hypervisor -------------- */
+
+/* klogctl(2) */
+enum { KLOG_READ_ALL = 3, KLOG_READ_CLEAR = 4, KLOG_SIZE = 10 };
+
+static int read_kernel(struct call *c, int how, const char **ret_text, struct xerr *err)
+{
+    int size = klogctl(KLOG_SIZE, NULL, 0);
+    char *text = size > 0 ? arena_alloc(c->arena, (size_t)size + 1) : NULL;
+    int n = text ? klogctl(how, text, size) : -1;
+
+    if (n < 0) return xerr_internal(err, "cannot read the kernel's messages: %s", strerror(errno));
+    text[n] = '\0';
+    *ret_text = text;
+    return 0;
+}
+
+static int run_xl(struct call *c, const char *const *argv, const char **ret_text, struct xerr *err)
+{
+    const struct subproc_command cmd = { .argv = argv };
+    const struct subproc_limits limits = { .timeout_ms = XL_MS };
+    struct subproc_result r;
+    int rc = 0;
+
+    if (subproc_run(&cmd, NULL, 0, &limits, &r)) return xerr_internal(err, "%s: %s", argv[0], strerror(errno));
+    if (subproc_ok(&r)) {
+        if (ret_text) *ret_text = arena_strdup(c->arena, strbuf_cstr(&r.out));
+    } else {
+        _cleanup_free_ char *why = subproc_describe(&r);
+        rc = xerr_internal(err, "%s %s: %s", argv[0], argv[1], why);
+    }
+    subproc_result_free(&r);
+    return rc;
+}
+
+static bool on_xen(const struct call *c)
+{
+    return streq(hv_name(c->agent->hv), "xen");
+}
+
+int host_dmesg(struct call *c, struct ref host, const char **ret_result, struct xerr *err)
+{
+    const char *const argv[] = { "xl", "dmesg", NULL };
+
+    if (host_need_self(c, host, err)) return -1;
+    return on_xen(c) ? run_xl(c, argv, ret_result, err) : read_kernel(c, KLOG_READ_ALL, ret_result, err);
+}
+
+int host_dmesg_clear(struct call *c, struct ref host, const char **ret_result, struct xerr *err)
+{
+    const char *const argv[] = { "xl", "dmesg", "-c", NULL };
+
+    if (host_need_self(c, host, err)) return -1;
+    return on_xen(c) ? run_xl(c, argv, ret_result, err) : read_kernel(c, KLOG_READ_CLEAR, ret_result, err);
+}
+
+int host_send_debug_keys(struct call *c, struct ref host, const char *keys, struct xerr *err)
+{
+    const char *const argv[] = { "xl", "debug-keys", keys, NULL };
+
+    if (host_need_self(c, host, err)) return -1;
+    if (!on_xen(c)) return xerr_operation_not_allowed(err, "The hypervisor of this host has no debug keys");
+    for (const char *p = keys; *p; p++)
+        if (!isprint((unsigned char)*p) || p - keys > 64) return xerr_invalid_value(err, "keys", keys);
+    if (!*keys || *keys == '-') return xerr_invalid_value(err, "keys", keys);
+    return run_xl(c, argv, NULL, err);
+}
+
+/* ---- syslog -------------------------------------------------------------------------------------------------------- */
+
+/* A host name, or an address, with an optional :port. */
+static bool good_destination(const char *text)
+{
+    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:[]";
+
+    return strlen(text) <= 255 && !text[strspn(text, allowed)];
+}
+
+/* The command of the option, its words separated by blanks. */
+static int restart_logger(struct call *c, struct xerr *err)
+{
+    char *text = arena_strdup(c->arena, conf_str(c->agent->conf, "syslog-restart")), *rest = text;
+    const char *argv[32];
+    size_t n = 0;
+
+    for (char *word; n < ARRAY_SIZE(argv) - 1 && (word = strsep(&rest, " \t"));)
+        if (*word) argv[n++] = word;
+    argv[n] = NULL;
+    if (!n) return 0;
+    const struct subproc_command cmd = { .argv = argv };
+    const struct subproc_limits limits = { .timeout_ms = RESTART_MS };
+    struct subproc_result r;
+    if (subproc_run(&cmd, NULL, 0, &limits, &r)) return xerr_internal(err, "%s: %s", argv[0], strerror(errno));
+    int rc = 0;
+    if (!subproc_ok(&r)) {
+        _cleanup_free_ char *why = subproc_describe(&r);
+        rc = xerr_internal(err, "%s: %s", conf_str(c->agent->conf, "syslog-restart"), why);
+    }
+    subproc_result_free(&r);
+    return rc;
+}
+
+/* host.logging["syslog_destination"] as a rule of rsyslog's; without one the rule goes. */
+int host_syslog_reconfigure(struct call *c, struct ref host, struct xerr *err)
+{
+    const char *destination;
+
+    if (host_need_self(c, host, err)) return -1;
+    {
+        _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+        const struct row *row = snap_need(s, CLASS_host, host, err);
+        if (!row) return -1;
+        destination = arena_strdup(c->arena, row_map_str(row, F_host_logging, "syslog_destination", ""));
+    }
+    if (!good_destination(destination)) return xerr_invalid_value(err, "syslog_destination", destination);
+    const char *folder = arena_printf(c->arena, "%s/rsyslog.d", conf_str(c->agent->conf, "etc-dir"));
+    const char *path = arena_printf(c->arena, "%s/xapi-remote.conf", folder);
+    const char *text = arena_printf(c->arena, "# Made by xapi from host.logging.\n*.* @%s\n", destination);
+    if (*destination) {
+        if (make_dirs(folder, 0755) || write_file_atomic(path, text, strlen(text), 0644))
+            return xerr_internal(err, "%s: %s", path, strerror(errno));
+    } else if (unlink(path) && errno != ENOENT) {
+        return xerr_internal(err, "%s: %s", path, strerror(errno));
+    }
+    return restart_logger(c, err);
+}
+
+/* ---- bug reports --------------------------------------------------------------------------------------------------- */
+
+int host_get_system_status_capabilities(struct call *c, struct ref host, const char **ret_result, struct xerr *err)
+{
+    _cleanup_strbuf_ struct strbuf xml = STRBUF_INIT;
+
+    if (host_need_self(c, host, err)) return -1;
+    report_capabilities(c->agent, &xml);
+    *ret_result = arena_strdup(c->arena, strbuf_cstr(&xml));
+    return 0;
+}
+
+/* url may end in a slash or name the file; options: none that we know of (a proxy is refused rather than passed by). */
+int host_bugreport_upload(struct call *c, struct ref host, const char *url, const struct value *options, struct xerr *err)
+{
+    const char *path;
+
+    if (host_need_self(c, host, err)) return -1;
+    if (*value_get_str(options, "http_proxy", ""))
+        return xerr_value_not_supported(err, "http_proxy", value_get_str(options, "http_proxy", ""),
+                                        "reports are sent without a proxy");
+    if (report_make(c, NULL, "tar.gz", &path, err)) return -1;
+    int rc = upload_file(c, path, url, err);
+    unlink(path);
+    return rc;
+}
