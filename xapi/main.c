@@ -353,6 +353,7 @@ static void serve(struct daemon *d, const sigset_t *signals)
 /* -1 when handlers still run: then nothing they use may be freed, and the process just leaves. */
 static int take_down(struct daemon *d)
 {
+    enum { LAST_WORD_MS = 2000 };
     struct agent *agent = &d->agent;
     int stuck = 0;
 
@@ -363,7 +364,11 @@ static int take_down(struct daemon *d)
     }
     jobs_stop(d->jobs);
     if (d->http) stuck = http_server_stop(d->http, (int)conf_ms(d->conf, "stop-timeout"));
-    if (d->rpc) stuck |= (int)rpc_stop(d->rpc, (int)conf_ms(d->conf, "stop-timeout"));
+    if (d->rpc && rpc_stop(d->rpc, (int)conf_ms(d->conf, "stop-timeout"))) {
+        /* What waits for a repository that hangs is told so; the rest had its time. */
+        if (agent->storage) storage_stop(agent->storage);
+        stuck |= (int)rpc_stop(d->rpc, LAST_WORD_MS);
+    }
     if (stuck) return -1;
     /* No event comes after hv_close(); the monitor finishes what it has begun while storage is still there. */
     hv_close(agent->hv);
