@@ -90,21 +90,29 @@ static int fail(struct xerr *err)
 
 /* ---- offline work ----------------------------------------------------------------------------------------------- */
 
-static int care_for_database(struct daemon *d, bool repair)
+/* One pass over the database in the root: the report to stdout. Returns how many problems, or -1. */
+static int look_at_database(const struct daemon *d, bool repair, struct xerr *err)
 {
     _cleanup_free_ char *path = xasprintf("%s/state.db", conf_str(d->conf, "root"));
     _cleanup_strbuf_ struct strbuf report = STRBUF_INIT;
-    struct xerr err = XERR_INIT;
     struct store *store;
 
-    if (store_open_sqlite(path, &store, &err)) return fail(&err);
-    int n = db_check(store, false, &report, &err);
+    if (store_open_sqlite(path, &store, err)) return -1;
+    int n = db_check(store, repair, &report, err);
+    store_close(store);
+    if (n >= 0 && !repair) fputs(strbuf_cstr(&report), stdout);
+    return n;
+}
+
+static int care_for_database(const struct daemon *d, bool repair)
+{
+    struct xerr err = XERR_INIT;
+    int n = look_at_database(d, false, &err);
+
     if (n < 0) return fail(&err);
-    fputs(strbuf_cstr(&report), stdout);
     printf("%d problems\n", n);
     if (!n || !repair) return n ? 1 : 0;
-    strbuf_clear(&report);
-    if (store_open_sqlite(path, &store, &err) || db_check(store, true, &report, &err) < 0) return fail(&err);
+    if (look_at_database(d, true, &err) < 0) return fail(&err);
     puts("mended");
     return 0;
 }
@@ -406,13 +414,19 @@ int main(int argc, char **argv)
     setlocale(LC_CTYPE, "C.UTF-8");
     mallopt(M_ARENA_MAX, 2);   /* many threads, little each: more arenas only hold memory back */
     signal(SIGPIPE, SIG_IGN);
-    if (read_options(&d, argc, argv)) return 2;
+    if (read_options(&d, argc, argv)) {
+        conf_free(d.conf);
+        return 2;
+    }
     int done = offline(&d);
     if (done >= 0) {
         conf_free(d.conf);
         return done;
     }
-    if (configure_log(&d)) return 2;
+    if (configure_log(&d)) {
+        conf_free(d.conf);
+        return 2;
+    }
     if (fault_start(conf_bool(d.conf, "allow-faults"), &why)) {
         fprintf(stderr, "xapi: %s\n", why);
         return 2;
