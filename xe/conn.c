@@ -151,6 +151,10 @@ int conn_open(const struct conn_target *t, struct conn **ret_conn, char **ret_wh
         c->fd = unix_connect(t->socket);
         unix_why = errno;
     }
+    if (c->fd < 0 && t->socket && t->socket_only) {
+        *ret_why = xasprintf("Cannot connect to %s: %s", t->socket, strerror(unix_why));
+        return -1;
+    }
     if (c->fd < 0) {
         c->fd = tcp_connect(t->server, t->port ? t->port : tls ? 443 : 80, ret_why);
         if (c->fd < 0 && t->socket) {

@@ -14,6 +14,7 @@ struct conn;
 struct conn_target {
     const char *server;        /* name or address; an IPv6 address may stand in brackets */
     const char *socket;        /* unix socket that answers for this machine; NULL = use none */
+    bool socket_only;          /* the user named the socket: where it does not answer, nothing else will do */
     int port;                  /* 0 = 443 with TLS, 80 without */
     bool tls;
 };

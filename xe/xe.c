@@ -236,7 +236,7 @@ static int read_options(struct options *o, int argc, char **argv)
     o->server = xstrdup("127.0.0.1");
     o->username = xstrdup("root");
     o->password = xstrdup("null");
-    o->socket = xstrdup(socket_path ? socket_path : DEFAULT_SOCKET);
+    if (socket_path) set_text(&o->socket, socket_path);
     if (traceparent) set_text(&o->traceparent, traceparent);
     if (read_rc(o) < 0) return -1;
     rc.rest = take_ptr(o->rest);
@@ -296,7 +296,10 @@ static int run(struct options *o)
     args[n + 1] = password;
     cfg.n_files = n_files;
     /* Somebody who names a port means that port. */
-    if (streq(o->server, "127.0.0.1") && !o->port) cfg.target.socket = o->socket;
+    if (streq(o->server, "127.0.0.1") && !o->port) {
+        cfg.target.socket = o->socket ? o->socket : DEFAULT_SOCKET;
+        cfg.target.socket_only = o->socket;
+    }
     rc = client_run(&cfg);
     for (size_t i = 0; i < n_files; i++) free((void *)(uintptr_t)files[i]);
     free(files);
