@@ -224,6 +224,38 @@ class Agent:
         return False
 
 
+class QemuAgent(Agent):
+    """An agent with a private libvirtd and real networks; at the end the engine goes too, and the log's tail is shown."""
+
+    def __init__(self, *options, **named):
+        super().__init__('--accel', 'tcg', *options, hv='libvirt', net='bridge', **named)
+
+    def engine_pid(self):
+        """The private libvirtd's, or None."""
+        try:
+            return int(open(os.path.join(self.root, 'hv', 'libvirt', 'libvirtd.pid')).read())
+        except (OSError, ValueError):
+            return None
+
+    def console_log(self, uuid):
+        """All that the guest's text console ever wrote."""
+        try:
+            return open(os.path.join(self.root, 'hv', 'libvirt', 'console', uuid + '.log'), errors='replace').read()
+        except OSError:
+            return ''
+
+    def __exit__(self, kind, value, trace):
+        print('# agent log:\n' + '\n'.join('# ' + line for line in self.tail(25).splitlines()))
+        own, self.own_root = self.own_root, False
+        super().__exit__(kind, value, trace)
+        if self.engine_pid():
+            os.kill(self.engine_pid(), signal.SIGTERM)
+        subprocess.run(['umount', '-q', os.path.join(self.root, 'sr-mount')], check=False)
+        if own:
+            shutil.rmtree(self.root, ignore_errors=True)
+        return False
+
+
 def wait_until(fn, seconds=30, step=0.05):
     """Polls fn until it is true; returns its last value."""
     until = time.monotonic() + seconds

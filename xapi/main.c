@@ -71,7 +71,13 @@ static int read_options(struct daemon *d, int argc, char **argv)
         strbuf_printf(&errors, "unexpected argument \"%s\"\n", argv[rest]);
         rc = -1;
     }
-    if (!rc && !access(conf_str(d->conf, "config"), R_OK)) {
+    const char *path = conf_str(d->conf, "config");
+    bool readable = !access(path, R_OK);
+    if (!rc && !readable && !streq(path, SYSCONFDIR "/xapi/xapi.conf")) {
+        strbuf_printf(&errors, "%s: %s\n", path, strerror(errno));
+        rc = -1;
+    }
+    if (!rc && readable) {
         d->config_path = conf_str(d->conf, "config");
         rc = conf_load(d->conf, d->config_path, &errors);
     }

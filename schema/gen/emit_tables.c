@@ -112,7 +112,7 @@ static void routes(struct schema *s, const char *dir)
     strbuf_printf(
         &b,
         "    N_ROUTE_IDS\n};\n\n"
-        "struct http_route {\n"
+        "struct http_route_desc {\n"
         "    const char *method, *path;   /* the longest path that is a prefix of the request's wins */\n"
         "    const char *name;            /* of the handler: \"put_import\" */\n"
         "    enum http_route_id id;\n"
@@ -123,7 +123,7 @@ static void routes(struct schema *s, const char *dir)
         "    const char *doc;\n"
         "};\n\n"
         "enum { N_HTTP_ROUTES = %zu };\n"
-        "extern const struct http_route http_routes[N_HTTP_ROUTES + 1];   /* the last has no path */"
+        "extern const struct http_route_desc http_routes[N_HTTP_ROUTES + 1];   /* the last has no path */"
         "\n\n#endif\n",
         s->routes.n);
     out_write(&b, dir, "http_routes.h");
@@ -138,7 +138,7 @@ static void routes(struct schema *s, const char *dir)
         }
         strbuf_str(&b, "NULL };\n");
     }
-    strbuf_str(&b, "\nconst struct http_route http_routes[N_HTTP_ROUTES + 1] = {\n");
+    strbuf_str(&b, "\nconst struct http_route_desc http_routes[N_HTTP_ROUTES + 1] = {\n");
     LIST_EACH(&s->routes, struct route, r) {
         strbuf_printf(&b, "    { \"%s\", \"%s\", \"%s\", ROUTE_%s, \"http/%s\", %s, %s, queries_%zu,\n      ",
                       r->method, r->path, r->name, c_identifier(s, r->name), r->permission,

@@ -3,13 +3,12 @@
 import base64
 import hashlib
 import os
-import signal
 import socket
 import ssl
 import struct
 import time
 
-from harness import PASSWORD, USER, Agent, check, done, guest_files, own_network, wait_until
+from harness import QemuAgent, check, done, guest_files, own_network, wait_until
 
 MIB = 1 << 20
 
@@ -78,9 +77,7 @@ def read_frame(sock):
     return head[0] & 15, body
 
 
-agent = Agent('--accel', 'tcg', hv='libvirt', net='bridge')
-agent.start()
-try:
+with QemuAgent() as agent:
     s = agent.login()
     text, screen = make_vm(s, 'text', 'pvh'), make_vm(s, 'screen', 'hvm')
     for vm in (text, screen):
@@ -96,8 +93,7 @@ try:
     sock = connect(agent.https_port)
     sock.sendall(('CONNECT /console?ref=%s HTTP/1.0\r\nHost: x\r\nCookie: session_id=%s\r\n\r\n' % (consoles[0][0], session)).encode())
     check(' 200 ' in read_head(sock).splitlines()[0], 'CONNECT with a session cookie is answered 200')
-    log = os.path.join(agent.root, 'hv', 'libvirt', 'console', s.VM.get_uuid(text) + '.log')
-    wait_until(lambda: os.path.exists(log) and 'userland: text' in open(log, errors='replace').read(), 180)
+    wait_until(lambda: 'userland: text' in agent.console_log(s.VM.get_uuid(text)), 180)
     sock.sendall(b'\necho $((6*7))-answer\n')
     check(b'42-answer' in read_until(sock, b'42-answer'), 'what is typed is run by the guest, and its answer comes back')
     sock.close()
@@ -137,13 +133,4 @@ try:
         sock.close()
     for vm in (text, screen):
         s.VM.hard_shutdown(vm)
-    check(agent.stop() == 0, 'the agent ends cleanly')
-finally:
-    if agent.process.poll() is None:
-        agent.kill()
-    try:
-        os.kill(int(open(os.path.join(agent.root, 'hv', 'libvirt', 'libvirtd.pid')).read()), signal.SIGTERM)
-    except (OSError, ValueError):
-        pass
-    print('# agent log:\n' + '\n'.join('# ' + l for l in agent.tail(15).splitlines()))
 done()

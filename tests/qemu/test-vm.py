@@ -5,7 +5,7 @@ import signal
 import subprocess
 import time
 
-from harness import Agent, check, done, fails, guest_files, own_network, wait_until
+from harness import QemuAgent, check, done, fails, guest_files, own_network, wait_until
 
 MIB = 1 << 20
 
@@ -13,17 +13,9 @@ own_network()
 kernel, initramfs = guest_files()
 
 
-def console(agent, uuid):
-    path = os.path.join(agent.root, 'hv', 'libvirt', 'console', uuid + '.log')
-    try:
-        return open(path, errors='replace').read()
-    except OSError:
-        return ''
-
-
 def ticks(agent, uuid):
     """How often the guest has ticked: it lives when the number grows."""
-    return console(agent, uuid).count('tick ')
+    return agent.console_log(uuid).count('tick ')
 
 
 def interfaces():
@@ -55,14 +47,12 @@ def make_vm(s, name, words=''):
     return vm, s.VM.get_uuid(vm)
 
 
-agent = Agent('--log-level', 'info,hv=debug', '--accel', 'tcg', hv='libvirt', net='bridge')
-agent.start()
-try:
+with QemuAgent() as agent:
     s = agent.login()
     vm, uuid = make_vm(s, 'first')
     s.VM.start(vm, False, False)
     check(s.VM.get_power_state(vm) == 'Running', 'started')
-    check(wait_until(lambda: 'userland: first' in console(agent, uuid), 180), 'its userland prints on the console')
+    check(wait_until(lambda: 'userland: first' in agent.console_log(uuid), 180), 'its userland prints on the console')
     check(lives(agent, uuid), 'and it ticks')
     taps = interfaces()
     bridge = s.network.get_bridge(s.network.get_all()[0])
@@ -96,18 +86,13 @@ try:
     check(s.VM.get_power_state(vm) == 'Running', 'a new agent finds it running')
 
     # Kill the engine.
-    engine = int(open(os.path.join(agent.root, 'hv', 'libvirt', 'libvirtd.pid')).read())
+    engine = agent.engine_pid()
     os.kill(engine, signal.SIGKILL)
     check(lives(agent, uuid), 'the guest survives its libvirtd')
-    def again():
-        try:
-            return int(open(os.path.join(agent.root, 'hv', 'libvirt', 'libvirtd.pid')).read()) != engine
-        except (OSError, ValueError):
-            return False
-    check(wait_until(again, 60), 'a new libvirtd is started')
+    check(wait_until(lambda: agent.engine_pid() not in (None, engine), 60), 'a new libvirtd is started')
 
     # Both at once.
-    engine = int(open(os.path.join(agent.root, 'hv', 'libvirt', 'libvirtd.pid')).read())
+    engine = agent.engine_pid()
     agent.kill()
     os.kill(engine, signal.SIGKILL)
     agent.start()
@@ -121,13 +106,13 @@ try:
     s.pool.set_default_SR(s.pool.get_all()[0], late)
     vm2, uuid2 = make_vm(s, 'second')
     s.VM.start(vm2, False, False)
-    check(wait_until(lambda: 'userland: second' in console(agent, uuid2), 180), 'a guest on an SR plugged later boots')
+    check(wait_until(lambda: 'userland: second' in agent.console_log(uuid2), 180), 'a guest on an SR plugged later boots')
     s.VM.hard_shutdown(vm2)
 
     # The power button.
     s.VM.clean_shutdown(vm)
     check(s.VM.get_power_state(vm) == 'Halted', 'a clean shutdown by the power button')
-    check('power button' in console(agent, uuid), 'which the guest saw')
+    check('power button' in agent.console_log(uuid), 'which the guest saw')
     check(not any(t.startswith('vif') for t in interfaces()), 'no tap is left')
 
     # From inside: a guest that ends by itself.
@@ -136,13 +121,4 @@ try:
     s.VM.set_actions_after_reboot(vm3, 'destroy')
     s.VM.start(vm3, False, False)
     check(wait_until(lambda: s.VM.get_power_state(vm3) == 'Halted', 180), 'a guest whose kernel panics and reboots is halted')
-    check(agent.stop() == 0, 'the agent ends cleanly')
-finally:
-    if agent.process.poll() is None:
-        agent.kill()
-    try:
-        os.kill(int(open(os.path.join(agent.root, 'hv', 'libvirt', 'libvirtd.pid')).read()), signal.SIGTERM)
-    except (OSError, ValueError):
-        pass
-    print('# agent log:\n' + '\n'.join('# ' + l for l in agent.tail(25).splitlines()))
 done()

@@ -254,7 +254,7 @@ static void templates_and_routes_are_whole(void **state)
         if (streq(t->name_label, "Other install media")) other = t;
     }
     assert_int_equal(other->min_memory_bytes, 128 << 20);
-    for (const struct http_route *r = http_routes; r->path; r++) {
+    for (const struct http_route_desc *r = http_routes; r->path; r++) {
         assert_int_equal(r->path[0], '/');
         assert_true(has_prefix(r->permission, "http/"));
     }

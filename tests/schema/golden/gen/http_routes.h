@@ -11,7 +11,7 @@ enum http_route_id {
     N_ROUTE_IDS
 };
 
-struct http_route {
+struct http_route_desc {
     const char *method, *path;   /* the longest path that is a prefix of the request's wins */
     const char *name;            /* of the handler: "put_import" */
     enum http_route_id id;
@@ -23,6 +23,6 @@ struct http_route {
 };
 
 enum { N_HTTP_ROUTES = 2 };
-extern const struct http_route http_routes[N_HTTP_ROUTES + 1];   /* the last has no path */
+extern const struct http_route_desc http_routes[N_HTTP_ROUTES + 1];   /* the last has no path */
 
 #endif
