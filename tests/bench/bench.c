@@ -8,7 +8,11 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-enum { MAX_FILE = 64 << 20, MAX_HEAD = 64 << 10 };
+enum {
+    MAX_FILE = 64 << 20,
+    MAX_HEAD = 64 << 10,
+    REDIS_FRAME = sizeof("*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$\r\n\r\n") - 1,
+};
 
 void die(const char *fmt, ...)
 {
@@ -93,7 +97,8 @@ static void make_request(struct connection *c, const char *template, unsigned lo
     size_t len = strlen(template), width = at ? strspn(at, "@") : 0;
 
     strbuf_clear(&c->out);
-    strbuf_printf(&c->out, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/xml\r\nContent-Length: %zu\r\n\r\n", len);
+    strbuf_printf(&c->out, "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %zu\r\n\r\n",
+                  *template == '{' ? "/jsonrpc" : "/", len);
     if (!at) {
         strbuf_add(&c->out, template, len);
         return;
@@ -121,35 +126,48 @@ static void receive_some(struct connection *c, size_t want)
     c->in.ptr[c->in.len] = '\0';
 }
 
-static void receive_reply(struct connection *c)
+bool connection_complete(struct connection *c, size_t redis_bytes)
 {
-    char *end, *length;
-
-    strbuf_clear(&c->in);
-    do {
-        if (c->in.len > MAX_HEAD) die("a reply's head without an end");
-        receive_some(c, 4096);
-    } while (!(end = strstr(c->in.ptr, "\r\n\r\n")));
-    length = strcasestr(c->in.ptr, "\r\ncontent-length:");
+    if (redis_bytes) return c->in.len >= redis_bytes + REDIS_FRAME + (size_t)snprintf(NULL, 0, "%zu", redis_bytes);
+    char *end = c->in.len ? strstr(c->in.ptr, "\r\n\r\n") : NULL;
+    if (!end) return false;
+    const char *length = strcasestr(c->in.ptr, "\r\ncontent-length:");
     if (!length || length > end) die("a reply without Content-Length: %.200s", c->in.ptr);
     c->body_at = (size_t)(end + 4 - c->in.ptr);
-    size_t total = c->body_at + strtoul(length + 17, NULL, 10);
-    while (c->in.len < total) receive_some(c, total - c->in.len);
+    c->total = c->body_at + strtoul(length + 17, NULL, 10);
+    return c->in.len >= c->total;
+}
+
+void connection_receive(struct connection *c)
+{
+    strbuf_clear(&c->in);
+    c->total = 0;
+    while (!connection_complete(c, 0)) {
+        if (!c->total && c->in.len > MAX_HEAD) die("a reply's head without an end");
+        receive_some(c, c->total ? c->total - c->in.len : 4096);
+    }
+}
+
+void connection_send(struct connection *c, const char *template, unsigned long long number)
+{
+    make_request(c, template, number);
+    send_all(c);
 }
 
 void connection_post(struct connection *c, const char *template, unsigned long long number)
 {
-    make_request(c, template, number);
-    send_all(c);
-    receive_reply(c);
+    connection_send(c, template, number);
+    connection_receive(c);
 }
 
 void connection_need_success(const struct connection *c)
 {
-    static const char mark[] = "Success";
+    const char *body = c->in.ptr + c->body_at;
     size_t n = c->in.len - c->body_at;
+    bool json = n && *body == '{';
 
-    /* The status is at the head of the body. */
-    if (!memmem(c->in.ptr + c->body_at, n < 400 ? n : 400, mark, sizeof(mark) - 1))
-        die("not a success: %.600s", c->in.ptr + c->body_at);
+    /* The status is at the head of an XML body; a JSON one says "error" there or nothing of the kind. */
+    if (n > 400) n = 400;
+    if (json ? memmem(body, n, "\"error\":{", 9) != NULL : !memmem(body, n, "Success", 7))
+        die("not a success: %.600s", body);
 }

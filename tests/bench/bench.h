@@ -30,13 +30,18 @@ void templates_free(struct templates *t);
 struct connection {
     int fd;
     struct strbuf out, in;      /* the last request; the last reply, head and body */
-    size_t body_at;             /* of the reply's body in `in` */
+    size_t body_at, total;      /* of the reply: where its body begins, how long all of it is */
 };
 
 void connection_open(struct connection *c, const char *socket_path);
 void connection_close(struct connection *c);
-/* POSTs a body made from the template and reads the reply whole. */
+/* POSTs a body made from the template (JSON-RPC when it begins with a brace) and reads the reply whole. */
 void connection_post(struct connection *c, const char *template, unsigned long long number);
+/* The two halves of it. */
+void connection_send(struct connection *c, const char *template, unsigned long long number);
+void connection_receive(struct connection *c);
+/* True when `in` holds a whole reply (and body_at is set); or, with bytes, a Redis message of that many. */
+bool connection_complete(struct connection *c, size_t redis_bytes);
 /* Dies with the reply when it is not a XenAPI success. */
 void connection_need_success(const struct connection *c);
 

@@ -48,8 +48,8 @@ static void define_domains(const char *uri, unsigned n, unsigned disks)
 
     for (unsigned i = 0; i < n; i++) {
         _cleanup_strbuf_ struct strbuf xml = STRBUF_INIT;
-        strbuf_printf(&xml, "<domain type='test'><name>bench-%u</name><memory unit='MiB'>256</memory><vcpu>1</vcpu>"
-                            "<os><type>hvm</type></os><devices>", i);
+        strbuf_printf(&xml, "<domain type='%s'><name>bench-%u</name><memory unit='MiB'>256</memory><vcpu>1</vcpu>"
+                            "<os><type>hvm</type></os><devices>", has_prefix(uri, "qemu") ? "qemu" : "test", i);
         for (unsigned d = 0; d < disks; d++)
             strbuf_printf(&xml, "<disk type='file' device='disk'><source file='/images/%u-%u.img'/>"
                                 "<target dev='vd%c'/></disk>", i, d, 'a' + (int)(d % 26));
