@@ -117,6 +117,7 @@ static bool inherited(field_id f)
         F_VM_snapshot_time, F_VM_transportable_snapshot_id, F_VM_snapshot_info, F_VM_snapshot_metadata, F_VM_blobs,
         F_VM_is_control_domain, F_VM_is_default_template, F_VM_VGPUs, F_VM_attached_PCIs, F_VM_requires_reboot,
         F_VM_scheduled_to_be_resident_on, F_VM_last_booted_record, F_VM_last_boot_CPU_flags, F_VM_groups,
+        F_VM_appliance, F_VM_snapshot_schedule, F_VM_is_vmss_snapshot,
     };
     for (size_t i = 0; i < ARRAY_SIZE(own); i++)
         if (own[i] == f) return false;

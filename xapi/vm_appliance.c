@@ -11,6 +11,7 @@
 #include "gen/methods.h"
 #include "lib/log.h"
 #include "xapi/call/call.h"
+#include "xapi/call/lifecycle.h"
 
 enum { SIDE_BY_SIDE = 16, DELAY_MAX_S = 86400 };
 
@@ -168,6 +169,29 @@ static int run(struct call *c, struct ref appliance, enum what what, struct xerr
         call_progress(c, (double)done / (double)n);
     }
     return failed ? xerr_operation_partially_failed(err, names[what]) : 0;
+}
+
+/* ---- membership ----------------------------------------------------------------------------------------------------- */
+
+static void refresh(struct txn *t, struct ref appliance)
+{
+    if (snap_get(txn_snap(t), CLASS_VM_appliance, appliance)) lifecycle_refresh_one(t, CLASS_VM_appliance, appliance);
+}
+
+int vm_set_appliance(struct call *c, struct ref self, struct ref value, struct xerr *err)
+{
+    struct txn *t = db_begin(c->agent->db);
+    const struct row *row = snap_get(txn_snap(t), CLASS_VM, self);
+    struct ref old = row ? row_ref(row, F_VM_appliance) : REF_NULL;
+
+    if (row && (row_bool(row, F_VM_is_a_template) || row_bool(row, F_VM_is_control_domain))) {
+        db_abort(t);
+        return xerr_operation_not_allowed(err, "Templates, snapshots and the control domain are no members of an appliance");
+    }
+    txn_set_ref(t, self, F_VM_appliance, value);
+    refresh(t, old);
+    refresh(t, value);
+    return db_commit(t, err);
 }
 
 /* ---- messages ------------------------------------------------------------------------------------------------------ */

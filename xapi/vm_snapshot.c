@@ -268,6 +268,7 @@ static bool stays(field_id f)
         F_VM_snapshot_of, F_VM_snapshot_time, F_VM_parent, F_VM_snapshot_info, F_VM_snapshot_metadata,
         F_VM_transportable_snapshot_id, F_VM_is_control_domain, F_VM_is_default_template, F_VM_blobs, F_VM_appliance,
         F_VM_scheduled_to_be_resident_on, F_VM_requires_reboot, F_VM_groups, F_VM_tags, F_VM_ha_restart_priority,
+        F_VM_snapshot_schedule, F_VM_is_vmss_snapshot,
     };
     for (size_t i = 0; i < ARRAY_SIZE(own); i++)
         if (own[i] == f) return true;

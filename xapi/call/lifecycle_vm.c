@@ -139,6 +139,9 @@ static void dependents(struct txn *t, struct ref ref)
         if (!ref_is_null(vdi)) lifecycle_refresh_one(t, CLASS_VDI, vdi);
     }
     for (size_t i = 0; i < vifs->n; i++) lifecycle_refresh_one(t, CLASS_VIF, vifs->refs[i]);
+    vm = snap_get(txn_snap(t), CLASS_VM, ref);
+    struct ref appliance = vm ? row_ref(vm, F_VM_appliance) : REF_NULL;
+    if (snap_get(txn_snap(t), CLASS_VM_appliance, appliance)) lifecycle_refresh_one(t, CLASS_VM_appliance, appliance);
 }
 
 const struct lifecycle_rules lifecycle_vm = {
