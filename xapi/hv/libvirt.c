@@ -85,12 +85,20 @@ static void on_closed(virConnectPtr conn, int reason, void *arg)
 
     (void)reason;
     pthread_mutex_lock(&lv->lock);
-    if (lv->conn == conn) lv->lost = true;
+    if (lv->link && lv->link->conn == conn) lv->lost = true;
     pthread_cond_broadcast(&lv->changed);
     pthread_mutex_unlock(&lv->lock);
 }
 
-static void close_conn(void *out) { virConnectClose(out); }
+static void close_link(void *out)
+{
+    struct lv_link *link = out;
+
+    if (link->told_when_closed) virConnectUnregisterCloseCallback(link->conn, on_closed);
+    lv_events_deregister(link);
+    virConnectClose(link->conn);
+    free(link);
+}
 
 /* Opens, registers, and lets libvirtd probe its emulators (4 to 8 s when it has never done so). */
 static int run_connect(struct lv_job *job)
@@ -99,14 +107,17 @@ static int run_connect(struct lv_job *job)
     virConnectPtr conn = virConnectOpen(lv->uri);
 
     if (!conn) return lv_job_fail(job, HV_FAIL_UNREACHABLE);
-    job->out = conn;
-    job->free_out = close_conn;
+    struct lv_link *link = xcalloc(1, sizeof *link);
+    link->conn = conn;
+    job->out = link;
+    job->free_out = close_link;
     const char *type = virConnectGetType(conn);
     job->out_number = type && streq(type, "TEST");
     virConnectSetKeepAlive(conn, KEEPALIVE_S, KEEPALIVE_COUNT);      /* not every driver has it */
     lv_ref(lv);
-    if (virConnectRegisterCloseCallback(conn, on_closed, lv, release) < 0) lv_unref(lv);
-    if (lv_events_register(lv, conn) < 0) return lv_job_fail(job, HV_FAIL_ENGINE);
+    link->told_when_closed = virConnectRegisterCloseCallback(conn, on_closed, lv, release) == 0;
+    if (!link->told_when_closed) lv_unref(lv);
+    if (lv_events_register(lv, link) < 0) return lv_job_fail(job, HV_FAIL_ENGINE);
     char *capabilities = virConnectGetCapabilities(conn);
     if (!capabilities) return lv_job_fail(job, HV_FAIL_ENGINE);
     free(capabilities);
@@ -128,10 +139,9 @@ static int connect_once(struct lv *lv, struct hv_failure *f)
     if (rc < 0) return -1;
     if (lv->private) lv_daemon_settle(&lv->daemon);
     pthread_mutex_lock(&lv->lock);
-    lv->conn = take_ptr(job->out);
+    lv->link = take_ptr(job->out);
     lv->is_test = job->out_number != 0;
-    lv->generation++;
-    lv->lost = virConnectIsAlive(lv->conn) == 0;      /* the callback came before lv->conn was set */
+    lv->lost = virConnectIsAlive(lv->link->conn) == 0;      /* the callback came before lv->link was set */
     pthread_cond_broadcast(&lv->changed);
     pthread_mutex_unlock(&lv->lock);
     return 0;
@@ -165,12 +175,10 @@ static bool has_no_guest(struct lv *lv)
 static void drop_conn(struct lv *lv)
 {
     pthread_mutex_lock(&lv->lock);
-    virConnectPtr conn = take_ptr(lv->conn);
+    struct lv_link *link = take_ptr(lv->link);
     lv->n_guests = 0;      /* domids start anew when libvirtd lost its state */
     pthread_mutex_unlock(&lv->lock);
-    if (!conn) return;
-    virConnectUnregisterCloseCallback(conn, on_closed);
-    virConnectClose(conn);
+    if (link) close_link(link);
 }
 
 /* ---- the supervisor -------------------------------------------------------------------------- */
@@ -322,7 +330,10 @@ static void do_close(void *d, bool end_engine)
     pthread_mutex_unlock(&lv->emit_lock);
     bool idle = end_engine && lv->private && has_no_guest(lv);
     drop_conn(lv);
-    if (idle) lv_daemon_end(&lv->daemon);
+    if (idle) {
+        lv_daemon_end(&lv->daemon);
+        lv_daemon_unshare(&lv->daemon);
+    }
     lv_unref(lv);
 }
 

@@ -255,26 +255,32 @@ static void unescape(char *s)
     *to = '\0';
 }
 
-/* What the mount that holds this directory is: shared, and mounted right there. */
-static int mount_of(const char *dir, bool *ret_shared, bool *ret_here, struct hv_failure *f)
+/* The mount that holds a directory. */
+struct mount_info {
+    bool shared;
+    bool here;      /* mounted right there */
+    bool part;      /* shows a part of a file system only, as a bind mount does */
+};
+
+static int mount_of(const char *dir, struct mount_info *ret, struct hv_failure *f)
 {
     FILE *file = fopen("/proc/self/mountinfo", "re");
-    char *line = NULL, point[PATH_MAX];
+    char *line = NULL, root[PATH_MAX], point[PATH_MAX];
     size_t cap = 0, best = 0;
     int at;
 
     if (!file) return fail_errno(f, "/proc/self/mountinfo");
-    *ret_shared = *ret_here = false;
+    *ret = (struct mount_info){ .shared = false };
     while (getline(&line, &cap, file) > 0) {
-        if (sscanf(line, "%*d %*d %*s %*s %4095s %*s %n", point, &at) != 1) continue;
+        if (sscanf(line, "%*d %*d %*s %4095s %4095s %*s %n", root, point, &at) != 2) continue;
         unescape(point);
         size_t n = streq(point, "/") ? 0 : strlen(point);
         if (n < best || strncmp(dir, point, n) != 0 || (dir[n] && dir[n] != '/')) continue;
         best = n;
         const char *optional = line + at, *end = strstr(optional, " - ");
         const char *shared = strstr(optional, "shared:");
-        *ret_shared = shared && (!end || shared < end);
-        *ret_here = !dir[n];
+        *ret = (struct mount_info){ .shared = shared && (!end || shared < end), .here = !dir[n],
+                                    .part = !streq(root, "/") };
     }
     free(line);
     fclose(file);
@@ -282,18 +288,29 @@ static int mount_of(const char *dir, bool *ret_shared, bool *ret_here, struct hv
 }
 
 /* libvirtd and QEMU live in a namespace of their own, which sees later mounts only below a shared one. */
-static int share_sr_mount(const char *sr_mount, struct hv_failure *f)
+static int share_sr_mount(struct lv_daemon *d, const char *sr_mount, struct hv_failure *f)
 {
     char dir[PATH_MAX];
-    bool shared = false, here = false;
+    struct mount_info info;
 
     if (make_dirs(sr_mount, 0711) < 0) return fail_errno(f, sr_mount);
     if (!realpath(sr_mount, dir)) return fail_errno(f, sr_mount);
-    if (mount_of(dir, &shared, &here, f) < 0) return -1;
-    if (shared) return 0;
-    if (!here && mount(dir, dir, NULL, MS_BIND, NULL) < 0) return fail_errno(f, dir);
+    d->sr_mount = xstrdup(dir);
+    if (mount_of(dir, &info, f) < 0) return -1;
+    if (info.shared) return 0;
+    if (!info.here && mount(dir, dir, NULL, MS_BIND, NULL) < 0) return fail_errno(f, dir);
     if (mount(NULL, dir, NULL, MS_SHARED, NULL) < 0) return fail_errno(f, dir);
     return 0;
+}
+
+void lv_daemon_unshare(struct lv_daemon *d)
+{
+    struct mount_info info;
+    struct hv_failure ignored = { .kind = HV_FAIL_NONE };
+
+    /* Ours is a bind mount of the directory on itself; with an SR still mounted below it stays. */
+    if (!d->sr_mount || mount_of(d->sr_mount, &info, &ignored) < 0 || !info.here || !info.part) return;
+    if (umount2(d->sr_mount, UMOUNT_NOFOLLOW) < 0) log_info("%s: %s", d->sr_mount, strerror(errno));
 }
 
 int lv_daemon_prepare(struct lv_daemon *d, const struct hv_config *config, struct hv_failure *f)
@@ -313,7 +330,7 @@ int lv_daemon_prepare(struct lv_daemon *d, const struct hv_config *config, struc
     if (find_programs(d, config, f) < 0 || check_accounts(f) < 0 || make_places(d, f) < 0) return -1;
     if (choose_user(d, config, f) < 0 || give_places(d, f) < 0 || write_confs(d, f) < 0) return -1;
     if (make_kvm_node(d, f) < 0) return -1;
-    return share_sr_mount(config->sr_mount, f);
+    return share_sr_mount(d, config->sr_mount, f);
 }
 
 /* ---- the process ----------------------------------------------------------------------------- */
@@ -514,6 +531,7 @@ void lv_daemon_free(struct lv_daemon *d)
     free(d->keeper);
     free(d->user);
     free(d->group);
+    free(d->sr_mount);
     memset(d, 0, sizeof *d);
     d->pidfd = -1;
 }

@@ -14,6 +14,7 @@ struct lv_daemon {
     char *record;           /* dir/daemon: who it is */
     char *program, *keeper;
     char *user, *group;     /* of QEMU */
+    char *sr_mount;
     uid_t uid;
     gid_t gid;
     pid_t pid;              /* 0 = none known */
@@ -32,6 +33,8 @@ int lv_daemon_ensure(struct lv_daemon *d, struct hv_failure *f);
 void lv_daemon_settle(struct lv_daemon *d);
 /* Ends it: politely, then not. Guests stay. */
 void lv_daemon_end(struct lv_daemon *d);
+/* Undoes the shared mount for SRs, when it is ours and nothing is mounted below. */
+void lv_daemon_unshare(struct lv_daemon *d);
 void lv_daemon_free(struct lv_daemon *d);
 
 /* The user that QEMU is to run as may open this path: true as far as modes tell. */

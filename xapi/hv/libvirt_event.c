@@ -138,6 +138,7 @@ static int on_lifecycle(virConnectPtr conn, virDomainPtr dom, int event, int det
         e.reason = reason_of(detail);
         pthread_mutex_lock(&lv->lock);
         lv_guest_remove(lv, uuid);
+        pthread_cond_broadcast(&lv->changed);
         pthread_mutex_unlock(&lv->lock);
         sockets_gone(lv, uuid);
         break;
@@ -241,9 +242,12 @@ static void on_agent(virConnectPtr conn, virDomainPtr dom, int state, int reason
 
 static void release(void *arg) { lv_unref(arg); }
 
-int lv_events_register(struct lv *lv, virConnectPtr conn)
+int lv_events_register(struct lv *lv, struct lv_link *link)
 {
-    const struct { int id; virConnectDomainEventGenericCallback fn; } all[] = {
+    const struct {
+        int id;
+        virConnectDomainEventGenericCallback fn;
+    } all[] = {
         { VIR_DOMAIN_EVENT_ID_LIFECYCLE, VIR_DOMAIN_EVENT_CALLBACK(on_lifecycle) },
         { VIR_DOMAIN_EVENT_ID_REBOOT, on_reboot },
         { VIR_DOMAIN_EVENT_ID_DEVICE_ADDED, VIR_DOMAIN_EVENT_CALLBACK(on_device_added) },
@@ -253,11 +257,21 @@ int lv_events_register(struct lv *lv, virConnectPtr conn)
         { VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE, VIR_DOMAIN_EVENT_CALLBACK(on_agent) },
     };
 
+    _Static_assert(ARRAY_SIZE(all) <= ARRAY_SIZE(link->events), "room for all events");
     for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
         lv_ref(lv);
-        if (virConnectDomainEventRegisterAny(conn, NULL, all[i].id, all[i].fn, lv, release) >= 0) continue;
+        int id = virConnectDomainEventRegisterAny(link->conn, NULL, all[i].id, all[i].fn, lv, release);
+        if (id >= 0) {
+            link->events[link->n_events++] = id;
+            continue;
+        }
         lv_unref(lv);
         if (all[i].id == VIR_DOMAIN_EVENT_ID_LIFECYCLE) return -1; /* others may be missing (test driver) */
     }
     return 0;
+}
+
+void lv_events_deregister(struct lv_link *link)
+{
+    while (link->n_events) virConnectDomainEventDeregisterAny(link->conn, link->events[--link->n_events]);
 }

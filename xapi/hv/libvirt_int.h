@@ -33,6 +33,15 @@ struct lv_waiter {
     enum { LV_WAITING, LV_REMOVED, LV_REFUSED } state;
 };
 
+/* A connection and what was registered on it: each registration holds a reference, so that closing alone
+ * would leave the connection open. */
+struct lv_link {
+    virConnectPtr conn;
+    bool told_when_closed;
+    size_t n_events;
+    int events[8];
+};
+
 struct lv {
     unsigned refs;                      /* atomic: the owner and every job that still runs */
     char *console_dir, *socket_dir;     /* immutable from here ... */
@@ -47,8 +56,7 @@ struct lv {
     pthread_mutex_t emit_lock;          /* one event at a time */
     pthread_mutex_t lock;               /* all below; held for memory only */
     pthread_cond_t changed;             /* CLOCK_MONOTONIC */
-    virConnectPtr conn;                 /* NULL = away */
-    unsigned generation;                /* of conn: raised by every new one */
+    struct lv_link *link;               /* NULL = away; closed by the supervisor alone */
     bool lost, stopping, closed;        /* closed: no event any more */
     bool is_test;                       /* libvirt's own test driver */
     unsigned n_stuck;                   /* jobs that nobody waits for any more */
@@ -130,7 +138,8 @@ void lv_give_files(const struct lv *lv, const struct hv_vm *vm);
 
 /* ---- guests (libvirt_event.c) ---- */
 
-int lv_events_register(struct lv *lv, virConnectPtr conn);
+int lv_events_register(struct lv *lv, struct lv_link *link);
+void lv_events_deregister(struct lv_link *link);
 void lv_emit(struct lv *lv, const struct hv_event *event);
 /* Under lv->lock. */
 struct lv_guest *lv_guest_find(struct lv *lv, const char *uuid);

@@ -192,12 +192,12 @@ int lv_job_run(struct lv_job *job, int64_t deadline_ms, struct hv_failure *f)
 
     /* A restart of libvirtd takes half a second: let it pass unnoticed. */
     pthread_mutex_lock(&lv->lock);
-    while ((!lv->conn || lv->lost) &&
+    while ((!lv->link || lv->lost) &&
            lv_wait_until(lv, patience_ms < deadline_ms ? patience_ms : deadline_ms))
         ;
-    if (lv->conn && !lv->lost && !job->conn) {
-        virConnectRef(lv->conn);
-        job->conn = lv->conn;
+    if (lv->link && !lv->lost && !job->conn) {
+        virConnectRef(lv->link->conn);
+        job->conn = lv->link->conn;
     }
     pthread_mutex_unlock(&lv->lock);
     if (!job->conn) return hv_fail(f, HV_FAIL_UNREACHABLE, "no connection to libvirtd");

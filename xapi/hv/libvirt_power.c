@@ -10,7 +10,7 @@
 #define LOG_MODULE "hv"
 #include "lib/log.h"
 
-enum { ABORT_MS = 15000 };
+enum { ABORT_MS = 15000, EVENT_MS = 1000, START_TRIES = 200, START_STEP_MS = 50 };
 
 /* ---- start ----------------------------------------------------------------------------------- */
 
@@ -82,11 +82,20 @@ int lv_start(void *d, const struct hv_vm *vm, int64_t deadline_ms, int64_t *ret_
 
 /* ---- one call, one guest --------------------------------------------------------------------- */
 
+/* One that is just being started by somebody (an agent that was killed meanwhile) can be ended when it runs,
+ * not before. Waits for that, or for its disappearance. */
+static void wait_started(virDomainPtr dom)
+{
+    for (int i = 0; i < START_TRIES && virDomainIsActive(dom) == 0 && virDomainIsPersistent(dom) == 0; i++)
+        usleep(START_STEP_MS * 1000);
+}
+
 static int run_destroy(struct lv_job *job)
 {
-    virDomainPtr dom = lv_job_domain(job);
+    virDomainPtr dom = virDomainLookupByUUIDString(job->conn, job->uuid);
 
-    if (!dom) return -1;
+    if (!dom) return lv_job_fail(job, HV_FAIL_ENGINE);
+    wait_started(dom);
     int rc = virDomainDestroy(dom);
     if (rc < 0) lv_job_fail(job, HV_FAIL_ENGINE);
     /* It ended by itself in between. */
@@ -183,9 +192,29 @@ static int simple(void *d, const char *uuid, int (*fn)(struct lv_job *), int64_t
     return lv_job_run(job, deadline_ms, f);
 }
 
+/* libvirt says nothing when a guest is ended that was still being started (by an agent that was killed
+ * meanwhile). Then we do. */
+static void ensure_stopped_event(struct lv *lv, const char *uuid)
+{
+    int64_t until_ms = hv_now_ms() + EVENT_MS;
+    const struct lv_guest *g;
+
+    pthread_mutex_lock(&lv->lock);
+    while ((g = lv_guest_find(lv, uuid)) && lv_wait_until(lv, until_ms)) ;
+    struct hv_event e = {
+        .kind = HV_EVENT_STOPPED, .uuid = uuid, .reason = HV_STOP_DESTROYED, .domid = g ? g->domid : -1
+    };
+    if (g) lv_guest_remove(lv, uuid);
+    pthread_mutex_unlock(&lv->lock);
+    if (g) lv_emit(lv, &e);
+}
+
 int lv_destroy(void *d, const char *uuid, int64_t deadline_ms, struct hv_failure *f)
 {
-    return simple(d, uuid, run_destroy, deadline_ms, f);
+    int rc = simple(d, uuid, run_destroy, deadline_ms, f);
+
+    if (rc == 0 || f->kind == HV_FAIL_NO_DOMAIN) ensure_stopped_event(d, uuid);
+    return rc;
 }
 
 int lv_shutdown(void *d, const char *uuid, int64_t deadline_ms, struct hv_failure *f)
