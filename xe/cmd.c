@@ -149,6 +149,14 @@ static int run_found(struct cmd *c, struct xerr *err)
     return xerr_set(err, "NOT_IMPLEMENTED", 1, &c->name);
 }
 
+/* A local session opens nothing of the database: a command that names an object there needs the pool after
+ * all. */
+static bool wants_local(const struct command *command)
+{
+    return command->flags & COMMAND_LOCAL && !(command->flags & (COMMAND_VM | COMMAND_HOST | COMMAND_SR)) &&
+           !strstr(command->required, "uuid");
+}
+
 static int run_line(struct cmd *c, struct xerr *err)
 {
     const struct cmd_env *env = c->env;
@@ -157,7 +165,7 @@ static int run_line(struct cmd *c, struct xerr *err)
     if (streq(c->name, "help")) return cmd_help(c, "xe", err);
     if (find_command(c, &c->command, err) < 0 || check_required(c, err) < 0) return -1;
     if (env->login && env->login(env->arg, cmd_get_or(c, "username", ""), cmd_get_or(c, "password", ""),
-                                 c->command->flags & COMMAND_LOCAL, err) < 0)
+                                 wants_local(c->command), err) < 0)
         return -1;
     return run_found(c, err);
 }
