@@ -11,6 +11,7 @@
 #include <openssl/evp.h>
 #include <pthread.h>
 #include <pwd.h>
+#include <semaphore.h>
 #include <stdio.h>
 #include <sys/random.h>
 
@@ -20,13 +21,16 @@
 #include "lib/strbuf.h"
 #include "lib/subproc.h"
 
-enum { ACCOUNTS_LIMIT = 1 << 20, HELPER_TIMEOUT_MS = 60000, MAX_NAME = 256, MAX_PASSWORD = 4096, MAX_GROUPS = 1024 };
+enum { ACCOUNTS_LIMIT = 1 << 20, HELPER_TIMEOUT_MS = 60000, MAX_NAME = 256, MAX_PASSWORD = 4096, MAX_GROUPS = 1024,
+       PAM_CHECKS = 16 };
 
 struct auth {
     char *file;                    /* immutable; NULL = PAM */
     char *helper;                  /* immutable */
     EVP_MD *sha256;                /* immutable */
     pthread_mutex_t file_lock;     /* one writer of the accounts file */
+    sem_t checks;                  /* passwords that may be checked at a time: a flood of logins must leave processors to
+                                      everybody else */
 };
 
 int auth_new(const char *source, const char *helper, struct auth **ret_auth, struct xerr *err)
@@ -44,6 +48,8 @@ int auth_new(const char *source, const char *helper, struct auth **ret_auth, str
     auth->sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
     if (!auth->sha256) abort();
     pthread_mutex_init(&auth->file_lock, NULL);
+    long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    sem_init(&auth->checks, 0, !file ? PAM_CHECKS : processors > 0 ? (unsigned)processors : 1);
     *ret_auth = auth;
     return 0;
 }
@@ -53,6 +59,7 @@ void auth_free(struct auth *auth)
     if (!auth) return;
     EVP_MD_free(auth->sha256);
     pthread_mutex_destroy(&auth->file_lock);
+    sem_destroy(&auth->checks);
     free(auth->file);
     free(auth->helper);
     free(auth);
@@ -211,9 +218,12 @@ int auth_check_password(struct auth *auth, const char *user, const char *passwor
     char reason[256] = "Invalid credentials";
     int rc = -1;
 
-    if (*user && strlen(user) < MAX_NAME && strlen(password) < MAX_PASSWORD)
+    if (*user && strlen(user) < MAX_NAME && strlen(password) < MAX_PASSWORD) {
+        while (sem_wait(&auth->checks) && errno == EINTR) {}
         rc = auth->file ? file_check(auth, user, password)
                         : ask_helper(auth, "pam", user, password, reason, sizeof(reason));
+        sem_post(&auth->checks);
+    }
     if (!rc) return 0;
     return xerr_set(err, "SESSION_AUTHENTICATION_FAILED", 2, (const char *[]){ user, reason });
 }

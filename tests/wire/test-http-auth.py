@@ -9,7 +9,7 @@ import subprocess
 import time
 import urllib.parse
 
-from harness import PASSWORD, Agent, check, done
+from harness import PASSWORD, Agent, check, done, wait_until
 
 
 def get(agent, path, headers=None, unix=False):
@@ -56,11 +56,11 @@ with Agent() as agent:
 
     task = s.task.create('log', '')
     check(get(agent, '/audit_log?session_id=%s&task_id=%s' % (ref, task))[0] == 200, 'with a task')
-    check(s.task.get_status(task) == 'success', 'the task succeeds')
+    check(wait_until(lambda: s.task.get_status(task) == 'success', 5), 'the task succeeds')
     task = s.task.create('log', '')
     check(get(agent, '/audit_log?session_id=%s&task_id=%s&since=yesterday' % (ref, task))[0] == 400, 'a wrong parameter')
-    check((s.task.get_status(task), s.task.get_error_info(task)) == ('failure', ['INVALID_VALUE', 'since', 'yesterday']),
-          'fails the task, and says why')
+    check(wait_until(lambda: s.task.get_status(task) == 'failure', 5) and
+          s.task.get_error_info(task) == ['INVALID_VALUE', 'since', 'yesterday'], 'fails the task, and says why')
     task = s.task.create('log', '')
     check(get(agent, '/audit_log?task_id=' + task)[0] == 401, 'nobody, with a task')
     check(s.task.get_error_info(task)[0] == 'SESSION_INVALID', 'fails the task, too')

@@ -2,6 +2,8 @@
  * Called by: the handlers of bulk data, consoles, metrics.  Calls: rpc/, session, task. */
 #include "xapi/http/http_auth.h"
 
+#include <time.h>
+
 #include "lib/log.h"
 #include "lib/xmlrpc.h"
 #include "xapi/auth.h"
@@ -31,13 +33,19 @@ static const char *describe(const struct http_request *req)
     return arena_strdup(req->arena, strbuf_cstr(&b));
 }
 
+/* A wrong password costs a second of this thread; how many threads that can take is counted. */
 static int check_basic(struct call *c, const char *authorization, struct xerr *err)
 {
+    const struct rpc_place place = { .session = { UINT64_C(0x4261736963), 1 } };   /* no session has this reference */
+    const struct timespec delay = { 1, 0 };
     _cleanup_free_ char *user = NULL, *password = NULL;
 
     if (http_basic_auth(authorization, &user, &password)) return xerr_session_invalid(err, "");
+    if (rpc_count_in(c->agent->rpc, place, err)) return -1;
     int rc = auth_check_password(c->agent->auth, user, password, err) || session_assume_user(c, user, err) ? -1 : 0;
     explicit_bzero(password, strlen(password));
+    if (rc) nanosleep(&delay, NULL);
+    rpc_count_out(c->agent->rpc, place);
     return rc;
 }
 
@@ -112,6 +120,7 @@ void http_reply_refused(struct http_request *req, const struct xerr *err)
 {
     if (xerr_is(err, "RBAC_PERMISSION_DENIED")) http_reply_error(req, 403, "Your role does not allow this.");
     else if (has_prefix(err->code, "SESSION_")) http_reply_error(req, 401, NULL);
+    else if (xerr_is(err, "TOO_MANY_PENDING_TASKS")) http_reply_error(req, 503, NULL);
     else http_reply_error(req, 500, err->code);
 }
 

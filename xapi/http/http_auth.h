@@ -11,13 +11,13 @@
  *
  * The call lives in the request's arena until http_call_end(). Its task is the one named by task_id when that has a row
  * (progress and cancellation go there), else one in memory. On failure the named task fails too.
- * Errors: SESSION_INVALID, SESSION_AUTHENTICATION_FAILED, RBAC_PERMISSION_DENIED. */
+ * Errors: SESSION_INVALID, SESSION_AUTHENTICATION_FAILED, RBAC_PERMISSION_DENIED, TOO_MANY_PENDING_TASKS. */
 int http_authenticate(struct http_request *req, struct agent *agent, const char *permission, enum role_id role,
                       struct call **ret_call, struct xerr *err);
 /* The same for a request that must not touch the named task (XO's probes, metrics, consoles). */
 int http_authenticate_quietly(struct http_request *req, struct agent *agent, const char *permission,
                               enum role_id role, struct call **ret_call, struct xerr *err);
-/* Answers 401, 403 or 500 for an error of http_authenticate(). */
+/* Answers 401, 403, 503 or 500 for an error of http_authenticate(). */
 void http_reply_refused(struct http_request *req, const struct xerr *err);
 /* Ends the call and its task: with result (NULL = none) when err is NULL or unset, else with the error. Before the reply
  * is finished, so that a client that waits for the task and one that waits for the bytes agree. */

@@ -6,9 +6,9 @@
 #include "xapi/http/cli.h"
 #include "xapi/http/host_files.h"
 #include "xapi/http/pool_dump.h"
-#include "xapi/http/get_audit_log.h"
 #include "xapi/http/console.h"
 #include "xapi/http/post_rpc.h"
+#include "xapi/http/raw_vdi.h"
 #include "xapi/http/web.h"
 
 struct routes {
@@ -25,8 +25,8 @@ struct routes *routes_new(struct http_server *server, struct agent *agent, const
     blob_routes(server, agent);
     pool_dump_routes(server, agent);
     host_files_routes(server, agent);
-    get_audit_log_routes(server, agent);
     console_routes(server, agent);
+    raw_vdi_routes(server, agent);
     web_routes(r->web, server);
     return r;
 }
