@@ -47,7 +47,7 @@ def read_options(build):
         head, *lines = block.split('\n')
         key, _, placeholder = head.partition(' ')
         options.append(Option(key, placeholder, ' '.join(l.strip() for l in lines if l.strip())))
-    dump = subprocess.run([xapi, '--check-config', '--config', '/nonexistent'], capture_output=True, text=True,
+    dump = subprocess.run([xapi, '--check-config', '--config', '/dev/null'], capture_output=True, text=True,
                           check=True).stdout
     return options, {l.split(' = ')[0] for l in dump.splitlines() if ' =' in l and not l.startswith('#')}
 

@@ -33,7 +33,7 @@ uncommented=$(mktemp -p "$dest")
 sed -n 's/^#\([a-z-]* =\)/\1/p' "$conf" >"$uncommented"
 check "it has options" test "$(wc -l <"$uncommented")" -gt 20
 check "and says the defaults" diff <(sed 's/ *$//' "$uncommented") \
-    <("$dest$prefix/sbin/xapi" --config /nonexistent --check-config | sed -n 's/^\([a-z][a-z-]* =.*\)/\1/p' | sed 's/ *$//')
+    <("$dest$prefix/sbin/xapi" --config /dev/null --check-config | sed -n 's/^\([a-z][a-z-]* =.*\)/\1/p' | sed 's/ *$//')
 check "the manual pages and the sample are those of the options" /usr/bin/python3 "$source/packaging/options.py" --build "$build" --check
 unit=$dest$prefix/lib/systemd/system/xapi.service
 check "the service starts the installed daemon" grep -qx "ExecStart=$prefix/sbin/xapi" "$unit"
