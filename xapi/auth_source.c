@@ -205,7 +205,7 @@ static int ask_helper(const struct auth *auth, const char *role, const char *use
     const char *line = strbuf_cstr(&r.out);
     bool ok = subproc_ok(&r) && streq(line, "ok\n");
     if (r.end == SUBPROC_TIMED_OUT) snprintf(ret_reason, size, "The password check did not answer");
-    else if (!*line) snprintf(ret_reason, size, "The password check failed");
+    else if (!*line || has_prefix(line, "ok\n")) snprintf(ret_reason, size, "The password check failed");
     else snprintf(ret_reason, size, "%.*s", (int)strcspn(line, "\n"), line);
     subproc_result_free(&r);
     return ok ? 0 : -1;
