@@ -9,8 +9,10 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <poll.h>
+#include <pwd.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -346,6 +348,47 @@ static void plugs_disks(void **state)
     assert_error(hv_disk_detach(w.hv, id1, &disk, 0, &err), &err, "DEVICE_ALREADY_DETACHED");
 }
 
+static pid_t qemu_pid(const char *uuid)
+{
+    _cleanup_free_ char *text = NULL;
+    char *path = arena_printf(w.arena, "%s/hv/libvirt/run/qemu/%s.pid", w.root, uuid);
+
+    assert_int_equal(read_file(path, 64, &text, NULL), 0);
+    return atoi(text);
+}
+
+/* QEMU runs as the user that is there for it, not as root. */
+static void qemu_has_its_own_user(void **state)
+{
+    const struct passwd *pw = getpwnam("libvirt-qemu");
+    char *proc = arena_printf(w.arena, "/proc/%d", (int)qemu_pid(U1));
+    struct stat st;
+
+    (void)state;
+    assert_non_null(pw);
+    assert_int_equal(stat(proc, &st), 0);
+    assert_int_equal(st.st_uid, pw->pw_uid);
+}
+
+/* An SR that is mounted while libvirtd runs is there for its guests. */
+static void later_mounts_reach_guests(void **state)
+{
+    struct xerr err = XERR_INIT;
+    char *dir = path_in_root("sr-mount/late");
+    struct hv_disk disk = { .device = "xvdc",
+                            .source = HV_SOURCE_FILE,
+                            .path = arena_printf(w.arena, "%s/c.raw", dir) };
+
+    (void)state;
+    assert_int_equal(mkdir(dir, 0711), 0);
+    assert_int_equal(mount("late", dir, "tmpfs", 0, "mode=0711"), 0);
+    make_image(disk.path, "raw");
+    int rc = hv_disk_attach(w.hv, id1, &disk, &err);
+    if (rc == 0) rc = hv_disk_detach(w.hv, id1, &disk, 0, &err);
+    umount2(dir, MNT_DETACH);
+    must(rc, &err);
+}
+
 static void plugs_nics(void **state)
 {
     struct xerr err = XERR_INIT;
@@ -613,21 +656,101 @@ static void shuts_down_cleanly(void **state)
     assert_error(hv_pause(w.hv, id1, &err), &err, "VM_BAD_POWER_STATE");
 }
 
+/* Another kind of machine: PCI Express, and devices that Windows drives out of the box. It has a guest agent.
+ */
+static void other_machine_boots(void **state)
+{
+    static const struct hv_pair platform[] = { { "machine", "q35" }, { "device_id", "0002" } };
+    static const struct hv_pair bios[] = { { "bios-vendor", "Acme & Sons" },
+                                           { "system-product-name", "Box" } };
+    struct hv_vm vm = vm_of(U3, "console=ttyS0 quiet mitigations=off agent=1 ip=192.0.2.7/24 nonce=3");
+    struct hv_disk disks[] = {
+        { .device = "xvda", .source = HV_SOURCE_FILE, .path = path_in_root("d.raw"), .bootable = true },
+        { .device = "xvdd", .source = HV_SOURCE_EMPTY, .cdrom = true },
+    };
+    struct hv_nic nic = { .device = 0, .mac = "02:16:3e:00:00:03" };
+    struct hv_disk more = { .device = "xvdb", .source = HV_SOURCE_FILE, .path = path_in_root("e.raw") };
+    struct xerr err = XERR_INIT;
+    int64_t domid;
+
+    (void)state;
+    make_image(disks[0].path, "raw");
+    make_image(more.path, "raw");
+    vm.domain_type = HV_DOMAIN_HVM;
+    vm.platform = platform;
+    vm.n_platform = ARRAY_SIZE(platform);
+    vm.bios_strings = bios;
+    vm.n_bios_strings = ARRAY_SIZE(bios);
+    vm.disks = disks;
+    vm.n_disks = 2;
+    vm.nics = &nic;
+    vm.n_nics = 1;
+    must(hv_start(w.hv, &vm, &domid, &err), &err);
+    wait_console(id3, "userland: 3", 1, BOOT_S);
+    guest(id3, "until blockdev --getsize64 /dev/sda; do sleep 1; done", "67108864");
+    guest(id3, "ls -l /sys/class/net/eth0/device/driver", "drivers/e1000");
+    guest(id3, "cat /sys/class/dmi/id/bios_vendor", "Acme & Sons");
+    must(hv_disk_attach(w.hv, id3, &more, &err), &err);
+    guest(id3, "until blockdev --getsize64 /dev/vda; do sleep 1; done", "67108864");
+    must(hv_disk_detach(w.hv, id3, &more, 60000, &err), &err);
+}
+
+static void guest_tells_of_itself(void **state)
+{
+    struct xerr err = XERR_INIT;
+    struct hv_guest_info info;
+
+    (void)state;
+    for (int i = 0; !query(id3).agent && i < 600; i++) usleep(100000);
+    assert_true(query(id3).agent);
+    must(hv_get_guest_info(w.hv, id3, w.arena, &info, &err), &err);
+    assert_true(info.agent);
+    assert_string_equal(info.os_id, "tiny");
+    assert_string_equal(info.os_name, "Tiny Linux 1");
+    assert_true(*info.os_kernel);
+    bool found = false;
+    for (size_t i = 0; i < info.n_nics; i++)
+        if (streq(info.nics[i].mac, "02:16:3e:00:00:03"))
+            for (const char *const *a = info.nics[i].addresses; *a; a++)
+                found = found || streq(*a, "192.0.2.7");
+    assert_true(found);
+    must(hv_get_guest_info(w.hv, id1, w.arena, &info, &err), &err);      /* it has none */
+    assert_false(info.agent);
+}
+
+/* A copy of a suspended VM goes on from a copy of its image. */
+static void image_serves_a_copy(void **state)
+{
+    struct hv_vm vm = first_vm();
+    struct xerr err = XERR_INIT;
+    char *image = path_in_root("image-of-copy");
+    struct hv_disk disks[2] = { vm.disks[0], vm.disks[1] };
+    int64_t domid;
+
+    (void)state;
+    guest(id1, "inherited=$((13*13))", "#");
+    must(hv_suspend(w.hv, id1, image, 0, &err), &err);
+    disks[0].path = path_in_root("moved.qcow2");
+    vm.disks = disks;
+    vm.id = id2;
+    must(hv_resume(w.hv, &vm, image, &domid, &err), &err);
+    assert_int_equal(query(id1).state, HV_STATE_NONE);
+    assert_int_equal(query(id2).domid, domid);
+    guest(id2, "echo i have $inherited", "i have 169");
+    must(hv_suspend(w.hv, id2, image, 0, &err), &err);
+    vm.id = id1;
+    must(hv_resume(w.hv, &vm, image, &w.domid, &err), &err);
+    guest(id1, "echo back $inherited", "back 169");
+}
+
 static void keeps_a_crashed_guest(void **state)
 {
     struct xerr err = XERR_INIT;
-    struct hv_vm vm = vm_of(U3, "console=ttyS0 quiet mitigations=off nonce=3");
-    int64_t domid;
     size_t from = events_now();
 
     (void)state;
-    const struct hv_pair platform[] = { { "machine", "q35" } };
-    vm.platform = platform;
-    vm.n_platform = 1;
-    must(hv_start(w.hv, &vm, &domid, &err), &err);
-    wait_console(id3, "userland: 3", 1, BOOT_S);
     must(hv_send_sysrq(w.hv, id3, 'c', &err), &err);
-    wait_event(from, HV_EVENT_CRASHED, U3, 30);
+    wait_event(from, HV_EVENT_CRASHED, U3, 60);
     assert_int_equal(query(id3).state, HV_STATE_CRASHED);
     must(hv_destroy(w.hv, id3, &err), &err);
     assert_int_equal(query(id3).state, HV_STATE_NONE);
@@ -683,18 +806,23 @@ int main(int argc, char **argv)
         cmocka_unit_test(pauses),
         cmocka_unit_test(counts),
         cmocka_unit_test(plugs_disks),
+        cmocka_unit_test(qemu_has_its_own_user),
+        cmocka_unit_test(later_mounts_reach_guests),
         cmocka_unit_test(plugs_nics),
         cmocka_unit_test(changes_cds),
         cmocka_unit_test(balloons),
         cmocka_unit_test(suspends),
         cmocka_unit_test(suspend_that_fails_leaves_the_guest),
+        cmocka_unit_test(image_serves_a_copy),
         cmocka_unit_test(survives_a_killed_libvirtd),
         cmocka_unit_test(survives_a_killed_agent),
         cmocka_unit_test(destroys_at_once),
         cmocka_unit_test(ends_what_a_killed_agent_began),
+        cmocka_unit_test(other_machine_boots),
+        cmocka_unit_test(guest_tells_of_itself),
+        cmocka_unit_test(keeps_a_crashed_guest),
         cmocka_unit_test(reboots_cleanly),
         cmocka_unit_test(shuts_down_cleanly),
-        cmocka_unit_test(keeps_a_crashed_guest),
         cmocka_unit_test(refuses_what_cannot_be),
         cmocka_unit_test(ends),
     };

@@ -5,7 +5,8 @@
 #
 # The guest prints "userland: NONCE" on its serial console (nonce=NONCE on the kernel command line), brings up eth0
 # (ip=ADDRESS/BITS gives it an address, ip=dhcp asks for one), powers off when the ACPI power button is pressed, and
-# runs a shell on ttyS0. tick=1: one line "tick N" a second. Needs: busybox (static), modinfo, cpio, gzip.
+# runs a shell on ttyS0. tick=1: one line "tick N" a second. agent=1: a guest agent that knows a few commands.
+# Needs: busybox (static), modinfo, cpio, gzip.
 set -eu
 
 [ $# -eq 2 ] || { echo "usage: $0 MODULES OUT" >&2; exit 2; }
@@ -65,6 +66,44 @@ poweroff -f
 END
 chmod 755 "$root/etc/acpi/PWRF/00000080"
 
+# Speaks the QEMU guest agent's protocol as far as a toolstack asks: a line of JSON in, a line of JSON out.
+cat >"$root/bin/guest-agent" <<'END'
+#!/bin/sh
+for port in /sys/class/virtio-ports/*; do
+    [ "$(cat "$port/name")" = org.qemu.guest_agent.0 ] && exec 3<>"/dev/${port##*/}" && break
+done
+say() { echo "{\"return\":$1}" >&3; }
+while :; do
+    # At the end of the file: nobody has opened the other side.
+    read -r line <&3 || { sleep 1; continue; }
+    case $line in
+    *'"guest-sync'*) id=${line##*\"id\":}; say "${id%%[!0-9]*}" ;;
+    *'"guest-ping"'*) say '{}' ;;
+    *'"guest-get-osinfo"'*)
+        say '{"id":"tiny","name":"Tiny","pretty-name":"Tiny Linux 1","version-id":"1","kernel-release":"'"$(uname -r)"'"}' ;;
+    *'"guest-get-host-name"'*) say '{"host-name":"'"$(hostname)"'"}' ;;
+    *'"guest-get-timezone"'*) say '{"zone":"UTC","offset":0}' ;;
+    *'"guest-network-get-interfaces"'*)
+        list=
+        for nic in /sys/class/net/*; do
+            name=${nic##*/} ips=
+            for ip in $(ip -o addr show dev "$name" | sed -n 's/.* inet\(6\{0,1\}\) \([^ ]*\)\/\([0-9]*\) .*/\1,\2,\3/p'); do
+                case $ip in 6,*) type=ipv6 ;; *) type=ipv4 ;; esac
+                bits=${ip##*,} address=${ip#*,} address=${address%,*}
+                ips="$ips${ips:+,}{\"ip-address\":\"$address\",\"ip-address-type\":\"$type\",\"prefix\":$bits}"
+            done
+            list="$list${list:+,}{\"name\":\"$name\",\"hardware-address\":\"$(cat "$nic/address")\",\"ip-addresses\":[$ips]}"
+        done
+        say "[$list]" ;;
+    *'"guest-shutdown"'*)
+        echo "agent: shutdown" >/dev/console
+        case $line in *reboot*) reboot -f ;; *) poweroff -f ;; esac ;;
+    *) echo '{"error":{"class":"CommandNotFound","desc":"not known here"}}' >&3 ;;
+    esac
+done
+END
+chmod 755 "$root/bin/guest-agent"
+
 cat >"$root/init" <<'END'
 #!/bin/sh
 export PATH=/bin
@@ -72,12 +111,13 @@ mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
 while read -r module; do insmod "/modules/$module.ko" 2>/dev/null; done </modules/order
-nonce= ip= tick=
+nonce= ip= tick= agent=
 for word in $(cat /proc/cmdline); do
     case $word in
     nonce=*) nonce=${word#nonce=} ;;
     ip=*) ip=${word#ip=} ;;
     tick=*) tick=${word#tick=} ;;
+    agent=*) agent=${word#agent=} ;;
     esac
 done
 echo 1 >/proc/sys/kernel/sysrq
@@ -92,6 +132,7 @@ if [ -e /sys/class/net/eth0 ]; then
     esac
 fi
 acpid -l /dev/null
+[ -z "$agent" ] || guest-agent 2>/dev/null &
 echo "userland: $nonce"
 [ -z "$tick" ] || (n=0; while :; do n=$((n + 1)); echo "tick $n"; sleep 1; done) &
 cd /tmp

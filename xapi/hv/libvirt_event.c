@@ -166,7 +166,7 @@ static void on_reboot(virConnectPtr conn, virDomainPtr dom, void *arg)
 }
 
 /* Tells whoever waits for this device, and forgets what we knew of the guest's devices. */
-static void device_changed(struct lv *lv, const char *uuid, const char *alias, int state)
+static void device_changed(struct lv *lv, const char *uuid, const char *alias, enum lv_wait state)
 {
     pthread_mutex_lock(&lv->lock);
     for (struct lv_waiter *w = lv->waiters; w; w = w->next)

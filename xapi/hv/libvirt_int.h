@@ -26,11 +26,13 @@ struct lv_guest {
 };
 
 /* A detach that waits for the guest to let go. */
+enum lv_wait { LV_WAITING, LV_REMOVED, LV_REFUSED };
+
 struct lv_waiter {
     struct lv_waiter *next;
     char uuid[UUID_TEXT];
     char alias[24];
-    enum { LV_WAITING, LV_REMOVED, LV_REFUSED } state;
+    enum lv_wait state;
 };
 
 /* A connection and what was registered on it: each registration holds a reference, so that closing alone
@@ -126,6 +128,8 @@ char *lv_xml_resumed(const char *image_xml, const char *vm_xml, struct hv_failur
 void lv_xml_describe(const char *xml, struct lv_guest *guest);
 /* Bus of the device with this alias in a domain's XML ("virtio", "sata"), malloc'd; NULL = no such device. */
 char *lv_xml_bus(const char *xml, const char *alias);
+/* The uuid that a domain's XML says. */
+bool lv_xml_uuid(const char *xml, char ret[UUID_TEXT]);
 /* "ua-disk-3" -> "xvdd", "ua-vif-0" -> "vif0", else "". */
 const char *lv_alias_device(const char *alias, char buf[HV_DEVICE_TEXT]);
 void lv_disk_alias(const char *device, char buf[24]);
@@ -195,8 +199,10 @@ int lv_console_open(void *d, const char *uuid, enum hv_console which, int64_t de
                     struct hv_failure *f);
 int lv_console_log(void *d, const char *uuid, struct arena *arena, const char **ret_path,
                    struct hv_failure *f);
-/* The longest a text console's log may grow before its head is dropped. */
+/* Drops the heads of text consoles' logs that have grown long, and logs of long ago. */
 void lv_trim_logs(const struct lv *lv);
+/* libvirt_image.c: makes a suspend image (its XML says old_uuid) the image of another guest. */
+int lv_image_adopt(const char *path, const char *old_uuid, const char *new_uuid, struct hv_failure *f);
 /* libvirt_kvm.c: true when a guest really runs under KVM here. Bounded; the answer is kept until the next
  * boot. */
 bool lv_kvm_works(const char *emulator, const char *dir);

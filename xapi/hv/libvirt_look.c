@@ -8,12 +8,13 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include "lib/clock.h"
 #include "xapi/hv/libvirt_int.h"
 
 #define LOG_MODULE "hv"
 #include "lib/log.h"
 
-enum { KEEP_LOG_BYTES = 256 << 10, MAX_LOG_BYTES = 4 << 20, MAX_DOMAINS = 100000 };
+enum { KEEP_LOG_BYTES = 256 << 10, MAX_LOG_BYTES = 4 << 20, KEEP_LOG_S = 30 * 86400 };
 
 /* ---- what libvirt says of a domain ------------------------------------------------------------ */
 
@@ -496,7 +497,12 @@ static void trim_log(int dir_fd, const char *name)
     _cleanup_close_ int fd = openat(dir_fd, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     struct stat st;
 
-    if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size <= MAX_LOG_BYTES) return;
+    if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) return;
+    if (clock_wall_seconds() - st.st_mtime > KEEP_LOG_S) {
+        unlinkat(dir_fd, name, 0);
+        return;
+    }
+    if (st.st_size <= MAX_LOG_BYTES) return;
     _cleanup_free_ char *tail = xmalloc(KEEP_LOG_BYTES);
     ssize_t n = pread(fd, tail, KEEP_LOG_BYTES, st.st_size - KEEP_LOG_BYTES);
     if (n <= 0 || ftruncate(fd, 0) < 0) return;

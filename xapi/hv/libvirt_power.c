@@ -300,21 +300,35 @@ int lv_suspend(void *d, const char *uuid, const char *image, int64_t deadline_ms
     return rc;
 }
 
+/* The image's XML; NULL with job->f. */
+static char *image_xml(struct lv_job *job)
+{
+    char *xml = virDomainSaveImageGetXMLDesc(job->conn, job->path, VIR_DOMAIN_SAVE_IMAGE_XML_SECURE);
+
+    if (xml) return xml;
+    lv_job_fail(job, HV_FAIL_NO_IMAGE);
+    if (job->f.kind != HV_FAIL_UNREACHABLE) job->f.kind = HV_FAIL_NO_IMAGE;
+    return NULL;
+}
+
 static int run_resume(struct lv_job *job)
 {
+    char uuid[UUID_TEXT];
+
     if (check_absent(job) < 0) return -1;
-    _cleanup_free_ char *old =
-        virDomainSaveImageGetXMLDesc(job->conn, job->path, VIR_DOMAIN_SAVE_IMAGE_XML_SECURE);
-    if (!old) {
-        lv_job_fail(job, HV_FAIL_NO_IMAGE);
-        if (job->f.kind != HV_FAIL_UNREACHABLE) job->f.kind = HV_FAIL_NO_IMAGE;
-        return -1;
+    _cleanup_free_ char *old = image_xml(job);
+    if (!old) return -1;
+    if (lv_xml_uuid(old, uuid) && !streq(uuid, job->uuid)) {
+        if (lv_image_adopt(job->path, uuid, job->uuid, &job->f) < 0) return -1;
+        free(old);
+        old = image_xml(job);
+        if (!old) return -1;
     }
     _cleanup_free_ char *xml = lv_xml_resumed(old, job->xml, &job->f);
     if (!xml) return -1;
     if (virDomainRestoreFlags(job->conn, job->path, xml, job->flags) < 0) return fail_start(job);
     virDomainPtr dom = virDomainLookupByUUIDString(job->conn, job->uuid);
-    if (!dom) return hv_fail(&job->f, HV_FAIL_BUILD, "the image is another guest's");
+    if (!dom) return hv_fail(&job->f, HV_FAIL_BUILD, "it ended at once");
     job->out_number = (int64_t)virDomainGetID(dom);
     virDomainFree(dom);
     return 0;

@@ -689,6 +689,20 @@ char *lv_xml_bus(const char *xml, const char *alias)
     return bus;
 }
 
+bool lv_xml_uuid(const char *xml, char ret[UUID_TEXT])
+{
+    xmlDocPtr doc = parse(xml);
+    xmlNodePtr node = doc ? child(xmlDocGetRootElement(doc), "uuid") : NULL;
+    xmlChar *text = node ? xmlNodeGetContent(node) : NULL;
+    struct ref bytes;
+    bool ok = text && uuid_from_text((const char *)text, &bytes);
+
+    if (ok) uuid_to_text(bytes, ret);
+    xmlFree(text);
+    if (doc) xmlFreeDoc(doc);
+    return ok;
+}
+
 /* ---- a suspended guest with its devices as they are now --------------------------------------- */
 
 /* Puts from's child of this name in the place of to's. */
