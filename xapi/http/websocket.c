@@ -8,7 +8,8 @@
 
 #include "lib/base64.h"
 
-enum { CHUNK = 16 * 1024, KEY_MAX = 128, CONTROL_MAX = 125, WRITE_MS = 60000 };
+enum { CHUNK = 16 * 1024, KEY_MAX = 128, CONTROL_MAX = 125, FRAME_HEAD_MAX = 4, PENDING_MAX = 2 * CHUNK,
+       LAST_WORD_MS = 60000 };
 enum opcode { OP_CONTINUE = 0, OP_TEXT = 1, OP_BINARY = 2, OP_CLOSE = 8, OP_PING = 9, OP_PONG = 10 };
 
 /* ---- handshake --------------------------------------------------------------------------------------------------- */
@@ -57,9 +58,38 @@ static int protocol_error(void)
     return -1;
 }
 
-static int send_frame(struct stream *client, enum opcode op, const void *payload, size_t n)
+/* What waits to be written to one side. */
+struct outgoing {
+    unsigned char bytes[PENDING_MAX];
+    size_t at, len;
+};
+
+static void put(struct outgoing *out, const void *p, size_t n)
 {
-    unsigned char head[4] = { (unsigned char)(0x80 | op) };
+    if (!out->len) out->at = 0;
+    memcpy(out->bytes + out->at + out->len, p, n);
+    out->len += n;
+}
+
+static bool fits(const struct outgoing *out, size_t n)
+{
+    return n <= sizeof(out->bytes) - (out->len ? out->at + out->len : 0);
+}
+
+/* Writes what the other side takes now. 1 = something, 0 = nothing, -1 + errno. */
+static int flush(struct outgoing *out, struct stream *to)
+{
+    if (!out->len) return 0;
+    ssize_t sent = stream_write_some(to, out->bytes + out->at, out->len);
+    if (sent < 0) return -1;
+    out->at += (size_t)sent;
+    out->len -= (size_t)sent;
+    return sent > 0;
+}
+
+static void put_frame(struct outgoing *out, enum opcode op, const void *payload, size_t n)
+{
+    unsigned char head[FRAME_HEAD_MAX] = { (unsigned char)(0x80 | op) };
     size_t len = 2;
 
     if (n < 126) {
@@ -70,7 +100,8 @@ static int send_frame(struct stream *client, enum opcode op, const void *payload
         head[3] = (unsigned char)n;
         len = 4;
     }
-    return stream_write(client, head, len, WRITE_MS) || stream_write(client, payload, n, WRITE_MS) ? -1 : 0;
+    put(out, head, len);
+    put(out, payload, n);
 }
 
 /* The head is whole: what follows. */
@@ -79,6 +110,7 @@ static int begin_frame(struct reader *r)
     unsigned length = r->head[1] & 0x7f;
     size_t at = 2;
 
+    bool last = r->head[0] & 0x80;
     r->op = (enum opcode)(r->head[0] & 0x0f);
     r->left = length;
     if (length == 126) {
@@ -92,9 +124,8 @@ static int begin_frame(struct reader *r)
     r->at = 0;
     r->n_control = 0;
     bool control = r->op >= OP_CLOSE;
-    if (r->left > INT64_MAX || (control && r->left > CONTROL_MAX)) return protocol_error();
-    if (!control && r->op != OP_CONTINUE && r->op != OP_TEXT && r->op != OP_BINARY) return protocol_error();
-    return 0;
+    if (r->left > INT64_MAX || (control && (r->left > CONTROL_MAX || !last))) return protocol_error();
+    return r->op > OP_PONG || (!control && r->op > OP_BINARY) ? protocol_error() : 0;
 }
 
 /* One more byte of a head; begins the frame when it is the last. */
@@ -110,72 +141,136 @@ static int take_head(struct reader *r, unsigned char byte)
     return begin_frame(r);
 }
 
-static int end_frame(struct reader *r, struct stream *client)
+static void end_frame(struct reader *r, struct outgoing *client)
 {
     r->have = 0;
     r->need = 2;
-    if (r->op == OP_PING) return send_frame(client, OP_PONG, r->control, r->n_control);
-    if (r->op != OP_CLOSE) return 0;
+    if (r->op == OP_PING) put_frame(client, OP_PONG, r->control, r->n_control);
+    if (r->op != OP_CLOSE) return;
     r->closed = true;
-    return send_frame(client, OP_CLOSE, r->control, r->n_control < 2 ? r->n_control : 2);
+    put_frame(client, OP_CLOSE, r->control, r->n_control < 2 ? r->n_control : 2);
 }
 
 static bool in_head(const struct reader *r) { return r->have < r->need; }
 
-/* Bytes from the client: unmasked payload goes to raw, control frames are obeyed. */
-static int take_bytes(struct reader *r, unsigned char *p, size_t n, struct stream *client, struct stream *raw)
+/* Bytes from the client: unmasked payload goes to raw, control frames are obeyed. Stops where an answer or the payload
+ * would not fit. Bytes taken, or -1 + errno. */
+static ssize_t take_bytes(struct reader *r, unsigned char *bytes, size_t n, struct outgoing *client, struct outgoing *raw)
 {
-    while (n && !r->closed) {
+    size_t at = 0;
+
+    while (at < n && !r->closed && fits(client, FRAME_HEAD_MAX + CONTROL_MAX)) {
         if (in_head(r)) {
-            if (take_head(r, *p)) return -1;
-            p++;
-            n--;
-            if (!in_head(r) && !r->left && end_frame(r, client)) return -1;
+            if (take_head(r, bytes[at++])) return -1;
+            if (!in_head(r) && !r->left) end_frame(r, client);
             continue;
         }
-        size_t piece = r->left < n ? (size_t)r->left : n;
+        unsigned char *p = bytes + at;
+        bool control = r->op >= OP_CLOSE;
+        size_t piece = r->left < n - at ? (size_t)r->left : n - at;
+        if (!control && !fits(raw, piece)) break;
         for (size_t i = 0; i < piece; i++) p[i] ^= r->head[(r->at + i) & 3];
-        if (r->op >= OP_CLOSE) {
+        if (control) {
             memcpy(r->control + r->n_control, p, piece);
             r->n_control += piece;
-        } else if (stream_write(raw, p, piece, WRITE_MS)) {
-            return -1;
+        } else {
+            put(raw, p, piece);
         }
         r->at += piece;
         r->left -= piece;
-        p += piece;
-        n -= piece;
-        if (!r->left && end_frame(r, client)) return -1;
+        at += piece;
+        if (!r->left) end_frame(r, client);
     }
-    return 0;
+    return (ssize_t)at;
+}
+
+/* ---- relay ------------------------------------------------------------------------------------------------------- */
+
+struct relay {
+    struct stream *client, *raw;
+    struct reader reader;
+    unsigned char in[CHUNK];         /* from the client, not taken yet */
+    size_t in_at, in_len;
+    struct outgoing to_client, to_raw;
+    bool client_ended, raw_ended;
+};
+
+/* Both steps: 1 = something moved, 0 = not now, -1 + errno. Neither waits, so that a side that takes nothing holds up
+ * only what is meant for it. */
+static int from_client(struct relay *w)
+{
+    int moved = flush(&w->to_raw, w->raw);
+
+    if (moved < 0) return -1;
+    if (!w->in_len && !w->client_ended) {
+        ssize_t got = stream_read(w->client, w->in, CHUNK, 0);
+        if (got < 0 && errno != ETIMEDOUT) return -1;
+        w->client_ended = got == 0;
+        w->in_at = 0;
+        w->in_len = got > 0 ? (size_t)got : 0;
+        moved |= got >= 0;
+    }
+    ssize_t taken = take_bytes(&w->reader, w->in + w->in_at, w->in_len, &w->to_client, &w->to_raw);
+    if (taken < 0) return -1;
+    w->in_at += (size_t)taken;
+    w->in_len -= (size_t)taken;
+    return moved || taken;
+}
+
+static bool wants_raw(const struct relay *w)
+{
+    return !w->raw_ended && !w->reader.closed && !w->to_client.len;
+}
+
+static int from_raw(struct relay *w)
+{
+    unsigned char buf[CHUNK];
+    int moved = flush(&w->to_client, w->client);
+
+    if (moved < 0 || !wants_raw(w)) return moved;
+    ssize_t got = stream_read(w->raw, buf, sizeof(buf), 0);
+    if (got < 0) return errno == ETIMEDOUT ? moved : -1;
+    w->raw_ended = got == 0;
+    if (got) put_frame(&w->to_client, OP_BINARY, buf, (size_t)got);
+    else put_frame(&w->to_client, OP_CLOSE, "\x03\xe8", 2);   /* 1000: it ended as it should */
+    return 1;
+}
+
+static bool relay_over(const struct relay *w)
+{
+    if (w->reader.closed || w->raw_ended) return !w->to_client.len;
+    return w->client_ended && !w->in_len && !w->to_raw.len;
+}
+
+static int relay_wait(const struct relay *w, int idle_ms)
+{
+    struct pollfd p[2] = {
+        { .fd = w->client->fd, .events = (short)((w->in_len || w->client_ended ? 0 : POLLIN) | (w->to_client.len ? POLLOUT : 0)) },
+        { .fd = w->raw->fd, .events = (short)((wants_raw(w) ? POLLIN : 0) | (w->to_raw.len ? POLLOUT : 0)) },
+    };
+
+    for (int i = 0; i < 2; i++)
+        if (!p[i].events) p[i].fd = -1;   /* nothing to wait for: it would only report its hang-up again and again */
+    int n = poll(p, 2, idle_ms);
+    if (n < 0 && errno != EINTR) return -1;
+    if (n) return 0;
+    errno = ETIMEDOUT;
+    return -1;
 }
 
 int websocket_relay(struct stream *client, struct stream *raw, int idle_ms)
 {
-    _cleanup_free_ char *buf = xmalloc(CHUNK);
-    struct reader r = { .need = 2 };
+    struct relay *w = xcalloc(1, sizeof(*w));
+    int rc = 0;
 
-    while (!r.closed) {
-        struct pollfd p[2] = { { .fd = client->fd, .events = POLLIN }, { .fd = raw->fd, .events = POLLIN } };
-        int n = poll(p, 2, stream_pending(client) ? 0 : idle_ms);
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return -1;
-        if (!n && !stream_pending(client)) {
-            errno = ETIMEDOUT;
-            return -1;
-        }
-        if (p[0].revents || stream_pending(client)) {
-            ssize_t got = stream_read(client, buf, CHUNK, 0);
-            if (got == 0) return 0;
-            if (got < 0 && errno != ETIMEDOUT) return -1;
-            if (got > 0 && take_bytes(&r, (unsigned char *)buf, (size_t)got, client, raw)) return -1;
-        }
-        if (p[1].revents) {
-            ssize_t got = stream_read(raw, buf, CHUNK, 0);
-            if (got == 0) return send_frame(client, OP_CLOSE, "\x03\xe8", 2);   /* 1000: it ended as it should */
-            if (got < 0 && errno != ETIMEDOUT) return -1;
-            if (got > 0 && send_frame(client, OP_BINARY, buf, (size_t)got)) return -1;
-        }
+    w->client = client;
+    w->raw = raw;
+    w->reader.need = 2;
+    while (!rc && !relay_over(w)) {
+        int there = from_client(w), back = there < 0 ? -1 : from_raw(w);
+        if (there < 0 || back < 0) rc = -1;
+        else if (!there && !back) rc = relay_wait(w, w->client_ended || w->reader.closed || w->raw_ended ? LAST_WORD_MS : idle_ms);
     }
-    return 0;
+    free(w);
+    return rc;
 }

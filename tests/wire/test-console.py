@@ -1,0 +1,132 @@
+#!/usr/bin/env python3
+"""Consoles over HTTP: raw after CONNECT, framed as WebSocket; a client that breaks the protocol or takes nothing harms nobody."""
+import base64
+import hashlib
+import os
+import socket
+import struct
+
+from harness import Agent, check, done
+
+MASK = b'\x11\x22\x33\x44'
+KEY = base64.b64encode(b'0123456789abcdef').decode()
+
+
+def frame(op, payload=b'', fin=0x80, masked=True):
+    n, bit = len(payload), 0x80 if masked else 0
+    head = bytes([fin | op]) + (bytes([bit | n]) if n < 126 else bytes([bit | 126]) + struct.pack('>H', n) if n < 65536
+                                else bytes([bit | 127]) + struct.pack('>Q', n))
+    if not masked:
+        return head + payload
+    return head + MASK + bytes(b ^ MASK[i & 3] for i, b in enumerate(payload))
+
+
+class Client:
+    def __init__(self, agent, head):
+        self.sock = socket.create_connection(('127.0.0.1', agent.http_port), 20)
+        self.sock.sendall(head)
+        self.buf = b''
+
+    def need(self, n):
+        while len(self.buf) < n:
+            got = self.sock.recv(65536)
+            if not got:
+                return None
+            self.buf += got
+        out, self.buf = self.buf[:n], self.buf[n:]
+        return out
+
+    def head(self):
+        while b'\r\n\r\n' not in self.buf:
+            got = self.sock.recv(65536)
+            if not got:
+                break
+            self.buf += got
+        out, _, self.buf = self.buf.partition(b'\r\n\r\n')
+        return out.decode()
+
+    def frame(self):
+        """(op, payload), or None at the end."""
+        try:
+            head = self.need(2)
+            if not head:
+                return None
+            n = head[1] & 0x7f
+            if n == 126:
+                n = struct.unpack('>H', self.need(2))[0]
+            return head[0] & 0x0f, self.need(n)
+        except ConnectionResetError:
+            return None
+
+
+def request(method, target, session, more=''):
+    return ('%s /console?%s&session_id=%s HTTP/1.1\r\nHost: x\r\n%s\r\n' % (method, target, session, more)).encode()
+
+
+UPGRADE = ('Upgrade: websocket\r\nConnection: keep-alive, Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %s\r\n'
+           'Sec-WebSocket-Protocol: binary\r\n' % KEY)
+
+
+def main(agent):
+    s = agent.login()
+    vm = s.VM.clone(s.VM.get_by_name_label('Other install media')[0], 'screen')
+    s.VM.provision(vm)
+    c = Client(agent, request('CONNECT', 'ref=' + vm, s._ref))
+    check(' 503 ' in c.head(), 'a VM that is off has no console')
+    s.VM.start(vm, False, False)
+    console = s.VM.get_consoles(vm)[0]
+    c = Client(agent, request('CONNECT', 'ref=' + console, 'OpaqueRef:00000000-0000-4000-8000-00000000dead'))
+    check(' 401 ' in c.head(), 'without a session: refused')
+    c = Client(agent, request('CONNECT', 'ref=' + console, s._ref))
+    check(' 200 ' in c.head() and c.need(12) == b'RFB 003.008\n', 'CONNECT: the screen greets')
+    c.sock.close()
+    c = Client(agent, request('GET', 'ref=' + console, s._ref))
+    check(' 400 ' in c.head(), 'GET that is no WebSocket request')
+
+    def web():
+        w = Client(agent, request('GET', 'uuid=' + s.VM.get_uuid(vm), s._ref, UPGRADE))
+        return w, w.head()
+
+    w, head = web()
+    accept = base64.b64encode(hashlib.sha1((KEY + '258EAFA5-E914-47DA-95CA-C5AB0DC85B11').encode()).digest()).decode()
+    check(' 101 ' in head and accept in head and 'Sec-WebSocket-Protocol: binary' in head, 'WebSocket: the handshake')
+    check(w.frame() == (2, b'RFB 003.008\n'), 'the greeting in a binary frame')
+    for byte in frame(9, b'are you there'):
+        w.sock.sendall(bytes([byte]))
+    check(w.frame() == (10, b'are you there'), 'a ping, byte by byte, gets its pong')
+    # A message in two fragments with a ping between them.
+    w.sock.sendall(frame(2, b'RFB 003', fin=0) + frame(9, b'!') + frame(0, b'.008\n'))
+    got = [w.frame(), w.frame()]
+    check((10, b'!') in got and any(op == 2 and payload.startswith(b'\x01') for op, payload in got), 'fragments arrive whole: %r' % got)
+    w.sock.sendall(frame(8, b'\x03\xe8bye'))
+    check(w.frame() == (8, b'\x03\xe8') and w.frame() is None, 'close is answered, then the connection ends')
+
+    for what, bad in (('an unmasked frame', frame(2, b'x', masked=False)), ('a reserved opcode', frame(11, b'x')),
+                      ('reserved bits', frame(2, b'x', fin=0xc0)), ('a long ping', frame(9, b'x' * 126)),
+                      ('a ping in fragments', frame(9, b'x', fin=0)), ('an endless length', b'\x82\xff' + b'\xff' * 8 + MASK)):
+        w, _ = web()
+        w.frame()
+        w.sock.sendall(bad)
+        last = w.frame()
+        check(last is None or last[0] == 8, '%s ends the connection' % what)
+
+    # A client that sends and reads nothing is held back, not served without end; one that goes leaves nothing.
+    w, _ = web()
+    w.sock.settimeout(2)
+    try:
+        for _ in range(2000):
+            w.sock.sendall(frame(9, os.urandom(125)) * 100)
+        held = False
+    except socket.timeout:
+        held = True
+    check(held, 'pings whose pongs nobody reads are not taken without end')
+    w.sock.close()
+    w, _ = web()
+    w.frame()
+    s.VM.hard_shutdown(vm, )
+    check((w.frame() or (8, b''))[0] == 8, 'the end of the guest closes its console')
+
+
+with Agent() as agent:
+    main(agent)
+done()
