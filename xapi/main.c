@@ -384,7 +384,8 @@ static int take_down(struct daemon *d)
         stuck |= (int)rpc_stop(d->rpc, LAST_WORD_MS);
     }
     if (stuck) return -1;
-    /* No event comes after hv_close(); the monitor finishes what it has begun while storage is still there. */
+    /* The monitor finishes what it has begun while the hypervisor is still there; no event comes after hv_close(). */
+    vm_monitor_stop(agent->vms);
     hv_close(agent->hv);
     vm_monitor_free(agent->vms);
     http_server_free(d->http);

@@ -42,6 +42,8 @@ struct vm_monitor;
 struct vm_monitor *vm_monitor_new(struct agent *agent);
 /* Begins to work on events, also those queued before. */
 void vm_monitor_run(struct vm_monitor *m);
+/* Finishes what it has begun, while the hypervisor is still there for it; later events are not worked on. NULL is fine. */
+void vm_monitor_stop(struct vm_monitor *m);
 void vm_monitor_free(struct vm_monitor *m);
 /* The hypervisor's callback: queues and returns. arg is the monitor. */
 void vm_monitor_event(void *arg, const struct hv_event *event);
@@ -63,6 +65,15 @@ void vm_wait_begin(struct vm_monitor *m, struct vm_wait *w, struct ref vm);
 void vm_wait_end(struct vm_monitor *m, struct vm_wait *w);
 /* True when one of `wanted` came within timeout_ms; wakes early when the call is cancelled. */
 bool vm_wait_for(struct vm_monitor *m, struct vm_wait *w, int wanted, int timeout_ms, const struct call *c);
+
+/* One thread at a time brings a VM to its end: the guest's own shutdown and a forced one may meet. Begin waits its turn;
+ * what the record says is read after it. */
+struct vm_ending {
+    struct vm_ending *next;
+    struct ref vm;
+};
+void vm_ending_begin(struct vm_monitor *m, struct vm_ending *e, struct ref vm);
+void vm_ending_end(struct vm_monitor *m, struct vm_ending *e);
 
 /* ---- vm.c ---- */
 

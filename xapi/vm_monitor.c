@@ -10,6 +10,7 @@
 #include <time.h>
 
 #define LOG_MODULE "vm"
+#include "lib/clock.h"
 #include "lib/log.h"
 #include "xapi/call/lifecycle.h"
 
@@ -28,8 +29,10 @@ struct vm_monitor {
     pthread_cond_t queue_cond, news_cond;
     struct queued *head, **tail;      /* lock: lock */
     struct vm_wait *waits;            /* lock: lock */
+    struct vm_ending *endings;        /* lock: lock */
     unsigned workers;                 /* threads that work on one event; lock: lock */
     bool stop;                        /* lock: lock */
+    bool runs;                        /* thread is there; only who starts and stops */
     pthread_t thread;
 };
 
@@ -73,12 +76,12 @@ static struct timespec after_ms(int ms)
 bool vm_wait_for(struct vm_monitor *m, struct vm_wait *w, int wanted, int timeout_ms, const struct call *c)
 {
     enum { LOOK_FOR_CANCEL_MS = 200 };
-    int waited_ms = 0;
+    int64_t deadline_ns = clock_monotonic_ns() + timeout_ms * NS_PER_MS;   /* others' news wake us too */
 
     pthread_mutex_lock(&m->lock);
-    while (!(w->news & wanted) && waited_ms < timeout_ms && !call_cancelled(c)) {
+    while (!(w->news & wanted) && clock_monotonic_ns() < deadline_ns && !call_cancelled(c)) {
         struct timespec until = after_ms(LOOK_FOR_CANCEL_MS);
-        if (pthread_cond_timedwait(&m->news_cond, &m->lock, &until)) waited_ms += LOOK_FOR_CANCEL_MS;
+        pthread_cond_timedwait(&m->news_cond, &m->lock, &until);
     }
     bool came = w->news & wanted;
     pthread_mutex_unlock(&m->lock);
@@ -90,6 +93,36 @@ void vm_tell(struct vm_monitor *m, struct ref vm, enum vm_news news)
     pthread_mutex_lock(&m->lock);
     for (struct vm_wait *w = m->waits; w; w = w->next)
         if (ref_eq(w->vm, vm)) w->news |= (int)news;
+    pthread_cond_broadcast(&m->news_cond);
+    pthread_mutex_unlock(&m->lock);
+}
+
+/* ---- one end at a time ------------------------------------------------------------------------------------------ */
+
+static bool ends_now(const struct vm_monitor *m, struct ref vm)
+{
+    for (const struct vm_ending *e = m->endings; e; e = e->next)
+        if (ref_eq(e->vm, vm)) return true;
+    return false;
+}
+
+void vm_ending_begin(struct vm_monitor *m, struct vm_ending *e, struct ref vm)
+{
+    pthread_mutex_lock(&m->lock);
+    while (ends_now(m, vm)) pthread_cond_wait(&m->news_cond, &m->lock);
+    *e = (struct vm_ending){ .next = m->endings, .vm = vm };
+    m->endings = e;
+    pthread_mutex_unlock(&m->lock);
+}
+
+void vm_ending_end(struct vm_monitor *m, struct vm_ending *e)
+{
+    pthread_mutex_lock(&m->lock);
+    for (struct vm_ending **p = &m->endings; *p; p = &(*p)->next) {
+        if (*p != e) continue;
+        *p = e->next;
+        break;
+    }
     pthread_cond_broadcast(&m->news_cond);
     pthread_mutex_unlock(&m->lock);
 }
@@ -153,8 +186,9 @@ static bool find_known(struct call *c, const struct queued *e, struct known *ret
     *ret_known = (struct known){
         .vm = row_ref_of(row),
         .metrics = row_ref(row, F_VM_metrics),
-        .deliberate = e->reason == HV_STOP_SUSPENDED || operation_runs(row, vm_operations_suspend) ||
-                      (e->reason == HV_STOP_DESTROYED && (operation_runs(row, vm_operations_hard_shutdown) ||
+        .deliberate = e->reason == HV_STOP_SUSPENDED ||
+                      (e->reason == HV_STOP_DESTROYED && (operation_runs(row, vm_operations_suspend) ||
+                                                          operation_runs(row, vm_operations_hard_shutdown) ||
                                                           operation_runs(row, vm_operations_hard_reboot) ||
                                                           operation_runs(row, vm_operations_power_state_reset))),
         .starting = operation_runs(row, vm_operations_start) || operation_runs(row, vm_operations_start_on) ||
@@ -379,17 +413,28 @@ void vm_monitor_run(struct vm_monitor *m)
 
     assert(rc == 0);
     (void)rc;
+    m->runs = true;
 }
 
-void vm_monitor_free(struct vm_monitor *m)
+void vm_monitor_stop(struct vm_monitor *m)
 {
     if (!m) return;
     pthread_mutex_lock(&m->lock);
     m->stop = true;
     pthread_cond_broadcast(&m->queue_cond);
+    pthread_mutex_unlock(&m->lock);
+    /* The thread first: it is what begins workers. */
+    if (m->runs) pthread_join(m->thread, NULL);
+    m->runs = false;
+    pthread_mutex_lock(&m->lock);
     while (m->workers) pthread_cond_wait(&m->queue_cond, &m->lock);
     pthread_mutex_unlock(&m->lock);
-    if (m->thread) pthread_join(m->thread, NULL);
+}
+
+void vm_monitor_free(struct vm_monitor *m)
+{
+    if (!m) return;
+    vm_monitor_stop(m);
     while (m->head) {
         struct queued *e = m->head;
         m->head = e->next;
@@ -449,40 +494,64 @@ static int compare_one(struct call *c, struct ref vm, const char *uuid, bool sho
     return vm_make_halted(c, vm, -1, err);
 }
 
+/* A VM as the record had it before the engine was asked. */
 struct candidate {
     struct ref ref;
     const char *uuid;
-    bool should_run;
+    int64_t domid;
+    int state;
+    bool should_run, here;
 };
+
+static bool busy(const struct row *vm)
+{
+    return row_value(vm, F_VM_current_operations)->map.n > 0;
+}
+
+/* Every VM that no operation is at work on. */
+static size_t list_idle(struct call *c, struct candidate **ret_list)
+{
+    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+    struct candidate *list = arena_new_array(c->arena, struct candidate, snap_count(s, CLASS_VM));
+    size_t n = 0;
+
+    SNAP_EACH (s, CLASS_VM, vm) {
+        int state = row_enum(vm, F_VM_power_state);
+        if (row_bool(vm, F_VM_is_control_domain) || busy(vm)) continue;
+        list[n++] = (struct candidate){
+            .ref = row_ref_of(vm), .uuid = arena_strdup(c->arena, row_uuid(vm)), .domid = row_int(vm, F_VM_domid), .state = state,
+            .should_run = state == vm_power_state_Running || state == vm_power_state_Paused,
+            .here = ref_eq(row_ref(vm, F_VM_resident_on), c->agent->host),
+        };
+    }
+    *ret_list = list;
+    return n;
+}
+
+/* Nothing happened to the VM since: what the engine said is about what the record says. */
+static bool still_so(struct call *c, const struct candidate *k)
+{
+    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+    const struct row *vm = snap_get(s, CLASS_VM, k->ref);
+
+    return vm && !busy(vm) && row_enum(vm, F_VM_power_state) == k->state && row_int(vm, F_VM_domid) == k->domid;
+}
 
 int vm_monitor_resync(struct vm_monitor *m, struct xerr *err)
 {
     struct call *c = call_new_internal(m->agent, "comparison with the engine");
     const struct hv_domain *domains;
-    size_t n_domains, n = 0;
+    struct candidate *list;
+    size_t n_domains, n = list_idle(c, &list);
     int rc = -1;
 
     if (hv_list(m->agent->hv, c->arena, &domains, &n_domains, err)) goto out;
-    struct candidate *list;
-    {
-        _cleanup_snap_ struct snap *s = db_snap(m->agent->db);
-        list = arena_new_array(c->arena, struct candidate, snap_count(s, CLASS_VM));
-        SNAP_EACH (s, CLASS_VM, vm) {
-            int state = row_enum(vm, F_VM_power_state);
-            bool busy = row_value(vm, F_VM_current_operations)->map.n > 0;
-            bool ours = state == vm_power_state_Running || state == vm_power_state_Paused
-                            ? ref_eq(row_ref(vm, F_VM_resident_on), m->agent->host)
-                            : domain_of(domains, n_domains, row_uuid(vm)) != NULL;
-            if (row_bool(vm, F_VM_is_control_domain) || busy || !ours) continue;
-            list[n++] = (struct candidate){ row_ref_of(vm), arena_strdup(c->arena, row_uuid(vm)),
-                                            state == vm_power_state_Running || state == vm_power_state_Paused };
-        }
-    }
     for (size_t i = 0; i < n; i++) {
+        const struct candidate *k = &list[i];
+        const struct hv_domain *domain = domain_of(domains, n_domains, k->uuid);
         struct xerr why = XERR_INIT;
-        if (compare_one(c, list[i].ref, list[i].uuid, list[i].should_run,
-                        domain_of(domains, n_domains, list[i].uuid), &why))
-            log_failure("comparison", list[i].uuid, &why);
+        if ((k->should_run ? !k->here : !domain) || !still_so(c, k)) continue;
+        if (compare_one(c, k->ref, k->uuid, k->should_run, domain, &why)) log_failure("comparison", k->uuid, &why);
     }
     rc = 0;
 out:

@@ -50,12 +50,16 @@ static int commit_running(struct call *c, struct ref vm, int64_t domid, bool pau
     return db_commit(t, err);
 }
 
-static int set_power_state(struct call *c, struct ref vm, enum vm_power_state state, struct xerr *err)
+/* The domain was paused or goes on. A forced end that overtook the call has the last word. */
+static int set_power_state(struct call *c, struct ref vm, enum vm_power_state from, enum vm_power_state to, struct xerr *err)
 {
     struct txn *t = db_begin(c->agent->db);
+    const struct row *row = snap_get(txn_snap(t), CLASS_VM, vm);
 
-    txn_set_enum(t, vm, F_VM_power_state, (int)state);
-    lifecycle_refresh(t, CLASS_VM, vm);
+    if (row && row_enum(row, F_VM_power_state) == (int)from) {
+        txn_set_enum(t, vm, F_VM_power_state, (int)to);
+        lifecycle_refresh(t, CLASS_VM, vm);
+    }
     return db_commit(t, err);
 }
 
@@ -70,24 +74,31 @@ static void write_stopped(struct txn *t, struct ref vm, enum vm_power_state stat
     lifecycle_refresh(t, CLASS_VM, vm);
 }
 
-int vm_make_halted(struct call *c, struct ref vm, int64_t domid, struct xerr *err)
+/* Whether this end is still to be written down: 1 = yes, 0 = no, -1 = there is no such VM. */
+static int still_to_end(struct call *c, struct ref vm, int64_t domid, struct xerr *err)
 {
     _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
     const struct row *row = snap_need(s, CLASS_VM, vm, err);
 
     if (!row) return -1;
-    if (domid >= 0 && row_int(row, F_VM_domid) != domid) return 0;
-    if (row_enum(row, F_VM_power_state) == vm_power_state_Halted) return 0;
-    vm_detach_devices(c, vm);
+    return row_enum(row, F_VM_power_state) != vm_power_state_Halted && (domid < 0 || row_int(row, F_VM_domid) == domid);
+}
 
-    struct txn *t = db_begin(c->agent->db);
-    row = snap_get(txn_snap(t), CLASS_VM, vm);
-    if (!row || (domid >= 0 && row_int(row, F_VM_domid) != domid)) {
-        db_abort(t);
-        return 0;
+int vm_make_halted(struct call *c, struct ref vm, int64_t domid, struct xerr *err)
+{
+    struct vm_ending ending;
+
+    /* Who waits here finds the record Halted, or already started anew, when its turn comes. */
+    vm_ending_begin(c->agent->vms, &ending, vm);
+    int rc = still_to_end(c, vm, domid, err);
+    if (rc > 0) {
+        vm_detach_devices(c, vm);
+        struct txn *t = db_begin(c->agent->db);
+        if (snap_get(txn_snap(t), CLASS_VM, vm)) write_stopped(t, vm, vm_power_state_Halted);
+        rc = db_commit(t, err);
     }
-    write_stopped(t, vm, vm_power_state_Halted);
-    return db_commit(t, err);
+    vm_ending_end(c->agent->vms, &ending);
+    return rc;
 }
 
 static int assert_enabled(const struct snap *s, struct ref host, struct xerr *err)
@@ -245,13 +256,13 @@ int vm_power_state_reset(struct call *c, struct ref vm, struct xerr *err)
 int vm_pause(struct call *c, struct ref vm, struct xerr *err)
 {
     if (hv_pause(c->agent->hv, id_of(c, vm), err)) return -1;
-    return set_power_state(c, vm, vm_power_state_Paused, err);
+    return set_power_state(c, vm, vm_power_state_Running, vm_power_state_Paused, err);
 }
 
 int vm_unpause(struct call *c, struct ref vm, struct xerr *err)
 {
     if (hv_unpause(c->agent->hv, id_of(c, vm), err)) return -1;
-    return set_power_state(c, vm, vm_power_state_Running, err);
+    return set_power_state(c, vm, vm_power_state_Paused, vm_power_state_Running, err);
 }
 
 /* ---- suspend ------------------------------------------------------------------------------------------------- */
@@ -270,7 +281,8 @@ static int suspend_sr(struct call *c, struct ref vm, struct ref *ret_sr, int64_t
         if (!snap_get(s, CLASS_SR, candidates[i])) continue;
         *ret_sr = candidates[i];
         /* Memory, and room for device state and the engine's header. */
-        *ret_bytes = row_int(row, F_VM_memory_static_max) * 105 / 100 + (INT64_C(64) << 20);
+        int64_t memory = row_int(row, F_VM_memory_static_max);
+        *ret_bytes = memory + memory / 20 + (INT64_C(64) << 20);
         return 0;
     }
     return xerr_vm_no_suspend_sr(err, REF_STR(vm));
