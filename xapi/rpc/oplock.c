@@ -19,7 +19,7 @@ enum target {
     SR_OF_VDI,         /* the repository of the first argument, a VDI */
     SR_OF_PBD,         /* ... a PBD */
     SR_ARG,            /* the argument, or the record's member, named SR */
-    ORIGINAL,          /* the VM that the first argument is a snapshot of; recorded, not checked */
+    ORIGINAL,          /* the VM that the first argument is a snapshot of; needs it idle, in whatever state */
     POOL,
 };
 
@@ -249,16 +249,22 @@ static bool is_ours(const struct snap *s, enum class_id cls, struct ref ref, con
     return row && current && value_get(row_value(row, current), key);
 }
 
+static int need_idle(const struct snap *s, enum class_id cls, struct ref ref, struct xerr *err)
+{
+    const struct value *now = row_value(snap_get(s, cls, ref), lifecycle_current_field(cls));
+
+    if (!now->map.n) return 0;
+    return xerr_other_operation_in_progress(err, model.classes[cls].name, REF_STR(ref), now->map.members[0].value.s,
+                                            now->map.members[0].key);
+}
+
 /* A device that is busy with something else stops the VM's operation. */
 static int take_device(struct txn *t, struct oplock *lock, enum class_id cls, struct ref ref, int op, struct xerr *err)
 {
     const struct row *device = snap_get(txn_snap(t), cls, ref);
 
     if (!device || is_ours(txn_snap(t), cls, ref, lock->key)) return 0;
-    const struct value *now = row_value(device, lifecycle_current_field(cls));
-    if (now->map.n)
-        return xerr_other_operation_in_progress(err, model.classes[cls].name, REF_STR(ref),
-                                                now->map.members[0].value.s, now->map.members[0].key);
+    if (need_idle(txn_snap(t), cls, ref, err)) return -1;
     record(t, lock, cls, ref, op);
     return 0;
 }
@@ -318,7 +324,10 @@ static int take_rule(struct call *c, struct txn *t, const struct rule *r, const 
     if (r->target != SELF && r->target != SELF_DEVICES && (ref_is_null(ref) || !snap_get(txn_snap(t), r->cls, ref)))
         return 0;
     bool ours = is_ours(txn_snap(t), r->cls, ref, lock->key);
-    if (r->target != ORIGINAL && lifecycle_check(txn_snap(t), r->cls, ref, r->op, !ours, err)) return -1;
+    if (ours && r->target == ORIGINAL) return 0;
+    int refused = r->target == ORIGINAL ? need_idle(txn_snap(t), r->cls, ref, err)
+                                        : lifecycle_check(txn_snap(t), r->cls, ref, r->op, !ours, err);
+    if (refused) return -1;
     if (ours) return 0;
     if (overtakes(r)) cancel_overtaken(c, txn_snap(t), r->cls, ref);
     record(t, lock, r->cls, ref, r->op);
