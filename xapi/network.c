@@ -62,13 +62,23 @@ int network_create(struct call *c, const struct value *record, struct ref *ret_r
     return 0;
 }
 
-/* "OpaqueRef:..., OpaqueRef:..." of a set. */
+/* "OpaqueRef:...,OpaqueRef:..." of a set. */
 static const char *refs_text(struct arena *a, const struct refset *set)
 {
-    const char *out = "";
+    _cleanup_strbuf_ struct strbuf out = STRBUF_INIT;
 
-    for (size_t i = 0; i < set->n; i++) out = arena_printf(a, "%s%s%s", out, i ? "," : "", REF_STR(set->refs[i]));
-    return out;
+    for (size_t i = 0; i < set->n; i++) strbuf_printf(&out, "%s%s", i ? "," : "", REF_STR(set->refs[i]));
+    return arena_strdup(a, strbuf_cstr(&out));
+}
+
+/* The record is gone: a bridge that does not follow is waste, not a failure. An unmanaged bridge is the administrator's. */
+static void remove_bridge(struct call *c, const char *bridge, bool managed)
+{
+    _cleanup_xerr_ struct xerr err = XERR_INIT;
+
+    if (!managed || !net_bridge_destroy(c->agent->net, bridge, &err)) return;
+    _cleanup_free_ char *why = xerr_text(&err);
+    log_warn("bridge %s stays: %s", bridge, why);
 }
 
 int network_destroy(struct call *c, struct ref self, struct xerr *err)
@@ -79,6 +89,7 @@ int network_destroy(struct call *c, struct ref self, struct xerr *err)
 
     if (!row) goto abort;
     const char *bridge = arena_strdup(c->arena, row_str(row, F_network_bridge));
+    bool managed = row_bool(row, F_network_managed);
     SNAP_EACH (txn_snap(t), CLASS_VIF, vif) {
         if (!ref_eq(row_ref(vif, F_VIF_network), self) || !row_bool(vif, F_VIF_currently_attached)) continue;
         rc = xerr_vif_in_use(err, REF_STR(self), REF_STR(row_ref_of(vif)));
@@ -94,7 +105,8 @@ int network_destroy(struct call *c, struct ref self, struct xerr *err)
     }
     txn_destroy(t, CLASS_network, self);
     if (db_commit(t, err)) return -1;
-    return net_bridge_destroy(c->agent->net, bridge, err);
+    remove_bridge(c, bridge, managed);
+    return 0;
 abort:
     db_abort(t);
     return rc;

@@ -80,9 +80,9 @@ int pif_scan_host(struct call *c, struct xerr *err)
 
 int pif_scan(struct call *c, struct ref host, struct xerr *err)
 {
-    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
-
-    if (!snap_need(s, CLASS_host, host, err)) return -1;
-    if (!ref_eq(host, c->agent->host)) return xerr_host_offline(err, REF_STR(host));
+    if (!ref_eq(host, c->agent->host)) {
+        _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+        return snap_need(s, CLASS_host, host, err) ? xerr_host_offline(err, REF_STR(host)) : -1;
+    }
     return pif_scan_host(c, err);
 }

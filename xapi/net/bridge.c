@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
 #include <netlink/addr.h>
@@ -106,8 +107,11 @@ static int delete_link(const char *name, char **ret_why)
 
 static int bridge_destroy(void *state, const char *bridge, char **ret_why)
 {
+    _cleanup_free_ char *mark = xasprintf("/sys/class/net/%s/bridge", bridge);
+
     (void)state;
-    return delete_link(bridge, ret_why);
+    /* A network may be named after anything: only a bridge is deleted for it. */
+    return if_nametoindex(bridge) && !access(mark, F_OK) ? delete_link(bridge, ret_why) : 0;
 }
 
 static int port_set(void *state, const char *interface, const char *bridge, char **ret_why)
@@ -148,7 +152,7 @@ static int limit_rate(struct nl_sock *sk, const char *name, int64_t rate_kbytes,
     rtnl_tc_set_ifindex(tc, (int)if_nametoindex(name));
     rtnl_tc_set_parent(tc, TC_H_ROOT);
     rtnl_tc_set_kind(tc, "tbf");
-    rtnl_qdisc_tbf_set_rate(q, (int)(rate_kbytes * 1024), BURST_BYTES, 0);
+    rtnl_qdisc_tbf_set_rate(q, rate_kbytes < INT_MAX / 1024 ? (int)rate_kbytes * 1024 : INT_MAX, BURST_BYTES, 0);
     rtnl_qdisc_tbf_set_limit_by_latency(q, LATENCY_US);
     int rc = rtnl_qdisc_add(sk, q, NLM_F_CREATE | NLM_F_REPLACE);
     rtnl_qdisc_put(q);
