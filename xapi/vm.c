@@ -192,7 +192,8 @@ static int parse_disks(struct arena *a, const char *xml, struct disk_wish *wishe
     xmlNode *root = doc ? xmlDocGetRootElement(doc) : NULL;
 
     *ret_n = 0;
-    if (!root || !xmlStrEqual(root->name, (const xmlChar *)"provision")) {
+    /* Entities have no business here: without a DTD there are none to expand. */
+    if (!root || doc->intSubset || !xmlStrEqual(root->name, (const xmlChar *)"provision")) {
         xerr_invalid_value(err, "disks", xml);
         goto out;
     }
@@ -391,12 +392,13 @@ int vm_get_possible_hosts(struct call *c, struct ref vm, struct value *ret_resul
 int vm_set_is_a_template(struct call *c, struct ref vm, bool value, struct xerr *err)
 {
     struct txn *t = db_begin(c->agent->db);
-    const struct row *row = snap_get(txn_snap(t), CLASS_VM, vm);
+    const struct row *row = snap_need(txn_snap(t), CLASS_VM, vm, err);
 
-    if (row && value && row_enum(row, F_VM_power_state) != vm_power_state_Halted) {
+    /* A VM that is starting must not become a template under the start: nothing could stop it then. */
+    if (!row || (value && !row_bool(row, F_VM_is_a_template) &&
+                 lifecycle_check(txn_snap(t), CLASS_VM, vm, vm_operations_make_into_template, true, err))) {
         db_abort(t);
-        _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
-        return lifecycle_check(s, CLASS_VM, vm, vm_operations_make_into_template, false, err);
+        return -1;
     }
     txn_set_bool(t, vm, F_VM_is_a_template, value);
     if (!value) {

@@ -3,6 +3,7 @@
 #include "xapi/vm.h"
 
 #include <errno.h>
+#include <limits.h>
 
 enum domain_type vm_domain_type(const struct row *vm)
 {
@@ -50,10 +51,16 @@ static int describe_memory(const struct row *vm, struct hv_vm *v, struct xerr *e
     return 0;
 }
 
+/* What is no number of anything becomes one that is too large. */
+static unsigned count(int64_t n)
+{
+    return n >= 0 && n <= UINT_MAX ? (unsigned)n : UINT_MAX;
+}
+
 static int describe_vcpus(struct arena *a, const struct row *vm, struct hv_vm *v, struct xerr *err)
 {
-    v->vcpus_max = (unsigned)row_int(vm, F_VM_VCPUs_max);
-    v->vcpus_at_startup = (unsigned)row_int(vm, F_VM_VCPUs_at_startup);
+    v->vcpus_max = count(row_int(vm, F_VM_VCPUs_max));
+    v->vcpus_at_startup = count(row_int(vm, F_VM_VCPUs_at_startup));
     v->vcpu_mask = arena_strdup(a, row_map_str(vm, F_VM_VCPUs_params, "mask", ""));
     if (map_number(vm, F_VM_VCPUs_params, "weight", 0, 65535, &v->vcpu_weight, err) ||
         map_number(vm, F_VM_VCPUs_params, "cap", 0, 100 * 1024, &v->vcpu_cap, err))

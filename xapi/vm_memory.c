@@ -119,8 +119,9 @@ int vm_compute_memory_overhead(struct call *c, struct ref vm, int64_t *ret_resul
     const struct row *row = snap_need(s, CLASS_VM, vm, err);
 
     if (!row) return -1;
-    const int64_t mib = INT64_C(1) << 20;
-    *ret_result = 16 * mib + row_int(row, F_VM_memory_static_max) / 128 + row_int(row, F_VM_VCPUs_max) * mib;
+    const int64_t mib = INT64_C(1) << 20, vcpus = row_int(row, F_VM_VCPUs_max), vcpus_most = INT64_C(1) << 20;
+    *ret_result = 16 * mib + row_int(row, F_VM_memory_static_max) / 128 +
+                  (vcpus < 0 ? 0 : vcpus < vcpus_most ? vcpus : vcpus_most) * mib;
     return 0;
 }
 
