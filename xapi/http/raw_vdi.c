@@ -1,0 +1,457 @@
+/* The content of one disk over HTTP.
+ * Called by: the HTTP server, on threads of their own.  Calls: storage/content, vdi, transfer.
+ *
+ * Raw bytes go straight between the client and the image. The other formats are files with tables in front of or behind
+ * the data, so they are made and read in a file below ROOT/tmp with qemu-img. */
+#define LOG_MODULE "http"
+#include "xapi/http/raw_vdi.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "gen/methods.h"
+#include "lib/log.h"
+#include "lib/subproc.h"
+#include "xapi/http/http_auth.h"
+#include "xapi/http/transfer.h"
+#include "xapi/report.h"
+#include "xapi/storage/content.h"
+#include "xapi/vdi.h"
+
+enum { PIECE = 1 << 20, STEP_MS = 60000, QEMU_IMG_MS = 600000 };
+/* What Xen Orchestra announces when it does not know the length. */
+static const int64_t LENGTH_UNKNOWN = INT64_C(1) << 50;
+static const int64_t VHD_MOST = INT64_C(2040) << 30;
+
+static const struct format {
+    const char *name, *image, *content_type;   /* image: as storage_disk has it */
+} formats[] = {
+    { "raw", "raw", "application/octet-stream" },
+    { "qcow2", "qcow2", "application/x-qemu-disk" },
+    { "vhd", "vhd", "application/vhd" },
+};
+
+/* ---- what is asked for ---------------------------------------------------------------------------------------------- */
+
+static const struct format *find_format(struct http_request *req)
+{
+    const char *name = http_query(&req->head, "format");
+
+    if (!name || !*name) return &formats[0];
+    for (size_t i = 0; i < ARRAY_SIZE(formats); i++)
+        if (streq(formats[i].name, name)) return &formats[i];
+    return NULL;
+}
+
+/* A reference or a uuid. */
+static int find_object(struct call *c, enum class_id cls, const char *text, struct ref *ret_ref, struct xerr *err)
+{
+    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+    struct ref ref = REF_NULL;
+    const struct row *row = ref_parse(text, &ref) ? snap_get(s, cls, ref) : snap_by_uuid(s, cls, text);
+
+    if (!row) return xerr_handle_invalid(err, cls == CLASS_VDI ? "VDI" : "SR", text);
+    *ret_ref = row_ref_of(row);
+    return 0;
+}
+
+struct disk_facts {
+    const char *uuid;
+    int64_t size;
+};
+
+static int read_facts(struct call *c, struct ref vdi, struct disk_facts *ret_facts, struct xerr *err)
+{
+    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+    const struct row *row = snap_need(s, CLASS_VDI, vdi, err);
+
+    if (!row) return -1;
+    *ret_facts = (struct disk_facts){ arena_strdup(c->arena, row_uuid(row)), row_int(row, F_VDI_virtual_size) };
+    return 0;
+}
+
+static const char *owner_of(struct call *c, const char *what)
+{
+    return arena_printf(c->arena, "%s-%s", what, c->task->uuid);
+}
+
+static void detach(struct call *c, struct ref vdi, const char *owner)
+{
+    _cleanup_xerr_ struct xerr err = XERR_INIT;
+
+    if (vdi_detach(c, vdi, owner, &err)) {
+        _cleanup_free_ char *why = xerr_text(&err);
+        log_warn("disk %s stays attached after a transfer: %s", REF_STR(vdi), why);
+    }
+}
+
+static bool on_progress(void *arg, double fraction)
+{
+    struct call *c = arg;
+
+    call_progress(c, fraction);
+    return !call_cancelled(c);
+}
+
+static bool is_cancelled(void *arg)
+{
+    return call_cancelled(arg);
+}
+
+static int qemu_img(struct call *c, const char *const *argv, struct xerr *err)
+{
+    const char *env[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", NULL };
+    const struct subproc_command cmd = { .argv = argv, .env = env, .cwd = "/" };
+    const struct subproc_limits limits = { .timeout_ms = QEMU_IMG_MS, .cancelled = is_cancelled, .cancelled_arg = c };
+    struct subproc_result r;
+
+    if (subproc_run(&cmd, NULL, 0, &limits, &r)) return xerr_internal(err, "cannot start qemu-img: %s", strerror(errno));
+    int rc = subproc_ok(&r) ? 0 : -1;
+    if (rc && call_check_cancel(c, err) == 0) {
+        _cleanup_free_ char *why = subproc_describe(&r);
+        content_error(err, why);
+    }
+    subproc_result_free(&r);
+    return rc;
+}
+
+/* ---- export ------------------------------------------------------------------------------------------------------------ */
+
+static const char *export_headers(struct http_request *req, const struct format *f, const char *uuid)
+{
+    return arena_printf(req->arena, "Content-Type: %s\r\nContent-Disposition: attachment; filename=\"%s.%s\"\r\n"
+                        "Cache-Control: no-cache, no-store\r\n", f->content_type, uuid, f->name);
+}
+
+static int send_raw(struct http_request *req, struct call *c, const struct storage_disk *disk, const char *headers,
+                    bool *ret_started, struct xerr *err)
+{
+    char *buf = arena_alloc(req->arena, PIECE);
+    struct content *k;
+    int rc = 0;
+
+    if (content_open(c->agent->storage, disk, &k, err)) return -1;
+    int64_t size = content_size(k);
+    headers = arena_printf(req->arena, "Content-Length: %lld\r\n%s", (long long)size, headers);
+    *ret_started = true;
+    if (http_stream_head(req, 200, headers)) rc = content_error(err, "the client has gone");
+    for (int64_t at = 0; !rc && at < size; at += PIECE) {
+        size_t n = size - at < PIECE ? (size_t)(size - at) : PIECE;
+        rc = call_check_cancel(c, err) ? -1 : content_read(k, buf, n, at, err);
+        if (!rc && stream_write(http_stream(req), buf, n, STEP_MS)) rc = content_error(err, "the client has gone");
+        call_progress(c, (double)at / (double)size);
+    }
+    content_close(k);
+    return rc;
+}
+
+/* The image as a file of the other format, which is then sent. */
+static int make_image(struct call *c, const struct storage_disk *disk, const struct format *f, int64_t size,
+                      const char *path, struct xerr *err)
+{
+    const char *qemu = streq(f->image, "vhd") ? "vpc" : f->image;
+    const char *options = streq(f->image, "vhd") ? "subformat=dynamic,force_size=on" : "compat=1.1";
+    const char *bytes = arena_printf(c->arena, "%lld", (long long)size);
+    const char *argv[] = { "qemu-img", "create", "-q", "-f", qemu, "-o", options, path, bytes, NULL };
+    struct storage_copy copy = {
+        .from = *disk, .to = { .path = path, .format = qemu, .writable = true }, .target_is_zero = true,
+        .task = c->task->ref, .progress = on_progress, .arg = c,
+    };
+
+    copy.from.format = streq(disk->format, "vhd") ? "vpc" : disk->format;
+    return qemu_img(c, argv, err) ? -1 : storage_copy(c->agent->storage, &copy, err);
+}
+
+static int send_image(struct http_request *req, struct call *c, const struct storage_disk *disk, const struct format *f,
+                      const struct disk_facts *facts, const char *headers, bool *ret_started, struct xerr *err)
+{
+    const char *folder;
+
+    if (report_folder(c, &folder, err)) return -1;
+    const char *path = arena_printf(c->arena, "%s/image", folder);
+    int rc = make_image(c, disk, f, facts->size, path, err);
+    int fd = rc ? -1 : open(path, O_RDONLY | O_CLOEXEC);
+    report_remove_folder(folder);
+    if (rc) return rc;
+    if (fd < 0) return xerr_internal(err, "%s: %s", path, strerror(errno));
+    rc = transfer_send_file(req, fd, headers, ret_started, err);
+    close(fd);
+    return rc;
+}
+
+static int export(struct http_request *req, struct call *c, const struct format *f, bool *ret_started, struct xerr *err)
+{
+    const char *base = http_query(&req->head, "base"), *text = http_query(&req->head, "vdi");
+    struct storage_disk disk;
+    struct disk_facts facts;
+    struct ref vdi;
+
+    if (base && *base) return xerr_invalid_value(err, "base", base);
+    if (find_object(c, CLASS_VDI, text ? text : "", &vdi, err) || read_facts(c, vdi, &facts, err)) return -1;
+    if (streq(f->name, "vhd") && facts.size > VHD_MOST) return xerr_invalid_value(err, "format", "vhd");
+    const char *owner = owner_of(c, "export"), *headers = export_headers(req, f, facts.uuid);
+    if (vdi_attach(c, vdi, owner, false, &disk, err)) return -1;
+    disk.writable = false;
+    int rc = streq(f->name, "raw") ? send_raw(req, c, &disk, headers, ret_started, err)
+                                   : send_image(req, c, &disk, f, &facts, headers, ret_started, err);
+    detach(c, vdi, owner);
+    return rc;
+}
+
+static void get_export_raw_vdi(struct http_request *req, void *arg)
+{
+    _cleanup_xerr_ struct xerr err = XERR_INIT;
+    const struct format *f = find_format(req);
+    bool started = false;
+    struct call *c;
+
+    if (http_authenticate(req, arg, "http/get_export_raw_vdi", ROLE_VM_ADMIN, &c, &err)) {
+        http_reply_refused(req, &err);
+        return;
+    }
+    if (!f) xerr_invalid_value(&err, "format", http_query(&req->head, "format"));
+    else export(req, c, f, &started, &err);
+    http_call_end(c, NULL, &err);
+    if (err.code && !started) transfer_refuse(req, f ? 400 : 404, &err);
+}
+
+/* ---- import ------------------------------------------------------------------------------------------------------------ */
+
+struct upload {
+    struct http_request *req;
+    struct call *c;
+    const struct format *format;
+    int64_t length;              /* as announced; -1 when it is not known */
+    struct ref vdi, sr;          /* into vdi; when that is null, into a new one in sr */
+    struct disk_facts facts;
+    bool made;
+};
+
+/* More of the body, as much as fits. *ret_n less than n: it ended here, as announced or with *ret_cut. */
+static int take(struct upload *u, char *buf, size_t n, size_t *ret_n, bool *ret_cut, struct xerr *err)
+{
+    size_t have = 0;
+
+    while (have < n) {
+        ssize_t got = http_body_read(u->req, buf + have, n - have, STEP_MS);
+        if (call_check_cancel(u->c, err)) return -1;
+        if (got < 0 && errno != EPIPE && errno != ECONNRESET) return content_error(err, "the body stopped coming");
+        if (got < 0) *ret_cut = true;
+        if (got <= 0) break;
+        have += (size_t)got;
+    }
+    *ret_n = have;
+    return 0;
+}
+
+static int write_piece(struct upload *u, struct content *k, const char *buf, size_t n, int64_t at, struct xerr *err)
+{
+    if (at < 0 || at > content_size(k) || (int64_t)n > content_size(k) - at)
+        return xerr_vdi_too_small(err, REF_STR(u->vdi), arena_printf(u->c->arena, "%lld", (long long)at + (long long)n));
+    if (content_write(k, buf, n, at, u->made, err)) return -1;
+    call_progress(u->c, (double)at / (double)content_size(k));
+    return 0;
+}
+
+/* The first piece is in buf already. Done at the end of the disk, whatever length was announced: it cannot take more. A
+ * body that is cut before that is no disk. */
+static int receive_plain(struct upload *u, struct content *k, char *buf, size_t n, bool cut, struct xerr *err)
+{
+    int64_t at = 0;
+
+    while (n) {
+        if (write_piece(u, k, buf, n, at, err)) return -1;
+        at += (int64_t)n;
+        if (cut || n < PIECE) break;
+        if (take(u, buf, PIECE, &n, &cut, err)) return -1;
+    }
+    return cut && at < content_size(k) ? content_error(err, "the body ended too early") : 0;
+}
+
+/* chunked: pieces {offset, length, bytes}, the last of length 0; numbers little-endian. */
+struct chunk_head {
+    int64_t at;
+    int32_t len;
+} __attribute__((packed));
+
+static int receive_chunk(struct upload *u, struct content *k, char *buf, int64_t at, int64_t len, struct xerr *err)
+{
+    bool cut = false;
+    size_t n;
+
+    for (int64_t done = 0; done < len; done += (int64_t)n) {
+        size_t want = len - done < PIECE ? (size_t)(len - done) : PIECE;
+        if (take(u, buf, want, &n, &cut, err)) return -1;
+        if (n < want) return content_error(err, "the body ended too early");
+        if (write_piece(u, k, buf, n, at + done, err)) return -1;
+    }
+    return 0;
+}
+
+static int receive_chunks(struct upload *u, struct content *k, char *buf, struct xerr *err)
+{
+    struct chunk_head head;
+    bool cut = false;
+    size_t n;
+
+    for (;;) {
+        if (take(u, (char *)&head, sizeof(head), &n, &cut, err)) return -1;
+        if (n < sizeof(head)) return content_error(err, "the body ended too early");
+        int64_t at = (int64_t)le64toh((uint64_t)head.at), len = (int32_t)le32toh((uint32_t)head.len);
+        if (len == 0) return 0;
+        if (len < 0 || at < 0 || at > INT64_MAX - len) return content_error(err, "a chunk that cannot be");
+        if (receive_chunk(u, k, buf, at, len, err)) return -1;
+    }
+}
+
+/* The first bytes decide whether there is a body at all: nothing is made, opened or written for a probe. */
+static int make_disk(struct upload *u, struct xerr *err)
+{
+    struct vdi_new n = {
+        .sr = u->sr, .name_label = "Imported VDI", .name_description = "", .virtual_size = u->length,
+        .type = vdi_type_user,
+    };
+
+    if (u->length <= 0 || u->length >= LENGTH_UNKNOWN)
+        return xerr_import_error(err, "A disk is made of the announced length, and there was none");
+    if (vdi_create_internal(u->c, &n, &u->vdi, err)) return -1;
+    u->made = true;
+    return read_facts(u->c, u->vdi, &u->facts, err);
+}
+
+static int receive_raw(struct upload *u, struct xerr *err)
+{
+    bool chunked = http_query(&u->req->head, "chunked"), cut = false;
+    const char *owner = owner_of(u->c, "import");
+    char *buf = arena_alloc(u->req->arena, PIECE);
+    struct storage_disk disk;
+    struct content *k;
+    size_t n = 0;
+
+    if (!chunked && take(u, buf, PIECE, &n, &cut, err)) return -1;
+    if (!chunked && !n) return cut && u->c->task->in_db ? content_error(err, "the body ended too early") : 0;
+    if (ref_is_null(u->vdi) && make_disk(u, err)) return -1;
+    if (vdi_attach(u->c, u->vdi, owner, true, &disk, err)) return -1;
+    int rc = content_open(u->c->agent->storage, &disk, &k, err);
+    if (!rc) {
+        rc = chunked ? receive_chunks(u, k, buf, err) : receive_plain(u, k, buf, n, cut, err);
+        if (content_flush(k, rc ? NULL : err)) rc = -1;
+        content_close(k);
+    }
+    detach(u->c, u->vdi, owner);
+    return rc;
+}
+
+/* An image is a stranger's: it must not name files of this host, and must be whole. */
+static int check_image(struct call *c, const struct format *f, int fd, int64_t size, const char *path, struct xerr *err)
+{
+    unsigned char head[80] = "";
+    const char *argv[] = { "qemu-img", "check", "-q", "-f", "qcow2", path, NULL };
+
+    if (streq(f->name, "vhd")) {
+        if (size < 1024 || pread(fd, head, 8, size - 512) != 8 || memcmp(head, "conectix", 8) != 0)
+            return content_error(err, "this is no whole VHD");
+        return 0;
+    }
+    if (pread(fd, head, sizeof(head), 0) < 72 || memcmp(head, "QFI\xfb", 4) != 0) return content_error(err, "this is no qcow2 image");
+    bool backed = memcmp(head + 8, "\0\0\0\0\0\0\0\0", 8) != 0;
+    if (backed || (head[7] >= 3 && (head[79] & 4)))
+        return content_error(err, "the image stands on another file");
+    return qemu_img(c, argv, err);
+}
+
+static int write_image(struct upload *u, const char *path, struct xerr *err)
+{
+    struct storage_copy copy = {
+        .from = { .path = path, .format = streq(u->format->image, "vhd") ? "vpc" : u->format->image },
+        .task = u->c->task->ref, .progress = on_progress, .arg = u->c,
+    };
+    const char *owner = owner_of(u->c, "import");
+
+    if (vdi_attach(u->c, u->vdi, owner, true, &copy.to, err)) return -1;
+    if (streq(copy.to.format, "vhd")) copy.to.format = "vpc";
+    int rc = storage_copy(u->c->agent->storage, &copy, err);
+    detach(u->c, u->vdi, owner);
+    return rc;
+}
+
+static int receive_image(struct upload *u, struct xerr *err)
+{
+    const int64_t limit = u->facts.size + u->facts.size / 8 + (INT64_C(64) << 20);
+    const char *folder;
+    int64_t size = 0;
+
+    if (report_folder(u->c, &folder, err)) return -1;
+    const char *path = arena_printf(u->c->arena, "%s/image", folder);
+    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    int rc = fd < 0 ? xerr_internal(err, "%s: %s", path, strerror(errno))
+                    : transfer_receive_file(u->req, u->c, fd, limit, &size, err);
+    if (!rc && u->length > 0 && u->length < LENGTH_UNKNOWN && size < u->length)
+        rc = content_error(err, "the body ended too early");
+    if (!rc && size) rc = check_image(u->c, u->format, fd, size, path, err);
+    if (!rc && size) rc = write_image(u, path, err);
+    if (fd >= 0) close(fd);
+    report_remove_folder(folder);
+    return rc;
+}
+
+static int find_target(struct upload *u, struct xerr *err)
+{
+    const struct http_head *head = &u->req->head;
+    const char *vdi = http_query(head, "vdi"), *sr = http_query(head, "sr_id");
+
+    if (!sr || !*sr) sr = http_query(head, "sr_uuid");
+    if (vdi && *vdi) return find_object(u->c, CLASS_VDI, vdi, &u->vdi, err) ? -1 : read_facts(u->c, u->vdi, &u->facts, err);
+    if (!sr || !*sr) return xerr_handle_invalid(err, "VDI", "");
+    if (!streq(u->format->name, "raw")) return xerr_invalid_value(err, "format", u->format->name);
+    return find_object(u->c, CLASS_SR, sr, &u->sr, err);
+}
+
+/* After a failure: what we made goes. After success: the record learns the image's size. */
+static void settle(struct upload *u, int rc)
+{
+    _cleanup_xerr_ struct xerr err = XERR_INIT;
+
+    if (ref_is_null(u->vdi)) return;
+    if (rc && !u->made) return;
+    if (rc ? vdi_destroy(u->c, u->vdi, &err) : vdi_update(u->c, u->vdi, &err)) {
+        _cleanup_free_ char *text = xerr_text(&err);
+        log_warn("disk %s after an import: %s", REF_STR(u->vdi), text);
+    }
+}
+
+/* 1. 200, for which clients wait; 2. the body; 3. the task, before the connection ends. A probe has no task and no body. */
+static void put_import_raw_vdi(struct http_request *req, void *arg)
+{
+    _cleanup_xerr_ struct xerr err = XERR_INIT;
+    struct upload u = { .req = req, .format = find_format(req), .length = http_body_left(req) };
+
+    if (http_authenticate(req, arg, "http/put_import_raw_vdi", ROLE_VM_ADMIN, &u.c, &err)) {
+        http_reply_refused(req, &err);
+        return;
+    }
+    if (!u.format) xerr_invalid_value(&err, "format", http_query(&req->head, "format"));
+    if (!u.format || find_target(&u, &err)) {
+        http_call_end(u.c, NULL, &err);
+        transfer_refuse(req, u.format ? 400 : 404, &err);
+        return;
+    }
+    if (!transfer_begin_upload(req, &err) && u.length != 0) {
+        int rc = streq(u.format->name, "raw") ? receive_raw(&u, &err) : receive_image(&u, &err);
+        settle(&u, rc);
+    }
+    const struct value result = value_ref(u.vdi);
+    http_call_end(u.c, ref_is_null(u.vdi) ? NULL : &result, &err);
+}
+
+void raw_vdi_routes(struct http_server *server, struct agent *agent)
+{
+    const struct http_route routes[] = {
+        { .method = HTTP_GET, .prefix = "/export_raw_vdi", .flags = HTTP_STREAM, .handler = get_export_raw_vdi, .arg = agent },
+        { .method = HTTP_PUT, .prefix = "/import_raw_vdi", .flags = HTTP_STREAM, .handler = put_import_raw_vdi, .arg = agent },
+    };
+
+    http_server_routes(server, routes, ARRAY_SIZE(routes));
+}

@@ -1,0 +1,182 @@
+/* The bytes of an attached disk: a qemu-nbd and a connection to it.
+ * Called by: http/raw_vdi.c, xva_*.c.  Calls: lib/nbd, lib/subproc. */
+#define LOG_MODULE "storage"
+#include "xapi/storage/content.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "gen/errors.h"
+#include "lib/clock.h"
+#include "lib/log.h"
+#include "lib/nbd.h"
+#include "lib/subproc.h"
+#include "xapi/storage/slots.h"
+
+enum { START_MS = 15000, STEP_MS = 60000, END_MS = 60000, BLOCK = 64 << 10 };
+
+struct content {
+    struct subproc child;
+    struct nbd nbd;
+};
+
+bool content_is_zero(const void *buf, size_t n)
+{
+    const unsigned char *p = buf;
+
+    return n == 0 || (p[0] == 0 && memcmp(p, p + 1, n - 1) == 0);
+}
+
+int content_error(struct xerr *err, const char *what)
+{
+    const char *params[] = { what };
+
+    return xerr_vdi_io_error(err, 1, params);
+}
+
+/* What failed, and why. */
+static int io_error(struct xerr *err, const char *what)
+{
+    _cleanup_free_ char *text = xasprintf("%s: %s", what, strerror(errno));
+
+    return content_error(err, text);
+}
+
+/* What the child said before it left. */
+static void log_said(int fd, const char *path)
+{
+    char said[512];
+    ssize_t n = pread(fd, said, sizeof(said) - 1, 0);
+
+    log_warn("qemu-nbd could not open %s: %.*s", path, n > 0 ? (int)n : 0, said);
+}
+
+static int connect_once(const struct sockaddr_un *to)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    if (fd < 0) return -1;
+    if (connect(fd, (const struct sockaddr *)(const void *)to, sizeof(*to)) == 0) {
+        fcntl(fd, F_SETFL, O_NONBLOCK);
+        return fd;
+    }
+    close(fd);
+    return -1;
+}
+
+/* The socket appears a moment after the start. A descriptor, or -1 + errno. */
+static int await(struct content *k, const struct sockaddr_un *to)
+{
+    int64_t until = clock_deadline_ns(START_MS);
+    int fd, status;
+
+    while ((fd = connect_once(to)) < 0) {
+        if (subproc_wait(&k->child, 5, &status) != 1) {
+            errno = ECHILD;
+            return -1;
+        }
+        if (clock_boottime_ns() > until) {
+            errno = ETIMEDOUT;
+            return -1;
+        }
+    }
+    return fd;
+}
+
+static const char *qemu_format(const char *format)
+{
+    return streq(format, "vhd") ? "vpc" : format;
+}
+
+static int start(struct content *k, const struct storage_disk *disk, const struct sockaddr_un *at, struct xerr *err)
+{
+    const char *argv[] = { "qemu-nbd", "--socket", at->sun_path, "--format", qemu_format(disk->format), "--discard=unmap",
+                           disk->writable ? "--cache=writeback" : "--read-only", "--", disk->path, NULL };
+    const char *env[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", NULL };
+    struct subproc_command cmd = { .argv = argv, .env = env, .cwd = "/" };
+    _cleanup_close_ int said = memfd_create("said", MFD_CLOEXEC);
+
+    if (subproc_spawn(&cmd, -1, -1, said, &k->child)) return xerr_internal(err, "cannot start qemu-nbd: %s", strerror(errno));
+    int fd = await(k, at);
+    if (fd >= 0 && nbd_open(&k->nbd, fd, STEP_MS) == 0) return 0;
+    int why = errno;
+    log_said(said, disk->path);
+    errno = why;
+    return io_error(err, "the image cannot be opened");
+}
+
+int content_open(struct storage *s, const struct storage_disk *disk, struct content **ret_content, struct xerr *err)
+{
+    struct sockaddr_un at = { .sun_family = AF_UNIX };
+    char name[UUID_TEXT];
+
+    int n = snprintf(at.sun_path, sizeof(at.sun_path), "%s/nbd-%s", s->state_dir, uuid_new(name));
+    if (n < 0 || (size_t)n >= sizeof(at.sun_path)) return xerr_internal(err, "%s is too long for a socket in it", s->state_dir);
+    struct content *k = xcalloc(1, sizeof(*k));
+    k->child = (struct subproc)SUBPROC_INIT;
+    k->nbd = (struct nbd)NBD_INIT;
+    int rc = start(k, disk, &at, err);
+    unlink(at.sun_path);
+    if (rc) content_close(take_ptr(k));
+    else *ret_content = k;
+    return rc;
+}
+
+int64_t content_size(const struct content *k)
+{
+    return k->nbd.size;
+}
+
+int content_read(struct content *k, void *buf, size_t n, int64_t at, struct xerr *err)
+{
+    return nbd_read(&k->nbd, buf, n, at) ? io_error(err, "reading the disk") : 0;
+}
+
+static int put(struct content *k, const char *p, size_t n, int64_t at, bool fresh)
+{
+    if (!content_is_zero(p, n)) return nbd_write(&k->nbd, p, n, at);
+    if (fresh) return 0;
+    return k->nbd.can_zero ? nbd_zero(&k->nbd, n, at) : nbd_write(&k->nbd, p, n, at);
+}
+
+/* Runs of blocks that are all zero, and runs that are not. */
+int content_write(struct content *k, const void *buf, size_t n, int64_t at, bool fresh, struct xerr *err)
+{
+    const char *p = buf;
+
+    for (size_t done = 0, run; done < n; done += run) {
+        run = BLOCK - (size_t)((at + (int64_t)done) % BLOCK);
+        if (run > n - done) run = n - done;
+        bool zero = content_is_zero(p + done, run);
+        while (run < n - done) {
+            size_t more = n - done - run < BLOCK ? n - done - run : BLOCK;
+            if (content_is_zero(p + done + run, more) != zero) break;
+            run += more;
+        }
+        if (put(k, p + done, run, at + (int64_t)done, fresh)) return io_error(err, "writing the disk");
+    }
+    return 0;
+}
+
+int content_flush(struct content *k, struct xerr *err)
+{
+    return nbd_flush(&k->nbd) ? io_error(err, "writing the disk") : 0;
+}
+
+void content_close(struct content *k)
+{
+    int status;
+
+    if (!k) return;
+    nbd_close(&k->nbd);
+    if (k->child.pid && subproc_wait(&k->child, END_MS, &status) == 1) {
+        subproc_kill(&k->child, SIGKILL);
+        if (subproc_wait(&k->child, 5000, &status) == 1) subproc_forget(&k->child);
+    }
+    free(k);
+}
