@@ -237,6 +237,18 @@ class QemuAgent(Agent):
         except (OSError, ValueError):
             return None
 
+    def guests_left(self):
+        """QEMU processes of this agent, known by its root on their command line."""
+        left = []
+        for pid in filter(str.isdigit, os.listdir('/proc')):
+            try:
+                words = open('/proc/%s/cmdline' % pid, 'rb').read()
+            except OSError:
+                continue
+            if words.split(b'\0')[0].rpartition(b'/')[2].startswith(b'qemu-system') and self.root.encode() in words:
+                left.append(int(pid))
+        return left
+
     def console_log(self, uuid):
         """All that the guest's text console ever wrote."""
         try:
@@ -248,6 +260,9 @@ class QemuAgent(Agent):
         print('# agent log:\n' + '\n'.join('# ' + line for line in self.tail(25).splitlines()))
         own, self.own_root = self.own_root, False
         super().__exit__(kind, value, trace)
+        for pid in self.guests_left():
+            print('# ended a guest that the test left: pid %d' % pid)
+            os.kill(pid, signal.SIGKILL)
         if self.engine_pid():
             os.kill(self.engine_pid(), signal.SIGTERM)
         subprocess.run(['umount', '-q', os.path.join(self.root, 'sr-mount')], check=False)
