@@ -210,6 +210,21 @@ char *tls_peer_subject(const SSL *ssl)
 
 /* --- client -------------------------------------------------------------------------------------------- */
 
+static bool has_crl(SSL_CTX *ctx)
+{
+    STACK_OF(X509_OBJECT) *objects = X509_STORE_get0_objects(SSL_CTX_get_cert_store(ctx));
+
+    for (int i = 0; i < sk_X509_OBJECT_num(objects); i++)
+        if (X509_OBJECT_get_type(sk_X509_OBJECT_value(objects, i)) == X509_LU_CRL) return true;
+    return false;
+}
+
+/* An authority without a revocation list has revoked nothing. */
+static int on_verify(int ok, X509_STORE_CTX *store)
+{
+    return ok || X509_STORE_CTX_get_error(store) == X509_V_ERR_UNABLE_TO_GET_CRL;
+}
+
 struct tls_client *tls_client_new(const char *ca_path, struct xerr *err)
 {
     SSL_CTX *ctx = context_new(TLS_client_method());
@@ -223,7 +238,8 @@ struct tls_client *tls_client_new(const char *ca_path, struct xerr *err)
     if (ca_path) {
         /* A pool's bundle holds the hosts' own certificates, which need not be self-signed. */
         X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(ctx), X509_V_FLAG_PARTIAL_CHAIN);
-        SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
+        if (has_crl(ctx)) X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(ctx), X509_V_FLAG_CRL_CHECK);
+        SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, on_verify);
     }
     signal(SIGPIPE, SIG_IGN);
     struct tls_client *t = xcalloc(1, sizeof(*t));

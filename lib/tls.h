@@ -30,7 +30,8 @@ char *tls_peer_subject(const SSL *ssl);
 struct tls_client;
 
 /* ca_path: a PEM bundle that the server's certificate must be signed by or be in; NULL = no verification
- * (what every XenAPI client does by default). Makes the process ignore SIGPIPE. */
+ * (what every XenAPI client does by default); revocation lists in the bundle are obeyed. Makes the process ignore
+ * SIGPIPE. */
 struct tls_client *tls_client_new(const char *ca_path, struct xerr *err);
 void tls_client_free(struct tls_client *t);
 /* TLS on s (connected). host: for SNI and, when verifying, the name or address in the certificate; NULL =

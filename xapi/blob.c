@@ -1,5 +1,5 @@
 /* Class blob: named binary data that clients keep with an object.
- * Called by: the generated thunks (schema/blob.xml and those of the owners), startup, http/blob.c.  Calls: db/. */
+ * Called by: the generated thunks (schema/blob.xml and the owners'), startup, http/blob.c.  Calls: db/. */
 #include "xapi/blob.h"
 
 #include <dirent.h>
@@ -18,9 +18,10 @@ const char *blob_path(const struct agent *agent, struct arena *a, const char *uu
     return arena_printf(a, "%s/blobs/%s", agent->root, uuid);
 }
 
-/* ---- making ----------------------------------------------------------------------------------------------------- */
+/* ---- making -------------------------------------------------------------------------------------------- */
 
-/* It becomes part of an HTTP head: type/subtype, parameters, no control characters. "" is application/octet-stream. */
+/* It becomes part of an HTTP head: type/subtype, parameters, no control characters. "" is
+ * application/octet-stream. */
 static bool good_mime(const char *type)
 {
     if (strlen(type) > MIME_MAX || !strchr(type, '/')) return false;
@@ -30,8 +31,8 @@ static bool good_mime(const char *type)
 }
 
 /* In a transaction: a new row. Errors (the transaction is then aborted): INVALID_VALUE, OUT_OF_SPACE. */
-static int add(struct call *c, struct txn *t, const char *name, const char *mime_type, bool public, struct ref *ret_blob,
-               struct xerr *err)
+static int add(struct call *c, struct txn *t, const char *name, const char *mime_type, bool public,
+               struct ref *ret_blob, struct xerr *err)
 {
     if (!*mime_type) mime_type = "application/octet-stream";
     if (!good_mime(mime_type)) {
@@ -40,7 +41,8 @@ static int add(struct call *c, struct txn *t, const char *name, const char *mime
     }
     if (snap_count(txn_snap(t), CLASS_blob) >= BLOBS_MAX) {
         db_abort(t);
-        return xerr_out_of_space(err, arena_printf(c->arena, "%s/blobs: %d blobs", c->agent->root, BLOBS_MAX));
+        return xerr_out_of_space(err,
+                                 arena_printf(c->arena, "%s/blobs: %d blobs", c->agent->root, BLOBS_MAX));
     }
     *ret_blob = ref_new();
     txn_create(t, CLASS_blob, *ret_blob);
@@ -79,20 +81,20 @@ static int create_of(struct call *c, enum class_id cls, struct ref owner, field_
     return 0;
 }
 
-int host_create_new_blob(struct call *c, struct ref host, const char *name, const char *mime_type, bool public,
-                         struct ref *ret_result, struct xerr *err)
+int host_create_new_blob(struct call *c, struct ref host, const char *name, const char *mime_type,
+                         bool public, struct ref *ret_result, struct xerr *err)
 {
     return create_of(c, CLASS_host, host, F_host_blobs, name, mime_type, public, ret_result, err);
 }
 
-int pool_create_new_blob(struct call *c, struct ref pool, const char *name, const char *mime_type, bool public,
-                         struct ref *ret_result, struct xerr *err)
+int pool_create_new_blob(struct call *c, struct ref pool, const char *name, const char *mime_type,
+                         bool public, struct ref *ret_result, struct xerr *err)
 {
     return create_of(c, CLASS_pool, pool, F_pool_blobs, name, mime_type, public, ret_result, err);
 }
 
-int network_create_new_blob(struct call *c, struct ref network, const char *name, const char *mime_type, bool public,
-                            struct ref *ret_result, struct xerr *err)
+int network_create_new_blob(struct call *c, struct ref network, const char *name, const char *mime_type,
+                            bool public, struct ref *ret_result, struct xerr *err)
 {
     return create_of(c, CLASS_network, network, F_network_blobs, name, mime_type, public, ret_result, err);
 }
@@ -109,7 +111,7 @@ int vm_create_new_blob(struct call *c, struct ref vm, const char *name, const ch
     return create_of(c, CLASS_VM, vm, F_VM_blobs, name, mime_type, public, ret_result, err);
 }
 
-/* ---- destroying ------------------------------------------------------------------------------------------------- */
+/* ---- destroying ---------------------------------------------------------------------------------------- */
 
 /* In a transaction: the owners' maps forget it. */
 static void forget(struct txn *t, struct arena *a, enum class_id cls, field_id blobs, struct ref blob)
@@ -117,7 +119,8 @@ static void forget(struct txn *t, struct arena *a, enum class_id cls, field_id b
     SNAP_EACH (txn_snap(t), cls, owner) {
         const struct value map = value_copy(a, row_value(owner, blobs));
         for (size_t i = 0; i < map.map.n; i++)
-            if (ref_eq(map.map.members[i].value.ref, blob)) txn_map_remove(t, row_ref_of(owner), blobs, map.map.members[i].key);
+            if (ref_eq(map.map.members[i].value.ref, blob))
+                txn_map_remove(t, row_ref_of(owner), blobs, map.map.members[i].key);
     }
 }
 
@@ -142,7 +145,7 @@ int blob_destroy(struct call *c, struct ref self, struct xerr *err)
     return 0;
 }
 
-/* ---- bytes ------------------------------------------------------------------------------------------------------ */
+/* ---- bytes --------------------------------------------------------------------------------------------- */
 
 int blob_replace(struct call *c, struct ref blob, const char *temporary, int64_t size, struct xerr *err)
 {
@@ -169,6 +172,13 @@ drop:
     return -1;
 }
 
+static bool has_record(const struct agent *agent, const char *uuid)
+{
+    _cleanup_snap_ struct snap *s = db_snap(agent->db);
+
+    return snap_by_uuid(s, CLASS_blob, uuid) != NULL;
+}
+
 int blobs_sweep(struct call *c, struct xerr *err)
 {
     const char *folder = arena_printf(c->arena, "%s/blobs", c->agent->root);
@@ -176,10 +186,9 @@ int blobs_sweep(struct call *c, struct xerr *err)
     if (make_dirs(folder, 0700)) return xerr_internal(err, "%s: %s", folder, strerror(errno));
     DIR *dir = opendir(folder);
     if (!dir) return xerr_internal(err, "%s: %s", folder, strerror(errno));
-    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
     for (const struct dirent *e; (e = readdir(dir));) {
-        if (e->d_name[0] == '.' && strlen(e->d_name) < 3) continue;
-        if (!snap_by_uuid(s, CLASS_blob, e->d_name)) unlinkat(dirfd(dir), e->d_name, 0);
+        if (streq(e->d_name, ".") || streq(e->d_name, "..")) continue;
+        if (!has_record(c->agent, e->d_name)) unlinkat(dirfd(dir), e->d_name, 0);
     }
     closedir(dir);
     return 0;

@@ -1,4 +1,5 @@
-/* Blobs: named binary data that clients keep with an object. The record is in the database, the bytes are a file.
+/* Blobs: named binary data that clients keep with an object. The record is in the database, the bytes are
+ * a file.
  * Called by: blob.c, http/blob.c, pool_db.c.  Calls: db/. */
 #ifndef XAPI_BLOB_H
 #define XAPI_BLOB_H

@@ -1,8 +1,9 @@
 /* Class Certificate: the certificate this host shows, and those it trusts.
  * Called by: main.c, the generated thunks (schema/host.xml, schema/pool.xml).  Calls: tls, OpenSSL, db/.
  *
- * Trusted certificates are files ROOT/certs/ca/NAME, revocation lists ROOT/certs/crl/NAME. The records are for looking at,
- * the files are what counts; bundle.pem has all trusted certificates in one file for OpenSSL. */
+ * Trusted certificates are files ROOT/certs/ca/NAME, revocation lists ROOT/certs/crl/NAME. The records are
+ * for looking at, the files are what counts; bundle.pem has all trusted certificates in one file for
+ * OpenSSL. */
 #include "xapi/certificate.h"
 
 #include <dirent.h>
@@ -32,7 +33,7 @@ enum {
     TEN_YEARS_DAYS = 3650,
 };
 
-/* ---- reading PEM ------------------------------------------------------------------------------------------------ */
+/* ---- reading PEM --------------------------------------------------------------------------------------- */
 
 static void x509_freep(X509 **x) { X509_free(*x); }
 static void pkey_freep(EVP_PKEY **k) { EVP_PKEY_free(*k); }
@@ -82,7 +83,7 @@ static const char *text_of(struct arena *a, int64_t seconds)
     return iso8601_text(seconds, arena_alloc(a, ISO8601_TEXT));
 }
 
-/* ---- records ---------------------------------------------------------------------------------------------------- */
+/* ---- records ------------------------------------------------------------------------------------------- */
 
 struct describe {
     enum certificate_type type;
@@ -91,7 +92,8 @@ struct describe {
     uint64_t purpose;
 };
 
-static int add_record(struct txn *t, const struct describe *d, const char *pem, struct ref *ret_ref, struct xerr *err)
+static int add_record(struct txn *t, const struct describe *d, const char *pem, struct ref *ret_ref,
+                      struct xerr *err)
 {
     struct tls_certificate info;
     struct ref ref = ref_new();
@@ -132,7 +134,8 @@ int certificate_record(struct agent *agent, struct xerr *err)
         if (ref_eq(row_ref(row, F_Certificate_host), agent->host) && !known &&
             streq(row_str(row, F_Certificate_fingerprint_sha256), info.fingerprint_sha256))
             known = true;
-        else txn_destroy(t, CLASS_Certificate, row_ref_of(row));
+        else
+            txn_destroy(t, CLASS_Certificate, row_ref_of(row));
     }
     tls_certificate_clear(&info);
     if (!known) rc = add_record(t, &d, pem, NULL, err);
@@ -142,7 +145,7 @@ int certificate_record(struct agent *agent, struct xerr *err)
     return -1;
 }
 
-/* ---- the host's own --------------------------------------------------------------------------------------------- */
+/* ---- the host's own ------------------------------------------------------------------------------------ */
 
 int certificate_make(const char *path, struct xerr *err)
 {
@@ -180,10 +183,7 @@ int host_reset_server_certificate(struct call *c, struct ref host, struct xerr *
     return host_need_self(c, host, err) ? -1 : reset_own(c, err);
 }
 
-int host_emergency_reset_server_certificate(struct call *c, struct xerr *err)
-{
-    return reset_own(c, err);
-}
+int host_emergency_reset_server_certificate(struct call *c, struct xerr *err) { return reset_own(c, err); }
 
 int host_get_server_certificate(struct call *c, struct ref host, const char **ret_result, struct xerr *err)
 {
@@ -206,7 +206,8 @@ int host_get_server_certificate(struct call *c, struct ref host, const char **re
 /* What XenAPI asks of a server's certificate; each fault has its own code. */
 static int check_own(struct call *c, X509 *x, EVP_PKEY *key, struct xerr *err)
 {
-    int64_t now = time(NULL), from = seconds_of(X509_get0_notBefore(x)), until = seconds_of(X509_get0_notAfter(x));
+    int64_t now = time(NULL), from = seconds_of(X509_get0_notBefore(x)),
+            until = seconds_of(X509_get0_notAfter(x));
     int signature = X509_get_signature_nid(x), digest = NID_undef;
     char oid[80] = "";
 
@@ -217,9 +218,12 @@ static int check_own(struct call *c, X509 *x, EVP_PKEY *key, struct xerr *err)
     int bits = EVP_PKEY_get_bits(key);
     if (bits < RSA_MIN_BITS || bits > RSA_MAX_BITS)
         return xerr_server_certificate_key_rsa_length_not_supported(err, arena_printf(c->arena, "%d", bits));
-    if (now < from) return xerr_server_certificate_not_valid_yet(err, text_of(c->arena, now), text_of(c->arena, from));
-    if (now > until) return xerr_server_certificate_expired(err, text_of(c->arena, now), text_of(c->arena, until));
-    if (!OBJ_find_sigid_algs(signature, &digest, NULL) || (digest != NID_sha256 && digest != NID_sha384 && digest != NID_sha512))
+    if (now < from)
+        return xerr_server_certificate_not_valid_yet(err, text_of(c->arena, now), text_of(c->arena, from));
+    if (now > until)
+        return xerr_server_certificate_expired(err, text_of(c->arena, now), text_of(c->arena, until));
+    if (!OBJ_find_sigid_algs(signature, &digest, NULL) ||
+        (digest != NID_sha256 && digest != NID_sha384 && digest != NID_sha512))
         return xerr_server_certificate_signature_not_supported(err);
     if (X509_check_private_key(x, key) == 1) return 0;
     ERR_clear_error();
@@ -238,8 +242,8 @@ static bool good_chain(const char *pem)
     return n && ERR_GET_LIB(e) == ERR_LIB_PEM && ERR_GET_REASON(e) == PEM_R_NO_START_LINE;
 }
 
-int host_install_server_certificate(struct call *c, struct ref host, const char *certificate, const char *private_key,
-                                    const char *certificate_chain, struct xerr *err)
+int host_install_server_certificate(struct call *c, struct ref host, const char *certificate,
+                                    const char *private_key, const char *certificate_chain, struct xerr *err)
 {
     _cleanup_strbuf_ struct strbuf pem = STRBUF_INIT;
 
@@ -249,7 +253,8 @@ int host_install_server_certificate(struct call *c, struct ref host, const char 
     _cleanup_(x509_freep) X509 *x = read_x509(certificate);
     if (!x) return xerr_server_certificate_invalid(err);
     if (check_own(c, x, key, err)) return -1;
-    if (*certificate_chain && !good_chain(certificate_chain)) return xerr_server_certificate_chain_invalid(err);
+    if (*certificate_chain && !good_chain(certificate_chain))
+        return xerr_server_certificate_chain_invalid(err);
     strbuf_printf(&pem, "%s\n%s\n%s\n", private_key, certificate, certificate_chain);
     int rc = write_file_atomic(c->agent->certificate, pem.ptr, pem.len, 0600)
                  ? xerr_internal(err, "%s: %s", c->agent->certificate, strerror(errno))
@@ -258,7 +263,7 @@ int host_install_server_certificate(struct call *c, struct ref host, const char 
     return rc;
 }
 
-/* ---- trusted: files --------------------------------------------------------------------------------------------- */
+/* ---- trusted: files ------------------------------------------------------------------------------------ */
 
 enum shelf { SHELF_CA, SHELF_CRL };
 static const char *const shelves[] = { "ca", "crl" };
@@ -273,24 +278,27 @@ static bool good_name(const char *name)
 {
     static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
 
-    return *name && *name != '.' && *name != '-' && strlen(name) <= NAME_MAX_BYTES && !name[strspn(name, allowed)];
+    return *name && *name != '.' && *name != '-' && strlen(name) <= NAME_MAX_BYTES &&
+           !name[strspn(name, allowed)];
 }
 
-static int list_files(struct call *c, enum shelf shelf, struct value *ret_names, struct xerr *err)
+static int list_files(const struct agent *agent, struct arena *a, enum shelf shelf, struct value *ret_names,
+                      struct xerr *err)
 {
-    _cleanup_free_ char *folder = file_path(c->agent, shelf, "");
-    struct value_builder names = value_builder(c->arena);
+    _cleanup_free_ char *folder = file_path(agent, shelf, "");
+    struct value_builder names = value_builder(a);
     DIR *dir = opendir(folder);
 
     if (!dir && errno != ENOENT) return xerr_internal(err, "%s: %s", folder, strerror(errno));
     for (const struct dirent *e; dir && (e = readdir(dir));)
-        if (good_name(e->d_name)) value_push(&names, value_string(arena_strdup(c->arena, e->d_name)));
+        if (good_name(e->d_name)) value_push(&names, value_string(arena_strdup(a, e->d_name)));
     if (dir) closedir(dir);
     *ret_names = value_built_set(&names);
     return 0;
 }
 
-static int write_new(const struct agent *agent, enum shelf shelf, const char *name, const char *pem, struct xerr *err)
+static int write_new(const struct agent *agent, enum shelf shelf, const char *name, const char *pem,
+                     struct xerr *err)
 {
     _cleanup_free_ char *folder = file_path(agent, shelf, ""), *path = file_path(agent, shelf, name);
 
@@ -305,22 +313,45 @@ static bool have_file(const struct agent *agent, enum shelf shelf, const char *n
     return access(path, F_OK) == 0;
 }
 
+/* The names of the trusted certificates that have a record; a file without one is the rest of an installation that
+ * did not come to its end. In the arena. */
+static struct value trusted_names(const struct agent *agent, struct arena *a)
+{
+    struct value_builder names = value_builder(a);
+    _cleanup_snap_ struct snap *s = db_snap(agent->db);
+
+    SNAP_EACH (s, CLASS_Certificate, row) {
+        const char *name = row_str(row, F_Certificate_name);
+        if (good_name(name)) value_push(&names, value_string(arena_strdup(a, name)));
+    }
+    return value_built_set(&names);
+}
+
+static void add_files(const struct agent *agent, enum shelf shelf, const struct value *names,
+                      struct strbuf *out)
+{
+    for (size_t i = 0; i < names->set.n; i++) {
+        _cleanup_free_ char *file = file_path(agent, shelf, names->set.items[i].s), *pem = NULL;
+        if (read_file(file, PEM_MAX, &pem, NULL))
+            log_warn("%s: %s", file, strerror(errno));
+        else
+            strbuf_printf(out, "%s\n", pem);
+    }
+}
+
 int certificate_write_bundle(const struct agent *agent, struct xerr *err)
 {
     _cleanup_strbuf_ struct strbuf bundle = STRBUF_INIT;
     _cleanup_free_ char *path = xasprintf("%s/certs/bundle.pem", agent->root);
     _cleanup_free_ char *folder = xasprintf("%s/certs", agent->root);
-    _cleanup_snap_ struct snap *s = db_snap(agent->db);
+    _cleanup_arena_ struct arena *a = arena_new();
+    const struct value trusted = trusted_names(agent, a);
+    struct value revoked;
 
     if (make_dirs(folder, 0755)) return xerr_internal(err, "%s: %s", folder, strerror(errno));
-    SNAP_EACH (s, CLASS_Certificate, row) {
-        const char *name = row_str(row, F_Certificate_name);
-        _cleanup_free_ char *file = NULL, *pem = NULL;
-        if (!*name || !good_name(name)) continue;
-        file = file_path(agent, SHELF_CA, name);
-        if (read_file(file, PEM_MAX, &pem, NULL)) log_warn("%s: %s", file, strerror(errno));
-        else strbuf_printf(&bundle, "%s\n", pem);
-    }
+    if (list_files(agent, a, SHELF_CRL, &revoked, err)) return -1;
+    add_files(agent, SHELF_CA, &trusted, &bundle);
+    add_files(agent, SHELF_CRL, &revoked, &bundle);
     if (write_file_atomic(path, strbuf_cstr(&bundle), bundle.len, 0644))
         return xerr_internal(err, "%s: %s", path, strerror(errno));
     return 0;
@@ -337,13 +368,14 @@ int certificate_client(const struct agent *agent, struct tls_client **ret_client
     }
     if (verify) {
         bundle = xasprintf("%s/certs/bundle.pem", agent->root);
-        if (access(bundle, R_OK)) return xerr_internal(err, "no trusted certificate is installed: %s", strerror(errno));
+        if (access(bundle, R_OK))
+            return xerr_internal(err, "no trusted certificate is installed: %s", strerror(errno));
     }
     *ret_client = tls_client_new(bundle, err);
     return *ret_client ? 0 : -1;
 }
 
-/* ---- trusted: messages ------------------------------------------------------------------------------------------ */
+/* ---- trusted: messages --------------------------------------------------------------------------------- */
 
 /* The certificate's dates, and that it is one. */
 static int check_trusted(struct call *c, const char *pem, struct xerr *err)
@@ -353,20 +385,25 @@ static int check_trusted(struct call *c, const char *pem, struct xerr *err)
 
     if (!x) return xerr_trusted_certificate_invalid(err);
     int64_t from = seconds_of(X509_get0_notBefore(x)), until = seconds_of(X509_get0_notAfter(x));
-    if (now < from) return xerr_trusted_certificate_not_valid_yet(err, text_of(c->arena, now), text_of(c->arena, from));
-    if (now > until) return xerr_trusted_certificate_expired(err, text_of(c->arena, now), text_of(c->arena, until));
+    if (now < from)
+        return xerr_trusted_certificate_not_valid_yet(err, text_of(c->arena, now), text_of(c->arena, from));
+    if (now > until)
+        return xerr_trusted_certificate_expired(err, text_of(c->arena, now), text_of(c->arena, until));
     return 0;
 }
 
 /* 1. the file; 2. the record; 3. the bundle. A record that cannot be made takes the file with it. */
-static int install(struct call *c, const struct describe *d, const char *pem, struct ref *ret_ref, struct xerr *err)
+static int install(struct call *c, const struct describe *d, const char *pem, struct ref *ret_ref,
+                   struct xerr *err)
 {
     if (write_new(c->agent, SHELF_CA, d->name, pem, err)) return -1;
     struct txn *t = db_begin(c->agent->db);
     bool full = snap_count(txn_snap(t), CLASS_Certificate) >= TRUSTED_MAX;
     int rc = full ? xerr_out_of_space(err, "trusted certificates") : add_record(t, d, pem, ret_ref, err);
-    if (rc) db_abort(t);
-    else rc = db_commit(t, err);
+    if (rc)
+        db_abort(t);
+    else
+        rc = db_commit(t, err);
     if (!rc) return certificate_write_bundle(c->agent, err);
     _cleanup_free_ char *path = file_path(c->agent, SHELF_CA, d->name);
     unlink(path);
@@ -414,27 +451,31 @@ int pool_certificate_uninstall(struct call *c, const char *name, struct xerr *er
 
 int pool_certificate_list(struct call *c, struct value *ret_result, struct xerr *err)
 {
-    return list_files(c, SHELF_CA, ret_result, err);
+    return list_files(c->agent, c->arena, SHELF_CA, ret_result, err);
 }
 
 /* The newer way: named by its fingerprint. */
-int pool_install_trusted_certificate(struct call *c, struct ref self, bool ca, const char *cert, uint64_t purpose,
-                                     struct xerr *err)
+int pool_install_trusted_certificate(struct call *c, struct ref self, bool ca, const char *cert,
+                                     uint64_t purpose, struct xerr *err)
 {
     struct tls_certificate info;
 
-    if (pool_need_self(c, self, err) || check_trusted(c, cert, err) || tls_read_certificate(cert, &info, err)) return -1;
+    if (pool_need_self(c, self, err) || check_trusted(c, cert, err) || tls_read_certificate(cert, &info, err))
+        return -1;
     char *name = arena_printf(c->arena, "%s.pem", info.fingerprint_sha256);
     const char *fingerprint = arena_strdup(c->arena, info.fingerprint_sha256);
     tls_certificate_clear(&info);
     for (char *p = name; *p; p++)
         if (*p == ':') *p = '-';
-    const struct describe d = { .type = ca ? certificate_type_ca : certificate_type_pinned, .name = name, .purpose = purpose };
+    const struct describe d = { .type = ca ? certificate_type_ca : certificate_type_pinned,
+                                .name = name,
+                                .purpose = purpose };
     if (have_file(c->agent, SHELF_CA, name)) return xerr_trusted_certificate_already_exists(err, fingerprint);
     return install(c, &d, cert, NULL, err);
 }
 
-int pool_uninstall_trusted_certificate(struct call *c, struct ref self, struct ref certificate, struct xerr *err)
+int pool_uninstall_trusted_certificate(struct call *c, struct ref self, struct ref certificate,
+                                       struct xerr *err)
 {
     const char *name;
 
@@ -456,7 +497,9 @@ int pool_crl_install(struct call *c, const char *name, const char *cert, struct 
     _cleanup_(bio_freep) BIO *b = bio_of(cert);
     _cleanup_(crl_freep) X509_CRL *crl = PEM_read_bio_X509_CRL(b, NULL, NULL, NULL);
     ERR_clear_error();
-    return crl ? write_new(c->agent, SHELF_CRL, name, cert, err) : xerr_crl_corrupt(err, name);
+    if (!crl) return xerr_crl_corrupt(err, name);
+    if (write_new(c->agent, SHELF_CRL, name, cert, err)) return -1;
+    return certificate_write_bundle(c->agent, err);
 }
 
 int pool_crl_uninstall(struct call *c, const char *name, struct xerr *err)
@@ -464,12 +507,13 @@ int pool_crl_uninstall(struct call *c, const char *name, struct xerr *err)
     if (!good_name(name)) return xerr_crl_name_invalid(err, name);
     if (!have_file(c->agent, SHELF_CRL, name)) return xerr_crl_does_not_exist(err, name);
     _cleanup_free_ char *path = file_path(c->agent, SHELF_CRL, name);
-    return unlink(path) ? xerr_internal(err, "%s: %s", path, strerror(errno)) : 0;
+    if (unlink(path)) return xerr_internal(err, "%s: %s", path, strerror(errno));
+    return certificate_write_bundle(c->agent, err);
 }
 
 int pool_crl_list(struct call *c, struct value *ret_result, struct xerr *err)
 {
-    return list_files(c, SHELF_CRL, ret_result, err);
+    return list_files(c->agent, c->arena, SHELF_CRL, ret_result, err);
 }
 
 /* There is no other host to copy to; what this one reads is written anew. */

@@ -7,11 +7,11 @@
 
 struct tls_client;
 
-/* The record of what agent->certificate holds now. At startup, once the file is there, and after every change.
- * Errors: INTERNAL_ERROR. */
+/* The record of what agent->certificate holds now. At startup, once the file is there, and after every
+ * change. Errors: INTERNAL_ERROR. */
 int certificate_record(struct agent *agent, struct xerr *err);
-/* For connections to others: checks them against the trusted certificates when host.tls_verification_enabled, else not.
- * Errors: INTERNAL_ERROR. */
+/* For connections to others: checks them against the trusted certificates when
+ * host.tls_verification_enabled, else not. Errors: INTERNAL_ERROR. */
 int certificate_client(const struct agent *agent, struct tls_client **ret_client, struct xerr *err);
 /* Writes ROOT/certs/bundle.pem and the files of ROOT/certs anew from the records and the files they name. */
 int certificate_write_bundle(const struct agent *agent, struct xerr *err);

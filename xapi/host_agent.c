@@ -28,17 +28,17 @@ int pool_need_self(struct call *c, struct ref pool, struct xerr *err)
     return snap_need(s, CLASS_pool, pool, err) ? 0 : -1;
 }
 
-/* ---- the agent ------------------------------------------------------------------------------------------------- */
+/* ---- the agent ----------------------------------------------------------------------------------------- */
 
 int host_restart_agent(struct call *c, struct ref host, struct xerr *err)
 {
     if (host_need_self(c, host, err)) return -1;
     log_info("restarting on request");
-    kill(getpid(), SIGUSR1);   /* main.c: ends as on SIGTERM, then runs the same program again */
+    kill(getpid(), SIGUSR1); /* main.c: ends as on SIGTERM, then runs the same program again */
     return 0;
 }
 
-/* ---- power ----------------------------------------------------------------------------------------------------- */
+/* ---- power --------------------------------------------------------------------------------------------- */
 
 /* A running VM of the host other than the control domain, or null. */
 static struct ref any_guest(const struct snap *s, const struct row *host)
@@ -72,7 +72,8 @@ static int tell_machine(struct call *c, struct ref host, const char *what, struc
     if (!conf_bool(c->agent->conf, "allow-host-power"))
         return xerr_operation_not_allowed(err, "The option allow-host-power of this host's agent is off");
     log_info("%s on request", what);
-    if (subproc_run(&cmd, NULL, 0, &limits, &r)) return xerr_internal(err, "%s: %s", program, strerror(errno));
+    if (subproc_run(&cmd, NULL, 0, &limits, &r))
+        return xerr_internal(err, "%s: %s", program, strerror(errno));
     int rc = 0;
     if (!subproc_ok(&r)) {
         _cleanup_free_ char *why = subproc_describe(&r);
@@ -114,7 +115,7 @@ int host_destroy(struct call *c, struct ref self, struct xerr *err)
     return host_need_self(c, self, err) ? -1 : xerr_host_cannot_destroy_self(err, REF_STR(self));
 }
 
-/* ---- emptying -------------------------------------------------------------------------------------------------- */
+/* ---- emptying ------------------------------------------------------------------------------------------ */
 
 /* With no other host there is nowhere to go for any VM that runs: VM -> [NO_HOSTS_AVAILABLE]. */
 static struct value stuck_vms(struct call *c, const struct snap *s, const struct row *host)
@@ -142,12 +143,14 @@ static int find_stuck(struct call *c, struct ref host, struct value *ret_vms, st
     return 0;
 }
 
-int host_get_vms_which_prevent_evacuation(struct call *c, struct ref self, struct value *ret_result, struct xerr *err)
+int host_get_vms_which_prevent_evacuation(struct call *c, struct ref self, struct value *ret_result,
+                                          struct xerr *err)
 {
     return find_stuck(c, self, ret_result, err);
 }
 
-/* CANNOT_EVACUATE_HOST's one parameter: "NO_HOSTS_AVAILABLE,OpaqueRef:...|NO_HOSTS_AVAILABLE,OpaqueRef:...". */
+/* CANNOT_EVACUATE_HOST's one parameter:
+ * "NO_HOSTS_AVAILABLE,OpaqueRef:...|NO_HOSTS_AVAILABLE,OpaqueRef:...". */
 int host_assert_can_evacuate(struct call *c, struct ref host, struct xerr *err)
 {
     struct value stuck;
@@ -155,14 +158,17 @@ int host_assert_can_evacuate(struct call *c, struct ref host, struct xerr *err)
 
     if (find_stuck(c, host, &stuck, err)) return -1;
     for (size_t i = 0; i < stuck.map.n; i++)
-        text = arena_printf(c->arena, "%s%sNO_HOSTS_AVAILABLE,%s", text, i ? "|" : "", stuck.map.members[i].key);
+        text =
+            arena_printf(c->arena, "%s%sNO_HOSTS_AVAILABLE,%s", text, i ? "|" : "", stuck.map.members[i].key);
     return stuck.map.n ? xerr_cannot_evacuate_host(err, text) : 0;
 }
 
-int host_evacuate(struct call *c, struct ref host, struct ref network, int64_t evacuate_batch_size, struct xerr *err)
+int host_evacuate(struct call *c, struct ref host, struct ref network, int64_t evacuate_batch_size,
+                  struct xerr *err)
 {
     if (evacuate_batch_size < 0)
-        return xerr_invalid_value(err, "evacuate_batch_size", arena_printf(c->arena, "%lld", (long long)evacuate_batch_size));
+        return xerr_invalid_value(err, "evacuate_batch_size",
+                                  arena_printf(c->arena, "%lld", (long long)evacuate_batch_size));
     if (!ref_is_null(network)) {
         _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
         if (!snap_need(s, CLASS_network, network, err)) return -1;
@@ -170,13 +176,14 @@ int host_evacuate(struct call *c, struct ref host, struct ref network, int64_t e
     return host_assert_can_evacuate(c, host, err);
 }
 
-int host_get_uncooperative_resident_VMs(struct call *c, struct ref self, struct value *ret_result, struct xerr *err)
+int host_get_uncooperative_resident_VMs(struct call *c, struct ref self, struct value *ret_result,
+                                        struct xerr *err)
 {
     *ret_result = value_set(NULL, 0);
     return host_need_self(c, self, err);
 }
 
-/* ---- name and time --------------------------------------------------------------------------------------------- */
+/* ---- name and time ------------------------------------------------------------------------------------- */
 
 /* RFC 1123: letters, digits and hyphens in labels of at most 63, 64 bytes in all as Linux has it. */
 static const char *wrong_name(const char *name)
@@ -191,7 +198,8 @@ static const char *wrong_name(const char *name)
             label = 0;
             continue;
         }
-        if (!isalnum((unsigned char)*p) && *p != '-') return "the name may hold letters, digits, hyphens and dots only";
+        if (!isalnum((unsigned char)*p) && *p != '-')
+            return "the name may hold letters, digits, hyphens and dots only";
         if (*p == '-' && !label) return "a label begins with a hyphen";
         if (++label > 63) return "a label is longer than 63 characters";
     }
@@ -206,8 +214,10 @@ int host_set_hostname_live(struct call *c, struct ref host, const char *hostname
     if (wrong) return xerr_host_name_invalid(err, wrong);
     const char *path = arena_printf(c->arena, "%s/hostname", conf_str(c->agent->conf, "etc-dir"));
     const char *line = arena_printf(c->arena, "%s\n", hostname);
-    if (sethostname(hostname, strlen(hostname))) return xerr_internal(err, "cannot set the host name: %s", strerror(errno));
-    if (write_file_atomic(path, line, strlen(line), 0644)) return xerr_internal(err, "%s: %s", path, strerror(errno));
+    if (sethostname(hostname, strlen(hostname)))
+        return xerr_internal(err, "cannot set the host name: %s", strerror(errno));
+    if (write_file_atomic(path, line, strlen(line), 0644))
+        return xerr_internal(err, "%s: %s", path, strerror(errno));
     struct txn *t = db_begin(c->agent->db);
     txn_set_str(t, host, F_host_hostname, hostname);
     txn_map_put_str(t, host, F_host_software_version, "hostname", hostname);
@@ -219,12 +229,13 @@ int host_get_ntp_synchronized(struct call *c, struct ref self, bool *ret_result,
     struct timex state = { .modes = 0 };
 
     if (host_need_self(c, self, err)) return -1;
-    if (adjtimex(&state) < 0) return xerr_internal(err, "cannot ask the kernel for the clock's state: %s", strerror(errno));
+    if (adjtimex(&state) < 0)
+        return xerr_internal(err, "cannot ask the kernel for the clock's state: %s", strerror(errno));
     *ret_result = !(state.status & STA_UNSYNC);
     return 0;
 }
 
-/* ---- management ------------------------------------------------------------------------------------------------ */
+/* ---- management ---------------------------------------------------------------------------------------- */
 
 int host_get_management_interface(struct call *c, struct ref host, struct ref *ret_result, struct xerr *err)
 {

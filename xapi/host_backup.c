@@ -54,21 +54,26 @@ int host_backup_make(struct call *c, const char **ret_path, struct xerr *err)
         if (!access(arena_printf(c->arena, "%s/%s", c->agent->root, parts[i]), F_OK)) argv[n++] = parts[i];
     argv[n] = NULL;
     int rc = 0;
-    if (write_file_atomic(dump, strbuf_cstr(&xml), xml.len, 0600)) rc = xerr_internal(err, "%s: %s", dump, strerror(errno));
-    else if (run_tar(c, argv, folder, &log)) rc = xerr_backup_script_failed(err, log);
+    if (write_file_atomic(dump, strbuf_cstr(&xml), xml.len, 0600))
+        rc = xerr_internal(err, "%s: %s", dump, strerror(errno));
+    else if (run_tar(c, argv, folder, &log))
+        rc = xerr_backup_script_failed(err, log);
     report_remove_folder(folder);
-    if (rc) unlink(path);
-    else *ret_path = path;
+    if (rc)
+        unlink(path);
+    else
+        *ret_path = path;
     return rc;
 }
 
-/* ---- taking over -------------------------------------------------------------------------------------------------------- */
+/* ---- taking over --------------------------------------------------------------------------------------- */
 
-/* Regular files of one unpacked folder become those of the root's; links and whatever else an archive may hold stay where
- * they are. */
+/* Regular files of one unpacked folder become those of the root's; links and whatever else an archive may
+ * hold stay where they are. */
 static int take_files(struct call *c, const char *from_top, const char *name, struct xerr *err)
 {
-    const char *from = arena_printf(c->arena, "%s/%s", from_top, name), *to = arena_printf(c->arena, "%s/%s", c->agent->root, name);
+    const char *from = arena_printf(c->arena, "%s/%s", from_top, name),
+               *to = arena_printf(c->arena, "%s/%s", c->agent->root, name);
     int fd = open(from, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     DIR *dir = fd < 0 ? NULL : fdopendir(fd);
     struct stat st;
@@ -77,15 +82,18 @@ static int take_files(struct call *c, const char *from_top, const char *name, st
     if (!dir) return 0;
     if (make_dirs(to, 0700)) rc = xerr_internal(err, "%s: %s", to, strerror(errno));
     for (const struct dirent *e; !rc && (e = readdir(dir));) {
-        if (e->d_name[0] == '.' || fstatat(fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) || !S_ISREG(st.st_mode)) continue;
+        if (e->d_name[0] == '.' || fstatat(fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) || !S_ISREG(st.st_mode))
+            continue;
         const char *target = arena_printf(c->arena, "%s/%s", to, e->d_name);
-        if (renameat(fd, e->d_name, AT_FDCWD, target)) rc = xerr_internal(err, "%s: %s", target, strerror(errno));
+        if (renameat(fd, e->d_name, AT_FDCWD, target))
+            rc = xerr_internal(err, "%s: %s", target, strerror(errno));
     }
     closedir(dir);
     return rc;
 }
 
-/* The certificate, when a server can use it. One that the configuration keeps elsewhere is not ours to replace. */
+/* The certificate, when a server can use it. One that the configuration keeps elsewhere is not ours to
+ * replace. */
 static int take_certificate(struct call *c, const char *from_top, struct xerr *err)
 {
     const char *from = arena_printf(c->arena, "%s/server.pem", from_top);
@@ -100,7 +108,8 @@ static int take_certificate(struct call *c, const char *from_top, struct xerr *e
 
 int host_backup_restore(struct call *c, const char *folder, const char *tar, struct xerr *err)
 {
-    const char *top = arena_printf(c->arena, "%s/unpacked", folder), *dump = arena_printf(c->arena, "%s/database.xml", top);
+    const char *top = arena_printf(c->arena, "%s/unpacked", folder),
+               *dump = arena_printf(c->arena, "%s/database.xml", top);
     const char *const argv[] = { "tar", "-xf", tar, "--no-same-owner", "-C", top, NULL };
     _cleanup_free_ char *xml = NULL;
     const char *log;
@@ -109,10 +118,13 @@ int host_backup_restore(struct call *c, const char *folder, const char *tar, str
 
     if (mkdir(top, 0700)) return xerr_internal(err, "%s: %s", top, strerror(errno));
     if (run_tar(c, argv, folder, &log)) return xerr_restore_script_failed(err, log);
-    if (lstat(dump, &st) || !S_ISREG(st.st_mode)) return xerr_restore_script_failed(err, "the archive has no database.xml");
+    if (lstat(dump, &st) || !S_ISREG(st.st_mode))
+        return xerr_restore_script_failed(err, "the archive has no database.xml");
     if (read_file(dump, POOL_DB_MAX, &xml, &len)) return xerr_restore_script_failed(err, strerror(errno));
     /* First what can be refused. */
     if (pool_db_restore(c, xml, len, false, err)) return -1;
-    if (take_files(c, top, "blobs", err) || take_files(c, top, "certs/ca", err) || take_files(c, top, "certs/crl", err)) return -1;
+    if (take_files(c, top, "blobs", err) || take_files(c, top, "certs/ca", err) ||
+        take_files(c, top, "certs/crl", err))
+        return -1;
     return take_certificate(c, top, err);
 }

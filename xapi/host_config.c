@@ -12,7 +12,7 @@
 #include "lib/log.h"
 #include "xapi/features.h"
 
-/* ---- editions: there is nothing to buy ------------------------------------------------------------------------- */
+/* ---- editions: there is nothing to buy ----------------------------------------------------------------- */
 
 int host_set_edition(struct call *c, const char *edition, struct xerr *err)
 {
@@ -32,7 +32,7 @@ int host_set_edition(struct call *c, const char *edition, struct xerr *err)
 
 int host_apply_edition(struct call *c, struct ref host, const char *edition, bool force, struct xerr *err)
 {
-    (void)force;   /* no licence is checked out that could be missing */
+    (void)force; /* no licence is checked out that could be missing */
     return host_need_self(c, host, err) ? -1 : host_set_edition(c, edition, err);
 }
 
@@ -48,14 +48,15 @@ int host_license_remove(struct call *c, struct ref host, struct xerr *err)
     return host_need_self(c, host, err) ? -1 : host_set_edition(c, IDENTITY_EDITION, err);
 }
 
-/* Supplemental packs are the reference's way to add software; here the distribution's packages are. The keys of packs
- * ("originator:name") that a restored database may have brought along go. */
+/* Supplemental packs are the reference's way to add software; here the distribution's packages are. The
+ * keys of packs ("originator:name") that a restored database may have brought along go. */
 int host_refresh_pack_info(struct call *c, struct ref host, struct xerr *err)
 {
     if (host_need_self(c, host, err)) return -1;
     struct txn *t = db_begin(c->agent->db);
     const struct row *row = snap_get(txn_snap(t), CLASS_host, host);
-    struct value versions = row ? value_copy(c->arena, row_value(row, F_host_software_version)) : value_map(NULL, 0);
+    struct value versions =
+        row ? value_copy(c->arena, row_value(row, F_host_software_version)) : value_map(NULL, 0);
 
     for (size_t i = 0; i < versions.map.n; i++) {
         const char *key = versions.map.members[i].key;
@@ -64,11 +65,11 @@ int host_refresh_pack_info(struct call *c, struct ref host, struct xerr *err)
     return db_commit(t, err);
 }
 
-/* ---- power-on -------------------------------------------------------------------------------------------------- */
+/* ---- power-on ------------------------------------------------------------------------------------------ */
 
 /* Wake-on-LAN, a lights-out card, a script of the administrator's, or "" for none. */
-int host_set_power_on_mode(struct call *c, struct ref self, const char *power_on_mode, const struct value *power_on_config,
-                           struct xerr *err)
+int host_set_power_on_mode(struct call *c, struct ref self, const char *power_on_mode,
+                           const struct value *power_on_config, struct xerr *err)
 {
     if (host_need_self(c, self, err)) return -1;
     if (strlen(power_on_mode) > 255) return xerr_invalid_value(err, "power_on_mode", power_on_mode);
@@ -78,7 +79,7 @@ int host_set_power_on_mode(struct call *c, struct ref self, const char *power_on
     return db_commit(t, err);
 }
 
-/* ---- storage --------------------------------------------------------------------------------------------------- */
+/* ---- storage ------------------------------------------------------------------------------------------- */
 
 /* RFC 3720: "iqn." date "." reversed name, or eui., or naa.; printable, no blanks, 223 bytes. */
 static bool good_iqn(const char *iqn)
@@ -100,7 +101,8 @@ static int write_initiator(struct call *c, const char *iqn, struct xerr *err)
     const char *text = arena_printf(c->arena, "InitiatorName=%s\n", iqn);
 
     if (access(folder, F_OK)) return 0;
-    if (write_file_atomic(path, text, strlen(text), 0600)) return xerr_internal(err, "%s: %s", path, strerror(errno));
+    if (write_file_atomic(path, text, strlen(text), 0600))
+        return xerr_internal(err, "%s: %s", path, strerror(errno));
     return 0;
 }
 
@@ -132,12 +134,14 @@ int host_set_multipathing(struct call *c, struct ref host, bool value, struct xe
     }
     txn_set_bool(t, host, F_host_multipathing, value);
     txn_map_put_str(t, host, F_host_other_config, "multipathing", value ? "true" : "false");
-    if (value) txn_map_put_str(t, host, F_host_other_config, "multipathhandle", "dmp");
-    else txn_map_remove(t, host, F_host_other_config, "multipathhandle");
+    if (value)
+        txn_map_put_str(t, host, F_host_other_config, "multipathhandle", "dmp");
+    else
+        txn_map_remove(t, host, F_host_other_config, "multipathhandle");
     return db_commit(t, err);
 }
 
-/* ---- TLS ------------------------------------------------------------------------------------------------------- */
+/* ---- TLS ----------------------------------------------------------------------------------------------- */
 
 /* TLS 1.2 is the least this agent speaks; that cannot be lowered. */
 int host_set_ssl_legacy(struct call *c, struct ref self, bool value, struct xerr *err)

@@ -31,9 +31,13 @@ static int64_t folder_size(int at, const char *name, int depth)
 
     if (!dir && fd >= 0) close(fd);
     for (const struct dirent *e; dir && (e = readdir(dir));) {
-        if (streq(e->d_name, ".") || streq(e->d_name, "..") || fstatat(fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW)) continue;
-        if (S_ISREG(st.st_mode)) sum += st.st_size;
-        else if (S_ISDIR(st.st_mode) && depth > 0) sum += folder_size(fd, e->d_name, depth - 1);
+        if (streq(e->d_name, ".") || streq(e->d_name, "..") ||
+            fstatat(fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW))
+            continue;
+        if (S_ISREG(st.st_mode))
+            sum += st.st_size;
+        else if (S_ISDIR(st.st_mode) && depth > 0)
+            sum += folder_size(fd, e->d_name, depth - 1);
     }
     if (dir) closedir(dir);
     return sum;
@@ -50,8 +54,11 @@ static const struct dump *list_dumps(struct call *c, size_t *ret_n)
 
     if (!dir && errno != ENOENT) log_warn("%s: %s", path, strerror(errno));
     for (const struct dirent *e; dir && n < DUMPS_MAX && (e = readdir(dir));) {
-        if (e->d_name[0] == '.' || fstatat(dirfd(dir), e->d_name, &st, AT_SYMLINK_NOFOLLOW) || !S_ISDIR(st.st_mode)) continue;
-        dumps[n++] = (struct dump){ arena_strdup(c->arena, e->d_name), st.st_mtime, folder_size(dirfd(dir), e->d_name, 8) };
+        if (e->d_name[0] == '.' || fstatat(dirfd(dir), e->d_name, &st, AT_SYMLINK_NOFOLLOW) ||
+            !S_ISDIR(st.st_mode))
+            continue;
+        dumps[n++] = (struct dump){ arena_strdup(c->arena, e->d_name), st.st_mtime,
+                                    folder_size(dirfd(dir), e->d_name, 8) };
     }
     if (dir) closedir(dir);
     *ret_n = n;
@@ -76,8 +83,10 @@ int host_crashdumps_scan(struct call *c, struct xerr *err)
 
     SNAP_EACH (txn_snap(t), CLASS_host_crashdump, row) {
         const struct dump *d = find_dump(dumps, n, row);
-        if (d) known[d - dumps] = true;
-        else txn_destroy(t, CLASS_host_crashdump, row_ref_of(row));
+        if (d)
+            known[d - dumps] = true;
+        else
+            txn_destroy(t, CLASS_host_crashdump, row_ref_of(row));
     }
     for (size_t i = 0; i < n; i++) {
         if (known[i]) continue;
@@ -91,7 +100,8 @@ int host_crashdumps_scan(struct call *c, struct xerr *err)
     return db_commit(t, err);
 }
 
-/* The folder of a record: only one that is there now, so that no key of other_config can name another place. */
+/* The folder of a record: only one that is there now, so that no key of other_config can name another
+ * place. */
 static int folder_of(struct call *c, struct ref self, const char **ret_name, struct xerr *err)
 {
     size_t n;
@@ -120,22 +130,22 @@ int host_crashdump_destroy(struct call *c, struct ref self, struct xerr *err)
     return db_commit(t, err);
 }
 
-static bool cancelled(void *arg)
-{
-    return call_cancelled(arg);
-}
+static bool cancelled(void *arg) { return call_cancelled(arg); }
 
 /* The folder as tar.gz. */
 static int pack(struct call *c, const char *name, const char *path, struct xerr *err)
 {
     const char *const argv[] = { "tar", "-czf", path, "--", name, NULL };
     const struct subproc_command cmd = { .argv = argv, .cwd = conf_str(c->agent->conf, "crash-dir") };
-    const struct subproc_limits limits = { .timeout_ms = PACK_MS, .cancelled = cancelled, .cancelled_arg = c };
+    const struct subproc_limits limits = { .timeout_ms = PACK_MS,
+                                           .cancelled = cancelled,
+                                           .cancelled_arg = c };
     struct subproc_result r;
     int rc = 0;
 
     if (subproc_run(&cmd, NULL, 0, &limits, &r)) return xerr_internal(err, "tar: %s", strerror(errno));
-    if (r.end == SUBPROC_CANCELLED) rc = call_check_cancel(c, err);
+    if (r.end == SUBPROC_CANCELLED)
+        rc = call_check_cancel(c, err);
     else if (!subproc_ok(&r)) {
         _cleanup_free_ char *why = subproc_describe(&r);
         rc = xerr_internal(err, "tar: %s", why);
@@ -144,7 +154,8 @@ static int pack(struct call *c, const char *name, const char *path, struct xerr 
     return rc;
 }
 
-int host_crashdump_upload(struct call *c, struct ref self, const char *url, const struct value *options, struct xerr *err)
+int host_crashdump_upload(struct call *c, struct ref self, const char *url, const struct value *options,
+                          struct xerr *err)
 {
     const char *name, *folder;
 
@@ -160,7 +171,7 @@ int host_crashdump_upload(struct call *c, struct ref self, const char *url, cons
     return rc;
 }
 
-/* ---- class crashdump: dumps of guests, kept on a disk --------------------------------------------------------------- */
+/* ---- class crashdump: dumps of guests, kept on a disk -------------------------------------------------- */
 
 int crashdump_destroy(struct call *c, struct ref self, struct xerr *err)
 {

@@ -22,7 +22,7 @@ int host_get_log(struct call *c, struct ref host, const char **ret_result, struc
     return host_need_self(c, host, err) ? -1 : report_own_log(c, LOG_MAX, ret_result, err);
 }
 
-/* ---- the hypervisor's messages: Xen's own buffer, or the kernel's where the kernel is the hypervisor -------------- */
+/* ---- the hypervisor's messages: Xen's own buffer, or the kernel's where the kernel is the hypervisor --- */
 
 /* klogctl(2) */
 enum { KLOG_READ_ALL = 3, KLOG_READ_CLEAR = 4, KLOG_SIZE = 10 };
@@ -46,7 +46,8 @@ static int run_xl(struct call *c, const char *const *argv, const char **ret_text
     struct subproc_result r;
     int rc = 0;
 
-    if (subproc_run(&cmd, NULL, 0, &limits, &r)) return xerr_internal(err, "%s: %s", argv[0], strerror(errno));
+    if (subproc_run(&cmd, NULL, 0, &limits, &r))
+        return xerr_internal(err, "%s: %s", argv[0], strerror(errno));
     if (subproc_ok(&r)) {
         if (ret_text) *ret_text = arena_strdup(c->arena, strbuf_cstr(&r.out));
     } else {
@@ -57,10 +58,7 @@ static int run_xl(struct call *c, const char *const *argv, const char **ret_text
     return rc;
 }
 
-static bool on_xen(const struct call *c)
-{
-    return streq(hv_name(c->agent->hv), "xen");
-}
+static bool on_xen(const struct call *c) { return streq(hv_name(c->agent->hv), "xen"); }
 
 int host_dmesg(struct call *c, struct ref host, const char **ret_result, struct xerr *err)
 {
@@ -90,7 +88,7 @@ int host_send_debug_keys(struct call *c, struct ref host, const char *keys, stru
     return run_xl(c, argv, NULL, err);
 }
 
-/* ---- syslog -------------------------------------------------------------------------------------------------------- */
+/* ---- syslog -------------------------------------------------------------------------------------------- */
 
 /* A host name, or an address, with an optional :port. */
 static bool good_destination(const char *text)
@@ -114,7 +112,8 @@ static int restart_logger(struct call *c, struct xerr *err)
     const struct subproc_command cmd = { .argv = argv };
     const struct subproc_limits limits = { .timeout_ms = RESTART_MS };
     struct subproc_result r;
-    if (subproc_run(&cmd, NULL, 0, &limits, &r)) return xerr_internal(err, "%s: %s", argv[0], strerror(errno));
+    if (subproc_run(&cmd, NULL, 0, &limits, &r))
+        return xerr_internal(err, "%s: %s", argv[0], strerror(errno));
     int rc = 0;
     if (!subproc_ok(&r)) {
         _cleanup_free_ char *why = subproc_describe(&r);
@@ -149,9 +148,10 @@ int host_syslog_reconfigure(struct call *c, struct ref host, struct xerr *err)
     return restart_logger(c, err);
 }
 
-/* ---- bug reports --------------------------------------------------------------------------------------------------- */
+/* ---- bug reports --------------------------------------------------------------------------------------- */
 
-int host_get_system_status_capabilities(struct call *c, struct ref host, const char **ret_result, struct xerr *err)
+int host_get_system_status_capabilities(struct call *c, struct ref host, const char **ret_result,
+                                        struct xerr *err)
 {
     _cleanup_strbuf_ struct strbuf xml = STRBUF_INIT;
 
@@ -161,8 +161,10 @@ int host_get_system_status_capabilities(struct call *c, struct ref host, const c
     return 0;
 }
 
-/* url may end in a slash or name the file; options: none that we know of (a proxy is refused rather than passed by). */
-int host_bugreport_upload(struct call *c, struct ref host, const char *url, const struct value *options, struct xerr *err)
+/* url may end in a slash or name the file; options: none that we know of (a proxy is refused rather than
+ * passed by). */
+int host_bugreport_upload(struct call *c, struct ref host, const char *url, const struct value *options,
+                          struct xerr *err)
 {
     const char *path;
 

@@ -1,9 +1,9 @@
 /* Class host: plug-ins and extensions, the administrator's own programs that clients may run.
- * Called by: the generated thunks (schema/host.xml, schema/pool.xml).  Calls: subproc, xmlrpc, jsonrpc, session.
+ * Called by: the generated thunks (schema/host.xml, pool.xml).  Calls: subproc, xmlrpc, jsonrpc, session.
  *
- * A plug-in gets an XML-RPC methodCall as its only argument, fn(session, {key: text}), and prints a methodResponse with
- * the Status struct of the API. An extension is called with --jsonrpc, reads a JSON-RPC request on stdin and prints the
- * response. Both run as we do, without a shell. */
+ * A plug-in gets an XML-RPC methodCall as its only argument, fn(session, {key: text}), and prints a
+ * methodResponse with the Status struct of the API. An extension is called with --jsonrpc, reads a
+ * JSON-RPC request on stdin and prints the response. Both run as we do, without a shell. */
 #include "xapi/host.h"
 
 #include <errno.h>
@@ -18,21 +18,21 @@
 
 enum { OUTPUT_MAX = 16 << 20, ARGUMENT_MAX = 128 << 10, ERROR_TEXT_MAX = 16 << 10 };
 
-/* The program of that name in the directory, or NULL. A name is one component that does not begin with a dot. */
-static const char *find_program(const struct agent *agent, struct arena *a, const char *option, const char *name)
+/* The program of that name in the directory, or NULL. A name is one component that does not begin with a
+ * dot. */
+static const char *find_program(const struct agent *agent, struct arena *a, const char *option,
+                                const char *name)
 {
     if (!*name || *name == '.' || strchr(name, '/') || strlen(name) > 200) return NULL;
     const char *path = arena_printf(a, "%s/%s", conf_str(agent->conf, option), name);
     return access(path, X_OK) ? NULL : path;
 }
 
-static bool cancelled(void *arg)
-{
-    return call_cancelled(arg);
-}
+static bool cancelled(void *arg) { return call_cancelled(arg); }
 
 /* Runs it to the end. Errors: TASK_CANCELLED, INTERNAL_ERROR when it cannot be started. */
-static int run(struct call *c, const char *const *argv, const struct strbuf *input, struct subproc_result *r, struct xerr *err)
+static int run(struct call *c, const char *const *argv, const struct strbuf *input, struct subproc_result *r,
+               struct xerr *err)
 {
     const struct subproc_command cmd = { .argv = argv, .cwd = "/" };
     const struct subproc_limits limits = {
@@ -64,27 +64,32 @@ static void end_session(struct call *c, struct ref secret)
     session_close(c->agent, auth_session_key(c->agent->auth, secret));
 }
 
-/* ---- plug-ins -------------------------------------------------------------------------------------------------- */
+/* ---- plug-ins ------------------------------------------------------------------------------------------ */
 
 /* XENAPI_PLUGIN_FAILURE [status, stdout, stderr] for a program that did not end well. */
 static int failed_run(struct call *c, const struct subproc_result *r, struct xerr *err)
 {
-    const char *out = arena_strndup(c->arena, strbuf_cstr(&r->out), r->out.len < ERROR_TEXT_MAX ? r->out.len : ERROR_TEXT_MAX);
+    const char *out = arena_strndup(c->arena, strbuf_cstr(&r->out),
+                                    r->out.len < ERROR_TEXT_MAX ? r->out.len : ERROR_TEXT_MAX);
     const char *text = strbuf_cstr(&r->err);
 
     switch (r->end) {
-    case SUBPROC_EXITED: return xerr_xenapi_plugin_failure(err, "non-zero exit", out, text);
+    case SUBPROC_EXITED:
+        return xerr_xenapi_plugin_failure(err, "non-zero exit", out, text);
     case SUBPROC_SIGNALED:
         return xerr_xenapi_plugin_failure(err, arena_printf(c->arena, "signal: %d", r->code), out, text);
-    case SUBPROC_TIMED_OUT: return xerr_xenapi_plugin_failure(err, "timed out", out, text);
+    case SUBPROC_TIMED_OUT:
+        return xerr_xenapi_plugin_failure(err, "timed out", out, text);
     case SUBPROC_CANCELLED:
-    case SUBPROC_LOST: break;
+    case SUBPROC_LOST:
+        break;
     }
     return xerr_xenapi_plugin_failure(err, "lost", out, text);
 }
 
 /* What the program said: the Value as text, or the error it describes, as it is. */
-static int read_answer(struct call *c, const struct subproc_result *r, const char **ret_text, struct xerr *err)
+static int read_answer(struct call *c, const struct subproc_result *r, const char **ret_text,
+                       struct xerr *err)
 {
     struct value response, value;
     const char *why;
@@ -94,17 +99,28 @@ static int read_answer(struct call *c, const struct subproc_result *r, const cha
         return xerr_xenapi_plugin_failure(err, why, strbuf_cstr(&r->out), strbuf_cstr(&r->err));
     if (xmlrpc_result(&response, &value, err)) return -1;
     switch (value.kind) {
-    case VALUE_STRING: *ret_text = value.s; return 0;
-    case VALUE_VOID: *ret_text = ""; return 0;
-    case VALUE_BOOL: *ret_text = value.b ? "True" : "False"; return 0;
+    case VALUE_STRING:
+        *ret_text = value.s;
+        return 0;
+    case VALUE_VOID:
+        *ret_text = "";
+        return 0;
+    case VALUE_BOOL:
+        *ret_text = value.b ? "True" : "False";
+        return 0;
     case VALUE_INT:
-    case VALUE_INT32: *ret_text = arena_printf(c->arena, "%lld", (long long)value.i); return 0;
-    case VALUE_REF: *ret_text = arena_strdup(c->arena, REF_STR(value.ref)); return 0;
+    case VALUE_INT32:
+        *ret_text = arena_printf(c->arena, "%lld", (long long)value.i);
+        return 0;
+    case VALUE_REF:
+        *ret_text = arena_strdup(c->arena, REF_STR(value.ref));
+        return 0;
     case VALUE_FLOAT:
     case VALUE_DATETIME:
     case VALUE_LOCALTIME:
     case VALUE_SET:
-    case VALUE_MAP: break;
+    case VALUE_MAP:
+        break;
     }
     _cleanup_strbuf_ struct strbuf xml = STRBUF_INIT;
     xmlrpc_encode_value(&value, &xml);
@@ -112,8 +128,8 @@ static int read_answer(struct call *c, const struct subproc_result *r, const cha
     return 0;
 }
 
-int host_call_plugin(struct call *c, struct ref host, const char *plugin, const char *fn, const struct value *args,
-                     const char **ret_result, struct xerr *err)
+int host_call_plugin(struct call *c, struct ref host, const char *plugin, const char *fn,
+                     const struct value *args, const char **ret_result, struct xerr *err)
 {
     _cleanup_strbuf_ struct strbuf request = STRBUF_INIT;
     struct subproc_result r;
@@ -138,7 +154,7 @@ int host_call_plugin(struct call *c, struct ref host, const char *plugin, const 
     return rc;
 }
 
-/* ---- extensions ------------------------------------------------------------------------------------------------ */
+/* ---- extensions ---------------------------------------------------------------------------------------- */
 
 bool host_extension_exists(const struct agent *agent, const char *name)
 {
@@ -169,8 +185,8 @@ static int protocol_failure(struct call *c, const char *path, const char *what, 
 }
 
 /* The result as it is when it is text, else as JSON. */
-static int read_response(struct call *c, const char *path, const struct subproc_result *r, const char **ret_text,
-                         struct xerr *err)
+static int read_response(struct call *c, const char *path, const struct subproc_result *r,
+                         const char **ret_text, struct xerr *err)
 {
     struct value document, result;
     const char *why;
@@ -194,14 +210,16 @@ static int read_response(struct call *c, const char *path, const struct subproc_
     return 0;
 }
 
-int host_call_extension(struct call *c, struct ref host, const char *call, const char **ret_result, struct xerr *err)
+int host_call_extension(struct call *c, struct ref host, const char *call, const char **ret_result,
+                        struct xerr *err)
 {
     struct jsonrpc_request request;
     struct subproc_result r;
     const char *why;
 
     if (host_need_self(c, host, err)) return -1;
-    if (jsonrpc_decode_request(call, strlen(call), c->arena, &request, &why)) return xerr_invalid_value(err, "call", why);
+    if (jsonrpc_decode_request(call, strlen(call), c->arena, &request, &why))
+        return xerr_invalid_value(err, "call", why);
     const char *path = find_program(c->agent, c->arena, "extension-dir", request.method);
     if (!path) return xerr_message_method_unknown(err, request.method);
     const char *const argv[] = { path, "--jsonrpc", NULL };

@@ -7,7 +7,7 @@
 
 #include <ctype.h>
 
-/* ---- licence ------------------------------------------------------------------------------------------------------ */
+/* ---- licence ------------------------------------------------------------------------------------------- */
 
 int pool_apply_edition(struct call *c, struct ref self, const char *edition, struct xerr *err)
 {
@@ -21,13 +21,14 @@ int pool_get_license_state(struct call *c, struct ref self, struct value *ret_re
     const struct row *host = snap_get(s, CLASS_host, c->agent->host);
 
     if (!snap_need(s, CLASS_pool, self, err)) return -1;
-    value_put(&map, "edition", value_string(arena_strdup(c->arena, host ? row_str(host, F_host_edition) : "")));
+    value_put(&map, "edition",
+              value_string(arena_strdup(c->arena, host ? row_str(host, F_host_edition) : "")));
     value_put(&map, "expiry", value_string("never"));
     *ret_result = value_built_map(&map);
     return 0;
 }
 
-/* ---- TLS ---------------------------------------------------------------------------------------------------------- */
+/* ---- TLS ----------------------------------------------------------------------------------------------- */
 
 int pool_disable_ssl_legacy(struct call *c, struct ref self, struct xerr *err)
 {
@@ -45,8 +46,8 @@ static bool good_host(const char *host)
     return *host && strlen(host) <= 255;
 }
 
-int pool_send_test_post(struct call *c, const char *host, int64_t port, const char *body, const char **ret_result,
-                        struct xerr *err)
+int pool_send_test_post(struct call *c, const char *host, int64_t port, const char *body,
+                        const char **ret_result, struct xerr *err)
 {
     enum { TIMEOUT_MS = 30000, ANSWER_MAX = 1 << 20 };
     _cleanup_strbuf_ struct strbuf answer = STRBUF_INIT;
@@ -54,12 +55,13 @@ int pool_send_test_post(struct call *c, const char *host, int64_t port, const ch
     int status;
 
     if (!good_host(host)) return xerr_invalid_value(err, "host", host);
-    if (port < 1 || port > 65535) return xerr_invalid_value(err, "port", arena_printf(c->arena, "%lld", (long long)port));
+    if (port < 1 || port > 65535)
+        return xerr_invalid_value(err, "port", arena_printf(c->arena, "%lld", (long long)port));
     if (certificate_client(c->agent, &tls, err)) return -1;
     const struct httpc_target target = { .host = host, .port = (unsigned)port, .tls = tls };
     struct httpc *http = httpc_connect(&target, TIMEOUT_MS, err);
-    int rc = http ? httpc_call(http, "POST", "/", "Content-Type: text/xml\r\n", body, strlen(body), ANSWER_MAX, TIMEOUT_MS, &status,
-                               &answer, err)
+    int rc = http ? httpc_call(http, "POST", "/", "Content-Type: text/xml\r\n", body, strlen(body),
+                               ANSWER_MAX, TIMEOUT_MS, &status, &answer, err)
                   : -1;
     httpc_free(http);
     tls_client_free(tls);
@@ -67,7 +69,7 @@ int pool_send_test_post(struct call *c, const char *host, int64_t port, const ch
     return rc;
 }
 
-/* ---- what one host of this kind does not have: clear errors instead of settings without effect -------------------- */
+/* ---- what one host of this kind does not have: clear errors instead of settings without effect --------- */
 
 /* The switches are Linux bridges. */
 int pool_set_igmp_snooping_enabled(struct call *c, struct ref self, bool value, struct xerr *err)
@@ -106,7 +108,8 @@ int pool_deconfigure_wlb(struct call *c, struct xerr *err)
     return xerr_wlb_not_initialized(err);
 }
 
-int host_retrieve_wlb_evacuate_recommendations(struct call *c, struct ref self, struct value *ret_result, struct xerr *err)
+int host_retrieve_wlb_evacuate_recommendations(struct call *c, struct ref self, struct value *ret_result,
+                                               struct xerr *err)
 {
     (void)ret_result;
     return host_need_self(c, self, err) ? -1 : xerr_wlb_not_initialized(err);
@@ -121,14 +124,15 @@ int vm_retrieve_wlb_recommendations(struct call *c, struct ref vm, struct value 
 }
 
 /* Backups to a target went with the protection policies. */
-int pool_test_archive_target(struct call *c, struct ref self, const struct value *config, const char **ret_result,
-                             struct xerr *err)
+int pool_test_archive_target(struct call *c, struct ref self, const struct value *config,
+                             const char **ret_result, struct xerr *err)
 {
     (void)config, (void)ret_result;
     return pool_need_self(c, self, err) ? -1 : xerr_message_removed(err);
 }
 
-/* The redo log keeps writes that the database has not got to disk yet; this database has got every one there. */
+/* The redo log keeps writes that the database has not got to disk yet; this database has got every one
+ * there. */
 int pool_enable_redo_log(struct call *c, struct ref sr, struct xerr *err)
 {
     _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
@@ -145,7 +149,7 @@ int pool_disable_redo_log(struct call *c, struct xerr *err)
     return db_commit(t, err);
 }
 
-/* ---- one host, which is the coordinator --------------------------------------------------------------------------- */
+/* ---- one host, which is the coordinator ---------------------------------------------------------------- */
 
 int pool_designate_new_master(struct call *c, struct ref host, struct xerr *err)
 {
@@ -181,8 +185,10 @@ int pool_detect_nonhomogeneous_external_auth(struct call *c, struct ref pool, st
         uuid = arena_strdup(c->arena, row_uuid(row));
         SNAP_EACH (s, CLASS_host, host) {
             if (!first) first = host;
-            differ |= !streq(row_str(first, F_host_external_auth_type), row_str(host, F_host_external_auth_type)) ||
-                      !streq(row_str(first, F_host_external_auth_service_name), row_str(host, F_host_external_auth_service_name));
+            differ |=
+                !streq(row_str(first, F_host_external_auth_type), row_str(host, F_host_external_auth_type)) ||
+                !streq(row_str(first, F_host_external_auth_service_name),
+                       row_str(host, F_host_external_auth_service_name));
         }
     }
     if (!differ) return 0;

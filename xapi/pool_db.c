@@ -26,29 +26,40 @@ static bool is_dumped(const struct class_desc *cls)
     return cls->stored && cls->id != CLASS_session && cls->id != CLASS_task && cls->id != CLASS_role;
 }
 
-static bool field_is_dumped(const struct field_desc *f)
-{
-    return f->persistent && !f->inverse;
-}
+static bool field_is_dumped(const struct field_desc *f) { return f->persistent && !f->inverse; }
 
-/* ---- writing ------------------------------------------------------------------------------------------------------ */
+/* ---- writing ------------------------------------------------------------------------------------------- */
 
 static void add_scalar(const struct value *v, struct strbuf *out)
 {
     char text[64];
 
     switch (v->kind) {
-    case VALUE_VOID: return;
-    case VALUE_STRING: strbuf_add(out, v->s, v->len); return;
+    case VALUE_VOID:
+        return;
+    case VALUE_STRING:
+        strbuf_add(out, v->s, v->len);
+        return;
     case VALUE_INT:
-    case VALUE_INT32: strbuf_int(out, v->i); return;
-    case VALUE_BOOL: strbuf_str(out, v->b ? "true" : "false"); return;
-    case VALUE_FLOAT: strbuf_printf(out, "%.17g", v->d); return;
+    case VALUE_INT32:
+        strbuf_int(out, v->i);
+        return;
+    case VALUE_BOOL:
+        strbuf_str(out, v->b ? "true" : "false");
+        return;
+    case VALUE_FLOAT:
+        strbuf_printf(out, "%.17g", v->d);
+        return;
     case VALUE_DATETIME:
-    case VALUE_LOCALTIME: strbuf_str(out, iso8601_text(v->i, text)); return;
-    case VALUE_REF: strbuf_str(out, REF_STR(v->ref)); return;
+    case VALUE_LOCALTIME:
+        strbuf_str(out, iso8601_text(v->i, text));
+        return;
+    case VALUE_REF:
+        strbuf_str(out, REF_STR(v->ref));
+        return;
     case VALUE_SET:
-    case VALUE_MAP: return;
+    case VALUE_MAP:
+        return;
     }
 }
 
@@ -94,8 +105,10 @@ static void add_list(const struct value *v, bool redact, struct strbuf *out)
         strbuf_str(out, i ? " (" : "(");
         add_quoted(m->key, strlen(m->key), out);
         strbuf_char(out, ' ');
-        if (redact && is_telling(m->key)) strbuf_str(out, "'***'");
-        else add_item(&m->value, redact, out);
+        if (redact && is_telling(m->key))
+            strbuf_str(out, "'***'");
+        else
+            add_item(&m->value, redact, out);
         strbuf_char(out, ')');
     }
     strbuf_char(out, ')');
@@ -104,13 +117,16 @@ static void add_list(const struct value *v, bool redact, struct strbuf *out)
 /* An option is a list of none or one. */
 static void add_value(const struct field_desc *f, const struct value *v, bool redact, struct strbuf *out)
 {
-    if (redact && f->secret) strbuf_str(out, "***");
+    if (redact && f->secret)
+        strbuf_str(out, "***");
     else if (f->type->kind == TYPE_OPTION) {
         strbuf_char(out, '(');
         if (v->kind != VALUE_VOID) add_item(v, redact, out);
         strbuf_char(out, ')');
-    } else if (v->kind == VALUE_SET || v->kind == VALUE_MAP) add_list(v, redact, out);
-    else add_scalar(v, out);
+    } else if (v->kind == VALUE_SET || v->kind == VALUE_MAP)
+        add_list(v, redact, out);
+    else
+        add_scalar(v, out);
 }
 
 /* Attribute text: what a reader would turn into blanks is written by number. */
@@ -176,22 +192,27 @@ void pool_db_dump(const struct agent *agent, bool redact, struct strbuf *out)
     strbuf_str(out, "</database>\n");
 }
 
-/* ---- reading ------------------------------------------------------------------------------------------------------ */
+/* ---- reading ------------------------------------------------------------------------------------------- */
 
 /* One row of the dump: its attributes, not looked at yet. */
 struct image {
-    struct image *next;            /* of the class, in the dump's order */
-    struct ref ref;                /* ours, when it stands for one of ours */
-    bool renamed;                  /* it had another there */
+    struct image *next; /* of the class, in the dump's order */
+    struct ref ref;     /* ours, when it stands for one of ours */
+    bool renamed;       /* it had another there */
     size_t n;
-    struct { const struct field_desc *field; const char *text; } cells[];
+    struct {
+        const struct field_desc *field;
+        const char *text;
+    } cells[];
 };
 
 struct dump {
     struct call *c;
     struct image *first[N_CLASSES], *last[N_CLASSES];
     size_t rows;
-    struct { struct ref theirs, ours; } same[3];      /* host, pool, control domain */
+    struct {
+        struct ref theirs, ours;
+    } same[3]; /* host, pool, control domain */
     bool format_ok, redacted, has_host;
 };
 
@@ -215,7 +236,9 @@ static const char *attribute(struct dump *d, xmlTextReader *reader, const char *
 
 static void read_pair(struct dump *d, xmlTextReader *reader)
 {
-    static const char *const names[] = { [SAME_HOST] = "host", [SAME_POOL] = "pool", [SAME_DOM0] = "control_domain" };
+    static const char *const names[] = {
+        [SAME_HOST] = "host", [SAME_POOL] = "pool", [SAME_DOM0] = "control_domain"
+    };
     const char *key = attribute(d, reader, "key"), *value = attribute(d, reader, "value");
 
     if (!key || !value) return;
@@ -228,7 +251,8 @@ static void read_pair(struct dump *d, xmlTextReader *reader)
 static int read_row(struct dump *d, xmlTextReader *reader, const struct class_desc *cls, struct xerr *err)
 {
     int n = xmlTextReaderAttributeCount(reader);
-    struct image *image = arena_zalloc(d->c->arena, sizeof(*image) + sizeof(image->cells[0]) * (size_t)(n > 0 ? n : 0));
+    struct image *image =
+        arena_zalloc(d->c->arena, sizeof(*image) + sizeof(image->cells[0]) * (size_t)(n > 0 ? n : 0));
     struct ref theirs = REF_NULL;
 
     while (xmlTextReaderMoveToNextAttribute(reader) == 1) {
@@ -244,12 +268,16 @@ static int read_row(struct dump *d, xmlTextReader *reader, const struct class_de
         image->cells[image->n].field = f;
         image->cells[image->n++].text = text;
     }
-    if (ref_is_null(theirs)) return xerr_import_error(err, arena_printf(d->c->arena, "a row of %s without a reference", cls->name));
+    if (ref_is_null(theirs))
+        return xerr_import_error(err,
+                                 arena_printf(d->c->arena, "a row of %s without a reference", cls->name));
     image->ref = our_ref(d, theirs);
     image->renamed = !ref_eq(image->ref, theirs);
     if (ref_eq(image->ref, d->c->agent->host)) d->has_host = true;
-    if (d->last[cls->id]) d->last[cls->id]->next = image;
-    else d->first[cls->id] = image;
+    if (d->last[cls->id])
+        d->last[cls->id]->next = image;
+    else
+        d->first[cls->id] = image;
     d->last[cls->id] = image;
     d->rows++;
     return 0;
@@ -262,18 +290,21 @@ static int read_node(struct dump *d, xmlTextReader *reader, const struct class_d
 
     if (type == XML_READER_TYPE_DOCUMENT_TYPE) return xerr_import_error(err, "a dump has no document type");
     if (type != XML_READER_TYPE_ELEMENT) return 0;
-    if (xmlTextReaderDepth(reader) == 0 && !streq(name, "database")) return xerr_import_error(err, "no database dump");
+    if (xmlTextReaderDepth(reader) == 0 && !streq(name, "database"))
+        return xerr_import_error(err, "no database dump");
     if (streq(name, "pair")) read_pair(d, reader);
     if (streq(name, "table")) {
         const char *table = attribute(d, reader, "name");
         *cls = table ? model_class(table) : NULL;
         if (*cls && !is_dumped(*cls)) *cls = NULL;
     }
-    if (streq(name, "row") && *cls) return d->format_ok ? read_row(d, reader, *cls, err) : xerr_restore_incompatible_version(err);
+    if (streq(name, "row") && *cls)
+        return d->format_ok ? read_row(d, reader, *cls, err) : xerr_restore_incompatible_version(err);
     return 0;
 }
 
-static void ignore_error(void *arg, const char *text, xmlParserSeverities severity, xmlTextReaderLocatorPtr where)
+static void ignore_error(void *arg, const char *text, xmlParserSeverities severity,
+                         xmlTextReaderLocatorPtr where)
 {
     (void)arg, (void)text, (void)severity, (void)where;
 }
@@ -281,14 +312,16 @@ static void ignore_error(void *arg, const char *text, xmlParserSeverities severi
 static int read_dump(struct dump *d, const char *xml, size_t len, struct xerr *err)
 {
     const struct class_desc *cls = NULL;
-    xmlTextReader *reader = len <= POOL_DB_MAX ? xmlReaderForMemory(xml, (int)len, NULL, "UTF-8", XML_PARSE_NONET) : NULL;
+    xmlTextReader *reader =
+        len <= POOL_DB_MAX ? xmlReaderForMemory(xml, (int)len, NULL, "UTF-8", XML_PARSE_NONET) : NULL;
     int rc = 0, more = 1;
 
     if (!reader) return xerr_import_error(err, "no database dump");
     xmlTextReaderSetErrorHandler(reader, ignore_error, NULL);
     while (!rc && (more = xmlTextReaderRead(reader)) == 1) rc = read_node(d, reader, &cls, err);
     if (!rc && more < 0) {
-        const char *where = arena_printf(d->c->arena, "line %d is not well-formed", xmlTextReaderGetParserLineNumber(reader));
+        const char *where =
+            arena_printf(d->c->arena, "line %d is not well-formed", xmlTextReaderGetParserLineNumber(reader));
         rc = xerr_import_error(err, where);
     }
     xmlFreeTextReader(reader);
@@ -297,33 +330,45 @@ static int read_dump(struct dump *d, const char *xml, size_t len, struct xerr *e
     return d->has_host ? 0 : xerr_import_error(err, "the dump has no record of its host");
 }
 
-/* ---- text to value -------------------------------------------------------------------------------------------------- */
+/* ---- text to value ------------------------------------------------------------------------------------- */
 
 struct cursor {
     const struct dump *d;
     const char *p;
 };
 
-static bool scalar_from(const struct dump *d, const struct type_desc *type, const char *text, struct value *ret)
+static bool scalar_from(const struct dump *d, const struct type_desc *type, const char *text,
+                        struct value *ret)
 {
     int64_t i;
     double f;
     struct ref ref;
 
     switch (type->kind) {
-    case TYPE_STRING: *ret = value_string(text); return true;
-    case TYPE_INT: return num_parse_int(text, &i) && (*ret = value_int(i), true);
-    case TYPE_FLOAT: return num_parse_float(text, &f) && (*ret = value_float(f), true);
-    case TYPE_BOOL: *ret = value_bool(streq(text, "true")); return streq(text, "true") || streq(text, "false");
-    case TYPE_DATETIME: return iso8601_parse(text, &i) && (*ret = value_datetime(i), true);
-    case TYPE_REF: return ref_parse(text, &ref) && (*ret = value_ref(our_ref(d, ref)), true);
-    case TYPE_ENUM: *ret = value_string(text); return enum_index(type->e, text) >= 0;
+    case TYPE_STRING:
+        *ret = value_string(text);
+        return true;
+    case TYPE_INT:
+        return num_parse_int(text, &i) && (*ret = value_int(i), true);
+    case TYPE_FLOAT:
+        return num_parse_float(text, &f) && (*ret = value_float(f), true);
+    case TYPE_BOOL:
+        *ret = value_bool(streq(text, "true"));
+        return streq(text, "true") || streq(text, "false");
+    case TYPE_DATETIME:
+        return iso8601_parse(text, &i) && (*ret = value_datetime(i), true);
+    case TYPE_REF:
+        return ref_parse(text, &ref) && (*ret = value_ref(our_ref(d, ref)), true);
+    case TYPE_ENUM:
+        *ret = value_string(text);
+        return enum_index(type->e, text) >= 0;
     case TYPE_VOID:
     case TYPE_SET:
     case TYPE_MAP:
     case TYPE_RECORD:
     case TYPE_OPTION:
-    case TYPE_BATCH: break;
+    case TYPE_BATCH:
+        break;
     }
     return false;
 }
@@ -369,7 +414,8 @@ static bool take_entry(struct cursor *k, const struct type_desc *type, int depth
     if (!take(k, '(')) return false;
     const char *key = take_quoted(k);
     if (!key || !take(k, ' ') || !take_item(k, type->elem, depth, &v) || !take(k, ')')) return false;
-    if (type->key->kind == TYPE_REF && ref_parse(key, &ref)) key = arena_strdup(b->arena, REF_STR(our_ref(k->d, ref)));
+    if (type->key->kind == TYPE_REF && ref_parse(key, &ref))
+        key = arena_strdup(b->arena, REF_STR(our_ref(k->d, ref)));
     value_put(b, key, v);
     return true;
 }
@@ -393,13 +439,15 @@ static bool take_list(struct cursor *k, const struct type_desc *type, int depth,
     return take(k, ')');
 }
 
-static bool value_from(const struct dump *d, const struct type_desc *type, const char *text, struct value *ret)
+static bool value_from(const struct dump *d, const struct type_desc *type, const char *text,
+                       struct value *ret)
 {
     struct cursor k = { d, text };
 
     switch (type->kind) {
     case TYPE_SET:
-    case TYPE_MAP: return take_list(&k, type, 0, ret) && !*k.p;
+    case TYPE_MAP:
+        return take_list(&k, type, 0, ret) && !*k.p;
     case TYPE_OPTION:
         if (streq(text, "()")) {
             *ret = value_void();
@@ -415,12 +463,13 @@ static bool value_from(const struct dump *d, const struct type_desc *type, const
     case TYPE_REF:
     case TYPE_ENUM:
     case TYPE_RECORD:
-    case TYPE_BATCH: break;
+    case TYPE_BATCH:
+        break;
     }
     return scalar_from(d, type, text, ret);
 }
 
-/* ---- the transaction ------------------------------------------------------------------------------------------------ */
+/* ---- the transaction ----------------------------------------------------------------------------------- */
 
 static int compare_refs(const void *a, const void *b)
 {
@@ -444,14 +493,14 @@ static void drop_others(const struct dump *d, struct txn *t, const struct class_
     free(refs);
 }
 
-static int write_image(const struct dump *d, struct txn *t, const struct class_desc *cls, const struct image *image,
-                       struct xerr *err)
+static int write_image(const struct dump *d, struct txn *t, const struct class_desc *cls,
+                       const struct image *image, struct xerr *err)
 {
     struct value v;
 
     for (size_t i = 0; i < image->n; i++) {
         const struct field_desc *f = image->cells[i].field;
-        if (f->id == cls->uuid && image->renamed) continue;    /* this machine keeps its own */
+        if (f->id == cls->uuid && image->renamed) continue; /* this machine keeps its own */
         if (!value_from(d, f->type, image->cells[i].text, &v))
             return xerr_import_error(err, arena_printf(d->c->arena, "%s.%s of %s: %.200s", cls->name, f->name,
                                                        REF_STR(image->ref), image->cells[i].text));
@@ -463,11 +512,13 @@ static int write_image(const struct dump *d, struct txn *t, const struct class_d
 static void create_missing(const struct dump *d, struct txn *t, const struct class_desc *cls)
 {
     for (const struct image *i = d->first[cls->id]; i; i = i->next)
-        if (!snap_get(txn_snap(t), (enum class_id)cls->id, i->ref)) txn_create(t, (enum class_id)cls->id, i->ref);
+        if (!snap_get(txn_snap(t), (enum class_id)cls->id, i->ref))
+            txn_create(t, (enum class_id)cls->id, i->ref);
 }
 
-/* 1. what is too many goes, so that its uuids are free; 2. what is missing comes, so that references have their ends;
- * 3. the fields. The writer lock is held for all of it: nobody is to write between the old database and the new one. */
+/* 1. what is too many goes, so that its uuids are free; 2. what is missing comes, so that references have
+ * their ends; 3. the fields. The writer lock is held for all of it: nobody is to write between the old
+ * database and the new one. */
 static int write_dump(const struct dump *d, struct txn *t, struct xerr *err)
 {
     for (unsigned i = 1; i < model.n_classes; i++)
@@ -480,7 +531,7 @@ static int write_dump(const struct dump *d, struct txn *t, struct xerr *err)
     return 0;
 }
 
-/* ---- whether this machine is fit for it ------------------------------------------------------------------------------ */
+/* ---- whether this machine is fit for it ---------------------------------------------------------------- */
 
 static const char *cell(const struct image *image, field_id f)
 {

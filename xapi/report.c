@@ -16,7 +16,7 @@
 
 enum { TEXT_MAX = 32 << 20, COMMAND_MS = 60000, PACK_MS = 600000 };
 
-/* ---- the entries -------------------------------------------------------------------------------------------------- */
+/* ---- the entries --------------------------------------------------------------------------------------- */
 
 struct collector {
     struct call *c;
@@ -100,7 +100,8 @@ static void collect_host(const struct collector *k)
     put_file(k, "uptime", "/proc/uptime");
     put_file(k, "version", "/proc/version");
     put_file(k, "os-release", "/etc/os-release");
-    put_command(k, "processes", (const char *const[]){ "ps", "-eo", "pid,ppid,user,stat,rss,time,comm", NULL });
+    put_command(k, "processes",
+                (const char *const[]){ "ps", "-eo", "pid,ppid,user,stat,rss,time,comm", NULL });
     put_command(k, "dmidecode", (const char *const[]){ "dmidecode", "-q", NULL });
 }
 
@@ -151,10 +152,11 @@ void report_capabilities(const struct agent *agent, struct strbuf *out)
     strbuf_str(out, "<?xml version=\"1.0\" ?>\n<system-status-capabilities>\n");
     for (size_t i = 0; i < ARRAY_SIZE(entries_table); i++) {
         const struct entry *e = &entries_table[i];
-        strbuf_printf(out,
-                      "  <capability content-type=\"text/plain\" default-checked=\"%s\" key=\"%s\" max-size=\"%lld\""
-                      " max-time=\"%d\" min-size=\"%lld\" min-time=\"%d\" pii=\"%s\"/>\n",
-                      e->checked ? "yes" : "no", e->key, e->max_size, e->max_time, e->min_size, e->min_time, e->pii);
+        strbuf_printf(
+            out,
+            "  <capability content-type=\"text/plain\" default-checked=\"%s\" key=\"%s\" max-size=\"%lld\""
+            " max-time=\"%d\" min-size=\"%lld\" min-time=\"%d\" pii=\"%s\"/>\n",
+            e->checked ? "yes" : "no", e->key, e->max_size, e->max_time, e->min_size, e->min_time, e->pii);
     }
     strbuf_str(out, "</system-status-capabilities>\n");
 }
@@ -173,9 +175,10 @@ static bool wanted(const char *list, const struct entry *e)
     return false;
 }
 
-/* ---- the agent's own log ------------------------------------------------------------------------------------------ */
+/* ---- the agent's own log ------------------------------------------------------------------------------- */
 
-static int end_of_file(struct call *c, const char *path, size_t limit, const char **ret_text, struct xerr *err)
+static int end_of_file(struct call *c, const char *path, size_t limit, const char **ret_text,
+                       struct xerr *err)
 {
     _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
     struct stat st;
@@ -196,7 +199,8 @@ static int end_of_file(struct call *c, const char *path, size_t limit, const cha
 static int from_journal(struct call *c, size_t limit, const char **ret_text, struct xerr *err)
 {
     const char *pid = arena_printf(c->arena, "_PID=%d", (int)getpid());
-    const char *const argv[] = { "journalctl", "--no-pager", "--quiet", "--lines=100000", "--output=short-iso", pid, NULL };
+    const char *const argv[] = { "journalctl",         "--no-pager", "--quiet", "--lines=100000",
+                                 "--output=short-iso", pid,          NULL };
     const struct subproc_command cmd = { .argv = argv };
     const struct subproc_limits limits = { .timeout_ms = COMMAND_MS, .out_bytes = limit };
     struct subproc_result r;
@@ -227,14 +231,15 @@ int report_own_log(struct call *c, size_t limit, const char **ret_text, struct x
     return from_journal(c, limit, ret_text, err);
 }
 
-/* ---- packing ------------------------------------------------------------------------------------------------------ */
+/* ---- packing ------------------------------------------------------------------------------------------- */
 
 int report_folder(struct call *c, const char **ret_folder, struct xerr *err)
 {
     const char *top = arena_printf(c->arena, "%s/tmp", c->agent->root);
     char *folder = arena_printf(c->arena, "%s/work-XXXXXX", top);
 
-    if (make_dirs(top, 0700) || !mkdtemp(folder)) return xerr_internal(err, "%s: %s", folder, strerror(errno));
+    if (make_dirs(top, 0700) || !mkdtemp(folder))
+        return xerr_internal(err, "%s: %s", folder, strerror(errno));
     *ret_folder = folder;
     return 0;
 }
@@ -254,25 +259,27 @@ void report_remove_folder(const char *folder)
     subproc_result_free(&r);
 }
 
-static bool cancelled(void *arg)
-{
-    return call_cancelled(arg);
-}
+static bool cancelled(void *arg) { return call_cancelled(arg); }
 
 /* name: the folder inside top that goes into the archive. */
-static int pack(struct call *c, const char *top, const char *name, const char *output, const char *path, struct xerr *err)
+static int pack(struct call *c, const char *top, const char *name, const char *output, const char *path,
+                struct xerr *err)
 {
     const char *flag = streq(output, "tar.gz") ? "-czf" : streq(output, "tar.bz2") ? "-cjf" : "-cf";
     const char *const tar[] = { "tar", flag, path, name, NULL };
     const char *const zip[] = { "zip", "-qr", path, name, NULL };
     const struct subproc_command cmd = { .argv = streq(output, "zip") ? zip : tar, .cwd = top };
-    const struct subproc_limits limits = { .timeout_ms = PACK_MS, .cancelled = cancelled, .cancelled_arg = c };
+    const struct subproc_limits limits = { .timeout_ms = PACK_MS,
+                                           .cancelled = cancelled,
+                                           .cancelled_arg = c };
     struct subproc_result r;
 
     if (subproc_run(&cmd, NULL, 0, &limits, &r))
-        return xerr_system_status_retrieval_failed(err, arena_printf(c->arena, "%s: %s", cmd.argv[0], strerror(errno)));
+        return xerr_system_status_retrieval_failed(
+            err, arena_printf(c->arena, "%s: %s", cmd.argv[0], strerror(errno)));
     int rc = 0;
-    if (r.end == SUBPROC_CANCELLED) rc = call_check_cancel(c, err);
+    if (r.end == SUBPROC_CANCELLED)
+        rc = call_check_cancel(c, err);
     else if (!subproc_ok(&r)) {
         _cleanup_free_ char *why = subproc_describe(&r);
         rc = xerr_system_status_retrieval_failed(err, arena_printf(c->arena, "%s: %s", cmd.argv[0], why));
@@ -283,10 +290,12 @@ static int pack(struct call *c, const char *top, const char *name, const char *o
 
 static bool known_output(const char *output)
 {
-    return streq(output, "tar") || streq(output, "tar.gz") || streq(output, "tar.bz2") || streq(output, "zip");
+    return streq(output, "tar") || streq(output, "tar.gz") || streq(output, "tar.bz2") ||
+           streq(output, "zip");
 }
 
-int report_make(struct call *c, const char *entries, const char *output, const char **ret_path, struct xerr *err)
+int report_make(struct call *c, const char *entries, const char *output, const char **ret_path,
+                struct xerr *err)
 {
     const char *top;
     int rc = 0;
@@ -305,7 +314,9 @@ int report_make(struct call *c, const char *entries, const char *output, const c
     }
     if (!rc) rc = pack(c, top, "bug-report", output, path, err);
     report_remove_folder(top);
-    if (rc) unlink(path);
-    else *ret_path = path;
+    if (rc)
+        unlink(path);
+    else
+        *ret_path = path;
     return rc;
 }

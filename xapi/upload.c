@@ -35,7 +35,8 @@ static int parse(struct call *c, const char *url, struct address *ret, struct xe
     colon = colon ? strchr(colon, ':') : NULL;
     if (colon) {
         *colon = '\0';
-        if (!num_parse_int(colon + 1, &port) || port < 1 || port > 65535) return xerr_invalid_value(err, "url", url);
+        if (!num_parse_int(colon + 1, &port) || port < 1 || port > 65535)
+            return xerr_invalid_value(err, "url", url);
     }
     if (host[0] == '[') {
         host[strlen(host) - 1] = '\0';
@@ -54,24 +55,28 @@ static int send_body(struct call *c, struct stream *to, int fd, const char *path
 
     while ((n = read(fd, buf, sizeof(buf))) > 0) {
         if (call_check_cancel(c, err)) return -1;
-        if (stream_write(to, buf, (size_t)n, STEP_MS) < 0) return xerr_internal(err, "upload: %s", strerror(errno));
+        if (stream_write(to, buf, (size_t)n, STEP_MS) < 0)
+            return xerr_internal(err, "upload: %s", strerror(errno));
     }
     return n < 0 ? xerr_internal(err, "%s: %s", path, strerror(errno)) : 0;
 }
 
-static int put(struct call *c, struct httpc *http, const struct address *to, int fd, const char *path, struct xerr *err)
+static int put(struct call *c, struct httpc *http, const struct address *to, int fd, const char *path,
+               struct xerr *err)
 {
     const struct http_status *head;
     struct stat st;
 
     if (fstat(fd, &st)) return xerr_internal(err, "%s: %s", path, strerror(errno));
-    const char *headers = arena_printf(c->arena, "Content-Type: application/octet-stream\r\nContent-Length: %lld\r\n",
-                                       (long long)st.st_size);
+    const char *headers =
+        arena_printf(c->arena, "Content-Type: application/octet-stream\r\nContent-Length: %lld\r\n",
+                     (long long)st.st_size);
     if (httpc_send(http, "PUT", to->target, headers, NULL, 0, STEP_MS, err)) return -1;
     if (send_body(c, httpc_stream(http), fd, path, err)) return -1;
     if (httpc_receive(http, STEP_MS, &head, err)) return -1;
     if (head->status / 100 == 2) return 0;
-    return xerr_internal(err, "%s port %u refused the upload: %d %s", to->host, to->port, head->status, head->reason);
+    return xerr_internal(err, "%s port %u refused the upload: %d %s", to->host, to->port, head->status,
+                         head->reason);
 }
 
 int upload_file(struct call *c, const char *path, const char *url, struct xerr *err)

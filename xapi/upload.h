@@ -7,8 +7,8 @@
 
 struct tls_client;
 
-/* PUTs the file to an http:// or https:// address; with a certificate check when the host verifies (see certificate.h).
- * Errors: INVALID_VALUE ["url", url] for another scheme; INTERNAL_ERROR; TASK_CANCELLED. */
+/* PUTs the file to an http:// or https:// address; with a certificate check when the host verifies (see
+ * certificate.h). Errors: INVALID_VALUE ["url", url] for another scheme; INTERNAL_ERROR; TASK_CANCELLED. */
 int upload_file(struct call *c, const char *path, const char *url, struct xerr *err);
 
 #endif

@@ -1,9 +1,10 @@
 /* Class VM_appliance: VMs that start and stop together, in an order.
  * Called by: the generated thunks (schema/vm_appliance.xml).  Calls: VM messages, db/.
  *
- * VMs of the lowest VM.order start first, side by side; when all of them have, the longest of their start_delays goes by,
- * then the next order begins. Stopping goes the other way round, with shutdown_delay. A VM that fails does not keep the
- * others from their turn; in the end the call then fails with OPERATION_PARTIALLY_FAILED. */
+ * VMs of the lowest VM.order start first, side by side; when all of them have, the longest of their
+ * start_delays goes by, then the next order begins. Stopping goes the other way round, with
+ * shutdown_delay. A VM that fails does not keep the others from their turn; in the end the call then fails
+ * with OPERATION_PARTIALLY_FAILED. */
 #include <pthread.h>
 #include <time.h>
 
@@ -25,10 +26,7 @@ enum what { START, START_PAUSED, CLEAN_SHUTDOWN, HARD_SHUTDOWN, SHUTDOWN };
 
 static const char *const names[] = { "start", "start", "clean_shutdown", "hard_shutdown", "shutdown" };
 
-static bool stops(enum what what)
-{
-    return what != START && what != START_PAUSED;
-}
+static bool stops(enum what what) { return what != START && what != START_PAUSED; }
 
 static int by_order(const void *a, const void *b)
 {
@@ -37,8 +35,8 @@ static int by_order(const void *a, const void *b)
 }
 
 /* The VMs in the order they are to start. */
-static int list_members(struct call *c, struct ref appliance, bool stopping, struct member_vm **ret_vms, size_t *ret_n,
-                        struct xerr *err)
+static int list_members(struct call *c, struct ref appliance, bool stopping, struct member_vm **ret_vms,
+                        size_t *ret_n, struct xerr *err)
 {
     _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
     const struct row *row = snap_need(s, CLASS_VM_appliance, appliance, err);
@@ -51,7 +49,10 @@ static int list_members(struct call *c, struct ref appliance, bool stopping, str
         const struct row *vm = snap_get(s, CLASS_VM, vms->refs[i]);
         if (!vm || row_bool(vm, F_VM_is_a_template)) continue;
         int64_t delay = row_int(vm, stopping ? F_VM_shutdown_delay : F_VM_start_delay);
-        list[n++] = (struct member_vm){ vms->refs[i], row_int(vm, F_VM_order), delay < 0 ? 0 : delay > DELAY_MAX_S ? DELAY_MAX_S : delay,
+        list[n++] = (struct member_vm){ vms->refs[i], row_int(vm, F_VM_order),
+                                        delay < 0             ? 0
+                                        : delay > DELAY_MAX_S ? DELAY_MAX_S
+                                                              : delay,
                                         (enum vm_power_state)row_enum(vm, F_VM_power_state) };
     }
     qsort(list, n, sizeof(*list), by_order);
@@ -64,20 +65,25 @@ static int list_members(struct call *c, struct ref appliance, bool stopping, str
 static const char *message_for(enum what what, enum vm_power_state state)
 {
     switch (state) {
-    case vm_power_state_Halted: return stops(what) ? NULL : "VM.start";
+    case vm_power_state_Halted:
+        return stops(what) ? NULL : "VM.start";
     case vm_power_state_Paused:
         return what == START ? "VM.unpause" : what == START_PAUSED ? NULL : "VM.hard_shutdown";
     case vm_power_state_Running:
-        return !stops(what) ? NULL : what == CLEAN_SHUTDOWN ? "VM.clean_shutdown" : what == SHUTDOWN ? "VM.shutdown" : "VM.hard_shutdown";
-    case vm_power_state_Suspended: return stops(what) ? "VM.hard_shutdown" : "VM.resume";
+        return !stops(what)             ? NULL
+               : what == CLEAN_SHUTDOWN ? "VM.clean_shutdown"
+               : what == SHUTDOWN       ? "VM.shutdown"
+                                        : "VM.hard_shutdown";
+    case vm_power_state_Suspended:
+        return stops(what) ? "VM.hard_shutdown" : "VM.resume";
     }
     return NULL;
 }
 
-/* ---- one VM on a thread of its own -------------------------------------------------------------------------------- */
+/* ---- one VM on a thread of its own --------------------------------------------------------------------- */
 
 struct worker {
-    struct call call;          /* the outer call's rights and task, an arena of its own */
+    struct call call; /* the outer call's rights and task, an arena of its own */
     const struct member_vm *vm;
     enum what what;
     pthread_t thread;
@@ -89,7 +95,8 @@ static void *work(void *arg)
     struct worker *w = arg;
     const char *method = message_for(w->what, w->vm->state);
     const bool starts = method && (streq(method, "VM.start") || streq(method, "VM.resume"));
-    const struct value args[] = { value_ref(w->vm->vm), value_bool(w->what == START_PAUSED), value_bool(false) };
+    const struct value args[] = { value_ref(w->vm->vm), value_bool(w->what == START_PAUSED),
+                                  value_bool(false) };
     _cleanup_xerr_ struct xerr err = XERR_INIT;
     struct value ignored;
 
@@ -136,7 +143,8 @@ static int wait_seconds(struct call *c, int64_t seconds, struct xerr *err)
 }
 
 /* One order: all of its VMs, then the delay. */
-static int run_order(struct call *c, const struct member_vm *vms, size_t n, enum what what, bool *failed, struct xerr *err)
+static int run_order(struct call *c, const struct member_vm *vms, size_t n, enum what what, bool *failed,
+                     struct xerr *err)
 {
     int64_t delay = 0;
 
@@ -171,11 +179,12 @@ static int run(struct call *c, struct ref appliance, enum what what, struct xerr
     return failed ? xerr_operation_partially_failed(err, names[what]) : 0;
 }
 
-/* ---- membership ----------------------------------------------------------------------------------------------------- */
+/* ---- membership ---------------------------------------------------------------------------------------- */
 
 static void refresh(struct txn *t, struct ref appliance)
 {
-    if (snap_get(txn_snap(t), CLASS_VM_appliance, appliance)) lifecycle_refresh_one(t, CLASS_VM_appliance, appliance);
+    if (snap_get(txn_snap(t), CLASS_VM_appliance, appliance))
+        lifecycle_refresh_one(t, CLASS_VM_appliance, appliance);
 }
 
 int vm_set_appliance(struct call *c, struct ref self, struct ref value, struct xerr *err)
@@ -186,7 +195,8 @@ int vm_set_appliance(struct call *c, struct ref self, struct ref value, struct x
 
     if (row && (row_bool(row, F_VM_is_a_template) || row_bool(row, F_VM_is_control_domain))) {
         db_abort(t);
-        return xerr_operation_not_allowed(err, "Templates, snapshots and the control domain are no members of an appliance");
+        return xerr_operation_not_allowed(
+            err, "Templates, snapshots and the control domain are no members of an appliance");
     }
     txn_set_ref(t, self, F_VM_appliance, value);
     refresh(t, old);
@@ -194,7 +204,7 @@ int vm_set_appliance(struct call *c, struct ref self, struct ref value, struct x
     return db_commit(t, err);
 }
 
-/* ---- messages ------------------------------------------------------------------------------------------------------ */
+/* ---- messages ------------------------------------------------------------------------------------------ */
 
 int vm_appliance_start(struct call *c, struct ref self, bool paused, struct xerr *err)
 {

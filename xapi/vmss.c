@@ -14,14 +14,15 @@
 
 enum {
     RETAINED_MAX = 10,
-    DUE_S = 120,              /* an agent that was busy or down for longer has missed the moment */
+    DUE_S = 120, /* an agent that was busy or down for longer has missed the moment */
     PRIORITY_SUCCESS = 5,
     PRIORITY_FAILURE = 3,
 };
 
-static const char *const days[] = { "Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday" };
+static const char *const days[] = { "Sunday",   "Monday", "Tuesday", "Wednesday",
+                                    "Thursday", "Friday", "Saturday" };
 
-/* ---- the schedule --------------------------------------------------------------------------------------------------- */
+/* ---- the schedule -------------------------------------------------------------------------------------- */
 
 /* A number of the schedule within 0..max, or -1. */
 static int number(const struct value *schedule, const char *key, int max)
@@ -52,7 +53,8 @@ static unsigned day_bits(const char *list)
 bool vmss_last_moment(int frequency, const struct value *schedule, int64_t now, int64_t *ret_moment)
 {
     int minute = number(schedule, "min", 59), hour = number(schedule, "hour", 23);
-    unsigned wanted = frequency == vmss_frequency_weekly ? day_bits(value_get_str(schedule, "days", "")) : ~0u;
+    unsigned wanted =
+        frequency == vmss_frequency_weekly ? day_bits(value_get_str(schedule, "days", "")) : ~0u;
     time_t at = now;
     struct tm tm;
 
@@ -92,8 +94,10 @@ static int check_schedule(enum vmss_frequency frequency, const struct value *sch
         if (!good) return xerr_invalid_value(err, key, value);
     }
     if (!value_get(schedule, "min")) return xerr_invalid_value(err, "schedule:min", "");
-    if (frequency != vmss_frequency_hourly && !value_get(schedule, "hour")) return xerr_invalid_value(err, "schedule:hour", "");
-    if (frequency == vmss_frequency_weekly && !value_get(schedule, "days")) return xerr_invalid_value(err, "schedule:days", "");
+    if (frequency != vmss_frequency_hourly && !value_get(schedule, "hour"))
+        return xerr_invalid_value(err, "schedule:hour", "");
+    if (frequency == vmss_frequency_weekly && !value_get(schedule, "days"))
+        return xerr_invalid_value(err, "schedule:days", "");
     return 0;
 }
 
@@ -109,14 +113,15 @@ static int commit_schedule(struct call *c, struct txn *t, struct ref self, struc
     const struct row *row = txn_failed(t) ? NULL : snap_get(txn_snap(t), CLASS_VMSS, self);
 
     (void)c;
-    if (row && check_schedule((enum vmss_frequency)row_enum(row, F_VMSS_frequency), row_value(row, F_VMSS_schedule), err)) {
+    if (row && check_schedule((enum vmss_frequency)row_enum(row, F_VMSS_frequency),
+                              row_value(row, F_VMSS_schedule), err)) {
         db_abort(t);
         return -1;
     }
     return db_commit(t, err);
 }
 
-/* ---- messages -------------------------------------------------------------------------------------------------------- */
+/* ---- messages ------------------------------------------------------------------------------------------ */
 
 static int record_enum(const struct value *args, const char *key, const struct enum_desc *e)
 {
@@ -127,14 +132,16 @@ static int record_enum(const struct value *args, const char *key, const struct e
 int vmss_create(struct call *c, const struct value *args, struct ref *ret_result, struct xerr *err)
 {
     const struct value empty = value_map(NULL, 0);
-    const struct value *retained = value_get(args, "retained_snapshots"), *schedule = value_get(args, "schedule");
+    const struct value *retained = value_get(args, "retained_snapshots"),
+                       *schedule = value_get(args, "schedule");
     const struct value *enabled = value_get(args, "enabled");
     int frequency = record_enum(args, "frequency", &enum_desc_vmss_frequency);
     int64_t keep = retained && retained->kind == VALUE_INT ? retained->i : 7;
     struct ref ref = ref_new();
 
     if (!schedule || schedule->kind != VALUE_MAP) schedule = &empty;
-    if (check_retained(c, keep, err) || check_schedule((enum vmss_frequency)frequency, schedule, err)) return -1;
+    if (check_retained(c, keep, err) || check_schedule((enum vmss_frequency)frequency, schedule, err))
+        return -1;
     struct txn *t = db_begin(c->agent->db);
     txn_create(t, CLASS_VMSS, ref);
     txn_set_str(t, ref, F_VMSS_name_label, value_get_str(args, "name_label", ""));
@@ -179,7 +186,8 @@ int vmss_set_retained_snapshots(struct call *c, struct ref self, int64_t value, 
     return db_commit(t, err);
 }
 
-/* Clients set the frequency first and the schedule that fits it next: only the keys that are there are looked at. */
+/* Clients set the frequency first and the schedule that fits it next: only the keys that are there are
+ * looked at. */
 int vmss_set_frequency(struct call *c, struct ref self, enum vmss_frequency value, struct xerr *err)
 {
     struct txn *t = db_begin(c->agent->db);
@@ -196,14 +204,16 @@ int vmss_set_schedule(struct call *c, struct ref self, const struct value *value
     return commit_schedule(c, t, self, err);
 }
 
-int vmss_add_to_schedule(struct call *c, struct ref self, const char *key, const char *value, struct xerr *err)
+int vmss_add_to_schedule(struct call *c, struct ref self, const char *key, const char *value,
+                         struct xerr *err)
 {
     const struct member m = { key, value_string(value) };
     const struct value one = value_map(&m, 1), v = value_string(value);
     struct xerr why = XERR_INIT;
 
     /* The one key by itself: others may still be missing. */
-    if (check_schedule(vmss_frequency_hourly, &one, &why) && !streq(why.params[0], "schedule:min")) return xerr_move(err, &why);
+    if (check_schedule(vmss_frequency_hourly, &one, &why) && !streq(why.params[0], "schedule:min"))
+        return xerr_move(err, &why);
     xerr_clear(&why);
     struct txn *t = db_begin(c->agent->db);
     txn_map_add(t, self, F_VMSS_schedule, key, &v);
@@ -218,17 +228,18 @@ int vmss_remove_from_schedule(struct call *c, struct ref self, const char *key, 
     return db_commit(t, err);
 }
 
-/* ---- snapshots --------------------------------------------------------------------------------------------------------- */
+/* ---- snapshots ----------------------------------------------------------------------------------------- */
 
-static int take_snapshot(struct call *c, struct ref vm, enum vmss_type type, const char *name, struct ref *ret_snapshot,
-                         struct xerr *err)
+static int take_snapshot(struct call *c, struct ref vm, enum vmss_type type, const char *name,
+                         struct ref *ret_snapshot, struct xerr *err)
 {
     struct value ref;
     int rc = -1;
 
     switch (type) {
     case vmss_type_snapshot:
-        rc = call_message(c, "VM.snapshot", ARGS(value_ref(vm), value_string(name), value_set(NULL, 0)), &ref, err);
+        rc = call_message(c, "VM.snapshot", ARGS(value_ref(vm), value_string(name), value_set(NULL, 0)), &ref,
+                          err);
         break;
     case vmss_type_checkpoint:
         rc = call_message(c, "VM.checkpoint", ARGS(value_ref(vm), value_string(name)), &ref, err);
@@ -258,7 +269,8 @@ static int drop_snapshot(struct call *c, struct ref snapshot, struct xerr *err)
         vdis = arena_new_array(c->arena, struct ref, vbds->n + 2);
         for (size_t i = 0; i < vbds->n; i++) {
             const struct row *vbd = snap_get(s, CLASS_VBD, vbds->refs[i]);
-            if (vbd && row_enum(vbd, F_VBD_type) == vbd_type_Disk && snap_get(s, CLASS_VDI, row_ref(vbd, F_VBD_VDI)))
+            if (vbd && row_enum(vbd, F_VBD_type) == vbd_type_Disk &&
+                snap_get(s, CLASS_VDI, row_ref(vbd, F_VBD_VDI)))
                 vdis[n++] = row_ref(vbd, F_VBD_VDI);
         }
         struct ref memory = row_ref(row, F_VM_suspend_VDI);
@@ -313,7 +325,10 @@ struct plan {
     const char *uuid, *name;
     enum vmss_type type;
     size_t keep, n;
-    struct { struct ref vm; const char *uuid, *name; } vms[];
+    struct {
+        struct ref vm;
+        const char *uuid, *name;
+    } vms[];
 };
 
 static const struct plan *read_plan(struct call *c, struct ref vmss, struct xerr *err)
@@ -360,7 +375,9 @@ static size_t snapshot_all(struct call *c, struct ref vmss, const struct plan *p
         _cleanup_xerr_ struct xerr err = XERR_INIT;
         const char *name = arena_printf(c->arena, "%s_%s_%s", p->name, p->vms[i].name, stamp);
         struct ref snapshot;
-        if (!take_snapshot(c, p->vms[i].vm, p->type, name, &snapshot, &err) && !drop_old(c, p->vms[i].vm, p->keep, &err)) continue;
+        if (!take_snapshot(c, p->vms[i].vm, p->type, name, &snapshot, &err) &&
+            !drop_old(c, p->vms[i].vm, p->keep, &err))
+            continue;
         _cleanup_free_ char *why = xerr_text(&err);
         strbuf_printf(failures, "VM %s: %s\n", p->vms[i].uuid, why);
         failed++;
@@ -386,7 +403,7 @@ int vmss_snapshot_now(struct call *c, struct ref vmss, const char **ret_result, 
     return 0;
 }
 
-/* ---- background --------------------------------------------------------------------------------------------------------- */
+/* ---- background ---------------------------------------------------------------------------------------- */
 
 size_t vmss_take_due(struct agent *agent, struct arena *a, struct ref **ret_schedules)
 {
@@ -397,16 +414,19 @@ size_t vmss_take_due(struct agent *agent, struct arena *a, struct ref **ret_sche
         *ret_schedules = arena_new_array(a, struct ref, snap_count(s, CLASS_VMSS) + 1);
         SNAP_EACH (s, CLASS_VMSS, row) {
             if (!row_bool(row, F_VMSS_enabled) || !row_refs(row, F_VMSS_VMs)->n) continue;
-            if (!vmss_last_moment(row_enum(row, F_VMSS_frequency), row_value(row, F_VMSS_schedule), now, &moment)) continue;
-            if (now - moment <= DUE_S && row_time(row, F_VMSS_last_run_time) < moment) (*ret_schedules)[n++] = row_ref_of(row);
+            if (!vmss_last_moment(row_enum(row, F_VMSS_frequency), row_value(row, F_VMSS_schedule), now,
+                                  &moment))
+                continue;
+            if (now - moment <= DUE_S && row_time(row, F_VMSS_last_run_time) < moment)
+                (*ret_schedules)[n++] = row_ref_of(row);
         }
     }
     if (!n) return 0;
     _cleanup_xerr_ struct xerr err = XERR_INIT;
     struct txn *t = db_begin(agent->db);
     for (size_t i = 0; i < n; i++) txn_set_time(t, (*ret_schedules)[i], F_VMSS_last_run_time, now);
-    /* Not marked is not run: otherwise it would run again in a few seconds. One that was destroyed spoils the rest of this
-     * round only. */
+    /* Not marked is not run: otherwise it would run again in a few seconds. One that was destroyed spoils
+     * the rest of this round only. */
     return db_commit(t, &err) ? 0 : n;
 }
 
@@ -419,9 +439,10 @@ void vmss_run(struct agent *agent, struct ref schedule)
 
     if (p) {
         bool failed = snapshot_all(c, schedule, p, &failures) > 0;
-        const char *body = failed ? strbuf_cstr(&failures) : arena_printf(c->arena, "%s: %zu VMs", p->name, p->n);
-        tell(c, p, failed ? "VMSS_SNAPSHOT_FAILED" : "VMSS_SNAPSHOT_SUCCEEDED", failed ? PRIORITY_FAILURE : PRIORITY_SUCCESS,
-             body);
+        const char *body =
+            failed ? strbuf_cstr(&failures) : arena_printf(c->arena, "%s: %zu VMs", p->name, p->n);
+        tell(c, p, failed ? "VMSS_SNAPSHOT_FAILED" : "VMSS_SNAPSHOT_SUCCEEDED",
+             failed ? PRIORITY_FAILURE : PRIORITY_SUCCESS, body);
         log_info("schedule %s: snapshots of %zu VMs%s", p->uuid, p->n, failed ? ", not all" : "");
     }
     call_free_internal(c);

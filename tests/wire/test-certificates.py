@@ -103,6 +103,35 @@ try:
         fails('CERTIFICATE_NAME_INVALID', 'a path as name', s.pool.certificate_install, '../x', other)
         fails('TRUSTED_CERTIFICATE_INVALID', 'no certificate', s.pool.certificate_install, 'x.pem', 'x')
         fails('CERTIFICATE_DOES_NOT_EXIST', 'removing another', s.pool.certificate_uninstall, 'x.pem')
+        # A revocation list of the authority takes the trust away.
+        openssl('req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-keyout', 'ca.key', '-out', 'ca.crt', '-days', '10', '-subj', '/CN=ca')
+        openssl('req', '-newkey', 'rsa:2048', '-nodes', '-keyout', 'leaf.key', '-out', 'leaf.csr', '-subj', '/CN=localhost')
+        with open(os.path.join(top, 'ca.conf'), 'w') as f:
+            f.write('[ca]\ndefault_ca = d\n[d]\ndatabase = index.txt\nserial = serial\nnew_certs_dir = .\ndefault_md = sha256\n'
+                    'default_days = 5\ndefault_crl_days = 5\npolicy = p\nx509_extensions = x\nunique_subject = no\n'
+                    '[p]\ncommonName = supplied\n[x]\nsubjectAltName = DNS:localhost\n')
+        open(os.path.join(top, 'index.txt'), 'w').close()
+        with open(os.path.join(top, 'serial'), 'w') as f:
+            f.write('01\n')
+        ca = ['ca', '-batch', '-config', 'ca.conf', '-keyfile', 'ca.key', '-cert', 'ca.crt']
+        openssl(*ca, '-in', 'leaf.csr', '-out', 'leaf.crt')
+        signed = Peer('leaf.crt', 'leaf.key')
+        s.pool.install_ca_certificate('ca.pem', open(os.path.join(top, 'ca.crt')).read())
+        check(s.pool.send_test_post('localhost', str(signed.port), 'x') == 'heard', 'a certificate signed by a trusted authority')
+        openssl(*ca, '-revoke', 'leaf.crt')
+        openssl(*ca, '-gencrl', '-out', 'list.crl')
+        crl = open(os.path.join(top, 'list.crl')).read()
+        fails('CRL_CORRUPT', 'a list that is none', s.pool.crl_install, 'list.pem', 'x')
+        s.pool.crl_install('list.pem', crl)
+        check(s.pool.crl_list() == ['list.pem'], 'a revocation list')
+        fails('INTERNAL_ERROR', 'the revoked certificate', s.pool.send_test_post, 'localhost', str(signed.port), 'x')
+        check(s.pool.send_test_post('localhost', str(peer.port), 'x') == 'heard', 'others are as good as before')
+        fails('CRL_ALREADY_EXISTS', 'installing it again', s.pool.crl_install, 'list.pem', crl)
+        s.pool.crl_uninstall('list.pem')
+        check(s.pool.crl_list() == [] and s.pool.send_test_post('localhost', str(signed.port), 'x') == 'heard', 'removed')
+        fails('CRL_DOES_NOT_EXIST', 'removing it again', s.pool.crl_uninstall, 'list.pem')
+        s.pool.uninstall_ca_certificate('ca.pem', False)
+
         s.pool.certificate_sync()
         s.pool.uninstall_ca_certificate('other.pem', False)
         check(s.pool.certificate_list() == [], 'removed')

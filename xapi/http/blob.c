@@ -28,7 +28,8 @@ static bool find(struct http_request *req, const struct agent *agent, struct fou
     if (!row && uuid) row = snap_by_uuid(s, CLASS_blob, uuid);
     if (!row) return false;
     *ret = (struct found){ row_ref_of(row), blob_path(agent, req->arena, row_uuid(row)),
-                           arena_strdup(req->arena, row_str(row, F_blob_mime_type)), row_bool(row, F_blob_public) };
+                           arena_strdup(req->arena, row_str(row, F_blob_mime_type)),
+                           row_bool(row, F_blob_public) };
     return true;
 }
 
@@ -36,7 +37,8 @@ static bool find(struct http_request *req, const struct agent *agent, struct fou
 static int send_blob(struct http_request *req, const struct found *blob, struct xerr *err)
 {
     _cleanup_close_ int fd = open(blob->path, O_RDONLY | O_CLOEXEC);
-    const char *headers = arena_printf(req->arena, "Content-Type: %s\r\nX-Content-Type-Options: nosniff\r\n", blob->mime_type);
+    const char *headers =
+        arena_printf(req->arena, "Content-Type: %s\r\nX-Content-Type-Options: nosniff\r\n", blob->mime_type);
     bool started;
 
     if (fd < 0 && errno == ENOENT) {
@@ -71,7 +73,8 @@ static void get_blob(struct http_request *req, void *arg)
         http_reply_refused(req, &err);
         return;
     }
-    if (there) send_blob(req, &blob, &err);
+    if (there)
+        send_blob(req, &blob, &err);
     else {
         xerr_handle_invalid(&err, "blob", "");
         transfer_refuse(req, 404, &err);
@@ -105,7 +108,8 @@ static void put_blob(struct http_request *req, void *arg)
         http_reply_refused(req, &err);
         return;
     }
-    if (find(req, agent, &blob)) take_blob(req, c, &blob, &err);
+    if (find(req, agent, &blob))
+        take_blob(req, c, &blob, &err);
     else {
         xerr_handle_invalid(&err, "blob", "");
         transfer_refuse(req, 404, &err);

@@ -1,4 +1,5 @@
-/* What a host gives as files: GET /audit_log, /host_logs_download, /system-status; GET /host_backup, PUT /host_restore.
+/* What a host gives as files: GET /audit_log, /host_logs_download, /system-status; GET /host_backup, PUT
+ * /host_restore.
  * Called by: the HTTP server, on threads of their own.  Calls: report, host_backup, transfer, http_auth. */
 #include "xapi/http/host_files.h"
 
@@ -16,7 +17,7 @@
 enum { STEP_MS = 60000, LINE_MAX_BYTES = 16 << 10, AUDIT_FILES = 4 };
 static const int64_t BACKUP_MAX = INT64_C(1) << 30;
 
-/* ---- the audit log ---------------------------------------------------------------------------------------------------- */
+/* ---- the audit log ------------------------------------------------------------------------------------- */
 
 /* The lines of one file from `since` on (a line begins with its date, and dates sort as text). */
 static int send_lines(struct http_request *req, const char *path, const char *since, struct xerr *err)
@@ -35,7 +36,8 @@ static int send_lines(struct http_request *req, const char *path, const char *si
     return rc;
 }
 
-static int send_audit(struct http_request *req, const struct agent *agent, const char *since, struct xerr *err)
+static int send_audit(struct http_request *req, const struct agent *agent, const char *since,
+                      struct xerr *err)
 {
     if (http_stream_head(req, 200, "Connection: close\r\nContent-Type: text/plain\r\n"))
         return xerr_internal(err, "the client has gone: %s", strerror(errno));
@@ -70,30 +72,35 @@ static void get_audit_log(struct http_request *req, void *arg)
     http_call_end(c, NULL, &err);
 }
 
-/* ---- archives ----------------------------------------------------------------------------------------------------------- */
+/* ---- archives ------------------------------------------------------------------------------------------ */
 
 /* The file, then it is gone. */
-static void send_archive(struct http_request *req, const char *path, const char *type, const char *name, struct xerr *err)
+static void send_archive(struct http_request *req, const char *path, const char *type, const char *name,
+                         struct xerr *err)
 {
     _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
-    const char *headers = arena_printf(req->arena, "Content-Type: %s\r\nContent-Disposition: attachment; filename=\"%s\"\r\n",
-                                       type, name);
+    const char *headers = arena_printf(
+        req->arena, "Content-Type: %s\r\nContent-Disposition: attachment; filename=\"%s\"\r\n", type, name);
     bool started = false;
 
     unlink(path);
-    if (fd < 0) xerr_internal(err, "%s: %s", path, strerror(errno));
-    else if (!transfer_send_file(req, fd, headers, &started, err)) return;
+    if (fd < 0)
+        xerr_internal(err, "%s: %s", path, strerror(errno));
+    else if (!transfer_send_file(req, fd, headers, &started, err))
+        return;
     if (!started) transfer_refuse(req, 500, err);
 }
 
 static const char *archive_type(const char *output)
 {
-    return streq(output, "zip") ? "application/zip" : streq(output, "tar.bz2") ? "application/x-bzip2"
-           : streq(output, "tar.gz") ? "application/gzip" : "application/x-tar";
+    return streq(output, "zip")       ? "application/zip"
+           : streq(output, "tar.bz2") ? "application/x-bzip2"
+           : streq(output, "tar.gz")  ? "application/gzip"
+                                      : "application/x-tar";
 }
 
-static void send_report(struct http_request *req, struct agent *agent, const char *permission, const char *entries,
-                        const char *output, const char *name)
+static void send_report(struct http_request *req, struct agent *agent, const char *permission,
+                        const char *entries, const char *output, const char *name)
 {
     _cleanup_xerr_ struct xerr err = XERR_INIT;
     const char *path;
@@ -103,21 +110,25 @@ static void send_report(struct http_request *req, struct agent *agent, const cha
         http_reply_refused(req, &err);
         return;
     }
-    if (report_make(c, entries, output, &path, &err)) transfer_refuse(req, 500, &err);
-    else send_archive(req, path, archive_type(output), arena_printf(req->arena, "%s.%s", name, output), &err);
+    if (report_make(c, entries, output, &path, &err))
+        transfer_refuse(req, 500, &err);
+    else
+        send_archive(req, path, archive_type(output), arena_printf(req->arena, "%s.%s", name, output), &err);
     http_call_end(c, NULL, &err);
 }
 
 static void get_host_logs(struct http_request *req, void *arg)
 {
-    send_report(req, arg, "http/get_host_logs_download", "xapi-logs,system-logs,kernel-info", "tar.gz", "host-logs");
+    send_report(req, arg, "http/get_host_logs_download", "xapi-logs,system-logs,kernel-info", "tar.gz",
+                "host-logs");
 }
 
 static void get_system_status(struct http_request *req, void *arg)
 {
     const char *output = http_query(&req->head, "output"), *entries = http_query(&req->head, "entries");
 
-    send_report(req, arg, "http/get_system_status", entries, output && *output ? output : "tar", "bug-report");
+    send_report(req, arg, "http/get_system_status", entries, output && *output ? output : "tar",
+                "bug-report");
 }
 
 static void get_host_backup(struct http_request *req, void *arg)
@@ -130,8 +141,10 @@ static void get_host_backup(struct http_request *req, void *arg)
         http_reply_refused(req, &err);
         return;
     }
-    if (host_backup_make(c, &path, &err)) transfer_refuse(req, 500, &err);
-    else send_archive(req, path, "application/x-tar", "host-backup.tar", &err);
+    if (host_backup_make(c, &path, &err))
+        transfer_refuse(req, 500, &err);
+    else
+        send_archive(req, path, "application/x-tar", "host-backup.tar", &err);
     http_call_end(c, NULL, &err);
 }
 
@@ -173,11 +186,31 @@ static void put_host_restore(struct http_request *req, void *arg)
 void host_files_routes(struct http_server *server, struct agent *agent)
 {
     const struct http_route routes[] = {
-        { .method = HTTP_GET, .prefix = "/audit_log", .flags = HTTP_STREAM, .handler = get_audit_log, .arg = agent },
-        { .method = HTTP_GET, .prefix = "/host_logs_download", .flags = HTTP_STREAM, .handler = get_host_logs, .arg = agent },
-        { .method = HTTP_GET, .prefix = "/system-status", .flags = HTTP_STREAM, .handler = get_system_status, .arg = agent },
-        { .method = HTTP_GET, .prefix = "/host_backup", .flags = HTTP_STREAM, .handler = get_host_backup, .arg = agent },
-        { .method = HTTP_PUT, .prefix = "/host_restore", .flags = HTTP_STREAM, .handler = put_host_restore, .arg = agent },
+        { .method = HTTP_GET,
+          .prefix = "/audit_log",
+          .flags = HTTP_STREAM,
+          .handler = get_audit_log,
+          .arg = agent },
+        { .method = HTTP_GET,
+          .prefix = "/host_logs_download",
+          .flags = HTTP_STREAM,
+          .handler = get_host_logs,
+          .arg = agent },
+        { .method = HTTP_GET,
+          .prefix = "/system-status",
+          .flags = HTTP_STREAM,
+          .handler = get_system_status,
+          .arg = agent },
+        { .method = HTTP_GET,
+          .prefix = "/host_backup",
+          .flags = HTTP_STREAM,
+          .handler = get_host_backup,
+          .arg = agent },
+        { .method = HTTP_PUT,
+          .prefix = "/host_restore",
+          .flags = HTTP_STREAM,
+          .handler = put_host_restore,
+          .arg = agent },
     };
 
     http_server_routes(server, routes, ARRAY_SIZE(routes));

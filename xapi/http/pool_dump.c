@@ -25,10 +25,7 @@ static void get_dump(struct http_request *req, void *arg)
     http_call_end(c, NULL, NULL);
 }
 
-static bool is_true(const char *text)
-{
-    return text && !streq(text, "false") && !streq(text, "0");
-}
+static bool is_true(const char *text) { return text && !streq(text, "false") && !streq(text, "0"); }
 
 static void put_dump(struct http_request *req, void *arg)
 {
@@ -43,7 +40,8 @@ static void put_dump(struct http_request *req, void *arg)
         return;
     }
     /* A body without a byte is somebody who only wanted to see the 200 (Xen Orchestra). */
-    if (!transfer_begin_upload(req, &err) && !transfer_receive(req, c, POOL_DB_MAX, &xml, &err) && (xml.len || c->task->in_db))
+    if (!transfer_begin_upload(req, &err) && !transfer_receive(req, c, POOL_DB_MAX, &xml, &err) &&
+        (xml.len || c->task->in_db))
         restored = !pool_db_restore(c, strbuf_cstr(&xml), xml.len, dry_run, &err) && !dry_run;
     http_call_end(c, NULL, &err);
     if (restored) kill(getpid(), SIGUSR1);
@@ -52,8 +50,16 @@ static void put_dump(struct http_request *req, void *arg)
 void pool_dump_routes(struct http_server *server, struct agent *agent)
 {
     const struct http_route routes[] = {
-        { .method = HTTP_GET, .prefix = "/pool/xmldbdump", .flags = HTTP_STREAM, .handler = get_dump, .arg = agent },
-        { .method = HTTP_PUT, .prefix = "/pool/xmldbdump", .flags = HTTP_STREAM, .handler = put_dump, .arg = agent },
+        { .method = HTTP_GET,
+          .prefix = "/pool/xmldbdump",
+          .flags = HTTP_STREAM,
+          .handler = get_dump,
+          .arg = agent },
+        { .method = HTTP_PUT,
+          .prefix = "/pool/xmldbdump",
+          .flags = HTTP_STREAM,
+          .handler = put_dump,
+          .arg = agent },
     };
 
     http_server_routes(server, routes, ARRAY_SIZE(routes));

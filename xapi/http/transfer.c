@@ -7,7 +7,8 @@
 
 enum { PIECE = 64 << 10, STEP_MS = 60000 };
 
-int transfer_send_file(struct http_request *req, int fd, const char *headers, bool *ret_started, struct xerr *err)
+int transfer_send_file(struct http_request *req, int fd, const char *headers, bool *ret_started,
+                       struct xerr *err)
 {
     char *buf = arena_alloc(req->arena, PIECE);
     struct stat st;
@@ -15,13 +16,16 @@ int transfer_send_file(struct http_request *req, int fd, const char *headers, bo
 
     *ret_started = false;
     if (fstat(fd, &st)) return xerr_internal(err, "cannot read what is to be sent: %s", strerror(errno));
-    const char *head = arena_printf(req->arena, "Connection: close\r\nContent-Length: %lld\r\n%s", (long long)st.st_size,
-                                    headers ? headers : "");
-    if (http_stream_head(req, 200, head)) return xerr_internal(err, "the client has gone: %s", strerror(errno));
+    const char *head = arena_printf(req->arena, "Connection: close\r\nContent-Length: %lld\r\n%s",
+                                    (long long)st.st_size, headers ? headers : "");
+    if (http_stream_head(req, 200, head))
+        return xerr_internal(err, "the client has gone: %s", strerror(errno));
     *ret_started = true;
     for (int64_t left = st.st_size; left > 0; left -= n) {
         n = read(fd, buf, left < PIECE ? (size_t)left : PIECE);
-        if (n <= 0) return xerr_internal(err, "cannot read what is to be sent: %s", n ? strerror(errno) : "it became shorter");
+        if (n <= 0)
+            return xerr_internal(err, "cannot read what is to be sent: %s",
+                                 n ? strerror(errno) : "it became shorter");
         if (stream_write(http_stream(req), buf, (size_t)n, STEP_MS))
             return xerr_internal(err, "the client has gone: %s", strerror(errno));
     }
@@ -61,7 +65,8 @@ int transfer_receive_file(struct http_request *req, struct call *c, int fd, int6
         if (call_check_cancel(c, err)) return -1;
         if (size + n > limit) return too_long(req, limit, err);
         for (ssize_t done = 0, m; done < n; done += m)
-            if ((m = write(fd, buf + done, (size_t)(n - done))) < 0) return xerr_internal(err, "cannot store the body: %s", strerror(errno));
+            if ((m = write(fd, buf + done, (size_t)(n - done))) < 0)
+                return xerr_internal(err, "cannot store the body: %s", strerror(errno));
         size += n;
     }
     if (fsync(fd)) return xerr_internal(err, "cannot store the body: %s", strerror(errno));
@@ -69,7 +74,8 @@ int transfer_receive_file(struct http_request *req, struct call *c, int fd, int6
     return 0;
 }
 
-int transfer_receive(struct http_request *req, struct call *c, size_t limit, struct strbuf *out, struct xerr *err)
+int transfer_receive(struct http_request *req, struct call *c, size_t limit, struct strbuf *out,
+                     struct xerr *err)
 {
     char *buf = arena_alloc(req->arena, PIECE);
 
