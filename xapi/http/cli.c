@@ -9,6 +9,7 @@
 
 #include "lib/clock.h"
 #include "lib/log.h"
+#include "lib/utf8.h"
 #include "xe/cmd.h"
 #include "xe/thin.h"
 
@@ -74,6 +75,16 @@ static int read_answer(struct cli *cli, struct thin_msg *ret_msg, int timeout_ms
     return 0;
 }
 
+/* Old terminals send what is no UTF-8; it must not reach a record. */
+static char *repaired(struct arena *arena, const char *text, size_t n)
+{
+    _cleanup_strbuf_ struct strbuf b = STRBUF_INIT;
+
+    if (utf8_valid(text, n)) return arena_strndup(arena, text, n);
+    utf8_repair(text, n, &b);
+    return arena_strndup(arena, strbuf_cstr(&b), b.len);
+}
+
 /* Chunks until End, at most limit bytes in all. */
 static int read_blob(struct cli *cli, size_t limit, struct arena *arena, char **ret_text, size_t *ret_len)
 {
@@ -95,8 +106,8 @@ static int read_blob(struct cli *cli, size_t limit, struct arena *arena, char **
         b.len += n;
         b.ptr[b.len] = '\0';
     }
-    *ret_text = arena_strndup(arena, strbuf_cstr(&b), b.len);
-    *ret_len = b.len;
+    *ret_text = repaired(arena, strbuf_cstr(&b), b.len);
+    *ret_len = strlen(*ret_text);
     return 0;
 }
 
@@ -371,16 +382,17 @@ static bool exchange_hello(struct cli *cli)
     return read_bytes(cli, hello, sizeof hello, HELLO_MS) == 0 && thin_get_hello(hello);
 }
 
-/* The body's lines; a first line "session_id=..." is the session's. */
-static const char **split_lines(struct cli *cli, size_t *ret_n)
+/* The body's lines; a first line "session_id=..." is the session's. Returns what is wrong, or NULL. */
+static const char *split_lines(struct cli *cli, const char **args, size_t *ret_n)
 {
-    const char **args = arena_new_array(cli->arena, const char *, MAX_ARGS);
-    char *rest = cli->req->body, *line;
-    size_t n = 0;
+    size_t n = 0, n_body = cli->req->body_len;
+    char *rest = n_body ? repaired(cli->arena, cli->req->body, n_body) : NULL, *line;
 
-    while (n < MAX_ARGS && (line = strsep(&rest, "\n"))) {
+    if (n_body && memchr(cli->req->body, 0, n_body)) return "Error: an argument contains a NUL byte\n";
+    while ((line = strsep(&rest, "\n"))) {
         size_t len = strlen(line);
 
+        if (n == MAX_ARGS) return "Error: too many arguments\n";
         if (len && line[len - 1] == '\r') line[len - 1] = '\0';
         if (!n && !cli->session && has_prefix(line, "session_id="))
             cli->session = line + strlen("session_id=");
@@ -388,7 +400,7 @@ static const char **split_lines(struct cli *cli, size_t *ret_n)
             args[n++] = line;
     }
     *ret_n = n;
-    return args;
+    return NULL;
 }
 
 static void run(struct cli *cli)
@@ -399,12 +411,15 @@ static void run(struct cli *cli)
         .error = env_error, .load = env_load, .prompt = env_prompt, .transfer = env_transfer,
         .transferred = env_transferred, .gone = env_gone,
     };
-    const char **args;
+    const char **args = arena_new_array(cli->arena, const char *, MAX_ARGS), *wrong;
     size_t n;
-    int code;
+    int code = 1;
 
-    args = split_lines(cli, &n);
-    code = cmd_run(&env, cli->arena, args, n);
+    wrong = split_lines(cli, args, &n);
+    if (wrong)
+        env_print_error(cli, wrong, strlen(wrong));
+    else
+        code = cmd_run(&env, cli->arena, args, n);
     logout(cli);
     thin_put_number(&cli->out, THIN_COMMAND, THIN_EXIT, code);
     flush(cli);
