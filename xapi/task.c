@@ -31,6 +31,10 @@ int task_row_create(struct call *c, const char *label, const char *description, 
     struct ref task = ref_new();
     struct txn *t = db_begin(c->agent->db);
 
+    if (snap_count(txn_snap(t), CLASS_task) >= TASK_LIMIT) {
+        db_abort(t);
+        return xerr_too_many_pending_tasks(err);
+    }
     txn_create(t, CLASS_task, task);
     txn_set_str(t, task, F_task_name_label, label);
     txn_set_str(t, task, F_task_name_description, description);
