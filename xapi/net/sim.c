@@ -138,6 +138,17 @@ static int drop(void *state, const char *name, char **ret_why)
     return rc;
 }
 
+static int bridge_destroy(void *state, const char *bridge, char **ret_why)
+{
+    struct sim *s = state;
+
+    pthread_mutex_lock(&s->lock);
+    const struct device *d = find(s, bridge);
+    bool is_bridge = d && d->kind == BRIDGE;
+    pthread_mutex_unlock(&s->lock);
+    return is_bridge ? drop(state, bridge, ret_why) : 0;
+}
+
 static int port_set(void *state, const char *interface, const char *bridge, char **ret_why)
 {
     struct sim *s = state;
@@ -210,7 +221,7 @@ const struct net_driver net_driver_sim = {
     .open = sim_open,
     .close = sim_close,
     .bridge_create = bridge_create,
-    .bridge_destroy = drop,
+    .bridge_destroy = bridge_destroy,
     .port_set = port_set,
     .tap_create = tap_create,
     .tap_destroy = drop,
