@@ -103,6 +103,15 @@ static void add_clean(struct strbuf *b, const char *s, size_t max)
 
 static void add_value(struct strbuf *b, const struct value *v, int depth);
 
+static bool is_secret_key(const char *key)
+{
+    static const char *const words[] = { "passw", "passphrase", "secret", "token", "chapuser", "private" };
+
+    for (size_t i = 0; i < ARRAY_SIZE(words); i++)
+        if (strcasestr(key, words[i])) return true;
+    return false;
+}
+
 static void add_map(struct strbuf *b, const struct value *v, int depth)
 {
     strbuf_char(b, '{');
@@ -112,7 +121,7 @@ static void add_map(struct strbuf *b, const struct value *v, int depth)
         add_clean(b, key, MAX_TEXT);
         strbuf_char(b, '=');
         /* Whatever the schema calls it, a key that says so is a secret. */
-        if (strcasestr(key, "password") || strcasestr(key, "secret") || strcasestr(key, "chapuser"))
+        if (is_secret_key(key))
             strbuf_str(b, "***");
         else
             add_value(b, &v->map.members[i].value, depth + 1);
