@@ -115,6 +115,7 @@ static bool out_number(struct strbuf *b, const struct type *t, const char *text)
         end = strptime(text, "%Y%m%dT%H:%M:%SZ", &tm);
         if (!end) return false;
         strbuf_printf(b, "{ .kind = VALUE_DATETIME, .i = %lld }", (long long)timegm(&tm));
+        errno = 0;   /* timegm() looks for a time zone file, which need not be there */
     }
     return end != text && !*end && !errno;
 }
