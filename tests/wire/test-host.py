@@ -1,11 +1,15 @@
 #!/usr/bin/env python3
 """The host: plug-ins and extensions, settings with effect, names, logs, editions, emptying, power, restart of the agent."""
+import http.server
+import io
 import json
 import os
 import shutil
 import stat
 import sys
+import tarfile
 import tempfile
+import threading
 
 from harness import Agent, check, done, fails, wait_until
 
@@ -221,7 +225,39 @@ def wlb_and_others(s, host, pool):
     check(s.host.get_pending_guidances(host) == [], 'nothing is pending')
 
 
-def crash_dumps(agent):
+class Receiver(http.server.BaseHTTPRequestHandler):
+    """A web server that takes uploads below /in and refuses others."""
+    taken = {}
+
+    def do_PUT(self):
+        body = self.rfile.read(int(self.headers['Content-Length']))
+        good = self.path.startswith('/in/')
+        if good:
+            Receiver.taken[self.path] = body
+        self.send_response(201 if good else 403)
+        self.send_header('Content-Length', '0')
+        self.end_headers()
+
+    def log_message(self, *args):
+        pass
+
+
+def receiver():
+    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Receiver)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return 'http://127.0.0.1:%d' % server.server_port
+
+
+def uploads(s, host, url):
+    s.host.bugreport_upload(host, url + '/in/report', {})
+    names = tarfile.open(fileobj=io.BytesIO(Receiver.taken['/in/report']), mode='r:gz').getnames()
+    check('bug-report/xapi.log' in names and 'bug-report/xapi-db.xml' in names, 'a bug report goes to a web server: %s' % names)
+    fails('INTERNAL_ERROR', 'one that refuses', s.host.bugreport_upload, host, url + '/out', {})
+    fails('VALUE_NOT_SUPPORTED', 'through a proxy', s.host.bugreport_upload, host, url + '/in/x', {'http_proxy': 'http://x'})
+    fails('INVALID_VALUE', 'with a line break in the address', s.host.bugreport_upload, host, url + '/in/ x\r\nHost: y', {})
+
+
+def crash_dumps(agent, url):
     os.makedirs(crash + '/20260101-010203')
     with open(crash + '/20260101-010203/dump', 'w') as f:
         f.write('x' * 5000)
@@ -233,6 +269,9 @@ def crash_dumps(agent):
     dump = list(records)[0]
     check(s.host.get_crashdumps(s.host.get_all()[0]) == [dump], 'and is the host\'s')
     fails('INVALID_VALUE', 'uploading to no web server', s.host_crashdump.upload, dump, 'ftp://x/', {})
+    s.host_crashdump.upload(dump, url + '/in/dump', {})
+    names = tarfile.open(fileobj=io.BytesIO(Receiver.taken['/in/dump']), mode='r:gz').getnames()
+    check('20260101-010203/dump' in names, 'and to a web server as tar.gz')
     s.host_crashdump.destroy(dump)
     check(os.listdir(crash) == [] and s.host_crashdump.get_all() == [], 'destroying removes the folder')
 
@@ -249,7 +288,9 @@ try:
         wlb_and_others(s, host, pool)
         vm = emptying(s, host)
         restart(agent, s, host, vm)
-        crash_dumps(agent)
+        url = receiver()
+        uploads(agent.login(), host, url)
+        crash_dumps(agent, url)
     with Agent('--allow-host-power', *OPTIONS) as agent:
         s = agent.login()
         host = s.host.get_all()[0]
