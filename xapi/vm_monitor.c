@@ -171,6 +171,7 @@ static bool wants_restart(const struct row *vm, enum hv_stop_reason reason)
 /* What the record said when the event came; taken so that no snapshot is held over the work that follows. */
 struct known {
     struct ref vm, metrics;
+    int64_t domid;
     bool deliberate;      /* an operation that ends the domain is at work and writes the record itself */
     bool starting;        /* an operation that makes the domain has not written the record yet */
     bool restart;
@@ -186,13 +187,15 @@ static bool find_known(struct call *c, const struct queued *e, struct known *ret
     *ret_known = (struct known){
         .vm = row_ref_of(row),
         .metrics = row_ref(row, F_VM_metrics),
+        .domid = row_int(row, F_VM_domid),
         .deliberate = e->reason == HV_STOP_SUSPENDED ||
                       (e->reason == HV_STOP_DESTROYED && (operation_runs(row, vm_operations_suspend) ||
                                                           operation_runs(row, vm_operations_hard_shutdown) ||
                                                           operation_runs(row, vm_operations_hard_reboot) ||
                                                           operation_runs(row, vm_operations_power_state_reset))),
         .starting = operation_runs(row, vm_operations_start) || operation_runs(row, vm_operations_start_on) ||
-                    operation_runs(row, vm_operations_resume) || operation_runs(row, vm_operations_resume_on),
+                    operation_runs(row, vm_operations_resume) || operation_runs(row, vm_operations_resume_on) ||
+                    operation_runs(row, vm_operations_hard_reboot) || operation_runs(row, vm_operations_checkpoint),
         .restart = wants_restart(row, e->reason),
         .crash_action = row_enum(row, F_VM_actions_after_crash),
     };
@@ -206,7 +209,7 @@ static bool find_settled(struct call *c, const struct queued *e, struct known *r
     const struct timespec step = { 0, STEP_MS * 1000000L };
 
     for (int waited_ms = 0; find_known(c, e, ret_known); waited_ms += STEP_MS) {
-        if (!ret_known->starting || waited_ms >= LIMIT_MS) return true;
+        if (ret_known->deliberate || !ret_known->starting || waited_ms >= LIMIT_MS) return true;
         nanosleep(&step, NULL);
     }
     return false;
@@ -239,7 +242,7 @@ static void handle_crashed(struct call *c, const struct queued *e)
     struct known k;
 
     stopped.reason = HV_STOP_CRASH;
-    if (!find_settled(c, &stopped, &k)) return;
+    if (!find_settled(c, &stopped, &k) || (e->domid >= 0 && k.domid != e->domid)) return;   /* started anew since */
     vm_tell(c->agent->vms, k.vm, VM_NEWS_CRASHED);
     if (k.crash_action == on_crash_behaviour_preserve) return;
     if (hv_destroy(c->agent->hv, hv_id(e->uuid, k.vm), &err)) log_failure("end after a crash", e->uuid, &err);
