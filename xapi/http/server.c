@@ -467,6 +467,7 @@ static bool split_address(const char *address, char host[INET6_ADDRSTRLEN], cons
     }
     if (n == 1 && *start == '*') n = 0;
     if (n >= INET6_ADDRSTRLEN || strspn(colon + 1, "0123456789") != strlen(colon + 1)) return false;
+    if (strlen(colon + 1) > 5 || atoi(colon + 1) > UINT16_MAX) return false;   /* getaddrinfo() would cut it */
     memcpy(host, start, n);
     host[n] = '\0';
     *ret_port = colon + 1;
