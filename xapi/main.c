@@ -28,8 +28,10 @@
 #include "xapi/http/routes.h"
 #include "xapi/http/server.h"
 #include "xapi/jobs/jobs.h"
+#include "xapi/jobs/metrics.h"
 #include "xapi/net/net.h"
 #include "xapi/rpc/rpc.h"
+#include "xapi/rrd/rrd_store.h"
 #include "xapi/startup.h"
 #include "xapi/storage/storage.h"
 #include "xapi/vm.h"
@@ -47,6 +49,7 @@ struct daemon {
     struct http_server *http;
     struct routes *routes;
     struct jobs *jobs;
+    struct metrics *metrics;
     char *address, *certificate;
 };
 
@@ -237,10 +240,12 @@ static int open_storage(struct daemon *d, struct xerr *err)
 static int open_layers(struct daemon *d, struct xerr *err)
 {
     struct agent *agent = &d->agent;
+    _cleanup_free_ char *metrics = xasprintf("%s/rrd", agent->root);
 
     agent->conf = d->conf;
     agent->address = d->address = own_address(d);
     agent->tasks = live_tasks_new();
+    agent->rrds = rrd_store_new(metrics, conf_bool(d->conf, "rrd-min-max"));
     if (open_database(d, err) || startup_records(agent, err)) return -1;
     if (net_open(conf_str(d->conf, "net"), agent->root, &agent->net, err)) return -1;
     if (open_storage(d, err) || open_hypervisor(d, err)) return -1;
@@ -376,6 +381,7 @@ static int take_down(struct daemon *d)
         _cleanup_free_ char *ready = xasprintf("%s/ready", agent->root);
         unlink(ready);
     }
+    metrics_stop(d->metrics);
     jobs_stop(d->jobs);
     if (d->http) stuck = http_server_stop(d->http, (int)conf_ms(d->conf, "stop-timeout"));
     if (d->rpc && rpc_stop(d->rpc, (int)conf_ms(d->conf, "stop-timeout"))) {
@@ -394,6 +400,7 @@ static int take_down(struct daemon *d)
     storage_close(agent->storage);
     net_close(agent->net);
     if (agent->db) db_close(agent->db);
+    rrd_store_free(agent->rrds);
     live_tasks_free(agent->tasks);
     tls_server_free(d->tls);
     free(d->address);
@@ -452,6 +459,7 @@ int main(int argc, char **argv)
         fail(&err);
     } else {
         d.jobs = jobs_start(&d.agent);
+        d.metrics = metrics_start(&d.agent);
         log_info("serving, pid %d", (int)getpid());
         serve(&d, &signals);
         log_info("ending");

@@ -83,6 +83,8 @@ const struct conf_option daemon_options[] = {
       .doc = "program that is told poweroff or reboot" },
     { .key = "blob-limit", .type = CONF_SIZE, .fallback = "64M",
       .doc = "most bytes of one blob", .reloadable = true },
+    { .key = "rrd-min-max", .type = CONF_BOOL, .fallback = "no",
+      .doc = "archive least and greatest values of metrics too, not only averages" },
     { .key = "web-dir", .type = CONF_PATH, .fallback = PKGDATADIR "/web", .doc = "static files served at /" },
 
     { .key = "log", .type = CONF_STRING, .fallback = "stderr", .unit = "stderr|syslog|file:PATH",

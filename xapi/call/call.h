@@ -15,6 +15,7 @@
 struct conf;
 struct hv;
 struct net;
+struct rrd_store;      /* xapi/rrd/rrd_store.h */
 struct storage;
 struct tls_server;     /* lib/tls.h */
 struct call;
@@ -32,6 +33,7 @@ struct agent {
     struct hv *hv;
     struct net *net;
     struct storage *storage;
+    struct rrd_store *rrds;        /* metrics */
     struct vm_monitor *vms;        /* xapi/vm_monitor.c */
     struct live_tasks *tasks;
     struct auth *auth;             /* passwords and session keys */
