@@ -5,6 +5,7 @@
 #include "xapi/http/blob.h"
 #include "xapi/http/cli.h"
 #include "xapi/http/host_files.h"
+#include "xapi/http/metrics.h"
 #include "xapi/http/pool_dump.h"
 #include "xapi/http/console.h"
 #include "xapi/http/post_rpc.h"
@@ -26,6 +27,7 @@ struct routes *routes_new(struct http_server *server, struct agent *agent, const
     pool_dump_routes(server, agent);
     host_files_routes(server, agent);
     console_routes(server, agent);
+    metrics_routes(server, agent);
     raw_vdi_routes(server, agent);
     web_routes(r->web, server);
     return r;

@@ -1,0 +1,230 @@
+/* Metrics over HTTP: the newest rows of many objects, one object's whole archives, OpenMetrics.
+ * Called by: the HTTP server, on threads of their own.  Calls: http_auth, rrd/. */
+#include "xapi/http/metrics.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+
+#include "lib/clock.h"
+#include "lib/num.h"
+#include "xapi/http/http_auth.h"
+#include "xapi/rrd/rrd_write.h"
+
+/* Pages of other origins (XO Lite) read every host of a pool. */
+static const char cors[] = "Access-Control-Allow-Origin: *\r\n";
+
+/* ---- XML or JSON ------------------------------------------------------------------------------------------------- */
+
+static const char *const json_ranges[] = { "application/json", "application/*", "*/*", NULL };
+static const char *const xml_ranges[] = { "application/xml", "text/xml", "application/*", "text/*", "*/*", NULL };
+
+/* The weight of one range of an Accept header, 0 to 1. */
+static double weight(const char *parameters, size_t n)
+{
+    for (size_t i = 0; i + 2 < n; i++)
+        if (parameters[i] == ';') {
+            size_t k = i + 1;
+            while (k < n && isspace((unsigned char)parameters[k])) k++;
+            if (k + 2 < n && (parameters[k] == 'q' || parameters[k] == 'Q') && parameters[k + 1] == '=')
+                return strtod(parameters + k + 2, NULL);
+        }
+    return 1;
+}
+
+/* How much a type is wanted: the greatest weight of the ranges that take it. 0 = not named. */
+static double wanted(const char *accept, const char *const *ranges)
+{
+    double most = 0;
+
+    for (const char *p = accept; *p;) {
+        p += strspn(p, ", \t");
+        size_t n = strcspn(p, ","), name = strcspn(p, ",; \t");
+        for (size_t i = 0; ranges[i]; i++)
+            if (strlen(ranges[i]) == name && !strncasecmp(p, ranges[i], name)) {
+                double w = weight(p + name, n - name);
+                if (w > most) most = w;
+            }
+        p += n;
+    }
+    return most;
+}
+
+/* The Accept header decides when it names one of them (JSON when both), else that there is a "json" in the query. */
+static bool wants_json(const struct http_request *req)
+{
+    const char *accept = http_header(&req->head, "accept");
+    double json = accept ? wanted(accept, json_ranges) : 0, xml = accept ? wanted(accept, xml_ranges) : 0;
+
+    if (json > 0 || xml > 0) return json >= xml;
+    return http_query(&req->head, "json");
+}
+
+static void reply_text(struct http_request *req, bool json, struct strbuf *text)
+{
+    struct http_reply reply = { .status = 200, .content_type = json ? "application/json" : "text/xml", .headers = cors,
+                                .body = text };
+
+    http_reply(req, &reply);
+}
+
+static struct call *enter(struct http_request *req, struct agent *agent, const char *permission)
+{
+    _cleanup_xerr_ struct xerr err = XERR_INIT;
+    struct call *c;
+
+    if (!http_authenticate_quietly(req, agent, permission, ROLE_READ_ONLY, &c, &err)) return c;
+    http_reply_refused(req, &err);
+    return NULL;
+}
+
+/* ---- rrd_updates ------------------------------------------------------------------------------------------------- */
+
+/* Every value of a repeated parameter. */
+static struct rrd_choice choice(const struct http_request *req, const char *name)
+{
+    const char **uuids = arena_new_array(req->arena, const char *, req->head.n_query + 1);
+    struct rrd_choice c = { .uuids = uuids };
+
+    for (size_t i = 0; i < req->head.n_query; i++)
+        if (streq(req->head.query[i].name, name)) uuids[c.n++] = req->head.query[i].value;
+    return c;
+}
+
+static bool read_cf(const char *text, struct rrd_query *q)
+{
+    q->all_cfs = !text;
+    for (unsigned i = 0; text && i < RRD_CFS; i++)
+        if (streq(text, rrd_cf_name[i])) {
+            q->cf = (enum rrd_cf)i;
+            return true;
+        }
+    return !text;
+}
+
+/* False: the request says something that cannot be meant. */
+static bool read_query(const struct http_request *req, struct rrd_query *q)
+{
+    const char *start = http_query(&req->head, "start"), *interval = http_query(&req->head, "interval");
+    const char *host = http_query(&req->head, "host");
+    double start_s;
+
+    *q = (struct rrd_query){ .interval_s = 0 };
+    if (!start || !num_parse_float(start, &start_s) || !(start_s > -1e15 && start_s < 1e15)) return false;
+    if (interval && !num_parse_int(interval, &q->interval_s)) return false;
+    if (!read_cf(http_query(&req->head, "cf"), q)) return false;
+    q->start_s = (int64_t)start_s;
+    if (q->start_s < 0) q->start_s += clock_wall_seconds();
+    q->choice[RRD_HOST].all = host && streq(host, "true");
+    q->choice[RRD_VM] = choice(req, "vm_uuid");
+    q->choice[RRD_VM].all = !q->choice[RRD_VM].n;
+    q->choice[RRD_SR] = choice(req, "sr_uuid");
+    return true;
+}
+
+static void get_updates(struct http_request *req, void *arg)
+{
+    struct agent *agent = arg;
+    struct strbuf text = STRBUF_INIT;
+    struct rrd_query query;
+    struct rrd_table table;
+    struct call *c = enter(req, agent, "http/rrd_updates");
+
+    if (!c) return;
+    if (!read_query(req, &query)) {
+        http_reply_error(req, 400, "start is needed, in seconds; cf is AVERAGE, MIN or MAX; interval is in seconds");
+    } else {
+        bool json = wants_json(req);
+        rrd_store_query(agent->rrds, &query, req->arena, &table);
+        rrd_write_table(&table, json, &text);
+        reply_text(req, json, &text);
+    }
+    http_call_end(c, NULL, NULL);
+}
+
+/* ---- whole archives ---------------------------------------------------------------------------------------------- */
+
+static void reply_full(struct http_request *req, struct agent *agent, enum rrd_kind kind, const char *uuid)
+{
+    struct strbuf text = STRBUF_INIT;
+    struct rrd *r = rrd_store_get(agent->rrds, kind, uuid);
+    bool json = wants_json(req);
+
+    if (!r) {
+        http_reply_error(req, 404, "nothing is known of this object");
+        return;
+    }
+    rrd_write_full(r, json, &text);
+    rrd_free(r);
+    reply_text(req, json, &text);
+}
+
+static void get_host(struct http_request *req, void *arg)
+{
+    struct agent *agent = arg;
+    struct call *c = enter(req, agent, "http/host_rrd");
+
+    if (!c) return;
+    struct snap *s = db_snap(agent->db);
+    const struct row *host = snap_get(s, CLASS_host, agent->host);
+    const char *uuid = arena_strdup(req->arena, host ? row_uuid(host) : "");
+    snap_unref(s);
+    reply_full(req, agent, RRD_HOST, uuid);
+    http_call_end(c, NULL, NULL);
+}
+
+static void get_named(struct http_request *req, struct agent *agent, enum rrd_kind kind, const char *permission)
+{
+    const char *uuid = http_query(&req->head, "uuid");
+    struct call *c = enter(req, agent, permission);
+
+    if (!c) return;
+    if (uuid) reply_full(req, agent, kind, uuid);
+    else http_reply_error(req, 400, "uuid is needed");
+    http_call_end(c, NULL, NULL);
+}
+
+static void get_vm(struct http_request *req, void *arg)
+{
+    get_named(req, arg, RRD_VM, "http/vm_rrd");
+}
+
+static void get_sr(struct http_request *req, void *arg)
+{
+    get_named(req, arg, RRD_SR, "http/sr_rrd");
+}
+
+/* ---- OpenMetrics ------------------------------------------------------------------------------------------------- */
+
+static void get_openmetrics(struct http_request *req, void *arg)
+{
+    struct agent *agent = arg;
+    struct strbuf text = STRBUF_INIT;
+    struct rrd_value *values;
+    struct call *c = enter(req, agent, "http/metrics");
+
+    if (!c) return;
+    size_t n = rrd_store_values(agent->rrds, req->arena, &values);
+    rrd_write_openmetrics(values, n, req->arena, &text);
+    struct http_reply reply = { .status = 200, .body = &text,
+                                .content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8" };
+    http_reply(req, &reply);
+    http_call_end(c, NULL, NULL);
+}
+
+void metrics_routes(struct http_server *server, struct agent *agent)
+{
+    /* A prefix: /host_rrds and its like, which XenCenter asks for, are the same. */
+    const struct {
+        const char *prefix;
+        http_handler_fn handler;
+    } list[] = {
+        { "/rrd_updates", get_updates }, { "/host_rrd", get_host }, { "/vm_rrd", get_vm }, { "/sr_rrd", get_sr },
+        { "/metrics", get_openmetrics },
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(list); i++) {
+        const struct http_route route = { .method = HTTP_GET, .prefix = list[i].prefix, .flags = HTTP_STREAM,
+                                          .handler = list[i].handler, .arg = agent };
+        http_server_route(server, &route);
+    }
+}
