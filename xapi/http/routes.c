@@ -11,6 +11,7 @@
 #include "xapi/http/post_rpc.h"
 #include "xapi/http/raw_vdi.h"
 #include "xapi/http/web.h"
+#include "xapi/http/xva.h"
 
 struct routes {
     struct web *web;
@@ -29,6 +30,7 @@ struct routes *routes_new(struct http_server *server, struct agent *agent, const
     console_routes(server, agent);
     metrics_routes(server, agent);
     raw_vdi_routes(server, agent);
+    xva_routes(server, agent);
     web_routes(r->web, server);
     return r;
 }

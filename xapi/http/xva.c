@@ -1,0 +1,330 @@
+/* VMs as files over HTTP, plain or through gzip or zstd.
+ * Called by: the HTTP server, on threads of their own.  Calls: xva, transfer.
+ *
+ * The packer is a process between two pipes. One end of it is this thread's (the archive), the other a second thread's
+ * (the connection), so that neither waits for the other in a circle. */
+#include "xapi/http/xva.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+
+#include "lib/subproc.h"
+#include "xapi/http/http_auth.h"
+#include "xapi/http/transfer.h"
+#include "xapi/xva.h"
+
+enum { PIECE = 64 << 10, STEP_MS = 60000, LOOK_MS = 1000, END_MS = 60000, MAGIC = 4 };
+
+struct transfer {
+    struct http_request *req;
+    struct call *c;
+    char early[MAGIC];           /* of the body, read to see what it is */
+    size_t n_early, at_early;
+    /* with a packer */
+    struct subproc child;
+    int to, from;                /* our ends of its pipes */
+    pthread_t pump;
+    bool pumping;
+    atomic_bool stop;            /* nobody wants more from the pump */
+    atomic_bool gone;            /* the client */
+};
+
+/* ---- the packer ------------------------------------------------------------------------------------------------------ */
+
+static int write_all(int fd, const char *p, size_t n)
+{
+    for (ssize_t m; n; p += m, n -= (size_t)m) {
+        m = write(fd, p, n);
+        if (m < 0 && errno == EINTR) m = 0;
+        if (m < 0) return -1;
+    }
+    return 0;
+}
+
+static int start_packer(struct transfer *t, const char *program, const char *option, struct xerr *err)
+{
+    const char *argv[] = { program, option, NULL };
+    const char *env[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", NULL };
+    const struct subproc_command cmd = { .argv = argv, .env = env, .cwd = "/" };
+    int in[2], out[2];
+
+    if (pipe2(in, O_CLOEXEC)) return xerr_internal(err, "pipe: %s", strerror(errno));
+    if (pipe2(out, O_CLOEXEC)) {
+        close(in[0]);
+        close(in[1]);
+        return xerr_internal(err, "pipe: %s", strerror(errno));
+    }
+    int rc = subproc_spawn(&cmd, in[0], out[1], -1, &t->child);
+    if (rc) xerr_internal(err, "cannot start %s: %s", program, strerror(errno));
+    close(in[0]);
+    close(out[1]);
+    t->to = in[1];
+    t->from = out[0];
+    return rc;
+}
+
+static int start_pump(struct transfer *t, void *(*fn)(void *arg), struct xerr *err)
+{
+    int why = pthread_create(&t->pump, NULL, fn, t);
+
+    if (why) return xerr_internal(err, "cannot start a thread: %s", strerror(why));
+    t->pumping = true;
+    return 0;
+}
+
+/* 0 when the packer ended well. */
+static int end_packer(struct transfer *t, bool at_once)
+{
+    int status = 0;
+
+    if (at_once && t->child.pid) subproc_kill(&t->child, SIGKILL);
+    if (t->pumping) pthread_join(t->pump, NULL);
+    close_fdp(&t->to);
+    close_fdp(&t->from);
+    if (!t->child.pid) return 0;
+    int rc = subproc_wait(&t->child, END_MS, &status);
+    if (rc == 1) {
+        subproc_kill(&t->child, SIGKILL);
+        if (subproc_wait(&t->child, 5000, &status) == 1) subproc_forget(&t->child);
+    }
+    return rc || status ? -1 : 0;
+}
+
+/* ---- export ----------------------------------------------------------------------------------------------------------- */
+
+static int send_plain(void *arg, const void *p, size_t n, struct xerr *err)
+{
+    struct transfer *t = arg;
+
+    if (!stream_write(http_stream(t->req), p, n, STEP_MS)) return 0;
+    return xerr_internal(err, "the client has gone: %s", strerror(errno));
+}
+
+static int send_packed(void *arg, const void *p, size_t n, struct xerr *err)
+{
+    struct transfer *t = arg;
+
+    if (!write_all(t->to, p, n)) return 0;
+    return xerr_internal(err, atomic_load(&t->gone) ? "the client has gone" : "the packer ended too early");
+}
+
+/* From the packer to the client. A client that has gone ends the packer, and that ends the export. */
+static void *pump_out(void *arg)
+{
+    struct transfer *t = arg;
+    char *buf = xmalloc(PIECE);
+    ssize_t n;
+
+    while ((n = read(t->from, buf, PIECE)) > 0 || (n < 0 && errno == EINTR)) {
+        if (n < 0 || !stream_write(http_stream(t->req), buf, (size_t)n, STEP_MS)) continue;
+        atomic_store(&t->gone, true);
+        break;
+    }
+    close(take_fd(t->from));
+    free(buf);
+    return NULL;
+}
+
+static int export_packed(struct transfer *t, struct ref vm, const char *program, struct xerr *err)
+{
+    if (start_packer(t, program, "-c", err)) return -1;
+    int rc = start_pump(t, pump_out, err) || xva_export(t->c, vm, send_packed, t, err) ? -1 : 0;
+    close_fdp(&t->to);
+    t->to = -1;
+    if (end_packer(t, rc) && !rc) rc = xerr_internal(err, "%s failed", program);
+    if (!rc && atomic_load(&t->gone)) rc = xerr_internal(err, "the client has gone");
+    return rc;
+}
+
+static int find_vm(struct call *c, const struct http_head *head, struct ref *ret_vm, struct xerr *err)
+{
+    const char *text = http_query(head, "ref");
+    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+    struct ref ref = REF_NULL;
+
+    if (!text || !*text) text = http_query(head, "uuid");
+    if (!text) text = "";
+    const struct row *row = ref_parse(text, &ref) ? snap_get(s, CLASS_VM, ref) : snap_by_uuid(s, CLASS_VM, text);
+    if (!row) return xerr_handle_invalid(err, "VM", text);
+    *ret_vm = row_ref_of(row);
+    return 0;
+}
+
+static int export(struct transfer *t, struct ref vm, struct xerr *err)
+{
+    const char *wish = http_query(&t->req->head, "use_compression");
+    const char *head = arena_printf(t->req->arena, "Content-Type: application/octet-stream\r\n"
+                                    "Content-Disposition: attachment; filename=\"export.xva\"\r\n"
+                                    "Cache-Control: no-cache, no-store\r\ntask-id: %s\r\n", REF_STR(t->c->task->ref));
+
+    if (http_stream_head(t->req, 200, head)) return xerr_internal(err, "the client has gone: %s", strerror(errno));
+    if (wish && streq(wish, "zstd")) return export_packed(t, vm, "zstd", err);
+    if (wish && (streq(wish, "true") || streq(wish, "gzip"))) return export_packed(t, vm, "gzip", err);
+    return xva_export(t->c, vm, send_plain, t, err);
+}
+
+static void get_export(struct http_request *req, void *arg)
+{
+    struct transfer t = { .req = req, .child = SUBPROC_INIT, .to = -1, .from = -1 };
+    _cleanup_xerr_ struct xerr err = XERR_INIT;
+    struct ref vm;
+
+    if (http_authenticate(req, arg, "http/get_export", ROLE_VM_ADMIN, &t.c, &err)) {
+        http_reply_refused(req, &err);
+        return;
+    }
+    if (find_vm(t.c, &req->head, &vm, &err) || xva_export_check(t.c, vm, &err)) {
+        http_call_end(t.c, NULL, &err);
+        transfer_refuse(req, xerr_is(&err, "HANDLE_INVALID") ? 404 : 400, &err);
+        return;
+    }
+    export(&t, vm, &err);
+    http_call_end(t.c, NULL, &err);
+}
+
+/* ---- import ----------------------------------------------------------------------------------------------------------- */
+
+/* A client that leaves ends the file; the file says whether that was all. */
+static ssize_t body_read(struct transfer *t, void *buf, size_t n)
+{
+    size_t have = t->n_early - t->at_early;
+
+    if (have) {
+        if (n > have) n = have;
+        memcpy(buf, t->early + t->at_early, n);
+        t->at_early += n;
+        return (ssize_t)n;
+    }
+    for (int waited = 0; waited < STEP_MS; waited += LOOK_MS) {
+        ssize_t got = http_body_read(t->req, buf, n, LOOK_MS);
+        if (got >= 0) return got;
+        if (errno == EPIPE || errno == ECONNRESET) return 0;
+        if (errno != ETIMEDOUT || atomic_load(&t->stop) || call_cancelled(t->c)) return -1;
+    }
+    return -1;
+}
+
+static ssize_t read_plain(void *arg, void *buf, size_t n)
+{
+    return body_read(arg, buf, n);
+}
+
+static ssize_t read_unpacked(void *arg, void *buf, size_t n)
+{
+    struct transfer *t = arg;
+    ssize_t got;
+
+    do got = call_cancelled(t->c) ? -1 : read(t->from, buf, n);
+    while (got < 0 && errno == EINTR && !call_cancelled(t->c));
+    return got;
+}
+
+static void *pump_in(void *arg)
+{
+    struct transfer *t = arg;
+    char *buf = xmalloc(PIECE);
+    ssize_t n;
+
+    while ((n = body_read(t, buf, PIECE)) > 0)
+        if (write_all(t->to, buf, (size_t)n)) break;
+    close(take_fd(t->to));
+    free(buf);
+    return NULL;
+}
+
+static int import_packed(struct transfer *t, struct xva_import *what, const char *program, struct value *ret_vms,
+                         struct xerr *err)
+{
+    int rc = start_packer(t, program, "-dc", err) || start_pump(t, pump_in, err) ? -1 : 0;
+
+    what->read = read_unpacked;
+    if (!rc) rc = xva_import(t->c, what, ret_vms, err);
+    /* The archive has its own end: what the packer had to say behind it does not matter. */
+    atomic_store(&t->stop, true);
+    end_packer(t, true);
+    return rc;
+}
+
+/* What the body begins with. 0 bytes: it was a probe, or the client thought better of it. */
+static void peek(struct transfer *t)
+{
+    while (t->n_early < MAGIC) {
+        ssize_t n = http_body_read(t->req, t->early + t->n_early, MAGIC - t->n_early, STEP_MS);
+        if (n <= 0) return;
+        t->n_early += (size_t)n;
+    }
+}
+
+static int import(struct transfer *t, struct xva_import *what, struct value *ret_vms, struct xerr *err)
+{
+    peek(t);
+    if (!t->n_early) return t->c->task->in_db ? xerr_import_error_premature_eof(err) : 0;
+    if (memcmp(t->early, "\x1f\x8b", 2) == 0) return import_packed(t, what, "gzip", ret_vms, err);
+    if (memcmp(t->early, "\x28\xb5\x2f\xfd", 4) == 0) return import_packed(t, what, "zstd", ret_vms, err);
+    what->read = read_plain;
+    return xva_import(t->c, what, ret_vms, err);
+}
+
+static int find_sr(struct call *c, const struct http_head *head, struct ref *ret_sr, struct xerr *err)
+{
+    const char *text = http_query(head, "sr_id");
+    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+    struct ref ref = REF_NULL;
+
+    if (!text || !*text) text = http_query(head, "sr_uuid");
+    if (!text || !*text) {
+        const struct row *pool = snap_get(s, CLASS_pool, c->agent->pool);
+        ref = pool ? row_ref(pool, F_pool_default_SR) : REF_NULL;
+        if (!snap_get(s, CLASS_SR, ref)) return xerr_default_sr_not_found(err, REF_STR(ref));
+    } else {
+        const struct row *row = ref_parse(text, &ref) ? snap_get(s, CLASS_SR, ref) : snap_by_uuid(s, CLASS_SR, text);
+        if (!row) return xerr_handle_invalid(err, "SR", text);
+        ref = row_ref_of(row);
+    }
+    const struct row *sr = snap_get(s, CLASS_SR, ref);
+    if (streq(row_str(sr, F_SR_content_type), "iso")) return xerr_sr_operation_not_supported(err, REF_STR(ref));
+    *ret_sr = ref;
+    return 0;
+}
+
+static bool is_true(const struct http_head *head, const char *name)
+{
+    const char *text = http_query(head, name);
+
+    return text && (streq(text, "true") || streq(text, "1"));
+}
+
+/* 1. 200, for which clients wait; 2. the body; 3. the task, before the connection ends. */
+static void put_import(struct http_request *req, void *arg)
+{
+    struct transfer t = { .req = req, .child = SUBPROC_INIT, .to = -1, .from = -1 };
+    struct xva_import what = { .restore = is_true(&req->head, "restore"), .arg = &t };
+    _cleanup_xerr_ struct xerr err = XERR_INIT;
+    bool empty = http_body_left(req) == 0;
+    struct value vms = value_void();
+
+    if (http_authenticate(req, arg, "http/put_import", ROLE_VM_ADMIN, &t.c, &err)) {
+        http_reply_refused(req, &err);
+        return;
+    }
+    if (find_sr(t.c, &req->head, &what.sr, &err)) {
+        http_call_end(t.c, NULL, &err);
+        transfer_refuse(req, 400, &err);
+        return;
+    }
+    if (!transfer_begin_upload(req, &err) && !empty) import(&t, &what, &vms, &err);
+    http_call_end(t.c, &vms, &err);
+}
+
+void xva_routes(struct http_server *server, struct agent *agent)
+{
+    const struct http_route routes[] = {
+        { .method = HTTP_GET, .prefix = "/export", .flags = HTTP_STREAM, .handler = get_export, .arg = agent },
+        { .method = HTTP_PUT, .prefix = "/import", .flags = HTTP_STREAM, .handler = put_import, .arg = agent },
+    };
+
+    http_server_routes(server, routes, ARRAY_SIZE(routes));
+}

@@ -1,0 +1,237 @@
+/* A VM as an XVA file: written.
+ * Called by: http/xva.c.  Calls: storage/content, lib/tar, db/.
+ *
+ * ova.xml holds the records of the VM and of what belongs to it, in which references are "Ref:<n>". A disk is the folder
+ * of its id: a file a MiB, without those that are all zero except the first and the last, each followed by its checksum. */
+#define LOG_MODULE "xva"
+#include "xapi/xva.h"
+
+#include <stdio.h>
+
+#include "lib/clock.h"
+#include "lib/log.h"
+#include "lib/tar.h"
+#include "lib/xmlrpc.h"
+#include "lib/xxh64.h"
+#include "xapi/storage/content.h"
+#include "xapi/vdi.h"
+
+enum { MAX_OBJECTS = 4096, QUIET_S = 5 };
+
+struct object {
+    enum class_id cls;
+    struct ref ref;
+};
+
+struct exporter {
+    struct call *c;
+    xva_write_fn write;
+    void *arg;
+    struct object objects[MAX_OBJECTS];
+    size_t n;
+    int64_t quiet_since;         /* when something was sent last */
+    int64_t done, total;         /* bytes of disks */
+};
+
+/* ---- what goes along ------------------------------------------------------------------------------------------ */
+
+static bool add(struct exporter *x, const struct snap *s, enum class_id cls, struct ref ref)
+{
+    if (ref_is_null(ref) || !snap_get(s, cls, ref)) return false;
+    for (size_t i = 0; i < x->n; i++)
+        if (ref_eq(x->objects[i].ref, ref)) return true;
+    if (x->n == MAX_OBJECTS) return false;
+    x->objects[x->n++] = (struct object){ cls, ref };
+    return true;
+}
+
+static void collect(struct exporter *x, const struct snap *s, const struct row *vm)
+{
+    const struct refset *vbds = row_refs(vm, F_VM_VBDs), *vifs = row_refs(vm, F_VM_VIFs);
+
+    for (size_t i = 0; i < vbds->n; i++) {
+        const struct row *vbd = snap_get(s, CLASS_VBD, vbds->refs[i]);
+        if (!vbd || row_enum(vbd, F_VBD_type) != vbd_type_Disk) continue;
+        const struct row *vdi = snap_get(s, CLASS_VDI, row_ref(vbd, F_VBD_VDI));
+        if (!vdi) continue;
+        add(x, s, CLASS_SR, row_ref(vdi, F_VDI_SR));
+        if (add(x, s, CLASS_VDI, row_ref_of(vdi))) x->total += row_int(vdi, F_VDI_virtual_size);
+    }
+    add(x, s, CLASS_VM_guest_metrics, row_ref(vm, F_VM_guest_metrics));
+    add(x, s, CLASS_VM_metrics, row_ref(vm, F_VM_metrics));
+    add(x, s, CLASS_VM, row_ref_of(vm));
+    for (size_t i = 0; i < vifs->n; i++) {
+        const struct row *vif = snap_get(s, CLASS_VIF, vifs->refs[i]);
+        if (vif) add(x, s, CLASS_network, row_ref(vif, F_VIF_network));
+    }
+    for (size_t i = 0; i < vbds->n; i++) add(x, s, CLASS_VBD, vbds->refs[i]);
+    for (size_t i = 0; i < vifs->n; i++) add(x, s, CLASS_VIF, vifs->refs[i]);
+}
+
+/* ---- ova.xml -------------------------------------------------------------------------------------------------- */
+
+static struct value ref_in_file(const struct exporter *x, struct ref ref)
+{
+    for (size_t i = 0; i < x->n; i++)
+        if (ref_eq(x->objects[i].ref, ref)) return value_string(arena_printf(x->c->arena, "Ref:%zu", i));
+    return value_string("OpaqueRef:NULL");
+}
+
+/* The value with the file's references. Sets lose those that are not in the file. */
+static struct value translate(const struct exporter *x, const struct value *v)
+{
+    struct value_builder b = value_builder(x->c->arena);
+
+    switch (v->kind) {
+    case VALUE_REF: return ref_in_file(x, v->ref);
+    case VALUE_SET:
+        for (size_t i = 0; i < v->set.n; i++) {
+            struct value item = translate(x, &v->set.items[i]);
+            if (v->set.items[i].kind != VALUE_REF || !streq(item.s, "OpaqueRef:NULL")) value_push(&b, item);
+        }
+        return value_built_set(&b);
+    case VALUE_MAP:
+        for (size_t i = 0; i < v->map.n; i++) value_put_new(&b, v->map.members[i].key, translate(x, &v->map.members[i].value));
+        return value_built_map(&b);
+    default: return *v;
+    }
+}
+
+/* The version numbers are low on purpose: others refuse files from a later version than their own. */
+static struct value version(struct arena *a)
+{
+    struct value_builder b = value_builder(a);
+
+    value_put(&b, "hostname", value_string(""));
+    value_put(&b, "date", value_string(""));
+    value_put(&b, "product_version", value_string(""));
+    value_put(&b, "product_brand", value_string(""));
+    value_put(&b, "build_number", value_string(""));
+    value_put(&b, "xapi_major", (struct value){ .kind = VALUE_INT32, .i = 1 });
+    value_put(&b, "xapi_minor", (struct value){ .kind = VALUE_INT32, .i = 20 });
+    value_put(&b, "export_vsn", (struct value){ .kind = VALUE_INT32, .i = 2 });
+    return value_built_map(&b);
+}
+
+static struct value describe(const struct exporter *x, const struct snap *s)
+{
+    struct arena *a = x->c->arena;
+    struct value_builder objects = value_builder(a), file = value_builder(a);
+
+    for (size_t i = 0; i < x->n; i++) {
+        const struct object *o = &x->objects[i];
+        struct value record = row_record(snap_get(s, o->cls, o->ref), a);
+        struct value_builder b = value_builder(a);
+        value_put(&b, "class", value_string(model.classes[o->cls].name));
+        value_put(&b, "id", ref_in_file(x, o->ref));
+        value_put(&b, "snapshot", translate(x, &record));
+        value_push(&objects, value_built_map(&b));
+    }
+    value_put(&file, "version", version(a));
+    value_put(&file, "objects", value_built_set(&objects));
+    return value_built_map(&file);
+}
+
+/* ---- the file --------------------------------------------------------------------------------------------------- */
+
+static int put_file(struct exporter *x, const char *name, const void *p, size_t n, struct xerr *err)
+{
+    static const char zeros[TAR_BLOCK];
+    char head[TAR_BLOCK];
+
+    tar_header(head, name, (int64_t)n);
+    x->quiet_since = clock_monotonic_ns();
+    if (x->write(x->arg, head, sizeof(head), err)) return -1;
+    if (n && x->write(x->arg, p, n, err)) return -1;
+    return tar_padding((int64_t)n) ? x->write(x->arg, zeros, tar_padding((int64_t)n), err) : 0;
+}
+
+static int put_block(struct exporter *x, size_t id, int64_t number, const void *p, size_t n, struct xerr *err)
+{
+    char name[64], sum[17];
+
+    snprintf(name, sizeof(name), "Ref:%zu/%08lld", id, (long long)number);
+    if (put_file(x, name, p, n, err)) return -1;
+    snprintf(name, sizeof(name), "Ref:%zu/%08lld.xxhash", id, (long long)number);
+    snprintf(sum, sizeof(sum), "%016llX", (unsigned long long)xxh64(p, n));
+    return put_file(x, name, sum, 16, err);
+}
+
+static int put_blocks(struct exporter *x, size_t id, struct content *k, struct xerr *err)
+{
+    int64_t size = content_size(k), last = (size - 1) / XVA_BLOCK;
+    char *buf = arena_alloc(x->c->arena, XVA_BLOCK);
+
+    for (int64_t i = 0; size && i <= last; i++) {
+        int64_t at = i * XVA_BLOCK;
+        size_t n = size - at < XVA_BLOCK ? (size_t)(size - at) : XVA_BLOCK;
+        if (call_check_cancel(x->c, err) || content_read(k, buf, n, at, err)) return -1;
+        bool zero = i != 0 && i != last && content_is_zero(buf, n);
+        bool quiet = clock_monotonic_ns() - x->quiet_since > QUIET_S * NS_PER_S;
+        if (!zero && put_block(x, id, i, buf, n, err)) return -1;
+        /* So that the other side does not take a large hole for a dead connection. */
+        if (zero && quiet && put_block(x, id, i, buf, 0, err)) return -1;
+        x->done += (int64_t)n;
+        call_progress(x->c, (double)x->done / (double)x->total);
+    }
+    return 0;
+}
+
+static int put_disk(struct exporter *x, size_t id, struct xerr *err)
+{
+    const char *owner = arena_printf(x->c->arena, "export-%s", x->c->task->uuid);
+    struct ref vdi = x->objects[id].ref;
+    _cleanup_xerr_ struct xerr why = XERR_INIT;
+    struct storage_disk disk;
+    struct content *k;
+
+    if (vdi_attach(x->c, vdi, owner, false, &disk, err)) return -1;
+    disk.writable = false;
+    int rc = content_open(x->c->agent->storage, &disk, &k, err);
+    if (!rc) {
+        rc = put_blocks(x, id, k, err);
+        content_close(k);
+    }
+    if (vdi_detach(x->c, vdi, owner, &why)) log_warn("disk %s stays attached after an export: %s", REF_STR(vdi), why.code);
+    return rc;
+}
+
+int xva_export_check(struct call *c, struct ref vm, struct xerr *err)
+{
+    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+    const struct row *row = snap_need(s, CLASS_VM, vm, err);
+
+    if (!row) return -1;
+    if (row_bool(row, F_VM_is_control_domain)) return xerr_operation_not_allowed(err, "The control domain cannot be exported");
+    if (row_enum(row, F_VM_power_state) == vm_power_state_Halted) return 0;
+    return xerr_vm_bad_power_state(err, REF_STR(vm), "Halted",
+                                   model_field(F_VM_power_state)->type->e->values[row_enum(row, F_VM_power_state)]);
+}
+
+static int put_description(struct exporter *x, struct ref vm, struct xerr *err)
+{
+    _cleanup_strbuf_ struct strbuf xml = STRBUF_INIT;
+    {
+        _cleanup_snap_ struct snap *s = db_snap(x->c->agent->db);
+        const struct row *row = snap_need(s, CLASS_VM, vm, err);
+        if (!row) return -1;
+        collect(x, s, row);
+        struct value file = describe(x, s);
+        xmlrpc_encode_value(&file, &xml);
+    }
+    return put_file(x, "ova.xml", xml.ptr, xml.len, err);
+}
+
+int xva_export(struct call *c, struct ref vm, xva_write_fn write, void *arg, struct xerr *err)
+{
+    static const char end[2 * TAR_BLOCK];
+    struct exporter *x = arena_zalloc(c->arena, sizeof(*x));
+
+    x->c = c;
+    x->write = write;
+    x->arg = arg;
+    if (put_description(x, vm, err)) return -1;
+    for (size_t i = 0; i < x->n; i++)
+        if (x->objects[i].cls == CLASS_VDI && put_disk(x, i, err)) return -1;
+    return write(arg, end, sizeof(end), err);
+}
