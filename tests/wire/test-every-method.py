@@ -2,7 +2,7 @@
 """Every message of the model, called with nothing, with plausible and with hostile arguments: each is answered, each failure has
 a code, the agent lives on, and no operation is left behind.
 
-What would change the machine itself (its name, its power, its agent) is left out."""
+What would change the machine itself (its name, its power, its agent) or ask another machine is left out."""
 import os
 import re
 import subprocess
@@ -13,7 +13,7 @@ LEFT_OUT = re.compile(r'^(host|pool)\.(shutdown|reboot|restart_agent|shutdown_ag
                       r'.*timezone.*|.*hostname.*|.*syslog.*|.*management.*|.*dns.*|destroy|.*time.*|join.*|.*backup.*|'
                       r'.*bugreport.*|crash.*|.*upload.*|propose.*|commit_new.*|abort_new.*|designate.*|set_iscsi.*)|'
                       r'session\.(logout|local_logout|change_password|login|slave).*|event\.(from|next)|VM\.wait_memory.*|'
-                      r'VM\.(import|sysprep).*$')
+                      r'VM\.(import|sysprep).*|pool\.send_test_post$')
 
 
 def value(kind, refs, how):
