@@ -65,14 +65,15 @@ static bool sr_attached(const struct snap *s, const struct row *sr)
     return false;
 }
 
-/* The first VBD that has the image open, or NULL. */
+/* The first VBD that has the image open, or is about to, or NULL. */
 static const struct row *open_vbd(const struct snap *s, const struct row *vdi)
 {
     const struct refset *vbds = row_refs(vdi, F_VDI_VBDs);
 
     for (size_t i = 0; i < vbds->n; i++) {
         const struct row *vbd = snap_get(s, CLASS_VBD, vbds->refs[i]);
-        if (vbd && (row_bool(vbd, F_VBD_currently_attached))) return vbd;
+        if (!vbd) continue;
+        if (row_bool(vbd, F_VBD_currently_attached) || lifecycle_busy(vbd, F_VBD_current_operations)) return vbd;
     }
     return NULL;
 }
