@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "gen/methods.h"
+#include "lib/clock.h"
 #include "xapi/call/call.h"
 #include "xapi/rrd/rrd_store.h"
 
@@ -23,7 +24,15 @@ static int owner_uuid(struct call *c, struct owner o, const char **ret_uuid, str
     return 0;
 }
 
-static struct value record(struct arena *a, const struct rrd_source *s)
+/* Of a VM that does not run, only history is known. */
+static double value_now(const struct rrd *r, const struct rrd_source *s)
+{
+    enum { LATE_S = 12 };   /* two rounds of the sampler */
+
+    return clock_wall_us() - r->last_us > LATE_S * INT64_C(1000000) ? NAN : s->current;
+}
+
+static struct value record(struct arena *a, const struct rrd *r, const struct rrd_source *s)
 {
     struct value_builder b = value_builder(a);
 
@@ -34,7 +43,7 @@ static struct value record(struct arena *a, const struct rrd_source *s)
     value_put(&b, "units", value_string(s->units));
     value_put(&b, "min", value_float(s->min));
     value_put(&b, "max", value_float(s->max));
-    value_put(&b, "value", value_float(s->current));
+    value_put(&b, "value", value_float(value_now(r, s)));
     return value_built_map(&b);
 }
 
@@ -45,7 +54,7 @@ static int list(struct call *c, struct owner o, struct value *ret_result, struct
 
     if (owner_uuid(c, o, &uuid, err)) return -1;
     struct rrd *r = rrd_store_get(c->agent->rrds, o.kind, uuid);
-    for (size_t i = 0; r && i < r->n; i++) value_push(&all, record(c->arena, &r->sources[i]));
+    for (size_t i = 0; r && i < r->n; i++) value_push(&all, record(c->arena, r, &r->sources[i]));
     rrd_free(r);
     *ret_result = value_built_set(&all);
     return 0;
@@ -58,7 +67,7 @@ static int query(struct call *c, struct owner o, const char *name, double *ret_v
     if (owner_uuid(c, o, &uuid, err)) return -1;
     struct rrd *r = rrd_store_get(c->agent->rrds, o.kind, uuid);
     const struct rrd_source *s = r ? rrd_find(r, name) : NULL;
-    double value = s ? s->current : NAN;
+    double value = s ? value_now(r, s) : NAN;
     rrd_free(r);
     if (!s) return xerr_invalid_value(err, "data_source", name);
     *ret_value = value;

@@ -172,6 +172,7 @@ with Agent() as agent:
     # A VM that does not run is nowhere but in the archive; one that is gone is gone.
     s.VM.hard_shutdown(vm)
     check(get(agent, '/vm_rrd?uuid=' + uuid)[0] == 200, 'a halted VM has its archives')
+    check(wait_until(lambda: math.isnan(s.VM.query_data_source(vm, 'memory')), 30), 'but no value of now')
     check(agent.stop() == 0, 'the agent stops')
     agent.options.append('--rrd-min-max=yes')
     agent.start()
