@@ -23,10 +23,12 @@ struct choose {
     uint32_t option, len;
 } __attribute__((packed));
 
-struct export {
+struct export
+{
     uint64_t size;
     uint16_t flags;
-} __attribute__((packed));
+}
+__attribute__((packed));
 
 struct request {
     uint32_t magic;
@@ -50,7 +52,8 @@ int nbd_open(struct nbd *n, int fd, int timeout_ms)
 {
     struct hello hello;
     struct export export;
-    const struct choose choose = { htobe32(FIXED_NEWSTYLE | NO_ZEROES), htobe64(OPTION_MAGIC), htobe32(OPT_EXPORT_NAME), 0 };
+    const struct choose choose = { htobe32(FIXED_NEWSTYLE | NO_ZEROES), htobe64(OPTION_MAGIC),
+                                   htobe32(OPT_EXPORT_NAME), 0 };
 
     *n = (struct nbd){ .stream = { .fd = fd }, .timeout_ms = timeout_ms };
     if (stream_read_full(&n->stream, &hello, sizeof(hello), timeout_ms)) return -1;
@@ -69,7 +72,8 @@ int nbd_open(struct nbd *n, int fd, int timeout_ms)
 static int ask(struct nbd *n, uint16_t type, size_t len, int64_t at)
 {
     const struct request r = {
-        htobe32(REQUEST_MAGIC), 0, htobe16(type), htobe64(++n->cookie), htobe64((uint64_t)at), htobe32((uint32_t)len),
+        htobe32(REQUEST_MAGIC), 0, htobe16(type), htobe64(++n->cookie), htobe64((uint64_t)at),
+        htobe32((uint32_t)len),
     };
 
     return stream_write(&n->stream, &r, sizeof(r), n->timeout_ms);
@@ -82,7 +86,7 @@ static int answer(struct nbd *n)
     if (stream_read_full(&n->stream, &r, sizeof(r), n->timeout_ms)) return -1;
     if (be32toh(r.magic) != REPLY_MAGIC || be64toh(r.cookie) != n->cookie) return bad();
     if (!r.error) return 0;
-    errno = (int)be32toh(r.error);   /* the protocol's numbers are Linux' */
+    errno = (int)be32toh(r.error); /* the protocol's numbers are Linux' */
     return -1;
 }
 
@@ -119,10 +123,7 @@ int nbd_zero(struct nbd *n, size_t len, int64_t at)
     return len && ask(n, CMD_WRITE_ZEROES, len, at) ? -1 : len ? answer(n) : 0;
 }
 
-int nbd_flush(struct nbd *n)
-{
-    return ask(n, CMD_FLUSH, 0, 0) ? -1 : answer(n);
-}
+int nbd_flush(struct nbd *n) { return ask(n, CMD_FLUSH, 0, 0) ? -1 : answer(n); }
 
 void nbd_close(struct nbd *n)
 {

@@ -9,17 +9,22 @@
 
 struct nbd {
     struct stream stream;
-    int64_t size;                   /* of the export */
+    int64_t size; /* of the export */
     bool read_only, can_zero;
     uint64_t cookie;
-    int timeout_ms;                 /* of each wait for progress */
+    int timeout_ms; /* of each wait for progress */
 };
-#define NBD_INIT { .stream = STREAM_INIT }
-enum { NBD_MOST = 4 << 20 };        /* bytes in one read or write */
+#define NBD_INIT                                                                                             \
+    {                                                                                                        \
+        .stream = STREAM_INIT                                                                                \
+    }
+enum { NBD_MOST = 4 << 20 }; /* bytes in one read or write */
 
-/* Takes a connected, nonblocking descriptor (also on failure) and opens the default export. 0, or -1 + errno. */
+/* Takes a connected, nonblocking descriptor (also on failure) and opens the default export. 0, or -1 +
+ * errno. */
 int nbd_open(struct nbd *n, int fd, int timeout_ms);
-/* At most NBD_MOST bytes, inside the export. 0, or -1 + errno (the server's, EPROTO for an answer that is none). */
+/* At most NBD_MOST bytes, inside the export. 0, or -1 + errno (the server's, EPROTO for an answer that is
+ * none). */
 int nbd_read(struct nbd *n, void *buf, size_t len, int64_t at);
 int nbd_write(struct nbd *n, const void *buf, size_t len, int64_t at);
 /* The range becomes zeros, and a hole where the image has holes. ENOTSUP when the server cannot. */

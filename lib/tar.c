@@ -5,7 +5,8 @@
 #include <stdio.h>
 
 struct header {
-    char name[100], mode[8], uid[8], gid[8], size[12], mtime[12], sum[8], type, link[100], magic[6], version[2];
+    char name[100], mode[8], uid[8], gid[8], size[12], mtime[12], sum[8], type, link[100], magic[6],
+        version[2];
     char user[32], group[32], major[8], minor[8], prefix[155], pad[12];
 };
 
@@ -13,7 +14,8 @@ _Static_assert(sizeof(struct header) == TAR_BLOCK, "a header is one block");
 
 /* ---- reading ---- */
 
-/* Octal digits with blanks around, or (first bit set) a binary number. False when it is neither or too large. */
+/* Octal digits with blanks around, or (first bit set) a binary number. False when it is neither or too
+ * large. */
 static bool number(const char *text, size_t n, int64_t *ret)
 {
     const unsigned char *p = (const unsigned char *)text;

@@ -15,8 +15,8 @@ struct tar_reader {
     /* More of the archive: >0 bytes, 0 the end, -1 an error that the caller knows. */
     ssize_t (*read)(void *arg, void *buf, size_t n);
     void *arg;
-    int64_t left;                   /* of the entry */
-    size_t padding;                 /* behind it */
+    int64_t left;   /* of the entry */
+    size_t padding; /* behind it */
 };
 
 struct tar_entry {
@@ -25,8 +25,9 @@ struct tar_entry {
 };
 
 enum tar_result { TAR_ENTRY, TAR_END, TAR_CUT, TAR_BAD, TAR_FAILED };
-/* The next plain file; what is left of the last one, folders and other kinds are passed over. TAR_END: zeros, or nothing
- * more; TAR_CUT: it ends inside an entry; TAR_BAD: this is no tar; TAR_FAILED: read() failed. */
+/* The next plain file; what is left of the last one, folders and other kinds are passed over. TAR_END:
+ * zeros, or nothing more; TAR_CUT: it ends inside an entry; TAR_BAD: this is no tar; TAR_FAILED: read()
+ * failed. */
 enum tar_result tar_next(struct tar_reader *t, struct tar_entry *ret_entry);
 /* Exactly n bytes of the entry, at most what is left of it: TAR_ENTRY, or what is wrong. */
 enum tar_result tar_read(struct tar_reader *t, void *buf, size_t n);

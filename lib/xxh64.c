@@ -8,10 +8,7 @@
 static const uint64_t P1 = 0x9E3779B185EBCA87, P2 = 0xC2B2AE3D27D4EB4F, P3 = 0x165667B19E3779F9,
                       P4 = 0x85EBCA77C2B2AE63, P5 = 0x27D4EB2F165667C5;
 
-static uint64_t turn(uint64_t x, int by)
-{
-    return x << by | x >> (64 - by);
-}
+static uint64_t turn(uint64_t x, int by) { return x << by | x >> (64 - by); }
 
 static uint64_t get64(const unsigned char *p)
 {
@@ -29,10 +26,7 @@ static uint64_t get32(const unsigned char *p)
     return le32toh(x);
 }
 
-static uint64_t mix(uint64_t lane, uint64_t input)
-{
-    return turn(lane + input * P2, 31) * P1;
-}
+static uint64_t mix(uint64_t lane, uint64_t input) { return turn(lane + input * P2, 31) * P1; }
 
 uint64_t xxh64(const void *data, size_t n)
 {

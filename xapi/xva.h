@@ -10,20 +10,22 @@ enum { XVA_BLOCK = 1 << 20 };
 /* Takes the next bytes of the file. 0, or -1 and an error. */
 typedef int (*xva_write_fn)(void *arg, const void *p, size_t n, struct xerr *err);
 
-/* What is in the way of exporting this VM. Errors: HANDLE_INVALID, VM_BAD_POWER_STATE, OPERATION_NOT_ALLOWED. */
+/* What is in the way of exporting this VM. Errors: HANDLE_INVALID, VM_BAD_POWER_STATE,
+ * OPERATION_NOT_ALLOWED. */
 int xva_export_check(struct call *c, struct ref vm, struct xerr *err);
-/* The whole file; its disks are attached one after another. Errors: as VDI attach and the writer's; VDI_IO_ERROR. */
+/* The whole file; its disks are attached one after another. Errors: as VDI attach and the writer's;
+ * VDI_IO_ERROR. */
 int xva_export(struct call *c, struct ref vm, xva_write_fn write, void *arg, struct xerr *err);
 
 struct xva_import {
-    struct ref sr;               /* where disks are made */
-    bool restore;                /* VMs keep their uuid, cards their MAC */
+    struct ref sr; /* where disks are made */
+    bool restore;  /* VMs keep their uuid, cards their MAC */
     /* More of the (unpacked) file: >0 bytes, 0 the end, -1 an error. */
     ssize_t (*read)(void *arg, void *buf, size_t n);
     void *arg;
 };
-/* Makes the VMs of the file, halted. On failure nothing of them stays. ret_vms: a set of references. Errors: IMPORT_ERROR...
- * [..]; DUPLICATE_VM [existing]; what making VMs, disks, cards gives. */
+/* Makes the VMs of the file, halted. On failure nothing of them stays. ret_vms: a set of references.
+ * Errors: IMPORT_ERROR... [..]; DUPLICATE_VM [existing]; what making VMs, disks, cards gives. */
 int xva_import(struct call *c, const struct xva_import *what, struct value *ret_vms, struct xerr *err);
 
 #endif

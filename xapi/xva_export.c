@@ -1,8 +1,9 @@
 /* A VM as an XVA file: written.
  * Called by: http/xva.c.  Calls: storage/content, lib/tar, db/.
  *
- * ova.xml holds the records of the VM and of what belongs to it, in which references are "Ref:<n>". A disk is the folder
- * of its id: a file a MiB, without those that are all zero except the first and the last, each followed by its checksum. */
+ * ova.xml holds the records of the VM and of what belongs to it, in which references are "Ref:<n>". A disk
+ * is the folder of its id: a file a MiB, without those that are all zero except the first and the last,
+ * each followed by its checksum. */
 #define LOG_MODULE "xva"
 #include "xapi/xva.h"
 
@@ -29,11 +30,11 @@ struct exporter {
     void *arg;
     struct object objects[MAX_OBJECTS];
     size_t n;
-    int64_t quiet_since;         /* when something was sent last */
-    int64_t done, total;         /* bytes of disks */
+    int64_t quiet_since; /* when something was sent last */
+    int64_t done, total; /* bytes of disks */
 };
 
-/* ---- what goes along ------------------------------------------------------------------------------------------ */
+/* ---- what goes along ---------------------------------------------------------------------------- */
 
 static bool add(struct exporter *x, const struct snap *s, enum class_id cls, struct ref ref)
 {
@@ -68,7 +69,7 @@ static void collect(struct exporter *x, const struct snap *s, const struct row *
     for (size_t i = 0; i < vifs->n; i++) add(x, s, CLASS_VIF, vifs->refs[i]);
 }
 
-/* ---- ova.xml -------------------------------------------------------------------------------------------------- */
+/* ---- ova.xml ------------------------------------------------------------------------------------ */
 
 static struct value ref_in_file(const struct exporter *x, struct ref ref)
 {
@@ -83,7 +84,8 @@ static struct value translate(const struct exporter *x, const struct value *v)
     struct value_builder b = value_builder(x->c->arena);
 
     switch (v->kind) {
-    case VALUE_REF: return ref_in_file(x, v->ref);
+    case VALUE_REF:
+        return ref_in_file(x, v->ref);
     case VALUE_SET:
         for (size_t i = 0; i < v->set.n; i++) {
             struct value item = translate(x, &v->set.items[i]);
@@ -91,9 +93,11 @@ static struct value translate(const struct exporter *x, const struct value *v)
         }
         return value_built_set(&b);
     case VALUE_MAP:
-        for (size_t i = 0; i < v->map.n; i++) value_put_new(&b, v->map.members[i].key, translate(x, &v->map.members[i].value));
+        for (size_t i = 0; i < v->map.n; i++)
+            value_put_new(&b, v->map.members[i].key, translate(x, &v->map.members[i].value));
         return value_built_map(&b);
-    default: return *v;
+    default:
+        return *v;
     }
 }
 
@@ -132,7 +136,7 @@ static struct value describe(const struct exporter *x, const struct snap *s)
     return value_built_map(&file);
 }
 
-/* ---- the file --------------------------------------------------------------------------------------------------- */
+/* ---- the file ----------------------------------------------------------------------------------- */
 
 static int put_file(struct exporter *x, const char *name, const void *p, size_t n, struct xerr *err)
 {
@@ -192,7 +196,8 @@ static int put_disk(struct exporter *x, size_t id, struct xerr *err)
         rc = put_blocks(x, id, k, err);
         content_close(k);
     }
-    if (vdi_detach(x->c, vdi, owner, &why)) log_warn("disk %s stays attached after an export: %s", REF_STR(vdi), why.code);
+    if (vdi_detach(x->c, vdi, owner, &why))
+        log_warn("disk %s stays attached after an export: %s", REF_STR(vdi), why.code);
     return rc;
 }
 
@@ -202,10 +207,12 @@ int xva_export_check(struct call *c, struct ref vm, struct xerr *err)
     const struct row *row = snap_need(s, CLASS_VM, vm, err);
 
     if (!row) return -1;
-    if (row_bool(row, F_VM_is_control_domain)) return xerr_operation_not_allowed(err, "The control domain cannot be exported");
+    if (row_bool(row, F_VM_is_control_domain))
+        return xerr_operation_not_allowed(err, "The control domain cannot be exported");
     if (row_enum(row, F_VM_power_state) == vm_power_state_Halted) return 0;
-    return xerr_vm_bad_power_state(err, REF_STR(vm), "Halted",
-                                   model_field(F_VM_power_state)->type->e->values[row_enum(row, F_VM_power_state)]);
+    return xerr_vm_bad_power_state(
+        err, REF_STR(vm), "Halted",
+        model_field(F_VM_power_state)->type->e->values[row_enum(row, F_VM_power_state)]);
 }
 
 static int put_description(struct exporter *x, struct ref vm, struct xerr *err)

@@ -1,8 +1,9 @@
 /* VMs from an XVA file.
  * Called by: http/xva.c.  Calls: storage/content, lib/tar, the gates.
  *
- * Records go through the same gates as a client's: what a client may not set, a file cannot either. References of the
- * file are never taken for ours: only the ones understood here are replaced, the others are left out. */
+ * Records go through the same gates as a client's: what a client may not set, a file cannot either.
+ * References of the file are never taken for ours: only the ones understood here are replaced, the others
+ * are left out. */
 #define LOG_MODULE "xva"
 #include "xapi/xva.h"
 
@@ -21,9 +22,9 @@
 enum { MAX_XML = 32 << 20, MAX_OBJECTS = 4096 };
 
 struct disk {
-    const char *id;              /* in the file */
-    struct ref vdi;              /* here */
-    int64_t size, last;          /* number of its last block */
+    const char *id;     /* in the file */
+    struct ref vdi;     /* here */
+    int64_t size, last; /* number of its last block */
     bool saw_last;
 };
 
@@ -31,14 +32,14 @@ struct importer {
     struct call *c;
     const struct xva_import *what;
     struct tar_reader tar;
-    struct value objects;        /* set of {class, id, snapshot} */
+    struct value objects; /* set of {class, id, snapshot} */
     struct disk disks[MAX_OBJECTS];
     size_t n_disks;
     struct ref vms[MAX_OBJECTS];
     const char *vm_ids[MAX_OBJECTS];
     size_t n_vms;
-    char *block;                 /* XVA_BLOCK */
-    const struct disk *open;     /* whose content is open */
+    char *block;             /* XVA_BLOCK */
+    const struct disk *open; /* whose content is open */
     struct content *content;
     int64_t done, total;
 };
@@ -48,7 +49,7 @@ static const char *owner_of(const struct importer *m)
     return arena_printf(m->c->arena, "import-%s", m->c->task->uuid);
 }
 
-/* ---- the file ----------------------------------------------------------------------------------------------------- */
+/* ---- the file ----------------------------------------------------------------------------------- */
 
 static int tar_error(struct importer *m, enum tar_result r, struct xerr *err)
 {
@@ -69,7 +70,8 @@ static int read_description(struct importer *m, struct xerr *err)
     if (e.size > MAX_XML) return xerr_import_error(err, "ova.xml is too large");
     char *text = arena_alloc(m->c->arena, (size_t)e.size + 1);
     if ((r = tar_read(&m->tar, text, (size_t)e.size)) != TAR_ENTRY) return tar_error(m, r, err);
-    if (xmlrpc_decode_value(text, (size_t)e.size, m->c->arena, &file, &why)) return xerr_import_error(err, why);
+    if (xmlrpc_decode_value(text, (size_t)e.size, m->c->arena, &file, &why))
+        return xerr_import_error(err, why);
     const struct value *objects = value_get(&file, "objects");
     if (!objects || objects->kind != VALUE_SET || objects->set.n > MAX_OBJECTS)
         return xerr_import_error(err, "ova.xml has no objects");
@@ -77,7 +79,7 @@ static int read_description(struct importer *m, struct xerr *err)
     return 0;
 }
 
-/* ---- records ------------------------------------------------------------------------------------------------------- */
+/* ---- records ------------------------------------------------------------------------------------ */
 
 static const struct value *object_of(const struct importer *m, size_t i, const char *cls, const char **ret_id)
 {
@@ -103,7 +105,8 @@ static bool has_refs(const struct type_desc *t)
 }
 
 /* What a client could give to a constructor, without references. */
-static struct value_builder plain_fields(const struct importer *m, enum class_id id, const struct value *record)
+static struct value_builder plain_fields(const struct importer *m, enum class_id id,
+                                         const struct value *record)
 {
     const struct class_desc *cls = &model.classes[id];
     struct value_builder b = value_builder(m->c->arena);
@@ -116,7 +119,8 @@ static struct value_builder plain_fields(const struct importer *m, enum class_id
     return b;
 }
 
-static int create(struct importer *m, const char *method, struct value_builder *b, struct ref *ret_ref, struct xerr *err)
+static int create(struct importer *m, const char *method, struct value_builder *b, struct ref *ret_ref,
+                  struct xerr *err)
 {
     struct value made;
 
@@ -134,7 +138,8 @@ static struct value vm_other_config(const struct importer *m, const struct value
 
     for (size_t i = 0; old && old->kind == VALUE_MAP && i < old->map.n; i++) {
         const char *key = old->map.members[i].key;
-        if (streq(key, "default_template") || streq(key, "xensource_internal") || streq(key, "import_task")) continue;
+        if (streq(key, "default_template") || streq(key, "xensource_internal") || streq(key, "import_task"))
+            continue;
         if (streq(key, "mac_seed") && !m->what->restore) continue;
         value_put(&b, key, old->map.members[i].value);
     }
@@ -153,7 +158,8 @@ static int restore_uuid(struct importer *m, struct ref vm, const char *uuid, str
     if (other || !uuid_from_text(uuid, &bytes)) {
         struct ref existing = other ? row_ref_of(other) : REF_NULL;
         db_abort(t);
-        return other ? xerr_duplicate_vm(err, REF_STR(existing)) : xerr_import_error(err, "a VM without uuid");
+        return other ? xerr_duplicate_vm(err, REF_STR(existing))
+                     : xerr_import_error(err, "a VM without uuid");
     }
     txn_set_str(t, vm, F_VM_uuid, uuid);
     return db_commit(t, err);
@@ -203,9 +209,11 @@ static int make_disk(struct importer *m, const char *id, const struct value *rec
     int type = enum_index(model_field(F_VDI_type)->type->e, value_get_str(record, "type", "user"));
     struct disk *d = &m->disks[m->n_disks];
     struct vdi_new n = {
-        .sr = m->what->sr, .name_label = value_get_str(record, "name_label", ""),
+        .sr = m->what->sr,
+        .name_label = value_get_str(record, "name_label", ""),
         .name_description = value_get_str(record, "name_description", ""),
-        .virtual_size = record_int(record, "virtual_size"), .type = type < 0 ? vdi_type_user : type,
+        .virtual_size = record_int(record, "virtual_size"),
+        .type = type < 0 ? vdi_type_user : type,
     };
 
     if (n.virtual_size <= 0) return xerr_import_error(err, "a disk without size");
@@ -235,7 +243,8 @@ static int make_vms(struct importer *m, struct xerr *err)
     if (!m->n_vms) return xerr_import_error(err, "there is no VM in ova.xml");
     for (size_t i = 0; i < m->objects.set.n; i++) {
         const struct value *vbd = object_of(m, i, "VBD", &id);
-        if (!vbd || !streq(value_get_str(vbd, "type", "Disk"), "Disk") || ref_is_null(vm_of(m, vbd))) continue;
+        if (!vbd || !streq(value_get_str(vbd, "type", "Disk"), "Disk") || ref_is_null(vm_of(m, vbd)))
+            continue;
         const char *vdi_id = value_get_str(vbd, "VDI", "");
         const struct value *vdi = find(m, "VDI", vdi_id);
         if (!vdi || disk_of(m, vdi_id, strlen(vdi_id))) continue;
@@ -244,7 +253,7 @@ static int make_vms(struct importer *m, struct xerr *err)
     return 0;
 }
 
-/* ---- devices -------------------------------------------------------------------------------------------------------- */
+/* ---- devices ------------------------------------------------------------------------------------ */
 
 static int make_vbd(struct importer *m, const struct value *record, struct xerr *err)
 {
@@ -260,7 +269,8 @@ static int make_vbd(struct importer *m, const struct value *record, struct xerr 
     value_put(&b, "empty", value_bool(!d || cd));
     /* The number may be a number in foreign files. */
     int64_t device = record_int(record, "userdevice");
-    value_put(&b, "userdevice", value_string(device < 0 ? "autodetect" : arena_printf(m->c->arena, "%lld", (long long)device)));
+    value_put(&b, "userdevice",
+              value_string(device < 0 ? "autodetect" : arena_printf(m->c->arena, "%lld", (long long)device)));
     return create(m, "VBD.create", &b, &vbd, err);
 }
 
@@ -273,7 +283,7 @@ static struct ref find_network(const struct importer *m, const struct value *rec
     struct ref by_bridge = REF_NULL, by_name = REF_NULL;
 
     if (same) return row_ref_of(same);
-    SNAP_EACH(s, CLASS_network, row) {
+    SNAP_EACH (s, CLASS_network, row) {
         if (*bridge && streq(row_str(row, F_network_bridge), bridge)) by_bridge = row_ref_of(row);
         if (*name && streq(row_str(row, F_network_name_label), name)) by_name = row_ref_of(row);
     }
@@ -304,7 +314,8 @@ static int make_vif(struct importer *m, const struct value *record, struct xerr 
     if (need_network(m, value_get_str(record, "network", ""), &network, err)) return -1;
     value_put(&b, "VM", value_ref(vm));
     value_put(&b, "network", value_ref(network));
-    value_put(&b, "device", value_string(device < 0 ? "autodetect" : arena_printf(m->c->arena, "%lld", (long long)device)));
+    value_put(&b, "device",
+              value_string(device < 0 ? "autodetect" : arena_printf(m->c->arena, "%lld", (long long)device)));
     if (!m->what->restore) value_put(&b, "MAC", value_string(""));
     return create(m, "VIF.create", &b, &vif, err);
 }
@@ -321,7 +332,7 @@ static int make_devices(struct importer *m, struct xerr *err)
     return 0;
 }
 
-/* ---- blocks --------------------------------------------------------------------------------------------------------- */
+/* ---- blocks ------------------------------------------------------------------------------------- */
 
 /* Everything of the open disk is on disk, and it is detached. */
 static int close_disk(struct importer *m, struct xerr *err)
@@ -332,7 +343,8 @@ static int close_disk(struct importer *m, struct xerr *err)
     if (!m->open) return 0;
     if (m->content) rc = content_flush(m->content, err);
     content_close(take_ptr(m->content));
-    if (vdi_detach(m->c, m->open->vdi, owner_of(m), &why)) log_warn("a disk stays attached after an import: %s", why.code);
+    if (vdi_detach(m->c, m->open->vdi, owner_of(m), &why))
+        log_warn("a disk stays attached after an import: %s", why.code);
     m->open = NULL;
     return rc;
 }
@@ -365,12 +377,14 @@ static int check_sum(struct importer *m, const char *name, size_t n, struct xerr
 
     if (r != TAR_ENTRY) return tar_error(m, r, err);
     size_t len = strlen(name);
-    if (strncmp(e.name, name, len) != 0 || (!streq(e.name + len, ".xxhash") && !streq(e.name + len, ".checksum")))
+    if (strncmp(e.name, name, len) != 0 ||
+        (!streq(e.name + len, ".xxhash") && !streq(e.name + len, ".checksum")))
         return xerr_import_error_unexpected_file(err, arena_printf(m->c->arena, "%s.xxhash", name), e.name);
     if (e.name[len + 1] == 'c') return 0;
     if (e.size != 16) return xerr_import_error_some_checksums_failed(err);
     if ((r = tar_read(&m->tar, text, 16)) != TAR_ENTRY) return tar_error(m, r, err);
-    if (strtoull(text, &end, 16) != xxh64(m->block, n) || *end) return xerr_import_error_some_checksums_failed(err);
+    if (strtoull(text, &end, 16) != xxh64(m->block, n) || *end)
+        return xerr_import_error_some_checksums_failed(err);
     return 0;
 }
 
@@ -380,7 +394,8 @@ static int read_block(struct importer *m, const struct tar_entry *e, struct xerr
     struct disk *d = parse_name(m, e->name, &number);
 
     if (!d) return xerr_import_error_unexpected_file(err, "a block of a disk", e->name);
-    if (e->size > XVA_BLOCK || number > d->last) return xerr_import_error(err, "a block that is larger than its disk");
+    if (e->size > XVA_BLOCK || number > d->last)
+        return xerr_import_error(err, "a block that is larger than its disk");
     enum tar_result r = tar_read(&m->tar, m->block, (size_t)e->size);
     if (r != TAR_ENTRY) return tar_error(m, r, err);
     if (check_sum(m, e->name, (size_t)e->size, err)) return -1;
@@ -409,7 +424,7 @@ static int read_blocks(struct importer *m, struct xerr *err)
     return 0;
 }
 
-/* ---- all of it ------------------------------------------------------------------------------------------------------ */
+/* ---- all of it ---------------------------------------------------------------------------------- */
 
 static void undo(struct importer *m)
 {
@@ -419,7 +434,8 @@ static void undo(struct importer *m)
     }
     for (size_t i = 0; i < m->n_disks; i++) {
         _cleanup_xerr_ struct xerr err = XERR_INIT;
-        if (vdi_destroy(m->c, m->disks[i].vdi, &err)) log_warn("a disk of a failed import stays: %s", err.code);
+        if (vdi_destroy(m->c, m->disks[i].vdi, &err))
+            log_warn("a disk of a failed import stays: %s", err.code);
     }
 }
 
@@ -428,7 +444,8 @@ static void refresh(struct importer *m)
 {
     for (size_t i = 0; i < m->n_disks; i++) {
         _cleanup_xerr_ struct xerr err = XERR_INIT;
-        if (vdi_update(m->c, m->disks[i].vdi, &err)) log_warn("the size of an imported disk is not known: %s", err.code);
+        if (vdi_update(m->c, m->disks[i].vdi, &err))
+            log_warn("the size of an imported disk is not known: %s", err.code);
     }
 }
 

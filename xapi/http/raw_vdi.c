@@ -1,8 +1,8 @@
 /* The content of one disk over HTTP.
  * Called by: the HTTP server, on threads of their own.  Calls: storage/content, vdi, transfer.
  *
- * Raw bytes go straight between the client and the image. The other formats are files with tables in front of or behind
- * the data, so they are made and read in a file below ROOT/tmp with qemu-img. */
+ * Raw bytes go straight between the client and the image. The other formats are files with tables in front
+ * of or behind the data, so they are made and read in a file below ROOT/tmp with qemu-img. */
 #define LOG_MODULE "http"
 #include "xapi/http/raw_vdi.h"
 
@@ -26,14 +26,14 @@ static const int64_t LENGTH_UNKNOWN = INT64_C(1) << 50;
 static const int64_t VHD_MOST = INT64_C(2040) << 30;
 
 static const struct format {
-    const char *name, *image, *content_type;   /* image: as storage_disk has it */
+    const char *name, *image, *content_type; /* image: as storage_disk has it */
 } formats[] = {
     { "raw", "raw", "application/octet-stream" },
     { "qcow2", "qcow2", "application/x-qemu-disk" },
     { "vhd", "vhd", "application/vhd" },
 };
 
-/* ---- what is asked for ---------------------------------------------------------------------------------------------- */
+/* ---- what is asked for -------------------------------------------------------------------------- */
 
 static const struct format *find_format(struct http_request *req)
 {
@@ -46,7 +46,8 @@ static const struct format *find_format(struct http_request *req)
 }
 
 /* A reference or a uuid. */
-static int find_object(struct call *c, enum class_id cls, const char *text, struct ref *ret_ref, struct xerr *err)
+static int find_object(struct call *c, enum class_id cls, const char *text, struct ref *ret_ref,
+                       struct xerr *err)
 {
     _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
     struct ref ref = REF_NULL;
@@ -68,7 +69,8 @@ static int read_facts(struct call *c, struct ref vdi, struct disk_facts *ret_fac
     const struct row *row = snap_need(s, CLASS_VDI, vdi, err);
 
     if (!row) return -1;
-    *ret_facts = (struct disk_facts){ arena_strdup(c->arena, row_uuid(row)), row_int(row, F_VDI_virtual_size) };
+    *ret_facts =
+        (struct disk_facts){ arena_strdup(c->arena, row_uuid(row)), row_int(row, F_VDI_virtual_size) };
     return 0;
 }
 
@@ -95,19 +97,19 @@ static bool on_progress(void *arg, double fraction)
     return !call_cancelled(c);
 }
 
-static bool is_cancelled(void *arg)
-{
-    return call_cancelled(arg);
-}
+static bool is_cancelled(void *arg) { return call_cancelled(arg); }
 
 static int qemu_img(struct call *c, const char *const *argv, struct xerr *err)
 {
     const char *env[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", NULL };
     const struct subproc_command cmd = { .argv = argv, .env = env, .cwd = "/" };
-    const struct subproc_limits limits = { .timeout_ms = QEMU_IMG_MS, .cancelled = is_cancelled, .cancelled_arg = c };
+    const struct subproc_limits limits = { .timeout_ms = QEMU_IMG_MS,
+                                           .cancelled = is_cancelled,
+                                           .cancelled_arg = c };
     struct subproc_result r;
 
-    if (subproc_run(&cmd, NULL, 0, &limits, &r)) return xerr_internal(err, "cannot start qemu-img: %s", strerror(errno));
+    if (subproc_run(&cmd, NULL, 0, &limits, &r))
+        return xerr_internal(err, "cannot start qemu-img: %s", strerror(errno));
     int rc = subproc_ok(&r) ? 0 : -1;
     if (rc && call_check_cancel(c, err) == 0) {
         _cleanup_free_ char *why = subproc_describe(&r);
@@ -117,16 +119,18 @@ static int qemu_img(struct call *c, const char *const *argv, struct xerr *err)
     return rc;
 }
 
-/* ---- export ------------------------------------------------------------------------------------------------------------ */
+/* ---- export ------------------------------------------------------------------------------------- */
 
 static const char *export_headers(struct http_request *req, const struct format *f, const char *uuid)
 {
-    return arena_printf(req->arena, "Content-Type: %s\r\nContent-Disposition: attachment; filename=\"%s.%s\"\r\n"
-                        "Cache-Control: no-cache, no-store\r\n", f->content_type, uuid, f->name);
+    return arena_printf(req->arena,
+                        "Content-Type: %s\r\nContent-Disposition: attachment; filename=\"%s.%s\"\r\n"
+                        "Cache-Control: no-cache, no-store\r\n",
+                        f->content_type, uuid, f->name);
 }
 
-static int send_raw(struct http_request *req, struct call *c, const struct storage_disk *disk, const char *headers,
-                    bool *ret_started, struct xerr *err)
+static int send_raw(struct http_request *req, struct call *c, const struct storage_disk *disk,
+                    const char *headers, bool *ret_started, struct xerr *err)
 {
     char *buf = arena_alloc(req->arena, PIECE);
     struct content *k;
@@ -140,7 +144,8 @@ static int send_raw(struct http_request *req, struct call *c, const struct stora
     for (int64_t at = 0; !rc && at < size; at += PIECE) {
         size_t n = size - at < PIECE ? (size_t)(size - at) : PIECE;
         rc = call_check_cancel(c, err) ? -1 : content_read(k, buf, n, at, err);
-        if (!rc && stream_write(http_stream(req), buf, n, STEP_MS)) rc = content_error(err, "the client has gone");
+        if (!rc && stream_write(http_stream(req), buf, n, STEP_MS))
+            rc = content_error(err, "the client has gone");
         call_progress(c, (double)at / (double)size);
     }
     content_close(k);
@@ -156,16 +161,21 @@ static int make_image(struct call *c, const struct storage_disk *disk, const str
     const char *bytes = arena_printf(c->arena, "%lld", (long long)size);
     const char *argv[] = { "qemu-img", "create", "-q", "-f", qemu, "-o", options, path, bytes, NULL };
     struct storage_copy copy = {
-        .from = *disk, .to = { .path = path, .format = qemu, .writable = true }, .target_is_zero = true,
-        .task = c->task->ref, .progress = on_progress, .arg = c,
+        .from = *disk,
+        .to = { .path = path, .format = qemu, .writable = true },
+        .target_is_zero = true,
+        .task = c->task->ref,
+        .progress = on_progress,
+        .arg = c,
     };
 
     copy.from.format = streq(disk->format, "vhd") ? "vpc" : disk->format;
     return qemu_img(c, argv, err) ? -1 : storage_copy(c->agent->storage, &copy, err);
 }
 
-static int send_image(struct http_request *req, struct call *c, const struct storage_disk *disk, const struct format *f,
-                      const struct disk_facts *facts, const char *headers, bool *ret_started, struct xerr *err)
+static int send_image(struct http_request *req, struct call *c, const struct storage_disk *disk,
+                      const struct format *f, const struct disk_facts *facts, const char *headers,
+                      bool *ret_started, struct xerr *err)
 {
     const char *folder;
 
@@ -181,7 +191,8 @@ static int send_image(struct http_request *req, struct call *c, const struct sto
     return rc;
 }
 
-static int export(struct http_request *req, struct call *c, const struct format *f, bool *ret_started, struct xerr *err)
+static int export(struct http_request *req, struct call *c, const struct format *f, bool *ret_started,
+                  struct xerr *err)
 {
     const char *base = http_query(&req->head, "base"), *text = http_query(&req->head, "vdi");
     struct storage_disk disk;
@@ -211,20 +222,22 @@ static void get_export_raw_vdi(struct http_request *req, void *arg)
         http_reply_refused(req, &err);
         return;
     }
-    if (!f) xerr_invalid_value(&err, "format", http_query(&req->head, "format"));
-    else export(req, c, f, &started, &err);
+    if (!f)
+        xerr_invalid_value(&err, "format", http_query(&req->head, "format"));
+    else
+        export(req, c, f, &started, &err);
     http_call_end(c, NULL, &err);
     if (err.code && !started) transfer_refuse(req, f ? 400 : 404, &err);
 }
 
-/* ---- import ------------------------------------------------------------------------------------------------------------ */
+/* ---- import ------------------------------------------------------------------------------------- */
 
 struct upload {
     struct http_request *req;
     struct call *c;
     const struct format *format;
-    int64_t length;              /* as announced; -1 when it is not known */
-    struct ref vdi, sr;          /* into vdi; when that is null, into a new one in sr */
+    int64_t length;     /* as announced; -1 when it is not known */
+    struct ref vdi, sr; /* into vdi; when that is null, into a new one in sr */
     struct disk_facts facts;
     bool made;
 };
@@ -237,7 +250,8 @@ static int take(struct upload *u, char *buf, size_t n, size_t *ret_n, bool *ret_
     while (have < n) {
         ssize_t got = http_body_read(u->req, buf + have, n - have, STEP_MS);
         if (call_check_cancel(u->c, err)) return -1;
-        if (got < 0 && errno != EPIPE && errno != ECONNRESET) return content_error(err, "the body stopped coming");
+        if (got < 0 && errno != EPIPE && errno != ECONNRESET)
+            return content_error(err, "the body stopped coming");
         if (got < 0) *ret_cut = true;
         if (got <= 0) break;
         have += (size_t)got;
@@ -246,17 +260,19 @@ static int take(struct upload *u, char *buf, size_t n, size_t *ret_n, bool *ret_
     return 0;
 }
 
-static int write_piece(struct upload *u, struct content *k, const char *buf, size_t n, int64_t at, struct xerr *err)
+static int write_piece(struct upload *u, struct content *k, const char *buf, size_t n, int64_t at,
+                       struct xerr *err)
 {
     if (at < 0 || at > content_size(k) || (int64_t)n > content_size(k) - at)
-        return xerr_vdi_too_small(err, REF_STR(u->vdi), arena_printf(u->c->arena, "%lld", (long long)at + (long long)n));
+        return xerr_vdi_too_small(err, REF_STR(u->vdi),
+                                  arena_printf(u->c->arena, "%lld", (long long)at + (long long)n));
     if (content_write(k, buf, n, at, u->made, err)) return -1;
     call_progress(u->c, (double)at / (double)content_size(k));
     return 0;
 }
 
-/* The first piece is in buf already. Done at the end of the disk, whatever length was announced: it cannot take more. A
- * body that is cut before that is no disk. */
+/* The first piece is in buf already. Bytes beyond the end of the disk are an error, and so is a body that is
+ * cut before that end. */
 static int receive_plain(struct upload *u, struct content *k, char *buf, size_t n, bool cut, struct xerr *err)
 {
     int64_t at = 0;
@@ -276,7 +292,8 @@ struct chunk_head {
     int32_t len;
 } __attribute__((packed));
 
-static int receive_chunk(struct upload *u, struct content *k, char *buf, int64_t at, int64_t len, struct xerr *err)
+static int receive_chunk(struct upload *u, struct content *k, char *buf, int64_t at, int64_t len,
+                         struct xerr *err)
 {
     bool cut = false;
     size_t n;
@@ -310,7 +327,10 @@ static int receive_chunks(struct upload *u, struct content *k, char *buf, struct
 static int make_disk(struct upload *u, struct xerr *err)
 {
     struct vdi_new n = {
-        .sr = u->sr, .name_label = "Imported VDI", .name_description = "", .virtual_size = u->length,
+        .sr = u->sr,
+        .name_label = "Imported VDI",
+        .name_description = "",
+        .virtual_size = u->length,
         .type = vdi_type_user,
     };
 
@@ -345,7 +365,8 @@ static int receive_raw(struct upload *u, struct xerr *err)
 }
 
 /* An image is a stranger's: it must not name files of this host, and must be whole. */
-static int check_image(struct call *c, const struct format *f, int fd, int64_t size, const char *path, struct xerr *err)
+static int check_image(struct call *c, const struct format *f, int fd, int64_t size, const char *path,
+                       struct xerr *err)
 {
     unsigned char head[80] = "";
     const char *argv[] = { "qemu-img", "check", "-q", "-f", "qcow2", path, NULL };
@@ -355,7 +376,8 @@ static int check_image(struct call *c, const struct format *f, int fd, int64_t s
             return content_error(err, "this is no whole VHD");
         return 0;
     }
-    if (pread(fd, head, sizeof(head), 0) < 72 || memcmp(head, "QFI\xfb", 4) != 0) return content_error(err, "this is no qcow2 image");
+    if (pread(fd, head, sizeof(head), 0) < 72 || memcmp(head, "QFI\xfb", 4) != 0)
+        return content_error(err, "this is no qcow2 image");
     bool backed = memcmp(head + 8, "\0\0\0\0\0\0\0\0", 8) != 0;
     if (backed || (head[7] >= 3 && (head[79] & 4)))
         return content_error(err, "the image stands on another file");
@@ -366,7 +388,9 @@ static int write_image(struct upload *u, const char *path, struct xerr *err)
 {
     struct storage_copy copy = {
         .from = { .path = path, .format = streq(u->format->image, "vhd") ? "vpc" : u->format->image },
-        .task = u->c->task->ref, .progress = on_progress, .arg = u->c,
+        .task = u->c->task->ref,
+        .progress = on_progress,
+        .arg = u->c,
     };
     const char *owner = owner_of(u->c, "import");
 
@@ -403,7 +427,9 @@ static int find_target(struct upload *u, struct xerr *err)
     const char *vdi = http_query(head, "vdi"), *sr = http_query(head, "sr_id");
 
     if (!sr || !*sr) sr = http_query(head, "sr_uuid");
-    if (vdi && *vdi) return find_object(u->c, CLASS_VDI, vdi, &u->vdi, err) ? -1 : read_facts(u->c, u->vdi, &u->facts, err);
+    if (vdi && *vdi)
+        return find_object(u->c, CLASS_VDI, vdi, &u->vdi, err) ? -1
+                                                               : read_facts(u->c, u->vdi, &u->facts, err);
     if (!sr || !*sr) return xerr_handle_invalid(err, "VDI", "");
     if (!streq(u->format->name, "raw")) return xerr_invalid_value(err, "format", u->format->name);
     return find_object(u->c, CLASS_SR, sr, &u->sr, err);
@@ -422,7 +448,8 @@ static void settle(struct upload *u, int rc)
     }
 }
 
-/* 1. 200, for which clients wait; 2. the body; 3. the task, before the connection ends. A probe has no task and no body. */
+/* 1. 200, for which clients wait; 2. the body; 3. the task, before the connection ends. A probe has no
+ * task and no body. */
 static void put_import_raw_vdi(struct http_request *req, void *arg)
 {
     _cleanup_xerr_ struct xerr err = XERR_INIT;
@@ -449,8 +476,16 @@ static void put_import_raw_vdi(struct http_request *req, void *arg)
 void raw_vdi_routes(struct http_server *server, struct agent *agent)
 {
     const struct http_route routes[] = {
-        { .method = HTTP_GET, .prefix = "/export_raw_vdi", .flags = HTTP_STREAM, .handler = get_export_raw_vdi, .arg = agent },
-        { .method = HTTP_PUT, .prefix = "/import_raw_vdi", .flags = HTTP_STREAM, .handler = put_import_raw_vdi, .arg = agent },
+        { .method = HTTP_GET,
+          .prefix = "/export_raw_vdi",
+          .flags = HTTP_STREAM,
+          .handler = get_export_raw_vdi,
+          .arg = agent },
+        { .method = HTTP_PUT,
+          .prefix = "/import_raw_vdi",
+          .flags = HTTP_STREAM,
+          .handler = put_import_raw_vdi,
+          .arg = agent },
     };
 
     http_server_routes(server, routes, ARRAY_SIZE(routes));

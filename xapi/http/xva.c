@@ -1,8 +1,8 @@
 /* VMs as files over HTTP, plain or through gzip or zstd.
  * Called by: the HTTP server, on threads of their own.  Calls: xva, transfer.
  *
- * The packer is a process between two pipes. One end of it is this thread's (the archive), the other a second thread's
- * (the connection), so that neither waits for the other in a circle. */
+ * The packer is a process between two pipes. One end of it is this thread's (the archive), the other a
+ * second thread's (the connection), so that neither waits for the other in a circle. */
 #include "xapi/http/xva.h"
 
 #include <errno.h>
@@ -21,18 +21,18 @@ enum { PIECE = 64 << 10, STEP_MS = 60000, LOOK_MS = 1000, END_MS = 60000, MAGIC 
 struct transfer {
     struct http_request *req;
     struct call *c;
-    char early[MAGIC];           /* of the body, read to see what it is */
+    char early[MAGIC]; /* of the body, read to see what it is */
     size_t n_early, at_early;
     /* with a packer */
     struct subproc child;
-    int to, from;                /* our ends of its pipes */
+    int to, from; /* our ends of its pipes */
     pthread_t pump;
     bool pumping;
-    atomic_bool stop;            /* nobody wants more from the pump */
-    atomic_bool gone;            /* the client */
+    atomic_bool stop; /* nobody wants more from the pump */
+    atomic_bool gone; /* the client */
 };
 
-/* ---- the packer ------------------------------------------------------------------------------------------------------ */
+/* ---- the packer --------------------------------------------------------------------------------- */
 
 static int write_all(int fd, const char *p, size_t n)
 {
@@ -93,7 +93,7 @@ static int end_packer(struct transfer *t, bool at_once)
     return rc || status ? -1 : 0;
 }
 
-/* ---- export ----------------------------------------------------------------------------------------------------------- */
+/* ---- export ------------------------------------------------------------------------------------- */
 
 static int send_plain(void *arg, const void *p, size_t n, struct xerr *err)
 {
@@ -130,7 +130,10 @@ static void *pump_out(void *arg)
 
 static int export_packed(struct transfer *t, struct ref vm, const char *program, struct xerr *err)
 {
-    if (start_packer(t, program, "-c", err)) return -1;
+    if (start_packer(t, program, "-c", err)) {
+        end_packer(t, true);
+        return -1;
+    }
     int rc = start_pump(t, pump_out, err) || xva_export(t->c, vm, send_packed, t, err) ? -1 : 0;
     close_fdp(&t->to);
     t->to = -1;
@@ -147,7 +150,8 @@ static int find_vm(struct call *c, const struct http_head *head, struct ref *ret
 
     if (!text || !*text) text = http_query(head, "uuid");
     if (!text) text = "";
-    const struct row *row = ref_parse(text, &ref) ? snap_get(s, CLASS_VM, ref) : snap_by_uuid(s, CLASS_VM, text);
+    const struct row *row =
+        ref_parse(text, &ref) ? snap_get(s, CLASS_VM, ref) : snap_by_uuid(s, CLASS_VM, text);
     if (!row) return xerr_handle_invalid(err, "VM", text);
     *ret_vm = row_ref_of(row);
     return 0;
@@ -156,11 +160,14 @@ static int find_vm(struct call *c, const struct http_head *head, struct ref *ret
 static int export(struct transfer *t, struct ref vm, struct xerr *err)
 {
     const char *wish = http_query(&t->req->head, "use_compression");
-    const char *head = arena_printf(t->req->arena, "Content-Type: application/octet-stream\r\n"
+    const char *head = arena_printf(t->req->arena,
+                                    "Content-Type: application/octet-stream\r\n"
                                     "Content-Disposition: attachment; filename=\"export.xva\"\r\n"
-                                    "Cache-Control: no-cache, no-store\r\ntask-id: %s\r\n", REF_STR(t->c->task->ref));
+                                    "Cache-Control: no-cache, no-store\r\ntask-id: %s\r\n",
+                                    REF_STR(t->c->task->ref));
 
-    if (http_stream_head(t->req, 200, head)) return xerr_internal(err, "the client has gone: %s", strerror(errno));
+    if (http_stream_head(t->req, 200, head))
+        return xerr_internal(err, "the client has gone: %s", strerror(errno));
     if (wish && streq(wish, "zstd")) return export_packed(t, vm, "zstd", err);
     if (wish && (streq(wish, "true") || streq(wish, "gzip"))) return export_packed(t, vm, "gzip", err);
     return xva_export(t->c, vm, send_plain, t, err);
@@ -185,7 +192,7 @@ static void get_export(struct http_request *req, void *arg)
     http_call_end(t.c, NULL, &err);
 }
 
-/* ---- import ----------------------------------------------------------------------------------------------------------- */
+/* ---- import ------------------------------------------------------------------------------------- */
 
 /* A client that leaves ends the file; the file says whether that was all. */
 static ssize_t body_read(struct transfer *t, void *buf, size_t n)
@@ -207,10 +214,7 @@ static ssize_t body_read(struct transfer *t, void *buf, size_t n)
     return -1;
 }
 
-static ssize_t read_plain(void *arg, void *buf, size_t n)
-{
-    return body_read(arg, buf, n);
-}
+static ssize_t read_plain(void *arg, void *buf, size_t n) { return body_read(arg, buf, n); }
 
 static ssize_t read_unpacked(void *arg, void *buf, size_t n)
 {
@@ -235,8 +239,8 @@ static void *pump_in(void *arg)
     return NULL;
 }
 
-static int import_packed(struct transfer *t, struct xva_import *what, const char *program, struct value *ret_vms,
-                         struct xerr *err)
+static int import_packed(struct transfer *t, struct xva_import *what, const char *program,
+                         struct value *ret_vms, struct xerr *err)
 {
     int rc = start_packer(t, program, "-dc", err) || start_pump(t, pump_in, err) ? -1 : 0;
 
@@ -280,12 +284,14 @@ static int find_sr(struct call *c, const struct http_head *head, struct ref *ret
         ref = pool ? row_ref(pool, F_pool_default_SR) : REF_NULL;
         if (!snap_get(s, CLASS_SR, ref)) return xerr_default_sr_not_found(err, REF_STR(ref));
     } else {
-        const struct row *row = ref_parse(text, &ref) ? snap_get(s, CLASS_SR, ref) : snap_by_uuid(s, CLASS_SR, text);
+        const struct row *row =
+            ref_parse(text, &ref) ? snap_get(s, CLASS_SR, ref) : snap_by_uuid(s, CLASS_SR, text);
         if (!row) return xerr_handle_invalid(err, "SR", text);
         ref = row_ref_of(row);
     }
     const struct row *sr = snap_get(s, CLASS_SR, ref);
-    if (streq(row_str(sr, F_SR_content_type), "iso")) return xerr_sr_operation_not_supported(err, REF_STR(ref));
+    if (streq(row_str(sr, F_SR_content_type), "iso"))
+        return xerr_sr_operation_not_supported(err, REF_STR(ref));
     *ret_sr = ref;
     return 0;
 }
@@ -322,8 +328,16 @@ static void put_import(struct http_request *req, void *arg)
 void xva_routes(struct http_server *server, struct agent *agent)
 {
     const struct http_route routes[] = {
-        { .method = HTTP_GET, .prefix = "/export", .flags = HTTP_STREAM, .handler = get_export, .arg = agent },
-        { .method = HTTP_PUT, .prefix = "/import", .flags = HTTP_STREAM, .handler = put_import, .arg = agent },
+        { .method = HTTP_GET,
+          .prefix = "/export",
+          .flags = HTTP_STREAM,
+          .handler = get_export,
+          .arg = agent },
+        { .method = HTTP_PUT,
+          .prefix = "/import",
+          .flags = HTTP_STREAM,
+          .handler = put_import,
+          .arg = agent },
     };
 
     http_server_routes(server, routes, ARRAY_SIZE(routes));

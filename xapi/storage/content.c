@@ -88,20 +88,27 @@ static int await(struct content *k, const struct sockaddr_un *to)
     return fd;
 }
 
-static const char *qemu_format(const char *format)
-{
-    return streq(format, "vhd") ? "vpc" : format;
-}
+static const char *qemu_format(const char *format) { return streq(format, "vhd") ? "vpc" : format; }
 
-static int start(struct content *k, const struct storage_disk *disk, const struct sockaddr_un *at, struct xerr *err)
+static int start(struct content *k, const struct storage_disk *disk, const struct sockaddr_un *at,
+                 struct xerr *err)
 {
-    const char *argv[] = { "qemu-nbd", "--socket", at->sun_path, "--format", qemu_format(disk->format), "--discard=unmap",
-                           disk->writable ? "--cache=writeback" : "--read-only", "--", disk->path, NULL };
+    const char *argv[] = { "qemu-nbd",
+                           "--socket",
+                           at->sun_path,
+                           "--format",
+                           qemu_format(disk->format),
+                           "--discard=unmap",
+                           disk->writable ? "--cache=writeback" : "--read-only",
+                           "--",
+                           disk->path,
+                           NULL };
     const char *env[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", NULL };
     struct subproc_command cmd = { .argv = argv, .env = env, .cwd = "/" };
     _cleanup_close_ int said = memfd_create("said", MFD_CLOEXEC);
 
-    if (subproc_spawn(&cmd, -1, -1, said, &k->child)) return xerr_internal(err, "cannot start qemu-nbd: %s", strerror(errno));
+    if (subproc_spawn(&cmd, -1, -1, said, &k->child))
+        return xerr_internal(err, "cannot start qemu-nbd: %s", strerror(errno));
     int fd = await(k, at);
     if (fd >= 0 && nbd_open(&k->nbd, fd, STEP_MS) == 0) return 0;
     int why = errno;
@@ -110,27 +117,28 @@ static int start(struct content *k, const struct storage_disk *disk, const struc
     return io_error(err, "the image cannot be opened");
 }
 
-int content_open(struct storage *s, const struct storage_disk *disk, struct content **ret_content, struct xerr *err)
+int content_open(struct storage *s, const struct storage_disk *disk, struct content **ret_content,
+                 struct xerr *err)
 {
     struct sockaddr_un at = { .sun_family = AF_UNIX };
     char name[UUID_TEXT];
 
     int n = snprintf(at.sun_path, sizeof(at.sun_path), "%s/nbd-%s", s->state_dir, uuid_new(name));
-    if (n < 0 || (size_t)n >= sizeof(at.sun_path)) return xerr_internal(err, "%s is too long for a socket in it", s->state_dir);
+    if (n < 0 || (size_t)n >= sizeof(at.sun_path))
+        return xerr_internal(err, "%s is too long for a socket in it", s->state_dir);
     struct content *k = xcalloc(1, sizeof(*k));
     k->child = (struct subproc)SUBPROC_INIT;
     k->nbd = (struct nbd)NBD_INIT;
     int rc = start(k, disk, &at, err);
     unlink(at.sun_path);
-    if (rc) content_close(take_ptr(k));
-    else *ret_content = k;
+    if (rc)
+        content_close(take_ptr(k));
+    else
+        *ret_content = k;
     return rc;
 }
 
-int64_t content_size(const struct content *k)
-{
-    return k->nbd.size;
-}
+int64_t content_size(const struct content *k) { return k->nbd.size; }
 
 int content_read(struct content *k, void *buf, size_t n, int64_t at, struct xerr *err)
 {

@@ -11,12 +11,13 @@
 struct content;
 
 /* The disk stays attached as long as the content is open. Errors: VDI_IO_ERROR [what]. Blocks up to 20 s. */
-int content_open(struct storage *s, const struct storage_disk *disk, struct content **ret_content, struct xerr *err);
+int content_open(struct storage *s, const struct storage_disk *disk, struct content **ret_content,
+                 struct xerr *err);
 int64_t content_size(const struct content *k);
 /* At most 4 MiB inside the disk. Errors: VDI_IO_ERROR [what]. */
 int content_read(struct content *k, void *buf, size_t n, int64_t at, struct xerr *err);
-/* Zeros become a hole where they fill whole aligned blocks of 64 KiB. fresh: nothing was ever written to the disk, so
- * that they need not be written at all. */
+/* Zeros become a hole where they fill whole aligned blocks of 64 KiB. fresh: nothing was ever written to
+ * the disk, so that they need not be written at all. */
 int content_write(struct content *k, const void *buf, size_t n, int64_t at, bool fresh, struct xerr *err);
 /* Everything written is on disk. */
 int content_flush(struct content *k, struct xerr *err);
