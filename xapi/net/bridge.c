@@ -105,13 +105,25 @@ static int delete_link(const char *name, char **ret_why)
     return rc && rc != -NLE_OBJ_NOTFOUND && rc != -NLE_NODEV ? fail_nl(ret_why, "delete", rc) : 0;
 }
 
+/* What the kernel says, not /sys: that shows the network namespace it was mounted in. */
+static bool is_bridge(const char *name)
+{
+    _cleanup_socket_ struct nl_sock *sk = NULL;
+    _cleanup_free_ char *why = NULL;
+    struct rtnl_link *link = NULL;
+
+    if (connect_route(&sk, &why) || rtnl_link_get_kernel(sk, 0, name, &link)) return false;
+    const char *type = rtnl_link_get_type(link);
+    bool yes = type && streq(type, "bridge");
+    rtnl_link_put(link);
+    return yes;
+}
+
 static int bridge_destroy(void *state, const char *bridge, char **ret_why)
 {
-    _cleanup_free_ char *mark = xasprintf("/sys/class/net/%s/bridge", bridge);
-
     (void)state;
     /* A network may be named after anything: only a bridge is deleted for it. */
-    return if_nametoindex(bridge) && !access(mark, F_OK) ? delete_link(bridge, ret_why) : 0;
+    return is_bridge(bridge) ? delete_link(bridge, ret_why) : 0;
 }
 
 static int port_set(void *state, const char *interface, const char *bridge, char **ret_why)
