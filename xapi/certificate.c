@@ -8,6 +8,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <sys/stat.h>
 #include <openssl/bio.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
@@ -368,8 +369,8 @@ int certificate_client(const struct agent *agent, struct tls_client **ret_client
     }
     if (verify) {
         bundle = xasprintf("%s/certs/bundle.pem", agent->root);
-        if (access(bundle, R_OK))
-            return xerr_internal(err, "no trusted certificate is installed: %s", strerror(errno));
+        struct stat st;
+        if (stat(bundle, &st) || !st.st_size) return xerr_ssl_verify_error(err, "no trusted certificate is installed");
     }
     *ret_client = tls_client_new(bundle, err);
     return *ret_client ? 0 : -1;

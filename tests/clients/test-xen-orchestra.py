@@ -14,7 +14,10 @@ if not shutil.which('npm'):
 os.makedirs(folder, exist_ok=True)
 if not os.path.exists(os.path.join(folder, 'node_modules', 'xen-api')):
     shutil.copy(os.path.join(SOURCE, 'tests', 'clients', 'package.json'), folder)
-    subprocess.run(['npm', 'install', '--no-audit', '--no-fund', '--silent'], cwd=folder, check=True, timeout=240)
+    fetched = subprocess.run(['npm', 'install', '--no-audit', '--no-fund'], cwd=folder, timeout=240, capture_output=True, text=True)
+    if fetched.returncode:
+        print('npm cannot fetch xen-api: ' + (fetched.stderr.strip().splitlines() or ['no reason given'])[0])
+        sys.exit(77)
 agent = Agent()
 agent.start()
 try:
