@@ -426,7 +426,10 @@ int main(int argc, char **argv)
     sigset_t signals;
 
     setlocale(LC_CTYPE, "C.UTF-8");
-    mallopt(M_ARENA_MAX, 2);   /* many threads, little each: more arenas only hold memory back */
+    /* Many threads, little each, and now and then an answer of megabytes: hold no memory back for either. */
+    mallopt(M_ARENA_MAX, 2);
+    mallopt(M_MMAP_THRESHOLD, 1 << 20);
+    mallopt(M_TRIM_THRESHOLD, 4 << 20);
     signal(SIGPIPE, SIG_IGN);
     if (read_options(&d, argc, argv)) {
         conf_free(d.conf);

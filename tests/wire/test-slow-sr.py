@@ -5,7 +5,7 @@ import time
 
 from harness import Agent, Failure, check, done, wait_until
 
-SLOW, ROUNDS, CALLS = 500, 5, 400
+SLOW, ROUNDS, CALLS = 500, 8, 300
 
 
 def p99_ms(s, vm):
@@ -18,17 +18,17 @@ def p99_ms(s, vm):
     return sorted(times)[int(len(times) * 0.99)] * 1000
 
 
-with Agent() as agent:
-    s = agent.login()
-    vm = s.VM.get_all()[0]
+# A second agent that has nothing to do tells what the machine can give at that moment.
+with Agent() as agent, Agent() as quiet:
+    s, q = agent.login(), quiet.login()
+    vm, quiet_vm = s.VM.get_all()[0], q.VM.get_all()[0]
     sr = s.SR.create(s.host.get_all()[0], {}, '0', 'slow', '', 'dummy', 'user', False, {})
     pbd = s.SR.get_PBDs(sr)[0]
     s.PBD.unplug(pbd)
     s.PBD.set_device_config(pbd, {'sleep_ms': '3000'})
     s.PBD.plug(pbd)
     p99_ms(s, vm)   # warm
-
-    idle = [p99_ms(s, vm) for _ in range(ROUNDS)]
+    p99_ms(q, quiet_vm)
     tasks, refused = [], []
 
     def load(number):
@@ -44,7 +44,10 @@ with Agent() as agent:
         c.start()
     for c in clients:
         c.join()
-    busy = [p99_ms(s, vm) for _ in range(ROUNDS)]
+    idle, busy = [], []
+    for _ in range(ROUNDS):
+        idle.append(p99_ms(q, quiet_vm))
+        busy.append(p99_ms(s, vm))
     waiting = sum(1 for t in tasks if s.task.get_status(t) == 'pending')
     check(len(tasks) + len(refused) == SLOW, '%d calls taken, %d refused' % (len(tasks), len(refused)))
     check(set(refused) <= {'TOO_MANY_PENDING_TASKS'}, 'a refusal says TOO_MANY_PENDING_TASKS: %s' % sorted(set(refused)))
