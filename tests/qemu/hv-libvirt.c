@@ -453,7 +453,7 @@ static void suspends(void **state)
     size_t from = events_now();
 
     (void)state;
-    guest(id1, "remembered=$((11*11))", "#");
+    guest(id1, "remembered=$((11*11)); echo noted $remembered", "noted 121");
     int64_t begun = clock_monotonic_ns();
     must(hv_suspend(w.hv, id1, image, 0, &err), &err);
     print_message("# suspended in %jd ms\n", (intmax_t)((clock_monotonic_ns() - begun) / NS_PER_MS));
@@ -728,7 +728,7 @@ static void image_serves_a_copy(void **state)
     int64_t domid;
 
     (void)state;
-    guest(id1, "inherited=$((13*13))", "#");
+    guest(id1, "inherited=$((13*13)); echo noted $inherited", "noted 169");
     must(hv_suspend(w.hv, id1, image, 0, &err), &err);
     disks[0].path = path_in_root("moved.qcow2");
     vm.disks = disks;
@@ -779,6 +779,41 @@ static void refuses_what_cannot_be(void **state)
     assert_int_equal(query(id3).state, HV_STATE_NONE);
 }
 
+/* QEMU that hangs, then libvirtd that does: calls end at their deadlines, and everything comes back. */
+static void survives_what_hangs(void **state)
+{
+    struct hv_vm vm = vm_of(U2, "console=ttyS0 quiet nonce=2");
+    struct xerr err = XERR_INIT;
+    struct hv_domain dom;
+    int64_t domid;
+
+    (void)state;
+    if (!getenv("LEVEL") || !streq(getenv("LEVEL"), "full")) skip();
+    must(hv_start(w.hv, &vm, &domid, &err), &err);
+    assert_int_equal(kill(qemu_pid(U2), SIGSTOP), 0);
+    int64_t begun = clock_monotonic_ns();
+    assert_int_equal(hv_pause(w.hv, id2, &err), -1);
+    assert_non_null(strstr(err.params[0], "deadline"));
+    xerr_clear(&err);
+    assert_true(clock_monotonic_ns() - begun < 40 * NS_PER_S);
+    must(hv_destroy(w.hv, id2, &err), &err);
+
+    must(hv_start(w.hv, &vm, &domid, &err), &err);
+    size_t from = events_now();
+    pid_t pid = daemon_pid();
+    assert_int_equal(kill(pid, SIGSTOP), 0);
+    begun = clock_monotonic_ns();
+    assert_int_equal(hv_query(w.hv, id2, w.arena, &dom, &err), -1);
+    xerr_clear(&err);
+    assert_true(clock_monotonic_ns() - begun < 20 * NS_PER_S);
+    wait_event(from, HV_EVENT_DRIVER_LOST, "", 60);
+    wait_event(from, HV_EVENT_DRIVER_REGAINED, "", 90);
+    assert_int_not_equal(daemon_pid(), pid);
+    assert_int_equal(query(id2).domid, domid);
+    assert_int_equal(query(id2).state, HV_STATE_RUNNING);
+    must(hv_destroy(w.hv, id2, &err), &err);
+}
+
 static void ends(void **state)
 {
     (void)state;
@@ -824,6 +859,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(reboots_cleanly),
         cmocka_unit_test(shuts_down_cleanly),
         cmocka_unit_test(refuses_what_cannot_be),
+        cmocka_unit_test(survives_what_hangs),
         cmocka_unit_test(ends),
     };
 

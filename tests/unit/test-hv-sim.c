@@ -8,10 +8,12 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <time.h>
 
 #include "lib/clock.h"
+#include "lib/fault.h"
 #include "lib/log.h"
 #include "xapi/hv/hv.h"
 #include "xapi/hv/hv_driver.h"
@@ -762,6 +764,37 @@ static void device_names(void **state)
         assert_int_equal(hv_slot(hv_slot_name("xvd", slot, buf)), slot);
 }
 
+/* A failure at any point of a start, also after the guest was made, leaves no guest. */
+static void failed_start_leaves_nothing(void **state)
+{
+    struct world *w = *state;
+    struct hv_vm vm = vm_of(U1);
+    struct xerr err = XERR_INIT;
+    const char *const points[] = { "hv.sim.start", "hv.sim.start.late" };
+    char number[16];
+    const char *why;
+    int64_t domid;
+
+    int fd = memfd_create("faults", MFD_CLOEXEC);
+    assert_true(fd >= 0);
+    snprintf(number, sizeof number, "%d", dup(fd));
+    setenv("XAPI_FAULT_FD", number, 1);
+    assert_int_equal(fault_start(true, &why), 0);
+    for (size_t i = 0; i < ARRAY_SIZE(points); i++) {
+        _cleanup_free_ char *arm = xasprintf("%s EIO\n", points[i]), *off = xasprintf("%s off\n", points[i]);
+        assert_true(write(fd, arm, strlen(arm)) > 0);
+        assert_int_equal(hv_start(w->hv, &vm, &domid, &err), -1);
+        assert_string_equal(err.code, "INTERNAL_ERROR");
+        assert_non_null(strstr(err.params[0], points[i]));
+        xerr_clear(&err);
+        assert_int_equal(query(w, U1).state, HV_STATE_NONE);
+        assert_true(write(fd, off, strlen(off)) > 0);
+        assert_int_equal(hv_start(w->hv, &vm, &domid, &err), 0);
+        assert_int_equal(hv_destroy(w->hv, id1, &err), 0);
+    }
+    close(fd);
+}
+
 /* A thousand guests in a second, in and out: the budget of the whole daemon must not be spent here. */
 static void thousand_guests(void **state)
 {
@@ -816,7 +849,7 @@ int main(void)
         T(console_log_has_a_tail),
         T(statistics_grow),
         T(wrong_pokes_are_told),
-        T(missing_modules_are_named),
+        T(missing_modules_are_named), T(failed_start_leaves_nothing),
         cmocka_unit_test(device_names),
         T(thousand_guests),
     };

@@ -10,7 +10,14 @@
 #define LOG_MODULE "hv"
 #include "lib/log.h"
 
-enum { CONNECT_MS = 60000, KEEPALIVE_S = 5, KEEPALIVE_COUNT = 6, TICK_MS = 5000, RETRY_MS = 100 };
+enum {
+    CONNECT_MS = 60000,
+    RECONNECT_MS = 20000,
+    KEEPALIVE_S = 5,
+    KEEPALIVE_COUNT = 6,
+    TICK_MS = 5000,
+    RETRY_MS = 100
+};
 
 /* ---- libvirt's event loop ---------------------------------------------------------------------- */
 
@@ -22,6 +29,7 @@ static int loop_rc;
 static void *run_loop(void *arg)
 {
     (void)arg;
+    lv_block_sigpipe();
     for (;;)
         if (virEventRunDefaultImpl() < 0) {
             virResetLastError();
@@ -133,7 +141,9 @@ static int connect_once(struct lv *lv, struct hv_failure *f)
 {
     if (lv->private && lv_daemon_ensure(&lv->daemon, f) < 0) return -1;
     _cleanup_job_ struct lv_job *job = lv_job_new(lv, NULL, run_connect);
-    int rc = lv_job_run_bare(job, hv_now_ms() + CONNECT_MS, f);
+    /* One that has been there for a while knows its emulators. */
+    bool fresh = !lv->private || lv->daemon.started;
+    int rc = lv_job_run_bare(job, hv_now_ms() + (fresh ? CONNECT_MS : RECONNECT_MS), f);
     /* It listens but does not answer: only a new one will. */
     if (rc < 0 && lv->private && f->kind == HV_FAIL_TIMEOUT) lv_daemon_end(&lv->daemon);
     if (rc < 0) return -1;
@@ -141,6 +151,7 @@ static int connect_once(struct lv *lv, struct hv_failure *f)
     pthread_mutex_lock(&lv->lock);
     lv->link = take_ptr(job->out);
     lv->is_test = job->out_number != 0;
+    lv->generation++;
     lv->lost = virConnectIsAlive(lv->link->conn) == 0;      /* the callback came before lv->link was set */
     pthread_cond_broadcast(&lv->changed);
     pthread_mutex_unlock(&lv->lock);
@@ -174,10 +185,16 @@ static bool has_no_guest(struct lv *lv)
 
 static void drop_conn(struct lv *lv)
 {
+    virConnectPtr idle[LV_MAX_IDLE];
+
     pthread_mutex_lock(&lv->lock);
     struct lv_link *link = take_ptr(lv->link);
-    lv->n_guests = 0;      /* domids start anew when libvirtd lost its state */
+    size_t n = lv->n_idle;
+    memcpy(idle, lv->idle, sizeof idle);
+    lv->n_idle = 0;
+    lv->n_guests = 0; /* domids start anew when libvirtd lost its state */
     pthread_mutex_unlock(&lv->lock);
+    while (n) virConnectClose(idle[--n]);
     if (link) close_link(link);
 }
 
@@ -191,6 +208,9 @@ static bool wait_for_loss(struct lv *lv)
     pthread_mutex_lock(&lv->lock);
     while (!lv->lost && !lv->stopping) {
         if (lv_wait_until(lv, tick_ms)) continue;
+        /* libvirt does not call on_closed() when it gave up waiting for answers while a call was under way.
+         */
+        lv->lost = virConnectIsAlive(lv->link->conn) != 1;
         pthread_mutex_unlock(&lv->lock);
         lv_trim_logs(lv);
         tick_ms = hv_now_ms() + TICK_MS;
@@ -217,6 +237,7 @@ static void *supervise(void *arg)
 {
     struct lv *lv = arg;
 
+    lv_block_sigpipe();
     while (wait_for_loss(lv)) {
         int64_t delay_ms = RETRY_MS;
         struct hv_failure f = { .kind = HV_FAIL_NONE };
@@ -225,12 +246,16 @@ static void *supervise(void *arg)
         lv_emit(lv, &(struct hv_event){ .kind = HV_EVENT_DRIVER_LOST, .uuid = "" });
         while (connect_once(lv, &f) < 0) {
             log_warn("libvirt: not back yet: %s", f.why);
-            if (!wait_before_retry(lv, delay_ms)) return NULL;
+            if (!wait_before_retry(lv, delay_ms)) goto out;
             delay_ms = 2 * delay_ms < LV_RETRY_MAX_MS ? 2 * delay_ms : LV_RETRY_MAX_MS;
         }
         learn_guests(lv);
         lv_emit(lv, &(struct hv_event){ .kind = HV_EVENT_DRIVER_REGAINED, .uuid = "" });
     }
+
+out:
+    if (lv->end_engine) lv->is_idle = has_no_guest(lv);
+    drop_conn(lv);
     return NULL;
 }
 
@@ -317,20 +342,17 @@ static void do_close(void *d, bool end_engine)
 {
     struct lv *lv = d;
 
-    pthread_mutex_lock(&lv->lock);
-    lv->stopping = true;
-    pthread_cond_broadcast(&lv->changed);
-    pthread_mutex_unlock(&lv->lock);
-    pthread_join(lv->supervisor, NULL);
     /* Whoever is inside on_event leaves it first. */
     pthread_mutex_lock(&lv->emit_lock);
     pthread_mutex_lock(&lv->lock);
     lv->closed = true;
+    lv->stopping = true;
+    lv->end_engine = end_engine && lv->private;
+    pthread_cond_broadcast(&lv->changed);
     pthread_mutex_unlock(&lv->lock);
     pthread_mutex_unlock(&lv->emit_lock);
-    bool idle = end_engine && lv->private && has_no_guest(lv);
-    drop_conn(lv);
-    if (idle) {
+    pthread_join(lv->supervisor, NULL);
+    if (lv->is_idle) {
         lv_daemon_end(&lv->daemon);
         lv_daemon_unshare(&lv->daemon);
     }

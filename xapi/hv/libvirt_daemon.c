@@ -28,7 +28,7 @@
 #define PKGLIBEXECDIR "/usr/libexec/xapi"
 #endif
 
-enum { LISTEN_MS = 60000, END_MS = 10000, MAX_RUN = 66, MAX_LOG_BYTES = 16 << 20 };
+enum { LISTEN_MS = 60000, END_MS = 5000, MAX_RUN = 66, MAX_LOG_BYTES = 16 << 20 };
 
 /* What libvirtd keeps where; ours are below dir. */
 static const struct { const char *ours, *theirs; } places[] = {

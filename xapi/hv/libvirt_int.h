@@ -9,7 +9,7 @@
 
 #include "xapi/hv/libvirt_daemon.h"
 
-enum { LV_MAX_NICS = 64, LV_MAX_STUCK = 32, LV_RETRY_MAX_MS = 10000, LV_WAIT_UP_MS = 8000 };
+enum { LV_MAX_NICS = 64, LV_MAX_STUCK = 32, LV_MAX_IDLE = 8, LV_RETRY_MAX_MS = 10000, LV_WAIT_UP_MS = 8000 };
 
 /* What we remember of a guest: things libvirt's events and counters do not say. */
 struct lv_guest {
@@ -35,8 +35,8 @@ struct lv_waiter {
     enum lv_wait state;
 };
 
-/* A connection and what was registered on it: each registration holds a reference, so that closing alone
- * would leave the connection open. */
+/* The connection that events come by, and what was registered on it: each registration holds a reference, so
+ * that closing alone would leave the connection open. */
 struct lv_link {
     virConnectPtr conn;
     bool told_when_closed;
@@ -59,7 +59,11 @@ struct lv {
     pthread_mutex_t lock;               /* all below; held for memory only */
     pthread_cond_t changed;             /* CLOCK_MONOTONIC */
     struct lv_link *link;               /* NULL = away; closed by the supervisor alone */
+    unsigned generation;                /* of the link: raised by every new one */
+    size_t n_idle;                      /* connections for calls, of this generation */
+    virConnectPtr idle[LV_MAX_IDLE];
     bool lost, stopping, closed;        /* closed: no event any more */
+    bool end_engine, is_idle;           /* at the end: shall libvirtd end, and has it no guest? */
     bool is_test;                       /* libvirt's own test driver */
     unsigned n_stuck;                   /* jobs that nobody waits for any more */
     struct lv_guest *guests;
@@ -72,7 +76,9 @@ struct lv {
 
 struct lv_job {
     struct lv *lv;                      /* referenced */
-    virConnectPtr conn;                 /* referenced; NULL for the job that opens it */
+    virConnectPtr conn;                 /* the job's alone while it runs; NULL for a bare one */
+    unsigned generation;                /* of the link when it was taken */
+    bool bare;                          /* needs no connection */
     char uuid[UUID_TEXT];
     char *xml, *path, *alias;           /* arguments, owned */
     int64_t number;
@@ -98,6 +104,8 @@ static inline void lv_job_unrefp(struct lv_job **job) { if (*job) lv_job_unref(*
 int lv_job_run(struct lv_job *job, int64_t deadline_ms, struct hv_failure *f);
 /* As lv_job_run without a connection (the job makes one). */
 int lv_job_run_bare(struct lv_job *job, int64_t deadline_ms, struct hv_failure *f);
+/* For a thread of ours: libvirt writes to sockets whose other side may have died. */
+void lv_block_sigpipe(void);
 /* Under lv->lock: waits for lv->changed, until then at most. False, without waiting, when the time is over.
  */
 bool lv_wait_until(struct lv *lv, int64_t deadline_ms);

@@ -1,7 +1,13 @@
-/* Calls to libvirt with a deadline. libvirt has none of its own: a guest whose monitor hangs holds the caller
- * for ever. So each call runs on a thread of its own; at the deadline it is left there, and undone should it
- * ever succeed. Called by: libvirt*.c.  Calls: libvirt. */
+/* Calls to libvirt with a deadline, each on a thread and a connection of its own.
+ * Called by: libvirt*.c.  Calls: libvirt.
+ *
+ * libvirt has no deadlines: a guest whose monitor hangs holds the caller for ever. So each call runs on a
+ * thread; at the deadline it is left there, and undone should it ever succeed. A connection serves one call
+ * at a time: several threads on one connection make libvirt's client use memory of a call that has ended
+ * (CVE-2024-4418, in Debian 12), and so do keepalive messages, which these connections therefore do not send.
+ */
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <time.h>
 
@@ -28,7 +34,6 @@ void lv_job_unref(struct lv_job *job)
 {
     if (__atomic_sub_fetch(&job->refs, 1, __ATOMIC_ACQ_REL)) return;
     if (job->out && job->free_out) job->free_out(job->out);
-    if (job->conn) virConnectClose(job->conn);
     free(job->xml);
     free(job->path);
     free(job->alias);
@@ -117,12 +122,50 @@ virDomainPtr lv_job_domain(struct lv_job *job)
 
 /* ---- running --------------------------------------------------------------------------------- */
 
+/* A connection for the job: one that is idle, else a new one. -1 with job->f. */
+static int take_conn(struct lv_job *job)
+{
+    struct lv *lv = job->lv;
+
+    pthread_mutex_lock(&lv->lock);
+    if (lv->n_idle) job->conn = lv->idle[--lv->n_idle];
+    job->generation = lv->generation;
+    pthread_mutex_unlock(&lv->lock);
+    if (job->conn) return 0;
+    job->conn = virConnectOpen(lv->uri);
+    return job->conn ? 0 : lv_job_fail(job, HV_FAIL_UNREACHABLE);
+}
+
+/* Keeps the connection for another call, unless it has died or belongs to a libvirtd of the past. */
+static void give_conn(struct lv_job *job)
+{
+    struct lv *lv = job->lv;
+    virConnectPtr conn = take_ptr(job->conn);
+    bool alive = conn && virConnectIsAlive(conn) == 1;
+
+    pthread_mutex_lock(&lv->lock);
+    if (alive && lv->link && !lv->lost && job->generation == lv->generation && lv->n_idle < LV_MAX_IDLE)
+        lv->idle[lv->n_idle++] = take_ptr(conn);
+    pthread_mutex_unlock(&lv->lock);
+    if (conn) virConnectClose(conn);
+}
+
+void lv_block_sigpipe(void)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+}
+
 static void *run(void *arg)
 {
     struct lv_job *job = arg;
     struct lv *lv = job->lv;
 
-    int rc = job->fn(job);
+    lv_block_sigpipe();
+    int rc = job->bare || take_conn(job) == 0 ? job->fn(job) : -1;
     pthread_mutex_lock(&lv->lock);
     job->rc = rc;
     job->done = true;
@@ -135,6 +178,7 @@ static void *run(void *arg)
                  rc == 0 ? "done" : job->f.why);
         if (rc == 0 && job->late) job->late(job);
     }
+    give_conn(job);
     lv_job_unref(job);
     return NULL;
 }
@@ -156,7 +200,7 @@ bool lv_wait_until(struct lv *lv, int64_t deadline_ms)
     return true;
 }
 
-int lv_job_run_bare(struct lv_job *job, int64_t deadline_ms, struct hv_failure *f)
+static int run_job(struct lv_job *job, int64_t deadline_ms, struct hv_failure *f)
 {
     struct lv *lv = job->lv;
     pthread_t thread;
@@ -185,6 +229,12 @@ int lv_job_run_bare(struct lv_job *job, int64_t deadline_ms, struct hv_failure *
     return job->rc;
 }
 
+int lv_job_run_bare(struct lv_job *job, int64_t deadline_ms, struct hv_failure *f)
+{
+    job->bare = true;
+    return run_job(job, deadline_ms, f);
+}
+
 int lv_job_run(struct lv_job *job, int64_t deadline_ms, struct hv_failure *f)
 {
     struct lv *lv = job->lv;
@@ -195,11 +245,8 @@ int lv_job_run(struct lv_job *job, int64_t deadline_ms, struct hv_failure *f)
     while ((!lv->link || lv->lost) &&
            lv_wait_until(lv, patience_ms < deadline_ms ? patience_ms : deadline_ms))
         ;
-    if (lv->link && !lv->lost && !job->conn) {
-        virConnectRef(lv->link->conn);
-        job->conn = lv->link->conn;
-    }
+    bool up = lv->link && !lv->lost;
     pthread_mutex_unlock(&lv->lock);
-    if (!job->conn) return hv_fail(f, HV_FAIL_UNREACHABLE, "no connection to libvirtd");
-    return lv_job_run_bare(job, deadline_ms, f);
+    if (!up) return hv_fail(f, HV_FAIL_UNREACHABLE, "no connection to libvirtd");
+    return run_job(job, deadline_ms, f);
 }
