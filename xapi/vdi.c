@@ -289,6 +289,8 @@ int vdi_resize_online(struct call *c, struct ref vdi, int64_t size, struct xerr 
     if (size <= ids.virtual_size)
         return xerr_vdi_too_small(err, REF_STR(vdi),
                                   arena_printf(c->arena, "%lld", (long long)ids.virtual_size));
+    if (size > INT64_MAX - 511)
+        return xerr_vdi_too_large(err, REF_STR(vdi), arena_printf(c->arena, "%lld", (long long)(INT64_MAX - 511)));
     size = (size + 511) & ~INT64_C(511);
     if (grow_in_guest(c, &ids, hold.owner, size, err)) return -1;
     if (driver_call(c, &ids.sr, &ids.vdi, "vdi_update", NULL, 0, NULL, &answer, err)) return -1;
