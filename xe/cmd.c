@@ -55,7 +55,7 @@ int cmd_confirm(struct cmd *c, struct xerr *err)
     size_t n;
 
     cmd_print(c, "Type 'yes' to continue");
-    if (c->env->prompt(c->env->arg, c->arena, &line) < 0) return cmd_exit(err, 1);
+    if (c->env->prompt(c->env->client, c->arena, &line) < 0) return cmd_exit(err, 1);
     word = line + strspn(line, " \t\r\n");
     n = strcspn(word, " \t\r\n");
     if (n == 3 && !strncasecmp(word, "yes", 3) && !word[n + strspn(word + n, " \t\r\n")]) return 1;
@@ -87,7 +87,7 @@ static void print_api_error(struct cmd *c, const struct xerr *err)
         return;
     }
     for (size_t i = 0; i < err->n; i++) params[i] = cmd_ref_text(c, err->params[i]);
-    c->env->error(c->env->arg, err->code, params, err->n);
+    c->env->error(c->env->client, err->code, params, err->n);
 }
 
 /* Says it, and returns the exit code. */

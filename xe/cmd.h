@@ -24,42 +24,46 @@ struct cmd_object {
     const char *uuid, *name;           /* name NULL when the class has none */
 };
 
-/* Where a command runs. Output to a client that has gone is dropped; what waits for the client then fails. */
+/* Where a command runs: what answers it, and the client it talks to. */
 struct cmd_env {
-    void *arg;
+    void *arg;                         /* of the functions that ask the API */
 
     /* Called once, before the first message of a command that needs them: logs in. local: a local session,
      * good without the pool. NULL: somebody has logged in already. */
     int (*login)(void *arg, const char *user, const char *password, bool local, struct xerr *err);
     /* The session's reference as text, for URLs. */
     const char *(*session)(void *arg);
-    /* One message, without the session; the result is in the arena. */
+    /* One message, without the session; the result is in the arena, typed as the model says. */
     int (*call)(void *arg, const char *method, const struct value *args, size_t n, struct arena *arena,
                 struct value *ret_result, struct xerr *err);
     /* Every record of a class as a map by reference text, with these fields at least (fields NULL = all of
      * them). NULL: CLASS.get_all_records is called. */
     int (*records)(void *arg, const struct class_desc *cls, const field_id *fields, size_t n,
                    struct arena *arena, struct value *ret_map, struct xerr *err);
-    /* Waits until something has changed since the token: what is "vm" or "task/OpaqueRef:...". With the empty
-     * token it only fetches one. 0 also when timeout_ms went by. */
-    int (*watch)(void *arg, const char *what, char token[CMD_TOKEN], int timeout_ms, struct xerr *err);
+    /* Waits until something has changed since the token: what is a set of subscriptions, "vm" or
+     * "task/OpaqueRef:...". With the empty token it only fetches one. 0 also when timeout_ms went by. ret_events
+     * (may be NULL): the events, a set of maps as event.from gives them, in the arena. */
+    int (*watch)(void *arg, const struct value *what, char token[CMD_TOKEN], int timeout_ms,
+                 struct arena *arena, struct value *ret_events, struct xerr *err);
     /* An object by its reference; cls CLASS_NONE: of any class. False when there is none. */
     bool (*lookup)(void *arg, int cls, struct ref ref, struct arena *arena, struct cmd_object *ret_object);
 
-    void (*print)(void *arg, const char *text, size_t n);             /* a newline is added */
-    void (*print_error)(void *arg, const char *text, size_t n);       /* none is added */
-    void (*error)(void *arg, const char *code, const char *const *params, size_t n);
+    /* Output to a client that has gone is dropped; what waits for the client then fails. */
+    void *client;                      /* of the functions that talk to the client */
+    void (*print)(void *client, const char *text, size_t n);          /* a newline is added */
+    void (*print_error)(void *client, const char *text, size_t n);    /* none is added */
+    void (*error)(void *client, const char *code, const char *const *params, size_t n);
     /* A file of the client, at most limit bytes; NUL-terminated. 0; 1 when the client cannot read it; -1
      * gone. */
-    int (*load)(void *arg, const char *file, size_t limit, struct arena *arena, char **ret_text,
+    int (*load)(void *client, const char *file, size_t limit, struct arena *arena, char **ret_text,
                 size_t *ret_len);
     /* A line of the client's input. 0, or -1 when the client has gone. */
-    int (*prompt)(void *arg, struct arena *arena, char **ret_line);
+    int (*prompt)(void *client, struct arena *arena, char **ret_line);
     /* The client moves data between a file and a URL; then ask how far it is, waiting at most timeout_ms. */
-    void (*transfer)(void *arg, enum cmd_transfer kind, const char *file, const char *url);
-    enum cmd_state (*transferred)(void *arg, int timeout_ms);
+    void (*transfer)(void *client, enum cmd_transfer kind, const char *file, const char *url);
+    enum cmd_state (*transferred)(void *client, int timeout_ms);
     /* True when the client has hung up. */
-    bool (*gone)(void *arg);
+    bool (*gone)(void *client);
 };
 
 struct cmd_param {
@@ -187,6 +191,8 @@ int cmd_call_text(struct cmd *c, const char *method, const struct value *args, s
 /* A message that may take long. With --progress it runs as a task whose progress is shown. */
 int cmd_work(struct cmd *c, const char *method, const struct value *args, size_t n, struct value *ret_result,
              struct xerr *err);
+/* Waits for a change of one subscription, "vm" or "task/OpaqueRef:...", as env->watch does. */
+int cmd_watch(struct cmd *c, const char *what, char token[CMD_TOKEN], int timeout_ms, struct xerr *err);
 /* A value that should be a reference, whatever form the transport gave it; null when it is none. */
 struct ref cmd_as_ref(const struct value *v);
 /* A member of a record. */

@@ -19,6 +19,14 @@ int cmd_do(struct cmd *c, const char *method, const struct value *args, size_t n
     return cmd_call(c, method, args, n, &dropped, err);
 }
 
+int cmd_watch(struct cmd *c, const char *what, char token[CMD_TOKEN], int timeout_ms, struct xerr *err)
+{
+    _cleanup_arena_ struct arena *a = arena_new();
+    const struct value class = value_string(what), set = value_set(&class, 1);
+
+    return c->env->watch(c->env->arg, &set, token, timeout_ms, a, NULL, err);
+}
+
 struct ref cmd_as_ref(const struct value *v)
 {
     struct ref ref = REF_NULL;
@@ -99,7 +107,7 @@ static int wait_for_task(struct cmd *c, struct ref task, struct value *ret_resul
         struct value record;
         bool pending;
 
-        if (c->env->watch(c->env->arg, what, token, WATCH_MS, err) < 0) return -1;
+        if (cmd_watch(c, what, token, WATCH_MS, err) < 0) return -1;
         if (cmd_call(c, "task.get_record", CMD_ARGS(value_ref(task)), &record, err) < 0) return -1;
         progress = value_get(&record, "progress");
         pending = streq(cmd_member_text(&record, "status"), "pending");
@@ -110,7 +118,7 @@ static int wait_for_task(struct cmd *c, struct ref task, struct value *ret_resul
             *ret_result = task_result(c, cmd_member_text(&record, "result"));
             return 0;
         }
-        if (c->env->gone(c->env->arg)) return cmd_exit(err, 1);
+        if (c->env->gone(c->env->client)) return cmd_exit(err, 1);
     }
 }
 

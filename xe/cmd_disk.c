@@ -435,7 +435,7 @@ int cmd_vbd_unplug(struct cmd *c, struct xerr *err)
     if (cmd_do(c, force ? "VBD.unplug_force" : "VBD.unplug", CMD_ARGS(value_ref(vbd)), err) == 0) return 0;
     if (!xerr_is(err, "DEVICE_DETACH_REJECTED") || !(seconds > 0)) return -1;
     deadline = clock_deadline_ns(seconds < 86400 ? (int64_t)(seconds * 1000) : 86400000);
-    while (clock_boottime_ns() < deadline && !c->env->gone(c->env->arg)) {
+    while (clock_boottime_ns() < deadline && !c->env->gone(c->env->client)) {
         _cleanup_xerr_ struct xerr ignored = XERR_INIT;
         struct value attached;
 

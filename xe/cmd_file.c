@@ -32,7 +32,7 @@ int cmd_load(struct cmd *c, const char *what, const char *file, const char **ret
     char *text;
     size_t n;
 
-    switch (c->env->load(c->env->arg, file, LOAD_LIMIT, c->arena, &text, &n)) {
+    switch (c->env->load(c->env->client, file, LOAD_LIMIT, c->arena, &text, &n)) {
     case 0:
         *ret_text = text;
         return 0;
@@ -80,7 +80,7 @@ static enum cmd_state wait_for_client(struct cmd *c, struct ref task, bool progr
 {
     enum cmd_state state;
 
-    while ((state = c->env->transferred(c->env->arg, POLL_MS)) == CMD_RUNNING) {
+    while ((state = c->env->transferred(c->env->client, POLL_MS)) == CMD_RUNNING) {
         _cleanup_xerr_ struct xerr ignored = XERR_INIT;
         struct value record;
 
@@ -98,12 +98,12 @@ static int wait_for_handler(struct cmd *c, struct ref task, int timeout_ms, stru
     char text[REF_TEXT], token[CMD_TOKEN] = "";
     const char *what = arena_printf(c->arena, "task/%s", ref_text(task, text));
 
-    if (c->env->watch(c->env->arg, what, token, 0, err) < 0) return -1;
+    if (cmd_watch(c, what, token, 0, err) < 0) return -1;
     for (bool last = false;; last = timeout_ms >= 0) {
         if (cmd_call(c, "task.get_record", CMD_ARGS(value_ref(task)), ret_task, err) < 0) return -1;
         if (!streq(cmd_member_text(ret_task, "status"), "pending") || last) return 0;
-        if (c->env->gone(c->env->arg)) return cmd_exit(err, 1);
-        if (c->env->watch(c->env->arg, what, token, timeout_ms >= 0 ? timeout_ms : 5000, err) < 0) return -1;
+        if (c->env->gone(c->env->client)) return cmd_exit(err, 1);
+        if (cmd_watch(c, what, token, timeout_ms >= 0 ? timeout_ms : 5000, err) < 0) return -1;
     }
 }
 
@@ -129,7 +129,7 @@ static int run_transfer(struct cmd *c, enum cmd_transfer kind, const char *file,
     if (cmd_get_bool(c, "progress", false, &progress, err) < 0) return -1;
     url = arena_printf(c->arena, "%s%csession_id=%s&task_id=%s", url, strchr(url, '?') ? '&' : '?',
                        c->env->session(c->env->arg), ref_text(task, text));
-    c->env->transfer(c->env->arg, kind, file, url);
+    c->env->transfer(c->env->client, kind, file, url);
     state = wait_for_client(c, task, progress);
     if (wait_for_handler(c, task, state == CMD_DONE ? -1 : AFTER_MS, &record, err) < 0) return -1;
     if (state != CMD_DONE || !streq(cmd_member_text(&record, "status"), "success"))

@@ -83,7 +83,7 @@ int cmd_event_wait(struct cmd *c, struct xerr *err)
         return cmd_fail(err, "Cli listening for class '%s' not currently implemented", name);
     if (read_conditions(c, type, conditions, &n, err) < 0) return -1;
     class = model.classes[type->cls].event_name;
-    if (c->env->watch(c->env->arg, class, token, 0, err) < 0) return -1;
+    if (cmd_watch(c, class, token, 0, err) < 0) return -1;
     for (;;) {
         _cleanup_arena_ struct arena *a = arena_new();
         bool yes;
@@ -95,8 +95,8 @@ int cmd_event_wait(struct cmd *c, struct xerr *err)
         c->arena = outer;
         if (rc < 0) return -1;
         if (yes) return 0;
-        if (c->env->gone(c->env->arg)) return cmd_exit(err, 1);
-        if (c->env->watch(c->env->arg, class, token, WAIT_MS, err) < 0) return -1;
+        if (c->env->gone(c->env->client)) return cmd_exit(err, 1);
+        if (cmd_watch(c, class, token, WAIT_MS, err) < 0) return -1;
     }
 }
 

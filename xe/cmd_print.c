@@ -6,14 +6,14 @@
 
 void cmd_print(struct cmd *c, const char *text)
 {
-    c->env->print(c->env->arg, text, strlen(text));
+    c->env->print(c->env->client, text, strlen(text));
 }
 
 void cmd_print_error(struct cmd *c, const char *text)
 {
     const char *line = arena_printf(c->arena, "%s\n", text);
 
-    c->env->print_error(c->env->arg, line, strlen(line));
+    c->env->print_error(c->env->client, line, strlen(line));
 }
 
 void cmd_printf_error(struct cmd *c, const char *fmt, ...)
@@ -24,7 +24,7 @@ void cmd_printf_error(struct cmd *c, const char *fmt, ...)
     va_start(ap, fmt);
     text = arena_vprintf(c->arena, fmt, ap);
     va_end(ap);
-    c->env->print_error(c->env->arg, text, strlen(text));
+    c->env->print_error(c->env->client, text, strlen(text));
 }
 
 void cmd_message(struct cmd *c, const char *text)
@@ -86,7 +86,7 @@ void cmd_row(struct cmd *c, const struct cmd_pair *pairs, size_t n)
     }
     if (!n) strbuf_char(&b, '\n');
     strbuf_char(&b, '\n');
-    c->env->print(c->env->arg, b.ptr, b.len);
+    c->env->print(c->env->client, b.ptr, b.len);
 }
 
 void cmd_row_of_map(struct cmd *c, const struct value *map)
@@ -104,7 +104,7 @@ void cmd_row_of_map(struct cmd *c, const struct value *map)
 void cmd_flush(struct cmd *c)
 {
     if (!c->minimal) return;
-    c->env->print(c->env->arg, strbuf_cstr(&c->buffered), c->buffered.len);
+    c->env->print(c->env->client, strbuf_cstr(&c->buffered), c->buffered.len);
 }
 
 /* ---- errors ------------------------------------------------------------------------------------------ */

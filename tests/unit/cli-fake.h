@@ -258,10 +258,13 @@ static inline const char *fake_session(void *arg)
     return "OpaqueRef:session";
 }
 
-static inline int fake_watch(void *arg, const char *what, char token[CMD_TOKEN], int timeout_ms,
-                             struct xerr *err)
+static inline int fake_watch(void *arg, const struct value *what, char token[CMD_TOKEN], int timeout_ms,
+                             struct arena *a, struct value *ret_events, struct xerr *err)
 {
     struct fake *f = arg;
+
+    (void)a;
+    if (ret_events) *ret_events = value_set(NULL, 0);
 
     (void)what;
     (void)timeout_ms;
@@ -355,7 +358,7 @@ static inline bool fake_gone(void *arg)
 static inline int fake_run(struct fake *f, const char *line)
 {
     const struct cmd_env env = {
-        .arg = f, .login = fake_login, .session = fake_session, .call = fake_call, .records = fake_records,
+        .arg = f, .client = f, .login = fake_login, .session = fake_session, .call = fake_call, .records = fake_records,
         .watch = fake_watch, .lookup = fake_lookup, .print = fake_print, .print_error = fake_print_error,
         .error = fake_error, .load = fake_load, .prompt = fake_prompt, .transfer = fake_transfer,
         .transferred = fake_transferred, .gone = fake_gone,
