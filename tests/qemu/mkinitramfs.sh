@@ -6,6 +6,9 @@
 # The guest prints "userland: NONCE" on its serial console (nonce=NONCE on the kernel command line), brings up eth0
 # (ip=ADDRESS/BITS gives it an address, ip=dhcp asks for one), powers off when the ACPI power button is pressed, and
 # runs a shell on ttyS0. tick=1: one line "tick N" a second. agent=1: a guest agent that knows a few commands.
+# disk=DEV: says "disk DEV: " and the first line of that disk, and writes "written by NONCE" to its second 4 KiB.
+# crash=N: the kernel panics N seconds after the start. stubborn=1: asked to power off or to reboot it does nothing.
+# watch=1: says "devices: NAMES cpus: N memory: KIB" whenever that has changed.
 # Needs: busybox (static), modinfo, cpio, gzip.
 set -eu
 
@@ -22,11 +25,11 @@ done
 [ -n "$busybox" ] || { echo "$0: busybox is missing (package busybox-static)" >&2; exit 1; }
 
 wanted="virtio_pci virtio_blk virtio_net virtio_balloon virtio_console virtio-rng evdev button pvpanic-pci
-pvpanic-mmio e1000 ahci ata_piix sd_mod sr_mod isofs"
+pvpanic-mmio e1000 ahci ata_piix sd_mod sr_mod isofs xen-blkfront xen-netfront"
 
 root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT
-mkdir -p "$root/bin" "$root/dev" "$root/proc" "$root/sys" "$root/tmp" "$root/mnt" "$root/modules" \
+mkdir -p "$root/bin" "$root/sbin" "$root/dev" "$root/proc" "$root/sys" "$root/tmp" "$root/mnt" "$root/modules" \
     "$root/etc/acpi/PWRF"
 cp "$busybox" "$root/bin/busybox"
 chmod 755 "$root/bin/busybox"
@@ -65,6 +68,17 @@ sync
 poweroff -f
 END
 chmod 755 "$root/etc/acpi/PWRF/00000080"
+
+# The kernel runs these when the toolstack of a Xen host asks for it.
+for word in poweroff reboot; do
+    cat >"$root/sbin/$word" <<END
+#!/bin/sh
+grep -q stubborn=1 /proc/cmdline && { echo "$word: no" >/dev/console; exit 0; }
+echo "$word: yes" >/dev/console
+exec /bin/$word -f
+END
+    chmod 755 "$root/sbin/$word"
+done
 
 # Speaks the QEMU guest agent's protocol as far as a toolstack asks: a line of JSON in, a line of JSON out.
 cat >"$root/bin/guest-agent" <<'END'
@@ -111,13 +125,16 @@ mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
 while read -r module; do insmod "/modules/$module.ko" 2>/dev/null; done </modules/order
-nonce= ip= tick= agent=
+nonce= ip= tick= agent= disk= crash= watch=
 for word in $(cat /proc/cmdline); do
     case $word in
     nonce=*) nonce=${word#nonce=} ;;
     ip=*) ip=${word#ip=} ;;
     tick=*) tick=${word#tick=} ;;
     agent=*) agent=${word#agent=} ;;
+    disk=*) disk=${word#disk=} ;;
+    crash=*) crash=${word#crash=} ;;
+    watch=*) watch=${word#watch=} ;;
     esac
 done
 echo 1 >/proc/sys/kernel/sysrq
@@ -134,6 +151,17 @@ fi
 acpid -l /dev/null
 [ -z "$agent" ] || guest-agent 2>/dev/null &
 echo "userland: $nonce"
+if [ -n "$disk" ]; then
+    for _ in $(seq 100); do [ -b "/dev/$disk" ] && break; sleep 0.1; done
+    echo "disk $disk: $(head -n 1 "/dev/$disk" | head -c 200)"
+    printf 'written by %s\n' "$nonce" | dd of="/dev/$disk" bs=4096 seek=1 conv=sync,fsync 2>/dev/null && echo "disk $disk: written"
+fi
+facts() {
+    echo "devices: $(cd /sys/block && echo *) $(cd /sys/class/net && echo *)" \
+        "cpus: $(grep -c ^processor /proc/cpuinfo) memory: $(awk '/^MemTotal/ { print $2 }' /proc/meminfo)"
+}
+[ -z "$watch" ] || (old=; while :; do new=$(facts); [ "$new" = "$old" ] || echo "$new"; old=$new; sleep 1; done) &
+[ -z "$crash" ] || (sleep "$crash"; echo c >/proc/sysrq-trigger) &
 [ -z "$tick" ] || (n=0; while :; do n=$((n + 1)); echo "tick $n"; sleep 1; done) &
 cd /tmp
 while :; do setsid cttyhack sh; done
