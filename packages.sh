@@ -24,13 +24,15 @@ install_packages() {
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 }
 
-# make_qemu_account: QEMU's own user, its group for images, and a group that libvirtd insists on; as
-# packaging/xapi.sysusers has them for systemd.
-make_qemu_account() {
+# make_accounts: QEMU's own user, its group for images, and a group that libvirtd insists on; the user that passwords are
+# checked by. As packaging/xapi.sysusers has them for systemd.
+make_accounts() {
     local group
     for group in kvm libvirt-qemu; do
         getent group $group >/dev/null || groupadd --system $group
     done
     getent passwd libvirt-qemu >/dev/null ||
         useradd --system --no-create-home --home-dir /var/lib/libvirt --gid kvm --shell /usr/sbin/nologin libvirt-qemu
+    getent passwd xapi-helper >/dev/null ||
+        useradd --system --no-create-home --home-dir /nonexistent --user-group --shell /usr/sbin/nologin xapi-helper
 }

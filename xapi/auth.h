@@ -13,11 +13,21 @@
 struct arena;
 struct auth;
 
-/* source: "pam" or "file:PATH". helper: path of xapi-helper. Errors: INTERNAL_ERROR naming a wrong source. */
-int auth_new(const char *source, const char *helper, struct auth **ret_auth, struct xerr *err);
+struct auth_config {
+    const char *source;            /* "pam" or "file:PATH" */
+    const char *helper;            /* path of xapi-helper */
+    int64_t timeout_ms;            /* of one check by PAM; at most AUTH_TIMEOUT_MAX_MS */
+    bool programs;                 /* PAM modules may start programs */
+};
+/* The helper ends itself somewhat later. */
+enum { AUTH_TIMEOUT_MAX_MS = 80000 };
+
+/* The configuration is copied. Says in the log when the helper cannot have an account of its own.
+ * Errors: INTERNAL_ERROR naming a wrong source. */
+int auth_new(const struct auth_config *config, struct auth **ret_auth, struct xerr *err);
 void auth_free(struct auth *auth);
 
-/* Takes the time of a password hash or of a PAM stack, 60 s at most; any number at a time.
+/* Takes the time of a password hash or of a PAM stack, config.timeout_ms at most; any number at a time.
  * Errors: SESSION_AUTHENTICATION_FAILED [user, reason]. */
 int auth_check_password(struct auth *auth, const char *user, const char *password, struct xerr *err);
 /* Errors: CHANGE_PASSWORD_REJECTED [reason]. */

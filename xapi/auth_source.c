@@ -21,21 +21,34 @@
 #include "lib/strbuf.h"
 #include "lib/subproc.h"
 
-enum { ACCOUNTS_LIMIT = 1 << 20, HELPER_TIMEOUT_MS = 60000, MAX_NAME = 256, MAX_PASSWORD = 4096, MAX_GROUPS = 1024,
+enum { ACCOUNTS_LIMIT = 1 << 20, MAX_NAME = 256, MAX_PASSWORD = 4096, MAX_GROUPS = 1024,
        PAM_CHECKS = 16 };
 
 struct auth {
     char *file;                    /* immutable; NULL = PAM */
     char *helper;                  /* immutable */
+    int64_t timeout_ms;            /* immutable */
+    bool programs;                 /* immutable */
     EVP_MD *sha256;                /* immutable */
     pthread_mutex_t file_lock;     /* one writer of the accounts file */
     sem_t checks;                  /* passwords that may be checked at a time: a flood of logins must leave processors to
                                       everybody else */
 };
 
-int auth_new(const char *source, const char *helper, struct auth **ret_auth, struct xerr *err)
+/* xapi-helper takes this account by itself; see xapi/helper/confine.h. */
+static void look_for_account(void)
 {
-    const char *file = has_prefix(source, "file:") ? source + 5 : NULL;
+    struct passwd pw, *found = NULL;
+    char buf[16384];
+
+    if (geteuid()) log_warn("not started by root: xapi-helper keeps this account, and PAM may not read every password");
+    else if (getpwnam_r("xapi-helper", &pw, buf, sizeof(buf), &found) || !found)
+        log_warn("there is no account xapi-helper: passwords are checked by a root without capabilities");
+}
+
+int auth_new(const struct auth_config *config, struct auth **ret_auth, struct xerr *err)
+{
+    const char *source = config->source, *file = has_prefix(source, "file:") ? source + 5 : NULL;
 
     if (!file && !streq(source, "pam"))
         return xerr_internal(err, "unknown source of accounts \"%s\": use pam or file:PATH", source);
@@ -44,7 +57,10 @@ int auth_new(const char *source, const char *helper, struct auth **ret_auth, str
 
     struct auth *auth = xcalloc(1, sizeof(*auth));
     auth->file = file ? xstrdup(file) : NULL;
-    auth->helper = xstrdup(helper);
+    auth->helper = xstrdup(config->helper);
+    auth->timeout_ms = config->timeout_ms;
+    auth->programs = config->programs;
+    if (!file) look_for_account();
     auth->sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
     if (!auth->sha256) abort();
     pthread_mutex_init(&auth->file_lock, NULL);
@@ -185,10 +201,10 @@ out:
 static int ask_helper(const struct auth *auth, const char *role, const char *user, const char *password,
                       char *ret_reason, size_t size)
 {
-    const char *const argv[] = { auth->helper, role, NULL };
+    const char *const argv[] = { auth->helper, role, auth->programs ? "--programs" : NULL, NULL };
     const char *const env[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", NULL };
     const struct subproc_command cmd = { .argv = argv, .env = env, .cwd = "/" };
-    const struct subproc_limits limits = { .timeout_ms = HELPER_TIMEOUT_MS, .out_bytes = 4096 };
+    const struct subproc_limits limits = { .timeout_ms = auth->timeout_ms, .out_bytes = 4096 };
     struct subproc_result r;
     _cleanup_strbuf_ struct strbuf input = STRBUF_INIT;
 
@@ -204,6 +220,11 @@ static int ask_helper(const struct auth *auth, const char *role, const char *use
     }
     const char *line = strbuf_cstr(&r.out);
     bool ok = subproc_ok(&r) && streq(line, "ok\n");
+    /* 1 is a refusal; anything else is a fault of a module or of ours. */
+    if (!subproc_ok(&r) && !(r.end == SUBPROC_EXITED && r.code == 1)) {
+        _cleanup_free_ char *why = subproc_describe(&r);
+        log_error("xapi-helper %s: %s", role, why);
+    }
     if (r.end == SUBPROC_TIMED_OUT) snprintf(ret_reason, size, "The password check did not answer");
     else if (!*line || has_prefix(line, "ok\n")) snprintf(ret_reason, size, "The password check failed");
     else snprintf(ret_reason, size, "%.*s", (int)strcspn(line, "\n"), line);

@@ -250,8 +250,12 @@ static int open_layers(struct daemon *d, struct xerr *err)
     if (net_open(conf_str(d->conf, "net"), agent->root, &agent->net, err)) return -1;
     if (open_storage(d, err) || open_hypervisor(d, err)) return -1;
     const struct rpc_config rpc = {
-        .auth = conf_str(d->conf, "auth"),
-        .helper = dir_option(d->conf, "helper", "XAPI_HELPER"),
+        .auth = {
+            .source = conf_str(d->conf, "auth"),
+            .helper = dir_option(d->conf, "helper", "XAPI_HELPER"),
+            .timeout_ms = conf_ms(d->conf, "auth-timeout"),
+            .programs = conf_bool(d->conf, "auth-programs"),
+        },
         .audit_reads = conf_bool(d->conf, "audit-reads"),
     };
     if (rpc_init(agent, &rpc, &d->rpc, err)) return -1;

@@ -2,6 +2,8 @@
  * Called by: main.c.  Calls: conf. */
 #include "xapi/options.h"
 
+#include "xapi/auth.h"
+
 static const char *const hypervisors[] = { "libvirt", "sim", "xen", NULL };
 static const char *const networks[] = { "bridge", "sim", NULL };
 static const char *const accelerators[] = { "auto", "kvm", "tcg", NULL };
@@ -44,6 +46,10 @@ const struct conf_option daemon_options[] = {
       .doc = "PEM file with key and certificate; empty = ROOT/server.pem, made at first start" },
     { .key = "auth", .type = CONF_STRING, .fallback = "pam", .unit = "pam|file:PATH",
       .doc = "who may log in over the network" },
+    { .key = "auth-timeout", .type = CONF_DURATION, .fallback = "60s", .min = 100, .max = AUTH_TIMEOUT_MAX_MS,
+      .doc = "how long PAM may take to check a password" },
+    { .key = "auth-programs", .type = CONF_BOOL, .fallback = "no",
+      .doc = "let PAM modules start programs, as pam_exec does" },
 
     { .key = "hv", .type = CONF_ENUM, .fallback = "libvirt", .choices = hypervisors,
       .doc = "hypervisor driver" },

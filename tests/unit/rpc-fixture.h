@@ -46,8 +46,7 @@ static inline struct fixture *fixture_new(const struct rpc_config *more)
     char *accounts = xasprintf("%s/passwd", f->folder), *source = xasprintf("file:%s", accounts);
     assert_int_equal(write_file_atomic(accounts, "", 0, 0600), 0);
     struct rpc_config config = more ? *more : (struct rpc_config){ 0 };
-    config.auth = source;
-    config.helper = "/nonexistent";
+    config.auth = (struct auth_config){ .source = source, .helper = "/nonexistent" };
     assert_ok(rpc_init(&f->agent, &config, &f->rpc, &err), &err);
     free(accounts);
     free(source);

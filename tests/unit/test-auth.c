@@ -12,7 +12,7 @@ static struct auth *open_source(const char *source, const char *helper)
     struct auth *auth = NULL;
     struct xerr err = XERR_INIT;
 
-    assert_ok(auth_new(source, helper, &auth, &err), &err);
+    assert_ok(auth_new(&(struct auth_config){ .source = source, .helper = helper, .timeout_ms = 20000 }, &auth, &err), &err);
     return auth;
 }
 
@@ -111,8 +111,8 @@ static void sources(void **state)
     struct xerr err = XERR_INIT;
     (void)state;
 
-    assert_failed(auth_new("ldap", "/x", &auth, &err), &err, "INTERNAL_ERROR");
-    assert_failed(auth_new("file:/nonexistent/passwd", "/x", &auth, &err), &err, "INTERNAL_ERROR");
+    assert_failed(auth_new(&(struct auth_config){ .source = "ldap", .helper = "/x" }, &auth, &err), &err, "INTERNAL_ERROR");
+    assert_failed(auth_new(&(struct auth_config){ .source = "file:/nonexistent/passwd" }, &auth, &err), &err, "INTERNAL_ERROR");
 }
 
 static void session_keys(void **state)

@@ -12,7 +12,6 @@
 #include "lib/log.h"
 #include "lib/map.h"
 #include "lib/xmlrpc.h"
-#include "xapi/auth.h"
 #include "xapi/call/live_task.h"
 #include "xapi/role.h"
 #include "xapi/rpc/audit.h"
@@ -55,7 +54,7 @@ int rpc_init(struct agent *agent, const struct rpc_config *config, struct rpc **
     agent->call_message = rpc_call_message;
     db_set_encoders(agent->db, xmlrpc_encode_value, json_encode_value);
     agent->events = event_hub_new(agent->db);
-    if (!auth_new(config->auth, config->helper, &agent->auth, err)
+    if (!auth_new(&config->auth, &agent->auth, err)
         && !audit_open(agent->root, config->audit_reads, &rpc->audit, err) && !roles_seed(agent, err)
         && !tasks_recover(agent, err)) {
         *ret_rpc = rpc;

@@ -12,6 +12,7 @@
 #ifndef RPC_RPC_H
 #define RPC_RPC_H
 
+#include "xapi/auth.h"
 #include "xapi/event.h"
 #include "xapi/rpc/fields.h"
 
@@ -21,8 +22,7 @@ struct oplocks;
 struct http_config;
 
 struct rpc_config {
-    const char *auth;              /* source of accounts: "pam" or "file:PATH" */
-    const char *helper;            /* path of xapi-helper */
+    struct auth_config auth;       /* accounts and passwords */
     bool audit_reads;              /* a line in the audit log for each plain read too */
     unsigned threads;              /* blocking calls in flight, Async ones included: 0 = 256 */
     unsigned session_threads;      /* ... of one session: 0 = 64 */
