@@ -144,6 +144,8 @@ class Agent:
         self.root = root or tempfile.mkdtemp(prefix='xapi-test-')
         self.socket = os.path.join(self.root, 'xapi.sock')
         self.options, self.hv, self.net, self.env = list(options), hv, net, env or {}
+        if hv != 'sim' and '--machine' not in options:
+            self.options += ['--machine', 'none', '--etc-dir', os.path.join(self.root, 'etc')]
         self.process = None
         password = os.path.join(self.root, 'passwd')
         if not os.path.exists(password):

@@ -2,6 +2,7 @@
  * Called by: startup, the generated thunks (schema/host.xml).  Calls: hv/, db/. */
 #include "xapi/startup.h"
 
+#include <limits.h>
 #include <signal.h>
 #include <sys/utsname.h>
 #include <time.h>
@@ -14,6 +15,7 @@
 #include "lib/strbuf.h"
 #include "xapi/call/lifecycle.h"
 #include "xapi/features.h"
+#include "xapi/host.h"
 #include "xapi/hv/hv.h"
 
 /* ---- first start ---------------------------------------------------------------------------------------------- */
@@ -23,7 +25,7 @@ static void put(struct txn *t, struct ref host, field_id f, const char *key, con
     if (value && *value) txn_map_put_str(t, host, f, key, value);
 }
 
-static void write_identity(struct txn *t, const struct agent *agent)
+static void write_identity(struct txn *t, const struct agent *agent, const char *hostname)
 {
     struct utsname u;
     const field_id f = F_host_software_version;
@@ -38,7 +40,7 @@ static void write_identity(struct txn *t, const struct agent *agent)
     put(t, host, f, "platform_version", IDENTITY_PLATFORM_VERSION);
     put(t, host, f, "build_number", IDENTITY_BUILD_NUMBER);
     put(t, host, f, "xapi", IDENTITY_XAPI_VERSION);
-    put(t, host, f, "hostname", u.nodename);
+    put(t, host, f, "hostname", hostname);
     put(t, host, f, "linux", u.release);
     put(t, host, f, "network_backend", "bridge");
     put(t, host, f, "xencenter_min", IDENTITY_XENCENTER_MIN);
@@ -66,6 +68,19 @@ static void write_licence(struct txn *t, struct ref host)
     const struct value editions[] = { value_string(IDENTITY_EDITION) };
     const struct value set = value_set(editions, ARRAY_SIZE(editions));
     txn_set_value(t, host, F_host_editions, &set);
+}
+
+/* /etc/localtime is a link into the database of time zones. */
+static void write_timezone(struct txn *t, const struct agent *agent)
+{
+    _cleanup_free_ char *path = xasprintf("%s/localtime", agent->etc);
+    char target[PATH_MAX];
+    ssize_t n = agent->machine ? readlink(path, target, sizeof(target) - 1) : -1;
+
+    if (n <= 0) return;
+    target[n] = '\0';
+    const char *name = strstr(target, "/zoneinfo/");
+    if (name) txn_set_str(t, agent->host, F_host_timezone, name + strlen("/zoneinfo/"));
 }
 
 static int64_t boot_time(void)
@@ -133,15 +148,26 @@ int host_startup(struct agent *agent, struct xerr *err)
     agent->host = row ? row_ref_of(row) : ref_new();
     if (row) agent->dom0 = row_ref(row, F_host_control_domain);
     else create_host(t, agent, u.nodename);
-    txn_set_str(t, agent->host, F_host_hostname, u.nodename);
+    /* A machine that is never touched keeps the name that clients gave it. */
+    const char *name = row && !agent->machine ? row_str(row, F_host_hostname) : u.nodename;
+    txn_set_str(t, agent->host, F_host_hostname, name);
     txn_set_str(t, agent->host, F_host_address, agent->address);
-    write_identity(t, agent);
+    write_identity(t, agent, name);
     write_licence(t, agent->host);
+    write_timezone(t, agent);
     put_time(t, agent->host, "agent_start_time", time(NULL));
     put_time(t, agent->host, "boot_time", boot_time());
     lifecycle_refresh(t, CLASS_host, agent->host);
     lifecycle_refresh(t, CLASS_VM, agent->dom0);
     return db_commit(t, err);
+}
+
+const char *host_console_location(struct arena *a, const struct row *host, struct ref console)
+{
+    const char *address = host ? row_str(host, F_host_address) : "";
+
+    return arena_printf(a, strchr(address, ':') ? "https://[%s]/console?ref=%s" : "https://%s/console?ref=%s", address,
+                        REF_STR(console));
 }
 
 /* ---- what the hypervisor tells --------------------------------------------------------------------------------- */

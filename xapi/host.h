@@ -10,6 +10,11 @@ int host_need_self(struct call *c, struct ref host, struct xerr *err);
 /* The pool must exist. Errors: HANDLE_INVALID. */
 int pool_need_self(struct call *c, struct ref pool, struct xerr *err);
 
+/* ---- host.c ---- */
+
+/* Where clients connect to a console: an absolute URL with a query, by the address of the host's record. */
+const char *host_console_location(struct arena *a, const struct row *host, struct ref console);
+
 /* ---- host_plugin.c ---- */
 
 /* True when this host has the extension: a program of that name in extension-dir. */

@@ -1,17 +1,14 @@
-/* Class host: the machine and its agent as a whole: restart, power, emptying it, its name.
- * Called by: the generated thunks (schema/host.xml).  Calls: subproc, db/. */
+/* Class host: the machine and its agent as a whole: restart, power, emptying it.
+ * Called by: the generated thunks (schema/host.xml).  Calls: machine, db/. */
 #include "xapi/host.h"
 
-#include <ctype.h>
-#include <errno.h>
 #include <signal.h>
-#include <sys/timex.h>
 
 #define LOG_MODULE "host"
 #include "gen/methods.h"
 #include "lib/conf.h"
 #include "lib/log.h"
-#include "lib/subproc.h"
+#include "xapi/machine.h"
 
 int host_need_self(struct call *c, struct ref host, struct xerr *err)
 {
@@ -52,14 +49,9 @@ static struct ref any_guest(const struct snap *s, const struct row *host)
     return REF_NULL;
 }
 
+/* Only a disabled host without guests, and only where the administrator allows it. */
 static int tell_machine(struct call *c, struct ref host, const char *what, struct xerr *err)
 {
-    const char *program = conf_str(c->agent->conf, "host-power");
-    const char *const argv[] = { program, what, NULL };
-    const struct subproc_command cmd = { .argv = argv };
-    const struct subproc_limits limits = { .timeout_ms = 60000 };
-    struct subproc_result r;
-
     {
         _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
         const struct row *row = snap_need(s, CLASS_host, host, err);
@@ -71,16 +63,7 @@ static int tell_machine(struct call *c, struct ref host, const char *what, struc
     }
     if (!conf_bool(c->agent->conf, "allow-host-power"))
         return xerr_operation_not_allowed(err, "The option allow-host-power of this host's agent is off");
-    log_info("%s on request", what);
-    if (subproc_run(&cmd, NULL, 0, &limits, &r))
-        return xerr_internal(err, "%s: %s", program, strerror(errno));
-    int rc = 0;
-    if (!subproc_ok(&r)) {
-        _cleanup_free_ char *why = subproc_describe(&r);
-        rc = xerr_internal(err, "%s %s: %s", program, what, why);
-    }
-    subproc_result_free(&r);
-    return rc;
+    return machine_need(c, err) || MACHINE(c, NULL, err, what) ? -1 : 0;
 }
 
 int host_shutdown(struct call *c, struct ref host, struct xerr *err)
@@ -183,76 +166,7 @@ int host_get_uncooperative_resident_VMs(struct call *c, struct ref self, struct 
     return host_need_self(c, self, err);
 }
 
-/* ---- name and time ------------------------------------------------------------------------------------- */
-
-/* RFC 1123: letters, digits and hyphens in labels of at most 63, 64 bytes in all as Linux has it. */
-static const char *wrong_name(const char *name)
-{
-    size_t label = 0;
-
-    if (!*name) return "the name is empty";
-    if (strlen(name) > 64) return "the name is longer than 64 characters";
-    for (const char *p = name; *p; p++) {
-        if (*p == '.') {
-            if (!label || p[-1] == '-') return "a label is empty or ends in a hyphen";
-            label = 0;
-            continue;
-        }
-        if (!isalnum((unsigned char)*p) && *p != '-')
-            return "the name may hold letters, digits, hyphens and dots only";
-        if (*p == '-' && !label) return "a label begins with a hyphen";
-        if (++label > 63) return "a label is longer than 63 characters";
-    }
-    return label && name[strlen(name) - 1] != '-' ? NULL : "the name ends in a dot or a hyphen";
-}
-
-int host_set_hostname_live(struct call *c, struct ref host, const char *hostname, struct xerr *err)
-{
-    const char *wrong = wrong_name(hostname);
-
-    if (host_need_self(c, host, err)) return -1;
-    if (wrong) return xerr_host_name_invalid(err, wrong);
-    const char *path = arena_printf(c->arena, "%s/hostname", conf_str(c->agent->conf, "etc-dir"));
-    const char *line = arena_printf(c->arena, "%s\n", hostname);
-    if (sethostname(hostname, strlen(hostname)))
-        return xerr_internal(err, "cannot set the host name: %s", strerror(errno));
-    if (write_file_atomic(path, line, strlen(line), 0644))
-        return xerr_internal(err, "%s: %s", path, strerror(errno));
-    struct txn *t = db_begin(c->agent->db);
-    txn_set_str(t, host, F_host_hostname, hostname);
-    txn_map_put_str(t, host, F_host_software_version, "hostname", hostname);
-    return db_commit(t, err);
-}
-
-int host_get_ntp_synchronized(struct call *c, struct ref self, bool *ret_result, struct xerr *err)
-{
-    struct timex state = { .modes = 0 };
-
-    if (host_need_self(c, self, err)) return -1;
-    if (adjtimex(&state) < 0)
-        return xerr_internal(err, "cannot ask the kernel for the clock's state: %s", strerror(errno));
-    *ret_result = !(state.status & STA_UNSYNC);
-    return 0;
-}
-
-/* ---- management ---------------------------------------------------------------------------------------- */
-
-int host_get_management_interface(struct call *c, struct ref host, struct ref *ret_result, struct xerr *err)
-{
-    if (host_need_self(c, host, err)) return -1;
-    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
-    const struct row *row = snap_need(s, CLASS_host, host, err);
-
-    if (!row) return -1;
-    const struct refset *pifs = row_refs(row, F_host_PIFs);
-    for (size_t i = 0; i < pifs->n; i++) {
-        const struct row *pif = snap_get(s, CLASS_PIF, pifs->refs[i]);
-        if (!pif || !row_bool(pif, F_PIF_management)) continue;
-        *ret_result = pifs->refs[i];
-        return 0;
-    }
-    return xerr_host_has_no_management_ip(err);
-}
+/* ---- updates ------------------------------------------------------------------------------------------- */
 
 int host_emergency_clear_mandatory_guidance(struct call *c, struct xerr *err)
 {

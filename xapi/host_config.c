@@ -8,7 +8,6 @@
 #define LOG_MODULE "host"
 #include "gen/identity.h"
 #include "gen/methods.h"
-#include "lib/conf.h"
 #include "lib/log.h"
 #include "xapi/features.h"
 
@@ -96,7 +95,7 @@ static bool good_iqn(const char *iqn)
 /* open-iscsi reads its own name from a file. Where it is not installed there is nobody to tell. */
 static int write_initiator(struct call *c, const char *iqn, struct xerr *err)
 {
-    const char *folder = arena_printf(c->arena, "%s/iscsi", conf_str(c->agent->conf, "etc-dir"));
+    const char *folder = arena_printf(c->arena, "%s/iscsi", c->agent->etc);
     const char *path = arena_printf(c->arena, "%s/initiatorname.iscsi", folder);
     const char *text = arena_printf(c->arena, "InitiatorName=%s\n", iqn);
 

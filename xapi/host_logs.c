@@ -12,10 +12,11 @@
 #include "lib/log.h"
 #include "lib/subproc.h"
 #include "xapi/hv/hv.h"
+#include "xapi/machine.h"
 #include "xapi/report.h"
 #include "xapi/upload.h"
 
-enum { LOG_MAX = 1 << 20, RESTART_MS = 60000, XL_MS = 10000 };
+enum { LOG_MAX = 1 << 20, XL_MS = 10000 };
 
 int host_get_log(struct call *c, struct ref host, const char **ret_result, struct xerr *err)
 {
@@ -98,32 +99,7 @@ static bool good_destination(const char *text)
     return strlen(text) <= 255 && !text[strspn(text, allowed)];
 }
 
-/* The command of the option, its words separated by blanks. */
-static int restart_logger(struct call *c, struct xerr *err)
-{
-    char *text = arena_strdup(c->arena, conf_str(c->agent->conf, "syslog-restart")), *rest = text;
-    const char *argv[32];
-    size_t n = 0;
-
-    for (char *word; n < ARRAY_SIZE(argv) - 1 && (word = strsep(&rest, " \t"));)
-        if (*word) argv[n++] = word;
-    argv[n] = NULL;
-    if (!n) return 0;
-    const struct subproc_command cmd = { .argv = argv };
-    const struct subproc_limits limits = { .timeout_ms = RESTART_MS };
-    struct subproc_result r;
-    if (subproc_run(&cmd, NULL, 0, &limits, &r))
-        return xerr_internal(err, "%s: %s", argv[0], strerror(errno));
-    int rc = 0;
-    if (!subproc_ok(&r)) {
-        _cleanup_free_ char *why = subproc_describe(&r);
-        rc = xerr_internal(err, "%s: %s", conf_str(c->agent->conf, "syslog-restart"), why);
-    }
-    subproc_result_free(&r);
-    return rc;
-}
-
-/* host.logging["syslog_destination"] as a rule of rsyslog's; without one the rule goes. */
+/* host.logging["syslog_destination"] gets what the system log gets; none: nobody does any more. */
 int host_syslog_reconfigure(struct call *c, struct ref host, struct xerr *err)
 {
     const char *destination;
@@ -136,16 +112,7 @@ int host_syslog_reconfigure(struct call *c, struct ref host, struct xerr *err)
         destination = arena_strdup(c->arena, row_map_str(row, F_host_logging, "syslog_destination", ""));
     }
     if (!good_destination(destination)) return xerr_invalid_value(err, "syslog_destination", destination);
-    const char *folder = arena_printf(c->arena, "%s/rsyslog.d", conf_str(c->agent->conf, "etc-dir"));
-    const char *path = arena_printf(c->arena, "%s/xapi-remote.conf", folder);
-    const char *text = arena_printf(c->arena, "# Made by xapi from host.logging.\n*.* @%s\n", destination);
-    if (*destination) {
-        if (make_dirs(folder, 0755) || write_file_atomic(path, text, strlen(text), 0644))
-            return xerr_internal(err, "%s: %s", path, strerror(errno));
-    } else if (unlink(path) && errno != ENOENT) {
-        return xerr_internal(err, "%s: %s", path, strerror(errno));
-    }
-    return restart_logger(c, err);
+    return MACHINE(c, NULL, err, "log-to", destination);
 }
 
 /* ---- bug reports --------------------------------------------------------------------------------------- */

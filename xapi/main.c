@@ -10,6 +10,7 @@
 #include <locale.h>
 #include <malloc.h>
 #include <netdb.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/file.h>
@@ -25,6 +26,7 @@
 #include "lib/tls.h"
 #include "xapi/call/live_task.h"
 #include "xapi/certificate.h"
+#include "xapi/host_management.h"
 #include "xapi/http/routes.h"
 #include "xapi/http/server.h"
 #include "xapi/jobs/jobs.h"
@@ -50,7 +52,10 @@ struct daemon {
     struct routes *routes;
     struct jobs *jobs;
     struct metrics *metrics;
-    char *address, *certificate;
+    char *address, *certificate, *etc;
+    pthread_mutex_t listeners;   /* held while a listener opens or closes */
+    char *plain_at, *tls_at;     /* lock: listeners. "ADDR:PORT" with the port that was got at first; NULL = off */
+    bool plain_open, tls_open;   /* lock: listeners */
 };
 
 /* ---- options --------------------------------------------------------------------------------------------------- */
@@ -237,12 +242,26 @@ static int open_storage(struct daemon *d, struct xerr *err)
     return storage_open(&config, &d->agent.storage, err);
 }
 
+/* With a simulated hypervisor the machine is simulated too: nothing of the real one changes. */
+static void choose_machine(struct daemon *d)
+{
+    bool sim = streq(conf_str(d->conf, "hv"), "sim");
+    const char *program = conf_str(d->conf, "machine"), *etc = conf_str(d->conf, "etc-dir");
+    const char *from_env = getenv("XAPI_MACHINE");
+
+    if (!*program) program = sim ? "none" : from_env && *from_env ? from_env : PKGLIBEXECDIR "/xapi-machine";
+    d->agent.machine = streq(program, "none") ? NULL : program;
+    d->etc = *etc ? xstrdup(etc) : sim ? xasprintf("%s/etc", d->agent.root) : xstrdup("/etc");
+    d->agent.etc = d->etc;
+}
+
 static int open_layers(struct daemon *d, struct xerr *err)
 {
     struct agent *agent = &d->agent;
     _cleanup_free_ char *metrics = xasprintf("%s/rrd", agent->root);
 
     agent->conf = d->conf;
+    choose_machine(d);
     agent->address = d->address = own_address(d);
     agent->tasks = live_tasks_new();
     agent->rrds = rrd_store_new(metrics, conf_bool(d->conf, "rrd-min-max"));
@@ -279,7 +298,8 @@ static int open_certificate(struct daemon *d, struct xerr *err)
     return certificate_record(&d->agent, err);
 }
 
-static int listen_one(struct daemon *d, const char *key, struct tls_server *tls, int *ret_port, struct xerr *err)
+static int listen_one(struct daemon *d, const char *key, struct tls_server *tls, int *ret_port, char **ret_at,
+                      struct xerr *err)
 {
     const char *address = conf_str(d->conf, key);
     unsigned port = 0;
@@ -287,8 +307,47 @@ static int listen_one(struct daemon *d, const char *key, struct tls_server *tls,
     if (streq(address, "none")) return 0;
     if (http_listen_tcp(d->http, address, tls, false, &port, err)) return -1;
     *ret_port = (int)port;
+    *ret_at = xasprintf("%.*s:%u", (int)(strrchr(address, ':') - address), address, port);
     log_info("%s on %s, port %u", key, address, port);
     return 0;
+}
+
+static int set_listener(struct daemon *d, const char *at, struct tls_server *tls, int port, bool open, bool *is_open,
+                        struct xerr *err)
+{
+    if (!at || open == *is_open) return 0;
+    if (!open) http_unlisten_tcp(d->http, (unsigned)port);
+    else if (http_listen_tcp(d->http, at, tls, false, NULL, err)) return -1;
+    *is_open = open;
+    return 0;
+}
+
+/* What agent->listen points to. */
+static int set_listeners(struct agent *agent, bool plain, bool tls, struct xerr *err)
+{
+    struct daemon *d = (struct daemon *)((char *)agent - offsetof(struct daemon, agent));
+
+    pthread_mutex_lock(&d->listeners);
+    int rc = set_listener(d, d->tls_at, d->tls, agent->https_port, tls, &d->tls_open, err) ||
+                     set_listener(d, d->plain_at, NULL, agent->http_port, plain, &d->plain_open, err)
+                 ? -1
+                 : 0;
+    pthread_mutex_unlock(&d->listeners);
+    return rc;
+}
+
+/* The ports are taken even when they are to be closed: they are known then, and free for later. */
+static int listen_tcp(struct daemon *d, struct xerr *err)
+{
+    bool open = !host_management_is_disabled(&d->agent);
+
+    if (listen_one(d, "http", NULL, &d->agent.http_port, &d->plain_at, err) ||
+        listen_one(d, "https", d->tls, &d->agent.https_port, &d->tls_at, err))
+        return -1;
+    d->plain_open = d->plain_at != NULL;
+    d->tls_open = d->tls_at != NULL;
+    d->agent.listen = set_listeners;
+    return set_listeners(&d->agent, open && !host_is_https_only(&d->agent), open, err);
 }
 
 static int listen_all(struct daemon *d, struct xerr *err)
@@ -308,10 +367,7 @@ static int listen_all(struct daemon *d, struct xerr *err)
     }
     if (open_certificate(d, err)) return -1;
     if (http_listen_unix(d->http, socket_path, 0600, err)) return -1;
-    return listen_one(d, "http", NULL, &d->agent.http_port, err) ||
-                   listen_one(d, "https", d->tls, &d->agent.https_port, err)
-               ? -1
-               : 0;
+    return listen_tcp(d, err);
 }
 
 /* systemd's Type=notify, without linking to it. */
@@ -407,6 +463,9 @@ static int take_down(struct daemon *d)
     rrd_store_free(agent->rrds);
     live_tasks_free(agent->tasks);
     tls_server_free(d->tls);
+    free(d->plain_at);
+    free(d->tls_at);
+    free(d->etc);
     free(d->address);
     free(d->certificate);
     conf_free(d->conf);
@@ -424,7 +483,7 @@ static int run_again(char **argv)
 
 int main(int argc, char **argv)
 {
-    struct daemon d = { .lock_fd = -1, .argv = argv };
+    struct daemon d = { .lock_fd = -1, .argv = argv, .listeners = PTHREAD_MUTEX_INITIALIZER };
     struct xerr err = XERR_INIT;
     const char *why = NULL;
     sigset_t signals;

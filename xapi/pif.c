@@ -3,6 +3,7 @@
 #define LOG_MODULE "pif"
 #include "gen/methods.h"
 #include "lib/log.h"
+#include "xapi/host_management.h"
 #include "xapi/net/net.h"
 #include "xapi/network.h"
 
@@ -75,6 +76,7 @@ int pif_scan_host(struct call *c, struct xerr *err)
         const struct row *pif = find_pif(txn_snap(t), c->agent->host, nics[i].name);
         if (pif) refresh(t, pif, &nics[i]);
     }
+    host_management_refresh(c->agent, t);
     return db_commit(t, err);
 }
 

@@ -4,6 +4,7 @@
 
 #define LOG_MODULE "vm"
 #include "lib/log.h"
+#include "xapi/host.h"
 #include "xapi/vbd.h"
 #include "xapi/vdi.h"
 #include "xapi/vif.h"
@@ -36,16 +37,14 @@ void vm_detach_devices(struct call *c, struct ref vm)
 static void add_console(struct call *c, struct txn *t, struct ref vm)
 {
     const struct row *row = snap_get(txn_snap(t), CLASS_VM, vm);
-    const char *address = c->agent->address;
+    const struct row *host = snap_get(txn_snap(t), CLASS_host, c->agent->host);
     struct ref console = ref_new();
 
     if (!row || row_refs(row, F_VM_consoles)->n) return;
     bool screen = vm_domain_type(row) == domain_type_hvm;
     txn_create(t, CLASS_console, console);
     txn_set_enum(t, console, F_console_protocol, screen ? console_protocol_rfb : console_protocol_vt100);
-    txn_set_str(t, console, F_console_location,
-                arena_printf(c->arena, strchr(address, ':') ? "https://[%s]/console?ref=%s" : "https://%s/console?ref=%s",
-                             address, REF_STR(console)));
+    txn_set_str(t, console, F_console_location, host_console_location(c->arena, host, console));
     txn_set_ref(t, console, F_console_VM, vm);
 }
 

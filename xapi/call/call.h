@@ -30,6 +30,8 @@ struct agent {
     struct db *db;
     const struct conf *conf;
     const char *root;              /* state directory; every path of ours is below it */
+    const char *machine;           /* program that changes the machine (xapi/machine.h); NULL = none */
+    const char *etc;               /* the machine's own configuration */
     struct hv *hv;
     struct net *net;
     struct storage *storage;
@@ -47,6 +49,8 @@ struct agent {
     /* Upward pointers, set by main.c: see call_message() and agent_vm_event(). */
     int (*call_message)(struct call *c, const char *method, const struct value *args, size_t n,
                         struct value *ret_result, struct xerr *err);
+    /* Which of the TCP listeners are open. Errors: INTERNAL_ERROR when one cannot be opened. */
+    int (*listen)(struct agent *agent, bool plain, bool tls, struct xerr *err);
 };
 
 /* What a task has while its call runs: progress and the wish to stop. */

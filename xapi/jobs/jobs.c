@@ -8,6 +8,7 @@
 #define LOG_MODULE "jobs"
 #include "lib/clock.h"
 #include "lib/log.h"
+#include "xapi/host_machine.h"
 #include "xapi/rpc/rpc.h"
 #include "xapi/session.h"
 #include "xapi/startup.h"
@@ -75,6 +76,7 @@ static const struct job table[] = {
     { "end idle sessions", 300, expire_sessions },
     { "host metrics", 30, refresh_host },
     { "scheduled snapshots", 5, start_schedules },
+    { "SSH time-out", 5, host_close_expired_ssh },
 };
 
 struct jobs {
