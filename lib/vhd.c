@@ -15,20 +15,20 @@
 enum { BITMAPS = 256, BLOCK_ROOM = VHD_BITMAP + VHD_BLOCK, PAGE = 4096 };
 
 struct bitmap {
-    uint32_t block;                 /* VHD_UNUSED = none cached here */
+    uint32_t block; /* VHD_UNUSED = none cached here */
     unsigned char bits[VHD_BITMAP];
 };
 
 struct vhd {
     int fd;
     bool device, writable, unsynced;
-    int64_t file_size;              /* of the device or file */
+    int64_t file_size; /* of the device or file */
     struct vhd_footer footer;
     struct vhd_header header;
-    uint32_t *table;                /* in our byte order; NULL = fixed */
-    unsigned char *full;            /* batmap: blocks present as a whole, a bit each; NULL = none */
+    uint32_t *table;     /* in our byte order; NULL = fixed */
+    unsigned char *full; /* batmap: blocks present as a whole, a bit each; NULL = none */
     size_t full_len;
-    int64_t end;                    /* first byte behind the table, the names and all blocks */
+    int64_t end; /* first byte behind the table, the names and all blocks */
     struct bitmap cache[BITMAPS];
 };
 
@@ -112,7 +112,8 @@ static int read_footer(int fd, int64_t file_size, struct vhd_footer *ret_footer,
     return -1;
 }
 
-static int read_header(int fd, const struct vhd_footer *f, struct vhd_header *ret_header, const char **ret_why)
+static int read_header(int fd, const struct vhd_footer *f, struct vhd_header *ret_header,
+                       const char **ret_why)
 {
     unsigned char bytes[VHD_HEADER];
 
@@ -134,7 +135,10 @@ int vhd_look(int fd, struct vhd_footer *ret_footer, struct vhd_header *ret_heade
     return ret_footer->size > size - VHD_FOOTER ? -1 : 0;
 }
 
-static int64_t table_bytes(const struct vhd_header *h) { return round_up((int64_t)h->blocks * 4, VHD_SECTOR); }
+static int64_t table_bytes(const struct vhd_header *h)
+{
+    return round_up((int64_t)h->blocks * 4, VHD_SECTOR);
+}
 
 /* Every entry leads behind the table and into the file, and no two blocks share a byte. */
 static int check_table(struct vhd *v, const char **ret_why)
@@ -142,7 +146,7 @@ static int check_table(struct vhd *v, const char **ret_why)
     const int64_t after_table = v->header.table_at + table_bytes(&v->header);
     const uint32_t unit = BLOCK_ROOM / VHD_SECTOR, slots = VHD_UNUSED / unit + 2;
     _cleanup_free_ char *text = xcalloc(slots, sizeof(uint32_t));
-    uint32_t *start = (uint32_t *)(void *)text;     /* of the block that begins in this stretch of the file */
+    uint32_t *start = (uint32_t *)(void *)text; /* of the block that begins in this stretch of the file */
 
     v->end = after_table;
     if (v->footer.header_at + VHD_HEADER > v->end) v->end = v->footer.header_at + VHD_HEADER;
@@ -183,14 +187,17 @@ static void read_batmap(struct vhd *v)
     uint32_t sectors, sum, expected = 0;
     const int64_t head_at = v->header.table_at + table_bytes(&v->header);
 
-    if (memcmp(v->footer.creator, VHD_CREATOR, 4) != 0 || v->footer.creator_version < VHD_CREATOR_BATMAP) return;
+    if (memcmp(v->footer.creator, VHD_CREATOR, 4) != 0 || v->footer.creator_version < VHD_CREATOR_BATMAP)
+        return;
     if (read_at(v->fd, sector, sizeof(sector), head_at) || memcmp(sector, "tdbatmap", 8) != 0) return;
     memcpy(&at, sector + 8, 8);
     memcpy(&sectors, sector + 16, 4);
     memcpy(&sum, sector + 24, 4);
     at = be64toh(at);
     size_t bytes = (size_t)be32toh(sectors) * VHD_SECTOR;
-    if (at > (uint64_t)v->file_size || bytes > (size_t)table_bytes(&v->header) || bytes * 8 < v->header.blocks) return;
+    if (at > (uint64_t)v->file_size || bytes > (size_t)table_bytes(&v->header) ||
+        bytes * 8 < v->header.blocks)
+        return;
     unsigned char *full = xmalloc(bytes);
     if (!read_at(v->fd, full, bytes, (int64_t)at))
         for (size_t i = 0; i < bytes; i++) expected += full[i];
@@ -257,7 +264,10 @@ int64_t vhd_used(const struct vhd *v)
 
 /* ---- reading -------------------------------------------------------------------------------- */
 
-static bool is_full(const struct vhd *v, uint32_t block) { return v->full && v->full[block / 8] & (0x80 >> block % 8); }
+static bool is_full(const struct vhd *v, uint32_t block)
+{
+    return v->full && v->full[block / 8] & (0x80 >> block % 8);
+}
 
 static int64_t block_at(const struct vhd *v, uint32_t block) { return (int64_t)v->table[block] * VHD_SECTOR; }
 
@@ -268,8 +278,10 @@ static struct bitmap *get_bitmap(struct vhd *v, uint32_t block)
 
     if (b->block == block) return b;
     b->block = VHD_UNUSED;
-    if (is_full(v, block)) memset(b->bits, 0xff, sizeof(b->bits));
-    else if (read_at(v->fd, b->bits, sizeof(b->bits), block_at(v, block))) return NULL;
+    if (is_full(v, block))
+        memset(b->bits, 0xff, sizeof(b->bits));
+    else if (read_at(v->fd, b->bits, sizeof(b->bits), block_at(v, block)))
+        return NULL;
     b->block = block;
     return b;
 }
@@ -333,8 +345,10 @@ int vhd_read_own(struct vhd *v, void *buf, size_t len, int64_t at)
         uint32_t block = (uint32_t)(at / VHD_BLOCK);
         size_t n = (size_t)(VHD_BLOCK - at % VHD_BLOCK);
         if (n > len) n = len;
-        if (v->table[block] == VHD_UNUSED) memset(p, 0, n);
-        else if (read_at(v->fd, p, n, block_at(v, block) + VHD_BITMAP + at % VHD_BLOCK)) return -1;
+        if (v->table[block] == VHD_UNUSED)
+            memset(p, 0, n);
+        else if (read_at(v->fd, p, n, block_at(v, block) + VHD_BITMAP + at % VHD_BLOCK))
+            return -1;
         p += n;
         at += (int64_t)n;
         len -= n;
@@ -417,7 +431,7 @@ static int add_block(struct vhd *v, uint32_t block, const void *buf, size_t len,
         write_entry(v, block, (uint32_t)(start / VHD_SECTOR))) {
         int why = errno;
         v->end = old_end;
-        write_footers(v);   /* as far as it goes: the copy in front is good either way */
+        write_footers(v); /* as far as it goes: the copy in front is good either way */
         errno = why;
         return -1;
     }
@@ -600,7 +614,7 @@ static int grow_table(struct vhd *v, uint32_t blocks)
         if (v->table[i] != VHD_UNUSED && block_at(v, i) < room) room = block_at(v, i);
     v->table = xrealloc(v->table, (size_t)blocks * 4);
     memset(v->table + old, 0xff, (size_t)(blocks - old) * 4);
-    free(v->full);      /* the mark of whole blocks has no room for more; bitmaps say the same */
+    free(v->full); /* the mark of whole blocks has no room for more; bitmaps say the same */
     v->full = NULL;
     v->footer.creator_version = VHD_CREATOR_VERSION;
     v->header.blocks = blocks;

@@ -23,9 +23,9 @@ enum {
     VHD_SECTOR = 512,
     VHD_FOOTER = 512,
     VHD_HEADER = 1024,
-    VHD_BLOCK = 2 << 20,        /* bytes in a block of the images made here */
-    VHD_BITMAP = 512,           /* in front of such a block */
-    VHD_MAX_NAME = 255,         /* bytes of a parent's name */
+    VHD_BLOCK = 2 << 20, /* bytes in a block of the images made here */
+    VHD_BITMAP = 512,    /* in front of such a block */
+    VHD_MAX_NAME = 255,  /* bytes of a parent's name */
     VHD_MAX_CHAIN = 64,
 };
 #define VHD_MAX_SIZE (INT64_C(2040) << 30)
@@ -37,26 +37,30 @@ enum vhd_type { VHD_FIXED = 2, VHD_DYNAMIC = 3, VHD_DIFFERENCING = 4 };
 
 struct vhd_footer {
     enum vhd_type type;
-    int64_t size, original_size;    /* bytes of the disk */
-    int64_t header_at;              /* -1 in a fixed image */
-    uint32_t timestamp;             /* seconds since 2000-01-01 UTC */
-    char creator[4];                /* VHD_CREATOR in ours: QEMU and Xen's tools then take the size as it stands */
+    int64_t size, original_size; /* bytes of the disk */
+    int64_t header_at;           /* -1 in a fixed image */
+    uint32_t timestamp;          /* seconds since 2000-01-01 UTC */
+    char creator[4]; /* VHD_CREATOR in ours: QEMU and Xen's tools then take the size as it stands */
     uint32_t creator_version;
     struct ref uuid;
     bool hidden;
 };
 #define VHD_CREATOR "tap"
-enum { VHD_CREATOR_VERSION = 1, VHD_CREATOR_BATMAP = 0x00010002 };  /* from here on a batmap follows the table */
+enum {
+    VHD_CREATOR_VERSION = 1,
+    VHD_CREATOR_BATMAP = 0x00010002
+}; /* from here on a batmap follows the table */
 struct vhd_header {
     int64_t table_at;
-    uint32_t blocks, block_size;    /* entries of the table; bytes in a block */
-    struct ref parent;              /* uuid of a differencing image's parent; null = a raw parent */
+    uint32_t blocks, block_size; /* entries of the table; bytes in a block */
+    struct ref parent;           /* uuid of a differencing image's parent; null = a raw parent */
     uint32_t parent_timestamp;
-    char parent_name[VHD_MAX_NAME + 1];     /* UTF-8, without folder; "" when there is none that can be read */
+    char parent_name[VHD_MAX_NAME + 1]; /* UTF-8, without folder; "" when there is none that can be read */
 };
 
 /* One sector. False, and a literal that says why, for what is no footer. */
-bool vhd_footer_read(const unsigned char sector[VHD_FOOTER], struct vhd_footer *ret_footer, const char **ret_why);
+bool vhd_footer_read(const unsigned char sector[VHD_FOOTER], struct vhd_footer *ret_footer,
+                     const char **ret_why);
 void vhd_footer_write(const struct vhd_footer *footer, unsigned char sector[VHD_FOOTER]);
 /* VHD_HEADER bytes. size: the footer's. Checks that the table can hold the disk. */
 bool vhd_header_read(const unsigned char bytes[VHD_HEADER], int64_t size, struct vhd_header *ret_header,
@@ -78,10 +82,10 @@ struct vhd;
 /* What a new image is made of. */
 struct vhd_new {
     enum vhd_type type;
-    int64_t size;               /* bytes, a multiple of VHD_SECTOR, at most VHD_MAX_SIZE */
+    int64_t size; /* bytes, a multiple of VHD_SECTOR, at most VHD_MAX_SIZE */
     struct ref uuid;
-    struct ref parent;          /* differencing: the parent's uuid, null for a raw parent */
-    const char *parent_name;    /* differencing: its file name, without folder */
+    struct ref parent;       /* differencing: the parent's uuid, null for a raw parent */
+    const char *parent_name; /* differencing: its file name, without folder */
     uint32_t parent_timestamp;
     bool hidden;
 };
@@ -99,7 +103,7 @@ static inline void vhd_closep(struct vhd **v) { vhd_close(*v); }
 #define _cleanup_vhd_ _cleanup_(vhd_closep)
 
 const struct vhd_footer *vhd_footer(const struct vhd *v);
-const struct vhd_header *vhd_header(const struct vhd *v);   /* NULL for a fixed image */
+const struct vhd_header *vhd_header(const struct vhd *v); /* NULL for a fixed image */
 /* Bytes that hold data of its own. */
 int64_t vhd_used(const struct vhd *v);
 /* First byte behind everything the image has. */
@@ -135,7 +139,7 @@ void vhd_chain_close(struct vhd_chain *c);
 static inline void vhd_chain_closep(struct vhd_chain **c) { vhd_chain_close(*c); }
 #define _cleanup_vhd_chain_ _cleanup_(vhd_chain_closep)
 int64_t vhd_chain_size(const struct vhd_chain *c);
-size_t vhd_chain_depth(const struct vhd_chain *c);          /* images, the leaf among them */
+size_t vhd_chain_depth(const struct vhd_chain *c); /* images, the leaf among them */
 struct vhd *vhd_chain_leaf(struct vhd_chain *c);
 /* Which image has the bytes from `at` on: 0 = the leaf; vhd_chain_depth() = none, they are zeros. */
 int vhd_chain_extent(struct vhd_chain *c, int64_t at, int64_t len, size_t *ret_image, int64_t *ret_len);

@@ -6,8 +6,8 @@
 #include <sys/stat.h>
 
 struct link {
-    struct vhd *vhd;            /* NULL: a raw image */
-    int fd;                     /* of the raw image */
+    struct vhd *vhd; /* NULL: a raw image */
+    int fd;          /* of the raw image */
     int64_t size;
     dev_t dev;
     ino_t ino;
@@ -88,7 +88,7 @@ struct vhd *vhd_chain_leaf(struct vhd_chain *c) { return c->links[0].vhd; }
 static int link_extent(struct link *l, int64_t at, int64_t *len, bool *ret_own)
 {
     *ret_own = false;
-    if (at >= l->size) return 0;        /* a disk that has grown since */
+    if (at >= l->size) return 0; /* a disk that has grown since */
     if (*len > l->size - at) *len = l->size - at;
     if (l->vhd) return vhd_extent(l->vhd, at, *len, ret_own, len);
     *ret_own = true;
@@ -136,7 +136,8 @@ int vhd_chain_read(struct vhd_chain *c, void *buf, size_t len, int64_t at)
         size_t image;
         int64_t run;
         if (vhd_chain_extent(c, at, (int64_t)len, &image, &run)) return -1;
-        if (image == c->n) memset(p, 0, (size_t)run);
+        if (image == c->n)
+            memset(p, 0, (size_t)run);
         else if (c->links[image].vhd ? vhd_read_own(c->links[image].vhd, p, (size_t)run, at)
                                      : read_raw(c->links[image].fd, p, (size_t)run, at))
             return -1;

@@ -111,7 +111,8 @@ static void set_geometry(struct disk_footer *f, int64_t size)
     f->sectors = (uint8_t)sectors;
 }
 
-bool vhd_footer_read(const unsigned char sector[VHD_FOOTER], struct vhd_footer *ret_footer, const char **ret_why)
+bool vhd_footer_read(const unsigned char sector[VHD_FOOTER], struct vhd_footer *ret_footer,
+                     const char **ret_why)
 {
     struct disk_footer f;
 
@@ -130,7 +131,8 @@ bool vhd_footer_read(const unsigned char sector[VHD_FOOTER], struct vhd_footer *
     if (size == 0 || size % VHD_SECTOR) return false;
     if (size > (type == VHD_FIXED ? (uint64_t)INT64_MAX - VHD_FOOTER : (uint64_t)VHD_MAX_SIZE)) return false;
     *ret_why = "a VHD footer with an impossible header";
-    if (type != VHD_FIXED && (header_at > (uint64_t)INT64_MAX - VHD_HEADER || header_at < VHD_FOOTER)) return false;
+    if (type != VHD_FIXED && (header_at > (uint64_t)INT64_MAX - VHD_HEADER || header_at < VHD_FOOTER))
+        return false;
 
     *ret_footer = (struct vhd_footer){
         .type = (enum vhd_type)type,
@@ -188,7 +190,7 @@ static void take_name(const uint16_t name[256], char *ret_text)
             goto bad;
         }
         if (n + 4 > VHD_MAX_NAME) goto bad;
-        if (c == '/' || c == '\\') {    /* only the last part of a path is of use */
+        if (c == '/' || c == '\\') { /* only the last part of a path is of use */
             n = 0;
             continue;
         }
@@ -232,7 +234,8 @@ bool vhd_header_read(const unsigned char bytes[VHD_HEADER], int64_t size, struct
     *ret_why = "a VHD whose block table is too short for the disk, or too long";
     if (blocks < vhd_blocks(size) || blocks > MAX_TABLE_ENTRIES) return false;
     *ret_why = "a VHD whose block table is nowhere";
-    if (table_at < VHD_FOOTER || table_at > (uint64_t)INT64_MAX - (uint64_t)blocks * 4 || table_at % VHD_SECTOR)
+    if (table_at < VHD_FOOTER || table_at > (uint64_t)INT64_MAX - (uint64_t)blocks * 4 ||
+        table_at % VHD_SECTOR)
         return false;
 
     *ret_header = (struct vhd_header){

@@ -55,7 +55,8 @@ static int find_parent(void *arg, const struct vhd_header *child, bool *ret_raw,
 
     *ret_raw = ref_is_null(child->parent);
     if (*child->parent_name) fd = openat(folder, child->parent_name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    if (fd < 0 && errno == ELOOP) fd = openat(folder, child->parent_name, O_RDONLY | O_CLOEXEC); /* a volume's link */
+    if (fd < 0 && errno == ELOOP)
+        fd = openat(folder, child->parent_name, O_RDONLY | O_CLOEXEC); /* a volume's link */
     if (fd < 0 && !*ret_raw) {
         snprintf(name, sizeof(name), "%s.vhd", uuid_to_text(child->parent, uuid));
         fd = openat(folder, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
@@ -134,7 +135,8 @@ static int vhd_zero(void *handle, uint32_t count, uint64_t offset, uint32_t flag
     return flags & NBDKIT_FLAG_FUA ? vhd_serve_flush(handle, 0) : 0;
 }
 
-static int vhd_extents(void *handle, uint32_t count, uint64_t offset, uint32_t flags, struct nbdkit_extents *extents)
+static int vhd_extents(void *handle, uint32_t count, uint64_t offset, uint32_t flags,
+                       struct nbdkit_extents *extents)
 {
     int64_t at = (int64_t)offset, left = count;
 

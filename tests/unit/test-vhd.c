@@ -41,7 +41,8 @@ struct family {
     bool raw_end;
 };
 
-static int find_parent(void *arg, const struct vhd_header *child _unused_, bool *ret_raw, const char **ret_why)
+static int find_parent(void *arg, const struct vhd_header *child _unused_, bool *ret_raw,
+                       const char **ret_why)
 {
     struct family *f = arg;
 
@@ -164,7 +165,7 @@ static void a_fixed_image_is_its_data_and_a_footer(void **state _unused_)
     assert_int_equal(vhd_resize(v, 2 << 20), 0);
     vhd_close(v);
     c = must_chain(&f);
-    assert_disk(c, model, 2 << 20);     /* where the footer was there are zeros */
+    assert_disk(c, model, 2 << 20); /* where the footer was there are zeros */
     vhd_chain_close(c);
     free(model);
     family_end(&f);
