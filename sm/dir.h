@@ -1,23 +1,22 @@
 /* Disk images as files in one directory: what file, ext and later nfs and smb have in common.
- * Called by: file.c, ext.c, dummy.c.  Calls: qcow2, qemu-img.
+ * Called by: file.c, ext.c, dummy.c.  Calls: image, qemu-img.
  *
  * On disk (all in the SR's directory):
  *   <vdi uuid>.qcow2        a disk; its backing file, if any, is a base
+ *   <vdi uuid>.vhd          a disk, or a base when its footer says hidden: XenServer's layout
  *   <vdi uuid>.raw          a disk without chain (sm_config type=raw)
  *   base-<uuid>.qcow2       hidden: what a snapshot froze; never written again, backs disks or bases
  *   tmp-*                   half-made: whoever holds the SR's lock may remove it
- *   dead-<vdi uuid>.qcow2   a disk whose removal has begun: finished by the next scan
+ *   dead-<vdi uuid>.*       a disk whose removal has begun: finished by the next scan
  *   .xapi-sr                the SR's uuid, written by sr_create
- * Backing files are named without folder, so the directory can move. The name says whether an image is
- * hidden, so that one rename or link changes content and meaning together. Files of other names are left
- * alone.
+ * Parents are named without folder, so the directory can move. Names of qcow2 files say whether an image is hidden, so
+ * that one rename or link changes content and meaning together. Files of other names are left alone.
  *
- * A snapshot freezes disk L: (1) link L to base-B; (2) write a new empty tmp image on base-B; (3) rename
- * it over L; (4) make the snapshot S, empty, on base-B. After 1 L and base-B are one file (a scan
- * removes the second name); after 3 the chain is right in itself. When a guest has L open, it keeps
- * writing into what is now called base-B until it is told to open the new L: between "prepare" (1-3) and
- * "finish" (4) L is empty, so L still reads as the guest's disk, whatever happens to agent, guest or
- * driver. */
+ * A snapshot freezes disk L: (1) write a new empty image on base B, as tmp-L; (2) link L to B; (3) rename tmp-L over L;
+ * for a VHD, mark B hidden; (4) make the snapshot S, empty, on B. After 2 L and B are one file (a scan drops tmp-L, and
+ * with it the second name); after 3 the chain is right in itself. When a guest has L open, it keeps writing into what is
+ * now called B until it is told to open the new L: between "prepare" (1-3) and "finish" (4) L is empty, so L still reads
+ * as the guest's disk, whatever happens to agent, guest or driver. */
 #ifndef SM_DIR_H
 #define SM_DIR_H
 

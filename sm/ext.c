@@ -198,7 +198,7 @@ static const struct sm_key configuration[] = {
 
 static const char *const features[] = { DIR_FEATURES, NULL };
 
-static const char *const formats[] = { "qcow2", "raw", NULL };
+static const char *const formats[] = { "qcow2", "vhd", "raw", NULL };
 
 static const struct sm_command commands[] = {
     { "sr_create", sr_create, SM_NEEDS_SR },

@@ -3,6 +3,9 @@
  *
  *     nbdkit -U SOCKET .../vhd.so image=PATH [readonly=true]
  *
+ * All connections share one chain. A new connection opens it anew: after an image got another name or another parent,
+ * whoever has changed that connects once, and from then on everybody reads and writes what is there now.
+ *
  * Parents are looked for beside the image, by the name that the child gives, or as <uuid>.vhd. A VHD that stands on
  * nothing and is as long as its disk is served as well. QEMU itself reads a differencing VHD as zeros where it has no
  * data, so that guests get VHDs only from here. */
@@ -17,11 +20,16 @@
 
 #define THREAD_MODEL NBDKIT_THREAD_MODEL_SERIALIZE_ALL_REQUESTS
 
-/* nbdkit gives configuration no handle of ours: what it said stays here until open. */
+/* nbdkit gives configuration no handle of ours: what it said stays here, and so does the chain. */
 static char *image;
 static int only_read;
+static struct vhd_chain *chain;
 
-static void vhd_unload(void) { free(image); }
+static void vhd_unload(void)
+{
+    vhd_chain_close(chain);
+    free(image);
+}
 
 static int vhd_config(const char *key, const char *value)
 {
@@ -65,31 +73,42 @@ static int find_parent(void *arg, const struct vhd_header *child, bool *ret_raw,
     return fd;
 }
 
-static void *vhd_serve_open(int readonly)
+static struct vhd_chain *open_chain(void)
 {
-    struct vhd_chain *chain = NULL;
+    struct vhd_chain *made = NULL;
     const char *why = "";
-    const bool writable = !readonly && !only_read;
     char *folder = xstrdup(image), *slash = strrchr(folder, '/');
 
     slash[slash == folder] = '\0';
     int dir = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int fd = open(image, (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC);
+    int fd = open(image, (only_read ? O_RDONLY : O_RDWR) | O_CLOEXEC);
     free(folder);
     if (fd < 0 || dir < 0) {
         nbdkit_error("cannot open %s: %m", image);
         if (fd >= 0) close(fd);
-    } else if (vhd_chain_open(fd, writable, find_parent, &dir, &chain, &why)) {
+    } else if (vhd_chain_open(fd, !only_read, find_parent, &dir, &made, &why)) {
         nbdkit_error("%s: %s", image, why);
-        chain = NULL;
+        made = NULL;
     }
     if (dir >= 0) close(dir);
-    return chain;
+    return made;
 }
 
-static void vhd_serve_close(void *handle) { vhd_chain_close(handle); }
+/* nbdkit calls us for one request of one connection at a time. */
+static void *serve_open(int readonly _unused_)
+{
+    if (chain && vhd_flush(vhd_chain_leaf(chain))) {
+        nbdkit_error("syncing %s: %m", image);
+        return NULL;
+    }
+    struct vhd_chain *fresh = open_chain();
+    if (!fresh) return NULL;
+    vhd_chain_close(chain);
+    chain = fresh;
+    return &chain;
+}
 
-static int64_t vhd_get_size(void *handle) { return vhd_chain_size(handle); }
+static int64_t vhd_get_size(void *handle _unused_) { return vhd_chain_size(chain); }
 
 /* ---- requests -------------------------------------------------------------------------------- */
 
@@ -99,24 +118,25 @@ static int answer(int rc, const char *what)
     return rc ? -1 : 0;
 }
 
-static int vhd_pread(void *handle, void *buf, uint32_t count, uint64_t offset, uint32_t flags _unused_)
+static int vhd_pread(void *handle _unused_, void *buf, uint32_t count, uint64_t offset,
+                     uint32_t flags _unused_)
 {
-    return answer(vhd_chain_read(handle, buf, count, (int64_t)offset), "reading");
+    return answer(vhd_chain_read(chain, buf, count, (int64_t)offset), "reading");
 }
 
-static int vhd_serve_flush(void *handle, uint32_t flags _unused_)
+static int serve_flush(void *handle _unused_, uint32_t flags _unused_)
 {
-    return answer(vhd_flush(vhd_chain_leaf(handle)), "syncing");
+    return answer(vhd_flush(vhd_chain_leaf(chain)), "syncing");
 }
 
-static int vhd_pwrite(void *handle, const void *buf, uint32_t count, uint64_t offset, uint32_t flags)
+static int vhd_pwrite(void *handle _unused_, const void *buf, uint32_t count, uint64_t offset, uint32_t flags)
 {
-    if (answer(vhd_chain_write(handle, buf, count, (int64_t)offset), "writing")) return -1;
-    return flags & NBDKIT_FLAG_FUA ? vhd_serve_flush(handle, 0) : 0;
+    if (answer(vhd_chain_write(chain, buf, count, (int64_t)offset), "writing")) return -1;
+    return flags & NBDKIT_FLAG_FUA ? serve_flush(NULL, 0) : 0;
 }
 
 /* Where nothing is, zeros need no writing. */
-static int vhd_zero(void *handle, uint32_t count, uint64_t offset, uint32_t flags)
+static int vhd_zero(void *handle _unused_, uint32_t count, uint64_t offset, uint32_t flags)
 {
     static const char zeros[1 << 20];
     int64_t at = (int64_t)offset, left = count;
@@ -124,18 +144,18 @@ static int vhd_zero(void *handle, uint32_t count, uint64_t offset, uint32_t flag
     while (left) {
         size_t from;
         int64_t run;
-        if (answer(vhd_chain_extent(handle, at, left, &from, &run), "reading")) return -1;
+        if (answer(vhd_chain_extent(chain, at, left, &from, &run), "reading")) return -1;
         if (run > (int64_t)sizeof(zeros)) run = sizeof(zeros);
-        if (from < vhd_chain_depth(handle) &&
-            answer(vhd_chain_write(handle, zeros, (size_t)run, at), "writing"))
+        if (from < vhd_chain_depth(chain) &&
+            answer(vhd_chain_write(chain, zeros, (size_t)run, at), "writing"))
             return -1;
         at += run;
         left -= run;
     }
-    return flags & NBDKIT_FLAG_FUA ? vhd_serve_flush(handle, 0) : 0;
+    return flags & NBDKIT_FLAG_FUA ? serve_flush(NULL, 0) : 0;
 }
 
-static int vhd_extents(void *handle, uint32_t count, uint64_t offset, uint32_t flags,
+static int vhd_extents(void *handle _unused_, uint32_t count, uint64_t offset, uint32_t flags,
                        struct nbdkit_extents *extents)
 {
     int64_t at = (int64_t)offset, left = count;
@@ -143,8 +163,8 @@ static int vhd_extents(void *handle, uint32_t count, uint64_t offset, uint32_t f
     while (left) {
         size_t from;
         int64_t run;
-        if (answer(vhd_chain_extent(handle, at, left, &from, &run), "reading")) return -1;
-        uint32_t type = from < vhd_chain_depth(handle) ? 0 : NBDKIT_EXTENT_HOLE | NBDKIT_EXTENT_ZERO;
+        if (answer(vhd_chain_extent(chain, at, left, &from, &run), "reading")) return -1;
+        uint32_t type = from < vhd_chain_depth(chain) ? 0 : NBDKIT_EXTENT_HOLE | NBDKIT_EXTENT_ZERO;
         if (nbdkit_add_extent(extents, (uint64_t)at, (uint64_t)run, type)) return -1;
         if (flags & NBDKIT_FLAG_REQ_ONE) break;
         at += run;
@@ -166,12 +186,11 @@ static struct nbdkit_plugin plugin = {
     .unload = vhd_unload,
     .config = vhd_config,
     .config_complete = vhd_config_complete,
-    .open = vhd_serve_open,
-    .close = vhd_serve_close,
+    .open = serve_open,
     .get_size = vhd_get_size,
     .pread = vhd_pread,
     .pwrite = vhd_pwrite,
-    .flush = vhd_serve_flush,
+    .flush = serve_flush,
     .zero = vhd_zero,
     .extents = vhd_extents,
     .can_write = writes,

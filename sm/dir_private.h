@@ -1,0 +1,94 @@
+/* What the files of a directory repository share. dir.h describes names and crash safety.
+ * Called by: dir.c, dir_vdi.c, dir_snapshot.c.  Calls: image. */
+#ifndef SM_DIR_PRIVATE_H
+#define SM_DIR_PRIVATE_H
+
+#include "sm/dir.h"
+#include "sm/image.h"
+
+#include <sys/stat.h>
+
+enum { DIR_MAX_CHAIN = 128 };
+
+struct dir {
+    struct sm *sm;
+    const char *path;
+    int fd; /* of the directory; locked */
+};
+#define DIR_INIT                                                                                             \
+    {                                                                                                        \
+        .fd = -1                                                                                             \
+    }
+
+struct image {
+    const struct image_format *format;
+    bool hidden, missing_parent, empty;
+    int64_t size, used;
+    ino_t inode;
+    nlink_t links;
+    struct ref id; /* image_look.id */
+    char uuid[UUID_TEXT];
+    char parent[UUID_TEXT]; /* uuid of the base it stands on, "" = none */
+    const char *name;       /* file name */
+    const char *broken;     /* why it cannot be read, NULL = fine */
+};
+
+struct images {
+    struct image *list;
+    size_t n, cap;
+};
+
+/* Locks the driver's directory. */
+int dir_open(struct sm *sm, struct dir *ret_dir, struct xerr *err);
+void dir_close(struct dir *d);
+#define _cleanup_dir_ _cleanup_(dir_close)
+int dir_sync(struct dir *d, struct xerr *err);
+
+/* ---- names --------------------------------------------------------------------------------- */
+
+const char *dir_leaf_name(struct dir *d, const char *uuid, const struct image_format *f);
+const char *dir_base_name(struct dir *d, const char *uuid, const struct image_format *f);
+const char *dir_full_path(struct dir *d, const char *name);
+/* "<uuid>.qcow2", "<uuid>.vhd", "<uuid>.raw", "base-<uuid>.qcow2"; false for every other name. */
+bool dir_parse_name(const char *name, struct image *ret_image);
+
+/* ---- images -------------------------------------------------------------------------------- */
+
+/* Reads what the file says of itself. False when there is no such regular file. */
+bool dir_load(struct dir *d, const char *name, bool want_empty, struct image *ret_image);
+/* The disk with this uuid, whatever its format: VDI_MISSING, or VDI_LOAD when it is broken. */
+int dir_find_leaf(struct dir *d, const char *uuid, bool want_empty, struct image *ret_image,
+                  struct xerr *err);
+/* The one that the request names. */
+int dir_find_request(struct dir *d, bool want_empty, struct image *ret_image, struct xerr *err);
+bool dir_find_base(struct dir *d, const char *uuid, struct image *ret_image);
+/* All of them; broken ones too. */
+int dir_list(struct dir *d, struct images *out, struct xerr *err);
+void dir_images_free(struct images *s);
+#define _cleanup_images_ _cleanup_(dir_images_free)
+/* Some image but the one called but_name stands on this base. */
+bool dir_has_children(const struct images *all, const char *base, const char *but_name);
+
+/* A new image under its final name in one step: written and synced as tmp-, then renamed (over an older one when
+ * replace). parent NULL = none. The directory is not synced. */
+int dir_make_image(struct dir *d, const char *name, const struct image_format *f, int64_t size,
+                   const struct image *parent, bool replace, enum sm_error number, struct xerr *err);
+/* The two steps of it. tmp is "tmp-<name>"; parent a file name that need not be there yet, NULL = none. */
+#define TMP "tmp-"
+const char *dir_write_tmp(struct dir *d, const char *name, const struct image_format *f, int64_t size,
+                          const char *parent, struct ref parent_id, enum sm_error number, struct xerr *err);
+int dir_put_tmp(struct dir *d, const char *tmp, bool replace, enum sm_error number, struct xerr *err);
+/* Guests' processes may read it and write its end. 0 or -1 + errno. */
+int dir_share(int fd);
+/* Nothing for formats whose names say it. */
+int dir_set_hidden(struct dir *d, const char *name, const struct image_format *f, bool hidden,
+                   struct xerr *err);
+
+/* ---- answers ------------------------------------------------------------------------------- */
+
+void dir_put_space(struct dir *d, struct value_builder *b);
+void dir_put_image(struct dir *d, struct value_builder *b, const struct image *im);
+int dir_answer_image(struct dir *d, const char *uuid, struct value *ret_answer, struct xerr *err);
+const char *dir_new_uuid(struct sm *sm);
+
+#endif

@@ -1,0 +1,302 @@
+/* The disks of a directory: create, delete, scan, resize, attach.
+ * Called by: file.c, ext.c, dummy.c through dir.h.  Calls: dir.c, qemu-img. */
+#include "sm/dir_private.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+
+/* ---- create -------------------------------------------------------------------------------- */
+
+/* A repository that another toolstack made keeps that one's format. */
+static const char *default_format(struct dir *d)
+{
+    const char *wish = value_get_str(sm_map(d->sm, "sr_sm_config"), "image-format", "");
+
+    if (*wish) return wish;
+    return *dir_read_mark(d->sm, d->path) ? "qcow2" : "vhd";
+}
+
+static int wanted_format(struct dir *d, const struct image_format **ret_format, struct xerr *err)
+{
+    const struct value *config = sm_map(d->sm, "vdi_sm_config");
+    const char *name = value_get_str(config, "image-format", value_get_str(config, "type", NULL));
+
+    if (!name) name = default_format(d);
+    *ret_format = image_format_named(name);
+    if (!*ret_format) return sm_fail(err, SM_VDI_TYPE, "image format '%s' is not supported here", name);
+    return 0;
+}
+
+static int wanted_size(struct sm *sm, const struct image_format *f, int64_t *ret_size, struct xerr *err)
+{
+    int64_t size;
+
+    if (sm_arg_size(sm, 0, &size, err)) return -1;
+    if (size > f->max_size)
+        return sm_fail(err, SM_VDI_SIZE, "%lld bytes are more than %lld", (long long)size,
+                       (long long)f->max_size);
+    size = (size + f->unit - 1) / f->unit * f->unit;
+    *ret_size = size > f->max_size ? f->max_size : size;
+    return 0;
+}
+
+static bool exists(struct dir *d, const char *uuid)
+{
+    for (size_t i = 0; image_formats[i]; i++)
+        if (!faccessat(d->fd, dir_leaf_name(d, uuid, image_formats[i]), F_OK, AT_SYMLINK_NOFOLLOW))
+            return true;
+    return false;
+}
+
+int dir_vdi_create(struct sm *sm, struct value *ret_answer, struct xerr *err)
+{
+    const char *uuid = *sm->vdi_uuid ? sm->vdi_uuid : dir_new_uuid(sm);
+    _cleanup_dir_ struct dir d = DIR_INIT;
+    const struct image_format *f;
+    int64_t size = 0;
+
+    if (dir_open(sm, &d, err) || wanted_format(&d, &f, err) || wanted_size(sm, f, &size, err)) return -1;
+    if (exists(&d, uuid)) return sm_fail(err, SM_VDI_EXISTS, "%s is in %s already", uuid, d.path);
+    if (dir_make_image(&d, dir_leaf_name(&d, uuid, f), f, size, NULL, false, SM_VDI_CREATE, err) ||
+        dir_sync(&d, err))
+        return -1;
+    return dir_answer_image(&d, uuid, ret_answer, err);
+}
+
+/* ---- delete -------------------------------------------------------------------------------- */
+
+#define DEAD "dead-"
+
+/* The bases that only this image needs, from the top down. None when some image cannot be read: it might
+ * need them. */
+static size_t lonely_bases(struct dir *d, const struct images *all, const struct image *top,
+                           const char *ret_names[DIR_MAX_CHAIN])
+{
+    const char *gone = top->name, *parent = top->parent;
+    struct image base;
+    size_t n = 0;
+
+    for (size_t i = 0; i < all->n; i++)
+        if (all->list[i].broken && !all->list[i].missing_parent) return 0;
+    while (*parent && n < DIR_MAX_CHAIN && !dir_has_children(all, parent, gone) &&
+           dir_find_base(d, parent, &base)) {
+        ret_names[n++] = gone = base.name;
+        parent = arena_strdup(d->sm->arena, base.parent);
+    }
+    return n;
+}
+
+/* Removes a disk that is called dead- already and the bases that only it needed: the deepest first and
+ * the disk's own name last, so that what is left always says how to go on. */
+static int bury(struct dir *d, const char *dead, struct xerr *err)
+{
+    _cleanup_images_ struct images all = { 0 };
+    const char *bases[DIR_MAX_CHAIN];
+    struct image im;
+
+    if (!dir_parse_name(dead + strlen(DEAD), &im) || !dir_load(d, dead, false, &im)) return 0;
+    if (*im.parent && dir_list(d, &all, err)) return -1;
+    for (size_t n = lonely_bases(d, &all, &im, bases); n; n--) {
+        if (unlinkat(d->fd, bases[n - 1], 0))
+            return sm_fail_errno(err, SM_VDI_REMOVE, "cannot remove %s/%s", d->path, bases[n - 1]);
+        if (sm_step("sm.base-removed")) return sm_fail_errno(err, SM_VDI_REMOVE, "%s", bases[n - 1]);
+    }
+    if (unlinkat(d->fd, dead, 0))
+        return sm_fail_errno(err, SM_VDI_REMOVE, "cannot remove %s/%s", d->path, dead);
+    return 0;
+}
+
+int dir_vdi_delete(struct sm *sm, struct value *ret_answer, struct xerr *err)
+{
+    _cleanup_dir_ struct dir d = DIR_INIT;
+    struct value_builder b = value_builder(sm->arena);
+    struct image im = { 0 };
+    const char *name = NULL;
+
+    if (dir_open(sm, &d, err)) return -1;
+    for (size_t i = 0; image_formats[i] && !name; i++) {
+        name = dir_leaf_name(&d, sm->vdi_uuid, image_formats[i]);
+        if (!dir_parse_name(name, &im) || !dir_load(&d, name, false, &im)) name = NULL;
+    }
+    if (!name) return sm_fail_missing(sm, err);
+    if (im.hidden) return sm_fail(err, SM_VDI_IN_USE, "%s is what other disks stand on", im.uuid);
+    if (!im.format->chains) {
+        if (unlinkat(d.fd, name, 0))
+            return sm_fail_errno(err, SM_VDI_REMOVE, "cannot remove %s/%s", d.path, name);
+    } else {
+        const char *dead = arena_printf(sm->arena, DEAD "%s", name);
+        if (renameat(d.fd, name, d.fd, dead))
+            return sm_fail_errno(err, SM_VDI_REMOVE, "cannot rename %s", name);
+        if (sm_step("sm.disk-dead")) return sm_fail_errno(err, SM_VDI_REMOVE, "%s", dead);
+        if (bury(&d, dead, err)) return -1;
+    }
+    if (dir_sync(&d, err)) return -1;
+    dir_put_space(&d, &b);
+    *ret_answer = value_built_map(&b);
+    return 0;
+}
+
+/* ---- scan ---------------------------------------------------------------------------------- */
+
+/* A half-made image. When it was to take the place of a disk that got a second name as its base, that name goes too: the
+ * disk is not frozen yet. */
+static void drop_tmp(struct dir *d, const char *tmp)
+{
+    const char *leaf = tmp + strlen(TMP);
+    struct image im, base;
+    struct stat a, b;
+
+    if (!dir_parse_name(leaf, &im)) return;
+    if (im.format->chains && dir_load(d, tmp, false, &im) && *im.parent &&
+        dir_find_base(d, im.parent, &base) && fstatat(d->fd, leaf, &a, AT_SYMLINK_NOFOLLOW) == 0 &&
+        fstatat(d->fd, base.name, &b, AT_SYMLINK_NOFOLLOW) == 0 && a.st_ino == b.st_ino)
+        unlinkat(d->fd, base.name, 0);
+    unlinkat(d->fd, tmp, 0);
+}
+
+/* Ends what a killed driver had begun: half-made images, deletions, freezes, a base that is not marked as one. Nothing
+ * else is ever removed or written. */
+static int repair(struct dir *d, struct xerr *err)
+{
+    _cleanup_images_ struct images all = { 0 };
+    int fd = openat(d->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    const struct dirent *e;
+    int rc = 0;
+
+    if (!dir) {
+        close_fdp(&fd);
+        return sm_fail_errno(err, SM_SR_SCAN, "cannot list %s", d->path);
+    }
+    while (rc == 0 && (e = readdir(dir))) {
+        struct image im;
+        if (has_prefix(e->d_name, TMP))
+            drop_tmp(d, e->d_name);
+        else if (has_prefix(e->d_name, DEAD) && dir_parse_name(e->d_name + strlen(DEAD), &im))
+            rc = bury(d, e->d_name, err);
+    }
+    closedir(dir);
+    if (rc || dir_list(d, &all, err)) return -1;
+    for (size_t i = 0; i < all.n; i++) {
+        const struct image *im = &all.list[i];
+        if (im->format->marks_hidden && !im->hidden && !im->broken && dir_has_children(&all, im->uuid, "") &&
+            dir_set_hidden(d, im->name, im->format, true, err))
+            return -1;
+    }
+    return 0;
+}
+
+int dir_sr_scan(struct sm *sm, struct value *ret_answer, struct xerr *err)
+{
+    _cleanup_images_ struct images all = { 0 };
+    _cleanup_dir_ struct dir d = DIR_INIT;
+    struct value_builder b = value_builder(sm->arena), vdis = b;
+
+    if (dir_open(sm, &d, err) || repair(&d, err) || dir_list(&d, &all, err)) return -1;
+    for (size_t i = 0; i < all.n; i++) {
+        struct value_builder vdi = value_builder(sm->arena);
+        if (all.list[i].broken && !all.list[i].missing_parent)
+            continue; /* not an image: left alone, not shown */
+        dir_put_image(&d, &vdi, &all.list[i]);
+        if (all.list[i].broken) value_put(&vdi, "broken", value_string(all.list[i].broken));
+        value_push(&vdis, value_built_map(&vdi));
+    }
+    value_put(&b, "vdis", value_built_set(&vdis));
+    dir_put_space(&d, &b);
+    *ret_answer = value_built_map(&b);
+    return 0;
+}
+
+int dir_sr_update(struct sm *sm, struct value *ret_answer, struct xerr *err)
+{
+    _cleanup_dir_ struct dir d = DIR_INIT;
+    struct value_builder b = value_builder(sm->arena);
+
+    if (dir_open(sm, &d, err)) return -1;
+    dir_put_space(&d, &b);
+    *ret_answer = value_built_map(&b);
+    return 0;
+}
+
+/* ---- one disk ------------------------------------------------------------------------------ */
+
+/* A format that QEMU does not write. Whoever serves the disk has its own idea of the size. */
+static int resize_own(struct dir *d, const struct image *im, int64_t size, struct xerr *err)
+{
+    if (*sm_param(d->sm, "attached", ""))
+        return sm_fail(err, SM_VDI_IN_USE, "%s is in use: a %s grows at rest only", im->uuid,
+                       im->format->name);
+    _cleanup_close_ int fd = openat(d->fd, im->name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0 || im->format->resize(fd, size))
+        return sm_fail_errno(err, SM_VDI_RESIZE, "cannot grow %s/%s", d->path, im->name);
+    return 0;
+}
+
+int dir_vdi_resize(struct sm *sm, struct value *ret_answer, struct xerr *err)
+{
+    _cleanup_dir_ struct dir d = DIR_INIT;
+    struct image im;
+    int64_t size = 0;
+
+    if (dir_open(sm, &d, err) || dir_find_request(&d, false, &im, err) ||
+        wanted_size(sm, im.format, &size, err))
+        return -1;
+    if (size < im.size)
+        return sm_fail(err, SM_VDI_SIZE, "shrinking is not allowed: %lld bytes to %lld", (long long)im.size,
+                       (long long)size);
+    if (size > im.size) {
+        const char *bytes = arena_printf(sm->arena, "%lld", (long long)size);
+        const char *argv[] = { "qemu-img", "resize", "-q", "-f", im.format->qemu, dir_full_path(&d, im.name),
+                               bytes,      NULL };
+        if (im.format->resize ? resize_own(&d, &im, size, err) : sm_run(sm, argv, NULL, SM_VDI_RESIZE, err))
+            return -1;
+    }
+    return dir_answer_image(&d, im.uuid, ret_answer, err);
+}
+
+int dir_vdi_attach(struct sm *sm, struct value *ret_answer, struct xerr *err)
+{
+    _cleanup_dir_ struct dir d = DIR_INIT;
+    struct value_builder b = value_builder(sm->arena);
+    struct image im;
+
+    if (dir_open(sm, &d, err) || dir_find_request(&d, false, &im, err)) return -1;
+    value_put(&b, "params", value_string(dir_full_path(&d, im.name)));
+    value_put(&b, "format", value_string(im.format->name));
+    *ret_answer = value_built_map(&b);
+    return 0;
+}
+
+int dir_vdi_nothing(struct sm *sm, struct value *ret_answer, struct xerr *err)
+{
+    (void)sm, (void)err;
+    *ret_answer = value_void();
+    return 0;
+}
+
+int dir_vdi_introduce(struct sm *sm, struct value *ret_answer, struct xerr *err)
+{
+    const char *location = *sm->vdi_location ? sm->vdi_location : sm_param(sm, "new_uuid", sm->vdi_uuid);
+    _cleanup_dir_ struct dir d = DIR_INIT;
+    struct ref bytes;
+
+    if (!uuid_from_text(location, &bytes)) return sm_fail_missing(sm, err);
+    return dir_open(sm, &d, err) || dir_answer_image(&d, location, ret_answer, err) ? -1 : 0;
+}
+
+int dir_vdi_update(struct sm *sm, struct value *ret_answer, struct xerr *err)
+{
+    _cleanup_dir_ struct dir d = DIR_INIT;
+    struct image im;
+
+    if (dir_open(sm, &d, err) || dir_find_request(&d, false, &im, err)) return -1;
+    return dir_answer_image(&d, im.uuid, ret_answer, err);
+}
+
+/* Nothing on disk says that the agent knows a disk: the next scan finds it again. */
+int dir_vdi_forget(struct sm *sm, struct value *ret_answer, struct xerr *err)
+{
+    return dir_vdi_nothing(sm, ret_answer, err);
+}

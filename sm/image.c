@@ -1,0 +1,163 @@
+/* The table of image formats.
+ * Called by: dir*.c.  Calls: qcow2, lib/vhd. */
+#include "sm/image.h"
+
+#include "lib/vhd.h"
+#include "sm/qcow2.h"
+
+#include <errno.h>
+#include <sys/stat.h>
+
+/* "base.vhd" of "/some/where/base.vhd". */
+static const char *leaf_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+
+    return slash ? slash + 1 : path;
+}
+
+/* ---- qcow2 --------------------------------------------------------------------------------- */
+
+static int qcow2_look(int fd, bool want_empty, struct arena *a, struct image_look *ret_look,
+                      const char **ret_why)
+{
+    struct qcow2_info info;
+
+    if (qcow2_read(fd, want_empty, a, &info, ret_why)) return -1;
+    *ret_look = (struct image_look){
+        .size = info.virtual_size,
+        .parent = leaf_of(info.backing_file),
+        .empty = info.empty,
+    };
+    return 0;
+}
+
+static int qcow2_create(int fd, const struct image_new *what)
+{
+    return qcow2_write_empty(fd, what->size, what->parent, "qcow2");
+}
+
+/* ---- VHD ----------------------------------------------------------------------------------- */
+
+static int vhd_image_look(int fd, bool want_empty, struct arena *a, struct image_look *ret_look,
+                          const char **ret_why)
+{
+    struct vhd_footer footer;
+    struct vhd_header header;
+    struct image_look look = { .parent = "" };
+
+    if (want_empty) {
+        _cleanup_vhd_ struct vhd *v = NULL;
+        if (vhd_open(dup(fd), false, &v, ret_why)) return -1;
+        footer = *vhd_footer(v);
+        if (vhd_header(v)) header = *vhd_header(v);
+        look.empty = vhd_used(v) == 0;
+    } else if (vhd_look(fd, &footer, &header, ret_why)) {
+        return -1;
+    }
+    if (footer.type == VHD_DIFFERENCING) {
+        *ret_why = "a VHD that does not name its parent";
+        if (!*header.parent_name) return -1;
+        look.parent = arena_strdup(a, header.parent_name);
+    }
+    look.size = footer.size;
+    look.id = footer.uuid;
+    look.hidden = footer.hidden;
+    *ret_look = look;
+    return 0;
+}
+
+static int vhd_image_create(int fd, const struct image_new *what)
+{
+    const struct vhd_new n = {
+        .type = what->parent ? VHD_DIFFERENCING : VHD_DYNAMIC,
+        .size = what->size,
+        .uuid = ref_new(),
+        .parent = what->parent_id,
+        .parent_name = what->parent,
+        .parent_timestamp = vhd_now(),
+    };
+
+    return vhd_create(fd, &n);
+}
+
+static int vhd_image_set_hidden(int fd, bool hidden)
+{
+    _cleanup_vhd_ struct vhd *v = NULL;
+    const char *why;
+
+    if (vhd_open(dup(fd), true, &v, &why)) {
+        errno = EIO;
+        return -1;
+    }
+    return vhd_set_hidden(v, hidden);
+}
+
+static int vhd_image_resize(int fd, int64_t size)
+{
+    _cleanup_vhd_ struct vhd *v = NULL;
+    const char *why;
+
+    if (vhd_open(dup(fd), true, &v, &why)) {
+        errno = EIO;
+        return -1;
+    }
+    return vhd_resize(v, size);
+}
+
+/* ---- raw ----------------------------------------------------------------------------------- */
+
+static int raw_look(int fd, bool want_empty, struct arena *a, struct image_look *ret_look,
+                    const char **ret_why)
+{
+    struct stat st;
+
+    (void)want_empty, (void)a;
+    *ret_why = "cannot be read";
+    if (fstat(fd, &st)) return -1;
+    *ret_look = (struct image_look){ .size = st.st_size, .parent = "" };
+    return 0;
+}
+
+static int raw_create(int fd, const struct image_new *what) { return ftruncate(fd, what->size); }
+
+/* ---- the table ----------------------------------------------------------------------------- */
+
+const struct image_format image_qcow2 = {
+    .name = "qcow2",
+    .qemu = "qcow2",
+    .chains = true,
+    .max_depth = 128,
+    .max_size = QCOW2_MAX_SIZE,
+    .unit = 512,
+    .look = qcow2_look,
+    .create = qcow2_create,
+};
+const struct image_format image_vhd = {
+    .name = "vhd",
+    .chains = true,
+    .marks_hidden = true,
+    .max_depth = 30, /* what Xen's tools accept */
+    .max_size = VHD_MAX_SIZE,
+    .unit = VHD_BLOCK,
+    .look = vhd_image_look,
+    .create = vhd_image_create,
+    .set_hidden = vhd_image_set_hidden,
+    .resize = vhd_image_resize,
+};
+const struct image_format image_raw = {
+    .name = "raw",
+    .qemu = "raw",
+    .max_size = QCOW2_MAX_SIZE,
+    .unit = 512,
+    .look = raw_look,
+    .create = raw_create,
+};
+const struct image_format *const image_formats[] = { &image_qcow2, &image_vhd, &image_raw, NULL };
+
+const struct image_format *image_format_named(const char *name)
+{
+    for (size_t i = 0; image_formats[i]; i++)
+        if (streq(image_formats[i]->name, name)) return image_formats[i];
+    return NULL;
+}
