@@ -655,7 +655,7 @@ int client_run(const struct client_config *cfg)
     _cleanup_free_ char *why = NULL;
     int rc = 1;
 
-    if (conn_open(&cfg->target, &cl.conn, &why) < 0) {
+    if (conn_open_commands(&cfg->target, &cl.conn, &why) < 0) {
         fprintf(stderr, "Error: %s\n", why);
         return 1;
     }

@@ -113,6 +113,7 @@ static void print_names(struct cmd *c, const char **names, size_t n, const char 
     "    [ -u <username> -pw <password> | -pwf <password file> ]\n" \
     "                               who you are\n" \
     "    [ --nossl ]                no TLS\n" \
+    "    [ --xmlrpc ]               run the command here, over XML-RPC\n" \
     "    [ --debug ]                show what xe and the server say to each other\n" \
     "    [ --debug-on-fail ]        the same when the command fails\n" \
     "    [ --traceparent <value> ]  context for distributed tracing\n" \

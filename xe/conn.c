@@ -5,7 +5,9 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <netdb.h>
+#include <fcntl.h>
 #include <openssl/ssl.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -166,6 +168,73 @@ int conn_open(const struct conn_target *t, struct conn **ret_conn, char **ret_wh
         if (tls && tls_start(c, t->server, ret_why) < 0) return -1;
     }
     *ret_conn = take_ptr(c);
+    return 0;
+}
+
+/* xe-xmlrpc: beside this program when both were built together, else where it is installed. */
+static char *find_program(void)
+{
+    static const char name[] = "/xe-xmlrpc";
+    char self[4096];
+    ssize_t n = readlink("/proc/self/exe", self, sizeof self - sizeof name);
+    char *slash;
+
+    self[n > 0 ? n : 0] = '\0';
+    slash = strrchr(self, '/');
+    if (slash) {
+        memcpy(slash, name, sizeof name);
+        if (access(self, X_OK) == 0) return xstrdup(self);
+    }
+    return xstrdup(PKGLIBEXECDIR "/xe-xmlrpc");
+}
+
+/* The program gets our socket as its standard input. It ends when we close ours. */
+static int start_program(const struct conn_target *t, const char *program, int theirs)
+{
+    _cleanup_free_ char *port = xasprintf("%d", t->port);
+    const char *argv[12] = { "xe-xmlrpc", "--server", t->server, "--port", port };
+    posix_spawn_file_actions_t files;
+    size_t n = 5;
+    pid_t pid;
+    int rc;
+
+    if (t->socket) {
+        argv[n++] = "--socket";
+        argv[n++] = t->socket;
+    }
+    if (t->socket_only) argv[n++] = "--socket-only";
+    if (!t->tls) argv[n++] = "--nossl";
+    posix_spawn_file_actions_init(&files);
+    posix_spawn_file_actions_adddup2(&files, theirs, STDIN_FILENO);
+    posix_spawn_file_actions_addopen(&files, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
+    rc = posix_spawn(&pid, program, &files, NULL, (char *const *)(uintptr_t)argv, environ);
+    posix_spawn_file_actions_destroy(&files);
+    errno = rc;
+    return rc ? -1 : 0;
+}
+
+int conn_open_commands(const struct conn_target *t, struct conn **ret_conn, char **ret_why)
+{
+    _cleanup_free_ char *program = NULL;
+    _cleanup_close_ int theirs = -1;
+    struct conn *c;
+    int pair[2];
+
+    if (!t->xmlrpc) return conn_open(t, ret_conn, ret_why);
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
+        *ret_why = xasprintf("No socket pair: %s", strerror(errno));
+        return -1;
+    }
+    c = xcalloc(1, sizeof *c);
+    c->fd = pair[0];
+    theirs = pair[1];
+    program = find_program();
+    if (start_program(t, program, theirs) < 0) {
+        *ret_why = xasprintf("XML-RPC is not possible: %s: %s", program, strerror(errno));
+        conn_close(c);
+        return -1;
+    }
+    *ret_conn = c;
     return 0;
 }
 

@@ -17,11 +17,14 @@ struct conn_target {
     bool socket_only;          /* the user named the socket: where it does not answer, nothing else will do */
     int port;                  /* 0 = 443 with TLS, 80 without */
     bool tls;
+    bool xmlrpc;               /* commands run here, over XML-RPC, and not in the server */
 };
 
 /* Connects: to the unix socket when there is one that answers, else to the server (TLS is not used towards
  * 127.0.0.1). 0, or -1 and a sentence in *ret_why (malloc'd). */
 int conn_open(const struct conn_target *t, struct conn **ret_conn, char **ret_why);
+/* The same to what answers POST /cli: the server, or with t->xmlrpc a program of ours that asks the server. */
+int conn_open_commands(const struct conn_target *t, struct conn **ret_conn, char **ret_why);
 /* NULL is fine. */
 void conn_close(struct conn *c);
 int conn_fd(const struct conn *c);

@@ -16,7 +16,7 @@
 struct options {
     char *server, *socket, *username, *password, *password_file, *traceparent;
     int port;
-    bool nossl, debug, debug_on_fail, help, version;
+    bool nossl, xmlrpc, debug, debug_on_fail, help, version;
     char **rest;                       /* for the server, in the order it gets them */
     size_t n_rest;
 };
@@ -49,7 +49,7 @@ static void usage(const char *argv0)
 {
     fprintf(stderr,
             "Usage: %s <cmd> [-s server] [-p port] ([-u username] [-pw password] or [-pwf <password file>])"
-            " [--socket path] [--nossl] [--debug] [--debug-on-fail] [--traceparent traceparent]"
+            " [--socket path] [--nossl] [--xmlrpc] [--debug] [--debug-on-fail] [--traceparent traceparent]"
             " <other arguments>\n"
             "\nA full list of commands can be obtained by running \n\t%s help -s <server> -p <port>\n",
             argv0, argv0);
@@ -83,7 +83,7 @@ static int set_option(struct options *o, const char *key, const char *value)
         { "passwordfile", &o->password_file }, { "traceparent", &o->traceparent },
     };
     const struct { const char *key; bool *flag; } flags[] = {
-        { "nossl", &o->nossl }, { "debug", &o->debug }, { "debugonfail", &o->debug_on_fail },
+        { "nossl", &o->nossl }, { "xmlrpc", &o->xmlrpc }, { "debug", &o->debug }, { "debugonfail", &o->debug_on_fail },
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
@@ -127,6 +127,7 @@ static int all_arguments(struct options *o, char **args, size_t n)
         { "-pwf", "passwordfile", true },
         { "--traceparent", "traceparent", true },
         { "--nossl", "nossl", false },
+        { "--xmlrpc", "xmlrpc", false },
         { "--debug", "debug", false },
         { "--debug-on-fail", "debugonfail", false },
     };
@@ -280,7 +281,7 @@ static int run(struct options *o)
     _cleanup_free_ char *username = xasprintf("username=%s", o->username);
     _cleanup_free_ char *password = xasprintf("password=%s", o->password);
     struct client_config cfg = {
-        .target = { .server = o->server, .port = o->port, .tls = !o->nossl },
+        .target = { .server = o->server, .port = o->port, .tls = !o->nossl, .xmlrpc = o->xmlrpc },
         .traceparent = o->traceparent, .args = args, .n_args = n + 2, .files = files,
         .debug = o->debug || o->debug_on_fail ? on_debug : NULL, .writing = on_writing,
     };

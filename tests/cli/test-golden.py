@@ -17,9 +17,11 @@ A transcript is what somebody would see:
 standard input, NAME=xe keeps the output in a variable. uuids, MAC addresses and times are numbered in the order in which
 they appear; the host's name is HOST.
 
-Each runs three ways: over the unix socket, over TCP, over TLS. With GOLDEN_UPDATE=1 the transcripts are written anew.
-With XE_GOLDEN_SOCKET the agent that answers on that socket is used, and only it.
+Each runs five ways, each on an agent of its own: the thin protocol over the unix socket, TCP and TLS, and XML-RPC over the
+unix socket and TLS. With GOLDEN_UPDATE=1 the transcripts are written anew. With XE_GOLDEN_SOCKET the agent that answers on
+that socket is used, and only it. Arguments: the transcripts to run, all without.
 """
+import concurrent.futures
 import os
 import re
 import shlex
@@ -103,35 +105,44 @@ def show_difference(expected, got):
         print('# ' + line)
 
 
-def connections(agent):
-    login = ['-u', USER, '-pw', PASSWORD]
-    yield 'unix', ({'XAPI_SOCKET': agent.socket}, [])
-    yield 'tcp', ({}, ['-s', '127.0.0.1', '-p', str(agent.http_port)] + login)
-    yield 'tls', ({}, ['-s', 'localhost', '-p', str(agent.https_port)] + login)
+LOGIN = ['-u', USER, '-pw', PASSWORD]
+WAYS = {
+    'unix': lambda agent: ({'XAPI_SOCKET': agent.socket}, []),
+    'tcp': lambda agent: ({}, ['-s', '127.0.0.1', '-p', str(agent.http_port)] + LOGIN),
+    'tls': lambda agent: ({}, ['-s', 'localhost', '-p', str(agent.https_port)] + LOGIN),
+    'xmlrpc, unix': lambda agent: ({'XAPI_SOCKET': agent.socket}, ['--xmlrpc']),
+    'xmlrpc, tls': lambda agent: ({}, ['--xmlrpc', '-s', 'localhost', '-p', str(agent.https_port)] + LOGIN),
+}
+
+
+def play_on_new_agent(path, way):
+    with Agent() as agent:
+        return play(path, WAYS[way](agent))
 
 
 def main():
     only = sys.argv[1:]
-    for name in sorted(os.listdir(FOLDER)):
-        path = os.path.join(FOLDER, name)
-        if not name.endswith('.golden') or (only and name[:-7] not in only):
-            continue
-        outside = os.environ.get('XE_GOLDEN_SOCKET')
-        if outside:
+    paths = [os.path.join(FOLDER, name) for name in sorted(os.listdir(FOLDER))
+             if name.endswith('.golden') and (not only or name[:-7] in only)]
+    outside = os.environ.get('XE_GOLDEN_SOCKET')
+    if outside:
+        for path in paths:
             expected, got = play(path, ({'XAPI_SOCKET': outside}, []))
-            if not check(expected == got, name):
+            if not check(expected == got, os.path.basename(path)):
                 show_difference(expected, got)
-            continue
-        for way in range(3):
-            with Agent() as agent:
-                how, connection = list(connections(agent))[way]
-                expected, got = play(path, connection)
-            if UPDATE and how == 'unix':
-                with open(path, 'w') as f:
-                    f.write(got)
-                expected = got
-            if not check(expected == got, '%s over %s' % (name[:-7], how)):
-                show_difference(expected, got)
+        done()
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        plays = {(path, way): pool.submit(play_on_new_agent, path, way) for path in paths for way in WAYS}
+        for path in paths:
+            for way in WAYS:
+                expected, got = plays[path, way].result()
+                if UPDATE and way == 'unix':
+                    with open(path, 'w') as f:
+                        f.write(got)
+                if UPDATE:
+                    expected = open(path).read()
+                if not check(expected == got, '%s over %s' % (os.path.basename(path)[:-7], way)):
+                    show_difference(expected, got)
     done()
 
 

@@ -5,7 +5,7 @@ build=${XAPI_BUILD:?} source=${XAPI_SOURCE:?}
 triplet=aarch64-linux-gnu
 dir=$build/cross sysroot=$build/cross/sysroot apt=$build/cross/apt
 packages="libc6-dev libgcc-12-dev libcrypt-dev libxml2-dev libsqlite3-dev libssl-dev uuid-dev libyajl-dev libnl-route-3-dev
-    libpam0g-dev libseccomp-dev libvirt-dev libcurl4-openssl-dev libzstd-dev zlib1g-dev"
+    libpam0g-dev libseccomp-dev libvirt-dev libcurl4-openssl-dev libxmlrpc-core-c3-dev libzstd-dev zlib1g-dev"
 n=0 bad=0
 ok() { n=$((n + 1)); echo "ok $n - $1"; }
 not_ok() { n=$((n + 1)) bad=1; echo "not ok $n - $1"; }

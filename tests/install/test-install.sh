@@ -23,6 +23,9 @@ check "the configuration is in /etc, state in /var" test "$sysconfdir $(dir loca
 check "sbin/xapi is installed and runs" env -i "$dest$prefix/sbin/xapi" --version
 check "bin/xe is a program" test -x "$dest$prefix/bin/xe"
 for f in xapi-helper sm/file sm/ext sm/iso; do check "$f is a program" test -x "$dest$libexecdir/$f"; done
+if grep -q '^[^#]*xe-xmlrpc' "$build/Makefile"; then
+    check "xe-xmlrpc is a program" test -x "$dest$libexecdir/xe-xmlrpc"
+fi
 if grep -q '^[^#]*hv_libvirt\.la' "$build/Makefile"; then
     check "the libvirt driver is a module" test -f "$dest$libdir/hv_libvirt.so"
 fi
