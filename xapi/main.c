@@ -235,6 +235,7 @@ static int open_storage(struct daemon *d, struct xerr *err)
     const struct storage_config config = {
         .root = d->agent.root,
         .mount_dir = *mounts ? mounts : NULL,
+        .plugin_dir = dir_option(d->conf, "module-dir", "XAPI_HV_DIR"),
         .driver_dirs = dir_option(d->conf, "sm-dir", "XAPI_SM_DIR"),
         .socket = conf_str(d->conf, "socket"),
     };

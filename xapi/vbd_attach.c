@@ -98,9 +98,10 @@ static int describe(const struct drive *d, const struct storage_disk *disk, stru
     };
 
     if (disk) {
-        hv.source = disk->block ? HV_SOURCE_BLOCK : HV_SOURCE_FILE;
-        hv.path = disk->path;
-        if (streq(disk->format, "qcow2")) hv.format = HV_FORMAT_QCOW2;
+        hv.source = disk->socket ? HV_SOURCE_NBD : disk->block ? HV_SOURCE_BLOCK : HV_SOURCE_FILE;
+        hv.path = disk->socket ? disk->socket : disk->path;
+        if (disk->socket) hv.format = HV_FORMAT_RAW;
+        else if (streq(disk->format, "qcow2")) hv.format = HV_FORMAT_QCOW2;
         else if (streq(disk->format, "raw")) hv.format = HV_FORMAT_RAW;
         else
             return xerr_value_not_supported(err, "image format", disk->format,

@@ -268,7 +268,8 @@ static int grow_in_guest(struct call *c, const struct disk_ids *ids, const char 
     struct ref vbd;
 
     while (i < n && !streq(list[i].owner, owner)) i++;
-    if (i == n || vbd_of_owner(c, owner, &vbd, &id))
+    /* Who serves a disk over a socket has its size from the start on. */
+    if (i == n || list[i].disk.socket || vbd_of_owner(c, owner, &vbd, &id))
         return xerr_vdi_in_use(err, REF_STR(ids->vdi.ref), "resize_online");
     if (vbd_describe(c, vbd, &list[i].disk, &disk, err)) return -1;
     return hv_disk_resize(c->agent->hv, id, &disk, size, err);

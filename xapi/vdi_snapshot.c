@@ -52,7 +52,9 @@ static int take_online(struct call *c, const struct disk_ids *ids, const struct 
         .format = value_get_str(&prepared, "format", "qcow2"),
         .writable = true,
     };
-    if (vbd_describe(c, vbd, &image, &disk, err) || hv_disk_snapshot(c->agent->hv, id, &disk, err)) {
+    bool served = streq(image.format, "vhd");
+    if (served ? storage_switch(c->agent->storage, ids->vdi.uuid, err)
+               : vbd_describe(c, vbd, &image, &disk, err) || hv_disk_snapshot(c->agent->hv, id, &disk, err)) {
         if (call_phase(c, ids, w, "rw", "abort", base, &aborted, &ignored)) {
             _cleanup_free_ char *why = xerr_text(&ignored);
             log_error("disk %s stays frozen on base %s: %s", ids->vdi.uuid, base, why);

@@ -169,7 +169,6 @@ static int make_image(struct call *c, const struct storage_disk *disk, const str
         .arg = c,
     };
 
-    copy.from.format = streq(disk->format, "vhd") ? "vpc" : disk->format;
     return qemu_img(c, argv, err) ? -1 : storage_copy(c->agent->storage, &copy, err);
 }
 
@@ -395,7 +394,6 @@ static int write_image(struct upload *u, const char *path, struct xerr *err)
     const char *owner = owner_of(u->c, "import");
 
     if (vdi_attach(u->c, u->vdi, owner, true, &copy.to, err)) return -1;
-    if (streq(copy.to.format, "vhd")) copy.to.format = "vpc";
     int rc = storage_copy(u->c->agent->storage, &copy, err);
     detach(u->c, u->vdi, owner);
     return rc;

@@ -88,8 +88,6 @@ static int await(struct content *k, const struct sockaddr_un *to)
     return fd;
 }
 
-static const char *qemu_format(const char *format) { return streq(format, "vhd") ? "vpc" : format; }
-
 static int start(struct content *k, const struct storage_disk *disk, const struct sockaddr_un *at,
                  struct xerr *err)
 {
@@ -97,7 +95,7 @@ static int start(struct content *k, const struct storage_disk *disk, const struc
                            "--socket",
                            at->sun_path,
                            "--format",
-                           qemu_format(disk->format),
+                           disk->format,
                            "--discard=unmap",
                            disk->writable ? "--cache=writeback" : "--read-only",
                            "--",
@@ -117,6 +115,18 @@ static int start(struct content *k, const struct storage_disk *disk, const struc
     return io_error(err, "the image cannot be opened");
 }
 
+/* Somebody serves it already. */
+static int join(struct content *k, const char *socket, struct xerr *err)
+{
+    struct sockaddr_un at = { .sun_family = AF_UNIX };
+    int n = snprintf(at.sun_path, sizeof(at.sun_path), "%s", socket);
+
+    if (n < 0 || (size_t)n >= sizeof(at.sun_path)) return xerr_internal(err, "%s is too long for a socket", socket);
+    int fd = connect_once(&at);
+    if (fd >= 0 && nbd_open(&k->nbd, fd, STEP_MS) == 0) return 0;
+    return io_error(err, "the image cannot be opened");
+}
+
 int content_open(struct storage *s, const struct storage_disk *disk, struct content **ret_content,
                  struct xerr *err)
 {
@@ -129,8 +139,8 @@ int content_open(struct storage *s, const struct storage_disk *disk, struct cont
     struct content *k = xcalloc(1, sizeof(*k));
     k->child = (struct subproc)SUBPROC_INIT;
     k->nbd = (struct nbd)NBD_INIT;
-    int rc = start(k, disk, &at, err);
-    unlink(at.sun_path);
+    int rc = disk->socket ? join(k, disk->socket, err) : start(k, disk, &at, err);
+    if (!disk->socket) unlink(at.sun_path);
     if (rc)
         content_close(take_ptr(k));
     else

@@ -83,19 +83,29 @@ static int watch(struct copier *k)
     }
 }
 
-/* qemu-img does not sync what it wrote. */
-static int sync_target(const char *path)
+/* qemu-img does not sync what it wrote; over NBD it does. */
+static int sync_target(const struct storage_disk *disk)
 {
-    _cleanup_close_ int fd = open(path, O_RDWR | O_CLOEXEC);
+    if (disk->socket) return 0;
+    _cleanup_close_ int fd = open(disk->path, O_RDWR | O_CLOEXEC);
 
     return fd < 0 ? -1 : fsync(fd);
 }
 
+/* As qemu-img calls one end of the copy. The text is malloc'd. */
+static char *end_name(const struct storage_disk *disk)
+{
+    return disk->socket ? xasprintf("nbd+unix:///?socket=%s", disk->socket) : xstrdup(disk->path);
+}
+
+static const char *end_format(const struct storage_disk *disk) { return disk->socket ? "raw" : disk->format; }
+
 static int start(struct copier *k, struct xerr *err)
 {
     const struct storage_copy *c = k->copy;
+    _cleanup_free_ char *from = end_name(&c->from), *to = end_name(&c->to);
     const char *argv[] = { "qemu-img", "convert", "-p", "-n", c->target_is_zero ? "--target-is-zero" : "-W",
-                           "-f", c->from.format, "-O", c->to.format, c->from.path, c->to.path, NULL };
+                           "-f", end_format(&c->from), "-O", end_format(&c->to), from, to, NULL };
     const char *env[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", NULL };
     struct subproc_command cmd = { .argv = argv, .env = env, .cwd = "/" };
     int out[2], diag[2];
@@ -127,7 +137,7 @@ int storage_copy(struct storage *s, const struct storage_copy *copy, struct xerr
     close_fdp(&k.err_fd);
     if (rc) return rc;
     if (k.stopped) return xerr_task_cancelled(err, REF_STR(copy->task));
-    if (status || sync_target(copy->to.path)) {
+    if (status || sync_target(&copy->to)) {
         log_warn("copy of %s to %s failed (status %d): %.*s", copy->from.path, copy->to.path, status,
                  (int)k.said_len, k.said);
         return xerr_vdi_copy_failed(err);

@@ -180,6 +180,16 @@ static bool host_was_booted(struct storage *s)
     return true;
 }
 
+/* The agent has just started: nobody else knows the entries. */
+static void adopt_servers(struct storage *s)
+{
+    const char *key;
+    void *e;
+
+    for (size_t at = 0; map_next(s->entries, &at, &key, &e);)
+        if (serve_needed(((struct entry *)e)->format)) serve_adopt(s, e);
+}
+
 int ledger_load(struct storage *s, struct xerr *err)
 {
     bool booted = host_was_booted(s);
@@ -193,6 +203,7 @@ int ledger_load(struct storage *s, struct xerr *err)
         else load_record(s, e->d_name);
     }
     closedir(dir);
+    adopt_servers(s);
     return 0;
 }
 
@@ -255,19 +266,26 @@ static int attach_by_driver(struct storage *s, const struct storage_sr *sr, cons
         undo_attach(s, sr, vdi, "vdi_detach");
         return -1;
     }
+    if (e->format && serve_needed(e->format)) serve_stop(s, e->vdi_uuid);
     free(take_ptr(e->path));
     free(take_ptr(e->format));
-    if (take_path(e, &answer, writable, d, err) == 0) return 0;
+    if (take_path(e, &answer, writable, d, err) == 0 &&
+        (!serve_needed(e->format) || serve_start(s, e, err) == 0))
+        return 0;
     if (storage_driver_has(d, "VDI_ACTIVATE")) undo_attach(s, sr, vdi, "vdi_deactivate");
     undo_attach(s, sr, vdi, "vdi_detach");
     return -1;
 }
 
-static void describe(const struct entry *e, bool writable, struct arena *a, struct storage_disk *ret_disk)
+static void describe(const struct storage *s, const struct entry *e, bool writable, struct arena *a,
+                     struct storage_disk *ret_disk)
 {
+    _cleanup_free_ char *socket = serve_needed(e->format) ? serve_socket(s, e->vdi_uuid) : NULL;
+
     *ret_disk = (struct storage_disk){
         .path = arena_strdup(a, e->path),
         .format = arena_strdup(a, e->format),
+        .socket = socket ? arena_strdup(a, socket) : NULL,
         .block = e->block,
         .writable = writable,
     };
@@ -305,7 +323,7 @@ int storage_attach(struct storage *s, const struct storage_sr *sr, const struct 
     pthread_mutex_lock(&s->lock);
     if (rc == 0) {
         if (!find_owner(e, owner)) add_owner(e, owner, writable);
-        describe(e, writable, a, ret_disk);
+        describe(s, e, writable, a, ret_disk);
     }
     entry_give(s, e);
     pthread_mutex_unlock(&s->lock);
@@ -337,6 +355,7 @@ int storage_detach(struct storage *s, const struct storage_sr *sr, const struct 
     bool has = find_owner(e, owner) != NULL, last = has && e->n_owners == 1;
     pthread_mutex_unlock(&s->lock);
 
+    if (last && e->format && serve_needed(e->format)) serve_stop(s, e->vdi_uuid);
     int rc = last ? detach_by_driver(s, sr, vdi, err) : 0;
 
     if (has && rc == 0) drop_record(s, e, owner);
@@ -370,6 +389,17 @@ void storage_release(struct storage_hold *hold)
     hold->entry = NULL;
 }
 
+int storage_switch(struct storage *s, const char *vdi_uuid, struct xerr *err)
+{
+    bool served;
+
+    pthread_mutex_lock(&s->lock);
+    const struct entry *e = map_get(s->entries, vdi_uuid);
+    served = e && e->n_owners && e->format && serve_needed(e->format);
+    pthread_mutex_unlock(&s->lock);
+    return served ? serve_look(s, vdi_uuid, err) : 0;
+}
+
 /* ---- looking ------------------------------------------------------------------------------- */
 
 struct found {
@@ -378,7 +408,7 @@ struct found {
     size_t n, cap;
 };
 
-static void put_found(struct found *f, const struct entry *e)
+static void put_found(const struct storage *s, struct found *f, const struct entry *e)
 {
     for (size_t i = 0; e->path && i < e->n_owners; i++) {
         if (f->n == f->cap) {
@@ -389,7 +419,7 @@ static void put_found(struct found *f, const struct entry *e)
         at->sr_uuid = arena_strdup(f->arena, e->sr_uuid);
         at->vdi_uuid = arena_strdup(f->arena, e->vdi_uuid);
         at->owner = arena_strdup(f->arena, e->owners[i].name);
-        describe(e, e->owners[i].writable, f->arena, &at->disk);
+        describe(s, e, e->owners[i].writable, f->arena, &at->disk);
     }
 }
 
@@ -403,10 +433,10 @@ size_t storage_attachments(struct storage *s, const char *sr_uuid, const char *v
     pthread_mutex_lock(&s->lock);
     if (vdi_uuid) {
         e = map_get(s->entries, vdi_uuid);
-        if (e) put_found(&f, e);
+        if (e) put_found(s, &f, e);
     } else {
         for (size_t at = 0; map_next(s->entries, &at, &key, &e);)
-            if (!sr_uuid || streq(((struct entry *)e)->sr_uuid, sr_uuid)) put_found(&f, e);
+            if (!sr_uuid || streq(((struct entry *)e)->sr_uuid, sr_uuid)) put_found(s, &f, e);
     }
     pthread_mutex_unlock(&s->lock);
     struct storage_attachment *copy = arena_new_array(a, struct storage_attachment, f.n);

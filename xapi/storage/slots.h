@@ -1,5 +1,5 @@
 /* What the files of xapi/storage/ share.
- * Called by: storage.c, slot.c, ledger.c.  Calls: lib. */
+ * Called by: storage.c, slot.c, ledger.c, serve.c.  Calls: lib. */
 #ifndef XAPI_STORAGE_SLOTS_H
 #define XAPI_STORAGE_SLOTS_H
 
@@ -48,7 +48,7 @@ struct entry {
 struct storage {
     unsigned magic;
     /* immutable */
-    char *state_dir, *record_dir, *attached_dir, *mount_dir, *socket;
+    char *state_dir, *record_dir, *attached_dir, *mount_dir, *serve_dir, *plugin_dir, *socket;
     int (*session_open)(void *arg, struct ref sr, char **ret_session, struct xerr *err);
     void (*session_close)(void *arg, const char *session);
     void *arg;
@@ -83,6 +83,21 @@ void slot_wake_all(struct storage *s);
 
 int ledger_load(struct storage *s, struct xerr *err);
 void ledger_free(struct storage *s);
+
+/* ---- serve.c ------------------------------------------------------------------------------- */
+
+/* True for images that a guest gets over a socket. */
+bool serve_needed(const char *format);
+/* Where; malloc'd. */
+char *serve_socket(const struct storage *s, const char *vdi_uuid);
+/* Starts the server of an attached image, in place of an older one. Errors: VDI_IO_ERROR [why]. Blocks. */
+int serve_start(struct storage *s, const struct entry *e, struct xerr *err);
+/* Whoever serves the disk looks at its image anew. Errors: VDI_IO_ERROR [why]. */
+int serve_look(struct storage *s, const char *vdi_uuid, struct xerr *err);
+/* Ends it; what it wrote is on disk. */
+void serve_stop(struct storage *s, const char *vdi_uuid);
+/* After a start of the agent. */
+void serve_adopt(struct storage *s, const struct entry *e);
 
 static inline void unlock_mutex(pthread_mutex_t **m) { pthread_mutex_unlock(*m); }
 /* Holds the mutex to the end of the enclosing block. */

@@ -160,8 +160,11 @@ static int make_state(struct storage *s, struct xerr *err)
     for (size_t i = 0; i < ARRAY_SIZE(dirs); i++)
         if (make_dirs(dirs[i], 0700))
             return xerr_internal(err, "cannot make %s: %s", dirs[i], strerror(errno));
-    if (make_dirs(s->mount_dir, 0711))
-        return xerr_internal(err, "cannot make %s: %s", s->mount_dir, strerror(errno));
+    /* QEMU's user passes through these. */
+    const char *const open_dirs[] = { s->mount_dir, s->serve_dir };
+    for (size_t i = 0; i < ARRAY_SIZE(open_dirs); i++)
+        if (make_dirs(open_dirs[i], 0711))
+            return xerr_internal(err, "cannot make %s: %s", open_dirs[i], strerror(errno));
     return 0;
 }
 
@@ -174,6 +177,8 @@ int storage_open(const struct storage_config *config, struct storage **ret_stora
     s->record_dir = xasprintf("%s/storage/running", config->root);
     s->attached_dir = xasprintf("%s/storage/attached", config->root);
     s->mount_dir = config->mount_dir ? xstrdup(config->mount_dir) : xasprintf("%s/sr-mount", config->root);
+    s->serve_dir = xasprintf("%s/nbd", config->root);
+    s->plugin_dir = xstrdup(config->plugin_dir ? config->plugin_dir : "");
     s->socket = xstrdup(config->socket ? config->socket : "");
     s->session_open = config->session_open;
     s->session_close = config->session_close;
@@ -232,6 +237,8 @@ void storage_close(struct storage *s)
     free(s->record_dir);
     free(s->attached_dir);
     free(s->mount_dir);
+    free(s->serve_dir);
+    free(s->plugin_dir);
     free(s->socket);
     s->magic = 0;
     free(s);

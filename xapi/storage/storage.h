@@ -36,6 +36,7 @@ struct storage;
 struct storage_config {
     const char *root; /* state directory: the ledger and the records of processes are in root/storage */
     const char *mount_dir;       /* SRs are mounted at mount_dir/<sr uuid>; NULL = root/sr-mount */
+    const char *plugin_dir; /* where nbdkit-vhd.so is */
     const char *driver_dirs; /* "DIR:DIR": program "file" serves type file, foreign "EXTSR" serves type ext */
     const char *socket;          /* our unix socket, for call-backs of foreign drivers; NULL = none */
     /* A session for the call-backs of one foreign driver process, and its end. NULL = foreign drivers
@@ -120,6 +121,8 @@ bool storage_sr_unresponsive(struct storage *s, const char *sr_uuid);
 struct storage_disk {
     const char *path;
     const char *format;      /* "raw", "qcow2", "vhd" */
+    const char *socket;      /* not NULL: QEMU cannot read the format; the disk's bytes come from this unix socket
+                                (NBD, the default export) instead */
     bool block;              /* a block device, else a file */
     bool writable;
 };
@@ -143,6 +146,10 @@ struct storage_attachment {
 /* Everything attached (of one SR and one VDI when these are not NULL), from `a`. Never blocks. */
 size_t storage_attachments(struct storage *s, const char *sr_uuid, const char *vdi_uuid, struct arena *a,
                            const struct storage_attachment **ret_list);
+
+/* The image of an attached disk got a new name or parent: whoever serves it goes on with what is there now. Nothing for
+ * disks without a socket. Errors: VDI_IO_ERROR [why]. */
+int storage_switch(struct storage *s, const char *vdi_uuid, struct xerr *err);
 
 /* Keeps a disk as it is: until storage_release() nobody attaches or detaches it (they wait). For
  * deleting, resizing, freezing. What is attached now is in the hold. Blocks while somebody else works on
