@@ -101,8 +101,9 @@ static int print_failure(struct cmd *c, const struct xerr *err)
         return atoi(err->params[0]);
     } else if (xerr_is(err, CMD_MULTIPLE)) {
         for (size_t i = 0; i < c->n_failures; i++)
-            cmd_print(c, arena_printf(c->arena, "operation failed on %s: %s", c->failures[i].uuid,
-                                      c->failures[i].text));
+            cmd_notice(c, arena_printf(c->arena, "operation failed on %s: %s", c->failures[i].uuid,
+                                       c->failures[i].text));
+        if (c->json) cmd_json_end(c);
     } else if (xerr_is(err, "SESSION_AUTHENTICATION_FAILED")) {
         bool nobody = !err->n || !*err->params[0];
 
@@ -138,6 +139,17 @@ static int check_required(struct cmd *c, struct xerr *err)
     return 0;
 }
 
+/* Scripts read the output of the others in no other form. */
+static int check_json(struct cmd *c, struct xerr *err)
+{
+    const struct command *command = c->command;
+
+    if (!c->json) return 0;
+    if (c->minimal) return cmd_fail(err, "--json and --minimal exclude each other");
+    if (command->flags & COMMAND_JSON || (command->plan && strstr(command->plan, " -> "))) return 0;
+    return cmd_fail(err, "--json: %s has no results to show", c->name);
+}
+
 static int run_found(struct cmd *c, struct xerr *err)
 {
     const struct command *command = c->command;
@@ -164,6 +176,7 @@ static int run_line(struct cmd *c, struct xerr *err)
     if (cmd_get_bool(c, "minimal", false, &c->minimal, err) < 0) return -1;
     if (streq(c->name, "help")) return cmd_help(c, "xe", err);
     if (find_command(c, &c->command, err) < 0 || check_required(c, err) < 0) return -1;
+    if (cmd_get_bool(c, "json", false, &c->json, err) < 0 || check_json(c, err) < 0) return -1;
     if (env->login && env->login(env->arg, cmd_get_or(c, "username", ""), cmd_get_or(c, "password", ""),
                                  wants_local(c->command), err) < 0)
         return -1;

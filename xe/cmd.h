@@ -41,8 +41,8 @@ struct cmd_env {
     int (*records)(void *arg, const struct class_desc *cls, const field_id *fields, size_t n,
                    struct arena *arena, struct value *ret_map, struct xerr *err);
     /* Waits until something has changed since the token: what is a set of subscriptions, "vm" or
-     * "task/OpaqueRef:...". With the empty token it only fetches one. 0 also when timeout_ms went by. ret_events
-     * (may be NULL): the events, a set of maps as event.from gives them, in the arena. */
+     * "task/OpaqueRef:...". With the empty token it only fetches one. 0 also when timeout_ms went by.
+     * ret_events (may be NULL): the events, a set of maps as event.from gives them, in the arena. */
     int (*watch)(void *arg, const struct value *what, char token[CMD_TOKEN], int timeout_ms,
                  struct arena *arena, struct value *ret_events, struct xerr *err);
     /* An object by its reference; cls CLASS_NONE: of any class. False when there is none. */
@@ -82,8 +82,8 @@ struct cmd {
     const struct xe_record *record;    /* whose command it is, or NULL */
     const struct cmd_param *params;
     size_t n_params;
-    bool minimal;
-    struct strbuf buffered;            /* --minimal: printed in one piece at the end */
+    bool minimal, json;
+    struct strbuf buffered; /* --minimal: printed in one piece at the end; --json: the last object */
     bool any_buffered;
     struct refmap *objects[N_CLASSES]; /* records fetched so far; see cmd_object_record */
     bool prefetched[N_CLASSES];        /* all of that class are */
@@ -155,17 +155,24 @@ struct cmd_pair {
     const char *name, *value;
 };
 
-void cmd_print(struct cmd *c, const char *text);                       /* always, at once */
+/* Always, at once. Not for results. */
+void cmd_print(struct cmd *c, const char *text);
+/* What somebody should read who waits for it: with --json on standard error. */
+void cmd_notice(struct cmd *c, const char *text);
 void cmd_print_error(struct cmd *c, const char *text);                 /* a newline is added */
 void cmd_printf_error(struct cmd *c, const char *fmt, ...) _printf_(2, 3);   /* none is added */
-void cmd_message(struct cmd *c, const char *text);                     /* not with --minimal */
-/* A result: a line, or with --minimal an item between commas. */
+/* Not with --minimal or --json. */
+void cmd_message(struct cmd *c, const char *text);
+/* A result: a line, or with --minimal an item between commas; with --json {"value": text}. */
 void cmd_item(struct cmd *c, const char *text);
 void cmd_items(struct cmd *c, const struct value *set);                /* of strings */
-/* A table's row: name and value a line; with --minimal the first value between commas. */
+/* The same for a value of a type, which --json shows as what it is. */
+void cmd_result(struct cmd *c, const struct type_desc *type, const struct value *v);
+/* A table's row: name and value a line; with --minimal the first value between commas; with --json an object
+ * of texts. */
 void cmd_row(struct cmd *c, const struct cmd_pair *pairs, size_t n);
 void cmd_row_of_map(struct cmd *c, const struct value *map);
-/* What --minimal held back. */
+/* What --minimal and --json held back. */
 void cmd_flush(struct cmd *c);
 
 /* An API error as people read it: its sentence (NULL when the code is unknown) and "name: value" lines. */
@@ -173,6 +180,21 @@ const char *cmd_error_sentence(const struct xerr *err);
 struct value cmd_error_lines(struct cmd *c, const struct xerr *err);
 /* An error parameter: a known reference becomes "uuid (name)". */
 const char *cmd_ref_text(struct cmd *c, const char *param);
+
+/* ---- --json (cmd_json.c) ----------------------------------------------------------------------------- */
+
+/* Appends a value; type NULL: by its kind alone. */
+void cmd_json_value(struct cmd *c, const struct type_desc *type, const struct value *v, bool by_name,
+                    struct strbuf *out);
+/* Appends what a command made up itself, as it shows it: texts, which QUIRK_NUMBER and QUIRK_BOOL make
+ * values. */
+void cmd_json_computed(const struct value *v, unsigned quirk_flags, struct strbuf *out);
+/* One object of the result: as JSON text; of a map; {name: value}; of a table's row. */
+void cmd_json_line(struct cmd *c, const char *object);
+void cmd_json_object(struct cmd *c, const struct type_desc *type, const struct value *map);
+void cmd_json_single(struct cmd *c, const char *name, const struct type_desc *type, const struct value *v);
+void cmd_json_pairs(struct cmd *c, const struct cmd_pair *pairs, size_t n);
+void cmd_json_end(struct cmd *c);
 
 /* ---- calling (cmd_call.c) ---------------------------------------------------------------------------- */
 
@@ -241,6 +263,9 @@ int cmd_field_value(struct cmd *c, struct cmd_object_row *row, const struct xe_f
 /* The same as one text. */
 int cmd_field_text(struct cmd *c, struct cmd_object_row *row, const struct xe_field *f, const char **ret_text,
                    struct xerr *err);
+/* The same as JSON, appended. */
+int cmd_field_json(struct cmd *c, struct cmd_object_row *row, const struct xe_field *f, struct strbuf *out,
+                   struct xerr *err);
 /* "name ( RO)" */
 const char *cmd_field_title(struct cmd *c, const struct xe_field *f);
 /* Model fields that showing this field needs, appended to ids (room for 4). How many; *ret_all set when it
@@ -252,6 +277,11 @@ void cmd_sort_rows(struct cmd_object_row *rows, size_t n);
  */
 int cmd_show(struct cmd *c, struct cmd_object_row *row, const char *fields, const char *fallback,
              struct xerr *err);
+/* The fields that cmd_show would print, as a JSON object, appended. */
+int cmd_show_json(struct cmd *c, struct cmd_object_row *row, const char *fields, const char *fallback,
+                  struct strbuf *out, struct xerr *err);
+/* What people see of an enumeration's value. */
+const char *cmd_enum_shown(const struct enum_desc *e, const char *wire);
 /* Any value as text, by its type. */
 const char *cmd_value_text(struct cmd *c, const struct type_desc *type, const struct value *v);
 /* What a person wrote for a value of this type: references are uuids, sets words between commas. bytes: sizes

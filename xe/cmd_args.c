@@ -196,7 +196,7 @@ bool cmd_is_standard_param(const char *key)
 {
     static const char *const names[] = {
         "server", "password",         "port",  "username", "minimal",  "force",    "multiple",
-        "all",    "message-priority", "trace", "debug",    "internal", "progress",
+        "all",    "message-priority", "trace", "debug",    "internal", "progress", "json",
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(names); i++)

@@ -199,7 +199,13 @@ int cmd_print_uuid(struct cmd *c, int cls, struct ref ref, struct xerr *err)
     const char *uuid;
 
     if (cmd_uuid_of(c, cls, ref, &uuid, err) < 0) return -1;
-    cmd_item(c, uuid);
+    if (c->json) {
+        const struct value v = value_string(uuid);
+
+        cmd_json_single(c, "uuid", NULL, &v);
+    } else {
+        cmd_item(c, uuid);
+    }
     return 0;
 }
 

@@ -16,30 +16,52 @@ static bool is_type(struct cmd *c, struct ref vbd, const char *type)
     return r && streq(cmd_member_text(r, "type"), type);
 }
 
+/* {"vbd": {...}, "vdi": {...}}; "vdi" is null when nothing is in it. */
+static int disk_json(struct cmd *c, struct cmd_object_row *vbd, const char *vbd_fields,
+                     struct cmd_object_row *vdi, bool has_vdi, const char *vdi_fields, struct xerr *err)
+{
+    _cleanup_strbuf_ struct strbuf b = STRBUF_INIT;
+
+    strbuf_str(&b, "{\"vbd\":");
+    if (cmd_show_json(c, vbd, cmd_get(c, "vbd-params"), vbd_fields, &b, err) < 0) return -1;
+    strbuf_str(&b, ",\"vdi\":");
+    if (!has_vdi)
+        strbuf_str(&b, "null");
+    else if (cmd_show_json(c, vdi, cmd_get(c, "vdi-params"), vdi_fields, &b, err) < 0)
+        return -1;
+    strbuf_char(&b, '}');
+    cmd_json_line(c, strbuf_cstr(&b));
+    return 0;
+}
+
 /* Prints the VBDs of one type and what is in them. */
 static int list_disks(struct cmd *c, struct ref vm, bool cds, struct xerr *err)
 {
-    const char *what = cds ? "CD" : "Disk";
+    const char *what = cds ? "CD" : "Disk", *vdi_fields = "uuid,name-label,virtual-size,sr-name-label";
+    const char *vbd_fields = cds ? "uuid,vm-name-label,userdevice,empty" : "uuid,vm-name-label,userdevice";
     struct cmd_object_row vbd = { .type = cmd_record_type("vbd") }, vdi = { .type = cmd_record_type("vdi") };
     struct value vbds;
     size_t number = 0;
 
     if (cmd_call(c, "VM.get_VBDs", CMD_ARGS(value_ref(vm)), &vbds, err) < 0) return -1;
     for (size_t i = 0; vbds.kind == VALUE_SET && i < vbds.set.n; i++) {
+        bool has_vdi;
+
         vbd.ref = cmd_as_ref(&vbds.set.items[i]);
         if (!is_type(c, vbd.ref, what)) continue;
         vbd.record = cmd_object_record(c, CLASS_VBD, vbd.ref);
-        cmd_message(c, arena_printf(c->arena, "%s %zu VBD:", what, number));
-        if (cmd_show(c, &vbd, cmd_get(c, "vbd-params"),
-                     cds ? "uuid,vm-name-label,userdevice,empty" : "uuid,vm-name-label,userdevice", err) < 0)
-            return -1;
         vdi.ref = cmd_member_ref(vbd.record, "VDI");
         vdi.record = cmd_object_record(c, CLASS_VDI, vdi.ref);
-        if (!cmd_member_bool(vbd.record, "empty") && vdi.record) {
+        has_vdi = !cmd_member_bool(vbd.record, "empty") && vdi.record;
+        if (c->json) {
+            if (disk_json(c, &vbd, vbd_fields, &vdi, has_vdi, vdi_fields, err) < 0) return -1;
+            continue;
+        }
+        cmd_message(c, arena_printf(c->arena, "%s %zu VBD:", what, number));
+        if (cmd_show(c, &vbd, cmd_get(c, "vbd-params"), vbd_fields, err) < 0) return -1;
+        if (has_vdi) {
             cmd_message(c, arena_printf(c->arena, "%s %zu VDI:", what, number));
-            if (cmd_show(c, &vdi, cmd_get(c, "vdi-params"), "uuid,name-label,virtual-size,sr-name-label",
-                         err) < 0)
-                return -1;
+            if (cmd_show(c, &vdi, cmd_get(c, "vdi-params"), vdi_fields, err) < 0) return -1;
         }
         number++;
     }

@@ -3,6 +3,7 @@
 #include "xe/cmd_quirk.h"
 
 #include "lib/iso8601.h"
+#include "lib/json.h"
 
 #include <assert.h>
 #include <strings.h>
@@ -72,7 +73,7 @@ static const struct enum_text { const char *name, *wire, *shown; } enum_texts[] 
     { "domain_type", "pv_in_pvh", "pv-in-pvh" },
 };
 
-static const char *enum_shown(const struct enum_desc *e, const char *wire)
+const char *cmd_enum_shown(const struct enum_desc *e, const char *wire)
 {
     for (size_t i = 0; i < ARRAY_SIZE(enum_texts); i++)
         if (streq(e->name, enum_texts[i].name) && streq(wire, enum_texts[i].wire)) return enum_texts[i].shown;
@@ -86,7 +87,7 @@ static int enum_parse(struct cmd *c, const struct enum_desc *e, const char *text
     _cleanup_strbuf_ struct strbuf all = STRBUF_INIT;
 
     for (unsigned i = 0; i < e->n; i++) {
-        if (!strcasecmp(text, e->values[i]) || !strcasecmp(text, enum_shown(e, e->values[i]))) {
+        if (!strcasecmp(text, e->values[i]) || !strcasecmp(text, cmd_enum_shown(e, e->values[i]))) {
             *ret_value = value_string(e->values[i]);
             return 0;
         }
@@ -163,7 +164,7 @@ static struct value shown(struct cmd *c, const struct type_desc *type, const str
     if (type && type->kind == TYPE_OPTION) return shown(c, type->elem, v, by_name);
     if (type && type->kind == TYPE_REF) return value_string(ref_shown(c, type->cls, cmd_as_ref(v), by_name));
     if (type && type->kind == TYPE_ENUM && v->kind == VALUE_STRING)
-        return value_string(enum_shown(type->e, v->s));
+        return value_string(cmd_enum_shown(type->e, v->s));
     return value_string(scalar_text(c, v));
 }
 
@@ -233,47 +234,61 @@ size_t cmd_field_needs(const struct xe_record *type, const struct xe_field *f, f
     return 0;
 }
 
+/* What a field shows: a value of a type, or words that stand for it. */
+struct found {
+    const char *words; /* not NULL: instead of a value */
+    const struct type_desc *type;
+    struct value value;
+    bool by_name; /* references by name */
+};
+
 /* The object's own name is known to lookup; other fields behind a reference need its record. */
-static int through_value(struct cmd *c, const struct value *v, const struct field_desc *f, field_id through,
-                         const struct field_quirk *q, struct value *ret_value)
+static void find_through(struct cmd *c, const struct value *v, const struct field_desc *f, field_id through,
+                         const struct field_quirk *q, struct found *ret)
 {
     const struct field_desc *target = model_field(through);
     int cls = f->type->cls;
     struct ref ref = cmd_as_ref(v);
-    const char *missing = q && q->missing ? q->missing : not_in_database;
     const struct value *record;
 
     if (through == model.classes[cls].name_label) {
-        *ret_value = value_string(ref_shown(c, cls, ref, true));
-        return 0;
+        struct cmd_object object;
+
+        if (ref_is_null(ref) || !c->env->lookup(c->env->arg, cls, ref, c->arena, &object) || !object.name)
+            ret->words = not_in_database;
+        else
+            *ret = (struct found){ .type = target->type, .value = value_string(object.name) };
+        return;
     }
     record = cmd_object_record(c, cls, ref);
     v = record ? value_get(record, target->name) : NULL;
-    *ret_value = v ? shown(c, target->type, v, false) : value_string(missing);
-    return 0;
+    if (v)
+        *ret = (struct found){ .type = target->type, .value = *v };
+    else
+        ret->words = q && q->missing ? q->missing : not_in_database;
 }
 
 /* Operations going on are kept by task; people see which. */
-static struct value operations_shown(struct cmd *c, const struct field_desc *f, const struct value *v)
+static struct found operations(struct cmd *c, const struct field_desc *f, const struct value *v)
 {
+    struct type_desc *type = arena_zalloc(c->arena, sizeof *type);
     struct value_builder b = value_builder(c->arena);
 
-    for (size_t i = 0; v->kind == VALUE_MAP && i < v->map.n; i++)
-        value_push(&b, value_string(cmd_value_text(c, f->type->elem, &v->map.members[i].value)));
-    return value_built_set(&b);
+    *type = (struct type_desc){ .kind = TYPE_SET, .cls = -1, .elem = f->type->elem, .text = f->type->text };
+    for (size_t i = 0; v->kind == VALUE_MAP && i < v->map.n; i++) value_push(&b, v->map.members[i].value);
+    return (struct found){ .type = type, .value = value_built_set(&b) };
 }
 
-static int plain_value(struct cmd *c, struct cmd_object_row *row, const struct xe_field *xf,
-                       const struct field_quirk *q, struct value *ret_value, struct xerr *err)
+/* Of a field that is not computed. */
+static struct found find_value(struct cmd *c, struct cmd_object_row *row, const struct xe_field *xf,
+                               const struct field_quirk *q)
 {
+    struct found found = { .words = NULL };
     const struct field_desc *f;
     const struct value *v;
     field_id field, through;
 
-    if (!field_source(row->type, xf, q, &field, &through)) {
-        *ret_value = value_string("<unknown>");
-        return 0;
-    }
+    if (!field_source(row->type, xf, q, &field, &through)) return (struct found){ .words = "<unknown>" };
     f = model_field(field);
     if (!row->record) row->record = cmd_object_record(c, row->type->cls, row->ref);
     v = row->record ? value_get(row->record, f->name) : NULL;
@@ -282,16 +297,24 @@ static int plain_value(struct cmd *c, struct cmd_object_row *row, const struct x
 
         v = whole ? value_get(whole, f->name) : NULL;
     }
-    if (!v) {
-        *ret_value = value_string(invalid_reference);
-        return 0;
+    if (!v) return (struct found){ .words = invalid_reference };
+    if (through) {
+        find_through(c, v, f, through, q, &found);
+        return found;
     }
-    (void)err;
-    if (through) return through_value(c, v, f, through, q, ret_value);
-    if (streq(f->name, "current_operations"))
-        *ret_value = operations_shown(c, f, v);
-    else
-        *ret_value = shown(c, f->type, v, q && q->flags & QUIRK_NAMES);
+    if (streq(f->name, "current_operations")) return operations(c, f, v);
+    return (struct found){ .type = f->type, .value = *v, .by_name = q && q->flags & QUIRK_NAMES };
+}
+
+/* What a quirk computes; an object that went meanwhile shows as such. */
+static int compute(struct cmd *c, struct cmd_object_row *row, const struct field_quirk *q,
+                   struct value *ret_value, struct xerr *err)
+{
+    _cleanup_xerr_ struct xerr why = XERR_INIT;
+
+    if (q->get(c, row, ret_value, &why) == 0) return 0;
+    if (!xerr_is(&why, "HANDLE_INVALID")) return xerr_move(err, &why);
+    *ret_value = value_string(invalid_reference);
     return 0;
 }
 
@@ -299,12 +322,32 @@ int cmd_field_value(struct cmd *c, struct cmd_object_row *row, const struct xe_f
                     struct value *ret_value, struct xerr *err)
 {
     const struct field_quirk *q = field_quirk(row->type->cls, f->name);
-    _cleanup_xerr_ struct xerr why = XERR_INIT;
+    struct found found;
 
-    if (!q || !q->get) return plain_value(c, row, f, q, ret_value, err);
-    if (q->get(c, row, ret_value, &why) == 0) return 0;
-    if (!xerr_is(&why, "HANDLE_INVALID")) return xerr_move(err, &why);
-    *ret_value = value_string(invalid_reference);
+    if (q && q->get) return compute(c, row, q, ret_value, err);
+    found = find_value(c, row, f, q);
+    *ret_value = found.words ? value_string(found.words) : shown(c, found.type, &found.value, found.by_name);
+    return 0;
+}
+
+int cmd_field_json(struct cmd *c, struct cmd_object_row *row, const struct xe_field *f, struct strbuf *out,
+                   struct xerr *err)
+{
+    const struct field_quirk *q = field_quirk(row->type->cls, f->name);
+    struct found found;
+    struct value v;
+
+    if (q && q->get) {
+        if (compute(c, row, q, &v, err) < 0) return -1;
+        cmd_json_computed(&v, q->flags, out);
+        return 0;
+    }
+    found = find_value(c, row, f, q);
+    v = value_string(found.words ? found.words : "");
+    if (found.words)
+        cmd_json_computed(&v, QUIRK_BOOL, out);
+    else
+        cmd_json_value(c, found.type, &found.value, found.by_name, out);
     return 0;
 }
 
@@ -362,19 +405,48 @@ static bool in_list(const char *list, const char *name)
     return false;
 }
 
+static bool is_shown(const struct xe_field *f, const char *list)
+{
+    if (f->hidden) return false;
+    if (!list) return f->by_default;
+    return streq(list, "all") || in_list(list, f->name);
+}
+
+int cmd_show_json(struct cmd *c, struct cmd_object_row *row, const char *fields, const char *fallback,
+                  struct strbuf *out, struct xerr *err)
+{
+    const char *list = fields ? fields : fallback;
+
+    strbuf_char(out, '{');
+    for (unsigned i = 0; i < row->type->n_fields; i++) {
+        const struct xe_field *f = &row->type->fields[i];
+
+        if (!is_shown(f, list)) continue;
+        json_member_begin(f->name, out);
+        if (cmd_field_json(c, row, f, out, err) < 0) return -1;
+    }
+    strbuf_char(out, '}');
+    return 0;
+}
+
 int cmd_show(struct cmd *c, struct cmd_object_row *row, const char *fields, const char *fallback,
              struct xerr *err)
 {
     const char *list = fields ? fields : fallback;
-    bool all = list && streq(list, "all");
     struct cmd_pair *pairs = arena_new_array(c->arena, struct cmd_pair, row->type->n_fields + 1);
     size_t n = 0;
 
+    if (c->json) {
+        _cleanup_strbuf_ struct strbuf b = STRBUF_INIT;
+
+        if (cmd_show_json(c, row, fields, fallback, &b, err) < 0) return -1;
+        cmd_json_line(c, strbuf_cstr(&b));
+        return 0;
+    }
     for (unsigned i = 0; i < row->type->n_fields; i++) {
         const struct xe_field *f = &row->type->fields[i];
 
-        if (f->hidden) continue;
-        if (!all && !(list ? in_list(list, f->name) : f->by_default)) continue;
+        if (!is_shown(f, list)) continue;
         pairs[n].name = cmd_field_title(c, f);
         if (cmd_field_text(c, row, f, &pairs[n].value, err) < 0) return -1;
         n++;

@@ -247,6 +247,9 @@ static int print_imported(struct cmd *c, const struct ref *vms, size_t n, struct
 {
     _cleanup_strbuf_ struct strbuf b = STRBUF_INIT;
 
+    for (size_t i = 0; i < n && c->json; i++)
+        if (cmd_print_uuid(c, CLASS_VM, vms[i], err) < 0) return -1;
+    if (c->json) return 0;
     for (size_t i = 0; i < n; i++) {
         const char *uuid;
 
@@ -295,7 +298,7 @@ static int import_file(struct cmd *c, struct ref sr, bool preserve, bool force, 
                            cmd_escape(c, vdis.map.members[i].value.s));
     if (cmd_transfer(c, CMD_PUT, cmd_need(c, "filename"), url, "VM import", &result, err) < 0) return -1;
     while (n < ARRAY_SIZE(vms) && (result = next_ref(result, &vms[n]))) n++;
-    if (!n && dry_run) {
+    if (!n && dry_run && !c->json) {
         cmd_print(c, "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx");
         return 0;
     }

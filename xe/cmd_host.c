@@ -194,6 +194,15 @@ int cmd_diagnostic_license_status(struct cmd *c, struct xerr *err)
         const char *expiry = params ? value_get_str(params, "expiry", "-") : "-", *days = "-";
         int64_t end;
 
+        if (c->json) {
+            cmd_json_pairs(c,
+                           (struct cmd_pair[]){ { "hostname", cmd_member_text(r, "hostname") },
+                                                { "uuid", cmd_member_text(r, "uuid") },
+                                                { "edition", cmd_member_text(r, "edition") },
+                                                { "expiry", expiry } },
+                           4);
+            continue;
+        }
         if (iso8601_parse(expiry, &end)) days = arena_printf(c->arena, "%.1f", (double)(end - now) / 86400);
         cmd_message(c, arena_printf(c->arena, "%-30s %-8.8s %-20s %-20s %s", cmd_member_text(r, "hostname"),
                                     cmd_member_text(r, "uuid"), cmd_member_text(r, "edition"), expiry, days));

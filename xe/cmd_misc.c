@@ -215,6 +215,16 @@ int cmd_caller_query_usage(struct cmd *c, struct xerr *err)
     if (cmd_call(c, by_uuid ? "Caller.query_token_usage" : "Caller.query_group_token_usage", &which, 1,
                  &tokens, err) < 0)
         return -1;
+    if (c->json) {
+        struct value_builder b = value_builder(c->arena);
+        struct value map;
+
+        value_put_new(&b, "call-count", calls);
+        value_put_new(&b, "token-usage", tokens);
+        map = value_built_map(&b);
+        cmd_json_object(c, NULL, &map);
+        return 0;
+    }
     cmd_row(c, (struct cmd_pair[]){ { "call-count", cmd_value_text(c, NULL, &calls) },
                                     { "token-usage", cmd_value_text(c, NULL, &tokens) } }, 2);
     return 0;

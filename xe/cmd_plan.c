@@ -264,6 +264,10 @@ static void print_sources(struct cmd *c, const struct value *set)
     for (size_t i = 0; set->kind == VALUE_SET && i < set->set.n; i++) {
         struct cmd_pair pairs[ARRAY_SIZE(names)];
 
+        if (c->json) {
+            cmd_json_object(c, NULL, &set->set.items[i]);
+            continue;
+        }
         for (size_t k = 0; k < ARRAY_SIZE(names); k++) {
             const struct value *v = value_get(&set->set.items[i], names[k]);
 
@@ -293,10 +297,10 @@ static int print_result(struct cmd *c, const struct plan *p, const struct value 
         cmd_row_of_map(c, v);
     else if (streq(p->result, "sources"))
         print_sources(c, v);
-    else if (streq(p->result, "float"))
+    else if (streq(p->result, "float") && !c->json)
         cmd_item(c, arena_printf(c->arena, "%f", v->kind == VALUE_FLOAT ? v->d : 0.0));
     else
-        cmd_item(c, cmd_value_text(c, type, v));
+        cmd_result(c, type, v);
     return 0;
 }
 

@@ -154,7 +154,7 @@ int cmd_pool_ha_hypothetical(struct cmd *c, struct xerr *err)
     if (cmd_call(c, "pool.ha_compute_hypothetical_max_host_failures_to_tolerate",
                  CMD_ARGS(value_built_map(&b)), &result, err) < 0)
         return -1;
-    cmd_item(c, cmd_value_text(c, NULL, &result));
+    cmd_result(c, NULL, &result);
     return 0;
 }
 

@@ -27,9 +27,17 @@ void cmd_printf_error(struct cmd *c, const char *fmt, ...)
     c->env->print_error(c->env->client, text, strlen(text));
 }
 
+void cmd_notice(struct cmd *c, const char *text)
+{
+    if (c->json)
+        cmd_print_error(c, text);
+    else
+        cmd_print(c, text);
+}
+
 void cmd_message(struct cmd *c, const char *text)
 {
-    if (!c->minimal) cmd_print(c, text);
+    if (!c->minimal && !c->json) cmd_print(c, text);
 }
 
 static void buffer(struct cmd *c, const char *text)
@@ -44,10 +52,22 @@ static void buffer(struct cmd *c, const char *text)
 
 void cmd_item(struct cmd *c, const char *text)
 {
-    if (c->minimal)
+    const struct value v = value_string(text);
+
+    if (c->json)
+        cmd_json_single(c, "value", NULL, &v);
+    else if (c->minimal)
         buffer(c, text);
     else
         cmd_print(c, text);
+}
+
+void cmd_result(struct cmd *c, const struct type_desc *type, const struct value *v)
+{
+    if (c->json)
+        cmd_json_single(c, "value", type, v);
+    else
+        cmd_item(c, cmd_value_text(c, type, v));
 }
 
 void cmd_items(struct cmd *c, const struct value *set)
@@ -64,6 +84,10 @@ void cmd_row(struct cmd *c, const struct cmd_pair *pairs, size_t n)
     _cleanup_strbuf_ struct strbuf b = STRBUF_INIT;
     size_t width = 0;
 
+    if (c->json) {
+        cmd_json_pairs(c, pairs, n);
+        return;
+    }
     if (c->minimal) {
         if (n) buffer(c, pairs[0].value);
         return;
@@ -103,6 +127,7 @@ void cmd_row_of_map(struct cmd *c, const struct value *map)
 
 void cmd_flush(struct cmd *c)
 {
+    if (c->json) cmd_json_end(c);
     if (!c->minimal) return;
     c->env->print(c->env->client, strbuf_cstr(&c->buffered), c->buffered.len);
 }

@@ -6,10 +6,12 @@
 #include "xe/cmd.h"
 
 enum {
-    QUIRK_COMMA = 1, /* set members are joined by ", " and not "; ": for old scripts' sake */
+    QUIRK_COMMA = 1,   /* set members are joined by ", " and not "; ": for old scripts' sake */
     QUIRK_NO_CASE = 2, /* filters compare without regard to case */
-    QUIRK_BYTES = 4, /* a size: may be written with a suffix */
-    QUIRK_NAMES = 8, /* references are shown by name, not uuid */
+    QUIRK_BYTES = 4,   /* a size: may be written with a suffix */
+    QUIRK_NAMES = 8,   /* references are shown by name, not uuid */
+    QUIRK_NUMBER = 16, /* computed, and a number: --json shows it as such */
+    QUIRK_BOOL = 32,   /* computed, and true or false */
 };
 
 struct field_quirk {

@@ -4,6 +4,8 @@
 #include "xe/cmd_quirk.h"
 #include "xe/commands.h"
 
+#include "lib/json.h"
+
 #include <assert.h>
 
 static const char *const verbs[N_VERBS] = {
@@ -113,12 +115,32 @@ static int filter_rows(struct cmd *c, struct cmd_object_row *rows, size_t *n, st
     return 0;
 }
 
-static int print_row(struct cmd *c, struct cmd_object_row *row, const char *columns, struct cmd_pair *pairs,
-                     const char **titles, struct xerr *err)
+/* Values that cost a question each are for param-list and param-get. */
+static int print_json_row(struct cmd *c, struct cmd_object_row *row, const char *const *titles,
+                          struct xerr *err)
+{
+    _cleanup_strbuf_ struct strbuf b = STRBUF_INIT;
+
+    strbuf_char(&b, '{');
+    for (unsigned i = 0; i < row->type->n_fields; i++) {
+        const struct xe_field *f = &row->type->fields[i];
+
+        if (!titles[i] || f->expensive) continue;
+        json_member_begin(f->name, &b);
+        if (cmd_field_json(c, row, f, &b, err) < 0) return -1;
+    }
+    strbuf_char(&b, '}');
+    cmd_json_line(c, strbuf_cstr(&b));
+    return 0;
+}
+
+static int print_row(struct cmd *c, struct cmd_object_row *row, struct cmd_pair *pairs,
+                     const char *const *titles, struct xerr *err)
 {
     const struct xe_record *type = row->type;
     size_t n = 0;
 
+    if (c->json) return print_json_row(c, row, titles, err);
     for (unsigned i = 0; i < type->n_fields; i++) {
         const struct xe_field *f = &type->fields[i];
 
@@ -131,7 +153,6 @@ static int print_row(struct cmd *c, struct cmd_object_row *row, const char *colu
         n++;
         if (c->minimal) break;
     }
-    (void)columns;
     if (c->minimal && !n) return 0;
     cmd_row(c, pairs, n);
     return 0;
@@ -180,7 +201,7 @@ static int run_list(struct cmd *c, struct xerr *err)
     for (unsigned i = 0; i < type->n_fields; i++)
         if (is_column(&type->fields[i], columns)) titles[i] = cmd_field_title(c, &type->fields[i]);
     for (size_t i = 0; i < n; i++)
-        if (print_row(c, &rows[i], columns, pairs, titles, err) < 0) return -1;
+        if (print_row(c, &rows[i], pairs, titles, err) < 0) return -1;
     return 0;
 }
 
@@ -217,6 +238,19 @@ static int run_param_list(struct cmd *c, struct xerr *err)
     return cmd_show(c, &row, "all", NULL, err);
 }
 
+static int print_json_field(struct cmd *c, struct cmd_object_row *row, const struct xe_field *f,
+                            struct xerr *err)
+{
+    _cleanup_strbuf_ struct strbuf b = STRBUF_INIT;
+
+    strbuf_char(&b, '{');
+    json_member_begin(f->name, &b);
+    if (cmd_field_json(c, row, f, &b, err) < 0) return -1;
+    strbuf_char(&b, '}');
+    cmd_json_line(c, strbuf_cstr(&b));
+    return 0;
+}
+
 static int run_param_get(struct cmd *c, struct xerr *err)
 {
     const char *key = cmd_get(c, "param-key"), *text;
@@ -225,13 +259,17 @@ static int run_param_get(struct cmd *c, struct xerr *err)
     struct value v;
 
     if (named_row(c, &row, err) < 0 || named_field(c, &f, err) < 0) return -1;
+    if (c->json && !key) return print_json_field(c, &row, f, err);
     if (key && f->kind == XE_MAP) {
         const struct value *item;
 
         if (cmd_field_value(c, &row, f, &v, err) < 0) return -1;
         item = v.kind == VALUE_MAP ? value_get(&v, key) : NULL;
         if (!item) return cmd_fail(err, "Key %s not found in map", key);
-        cmd_item(c, item->s);
+        if (c->json)
+            cmd_json_single(c, key, NULL, item);
+        else
+            cmd_item(c, item->s);
         return 0;
     }
     if (cmd_field_text(c, &row, f, &text, err) < 0) return -1;
@@ -514,6 +552,7 @@ const struct command *cmd_record_command(const struct xe_record *type, enum cmd_
     cmd->optional = "";
     switch (verb) {
     case VERB_LIST:
+        cmd->flags = COMMAND_JSON;
         cmd->required = "";
         cmd->optional = arena_printf(a, "params,database:,%s", names);
         cmd->help =
@@ -522,13 +561,15 @@ const struct command *cmd_record_command(const struct xe_record *type, enum cmd_
                          "'map-param:key=value', a set by 'set-param:contains=value'.",
                          type->name);
         if (streq(type->name, "vm") || streq(type->name, "network") || streq(type->name, "sr"))
-            cmd->flags = COMMAND_STANDARD;
+            cmd->flags |= COMMAND_STANDARD;
         break;
     case VERB_PARAM_LIST:
+        cmd->flags = COMMAND_JSON;
         cmd->optional = "database:";
         cmd->help = "Shows every parameter of the object with this uuid.";
         break;
     case VERB_PARAM_GET:
+        cmd->flags = COMMAND_JSON;
         cmd->required = "uuid,param-name";
         cmd->optional = "param-key,database:";
         cmd->help =

@@ -834,7 +834,8 @@ int cmd_console(struct cmd *c, struct xerr *err)
     }
     cmd_print(c, arena_printf(c->arena, "Connecting to console on VM %s. Press Ctrl + ']' to quit.",
                               cmd_member_text(&vm, "name_label")));
-    c->env->transfer(c->env->client, CMD_CONNECT, "", console_url(c, &vm, cmd_member_text(console, "location")));
+    c->env->transfer(c->env->client, CMD_CONNECT, "",
+                     console_url(c, &vm, cmd_member_text(console, "location")));
     for (;;) {
         switch (c->env->transferred(c->env->client, 5000)) {
         case CMD_RUNNING:

@@ -6,12 +6,15 @@
 #include "xe/cmd.h"
 
 enum {
-    COMMAND_VM = 1, COMMAND_HOST = 2, COMMAND_SR = 4,   /* takes a selector */
-    COMMAND_HIDDEN = 8,                /* not in help */
-    COMMAND_STANDARD = 16,             /* in the short help */
-    COMMAND_HERE = 32,                 /* on a pool member: runs there, not on the coordinator */
-    COMMAND_FILES = 64,                /* reads or writes files of the client */
-    COMMAND_LOCAL = 128,               /* with a local session, without the pool */
+    COMMAND_VM = 1,
+    COMMAND_HOST = 2,
+    COMMAND_SR = 4,        /* takes a selector */
+    COMMAND_HIDDEN = 8,    /* not in help */
+    COMMAND_STANDARD = 16, /* in the short help */
+    COMMAND_HERE = 32,     /* on a pool member: runs there, not on the coordinator */
+    COMMAND_FILES = 64,    /* reads or writes files of the client */
+    COMMAND_LOCAL = 128,   /* with a local session, without the pool */
+    COMMAND_JSON = 256,    /* run prints results, which --json can show (a plan with a result always can) */
 };
 
 struct command {

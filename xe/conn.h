@@ -23,7 +23,7 @@ struct conn_target {
 /* Connects: to the unix socket when there is one that answers, else to the server (TLS is not used towards
  * 127.0.0.1). 0, or -1 and a sentence in *ret_why (malloc'd). */
 int conn_open(const struct conn_target *t, struct conn **ret_conn, char **ret_why);
-/* The same to what answers POST /cli: the server, or with t->xmlrpc a program of ours that asks the server. */
+/* The same to what answers POST /cli: the server, or with t->xmlrpc a program of ours that asks it. */
 int conn_open_commands(const struct conn_target *t, struct conn **ret_conn, char **ret_why);
 /* NULL is fine. */
 void conn_close(struct conn *c);

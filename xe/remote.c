@@ -15,26 +15,26 @@
 
 enum {
     CONNECT_MS = 60 * 1000,
-    PIECE_MS = 60 * 1000,              /* between two pieces of one reply */
-    GOODBYE_MS = 5 * 1000,             /* what a server gets to end the session of a client that has gone */
+    PIECE_MS = 60 * 1000,  /* between two pieces of one reply */
+    GOODBYE_MS = 5 * 1000, /* what a server gets to end the session of a client that has gone */
     REPLY_LIMIT = 1 << 30,
     READ_BYTES = 256 << 10,
     MAX_REDIRECTS = 3,
-    LOOKUPS_ONE_BY_ONE = 4,            /* objects of a class; then all of them are fetched at once */
+    LOOKUPS_ONE_BY_ONE = 4, /* objects of a class; then all of them are fetched at once */
 };
 
 struct remote {
     struct conn_target target;
-    char *host;                        /* the target's, without brackets; replaced by a redirect */
+    char *host; /* the target's, without brackets; replaced by a redirect */
     char *path;
     int port;
     bool tls;
     struct serve *client;
     const char *traceparent;
     struct tls_client *tls_client;
-    struct httpc *http;                /* NULL: not connected */
-    char *session;                     /* reference text, NULL before login */
-    bool own_session, local_session;   /* we logged in and have to log out */
+    struct httpc *http;              /* NULL: not connected */
+    char *session;                   /* reference text, NULL before login */
+    bool own_session, local_session; /* we logged in and have to log out */
     /* Names of objects seen since the last change that somebody waited for. */
     struct arena *names;
     struct refmap *objects[N_CLASSES]; /* of struct cmd_object */
@@ -49,7 +49,8 @@ struct remote *remote_new(const struct conn_target *target, struct serve *client
     bool local = streq(target->server, "127.0.0.1");
 
     r->target = *target;
-    r->host = target->server[0] == '[' && n > 2 ? xstrndup(target->server + 1, n - 2) : xstrdup(target->server);
+    r->host =
+        target->server[0] == '[' && n > 2 ? xstrndup(target->server + 1, n - 2) : xstrdup(target->server);
     r->path = xstrdup("/");
     r->tls = target->tls && !local;
     r->port = target->port ? target->port : r->tls ? 443 : 80;
@@ -133,7 +134,9 @@ static int connect_somewhere(struct remote *r, int timeout_ms, struct xerr *err)
         if (r->target.socket_only) return xerr_move(err, &why);
     }
     if (r->tls && !r->tls_client && !(r->tls_client = tls_client_new(NULL, err))) return -1;
-    t = (struct httpc_target){ .host = r->host, .port = (unsigned)r->port, .tls = r->tls ? r->tls_client : NULL };
+    t = (struct httpc_target){ .host = r->host,
+                               .port = (unsigned)r->port,
+                               .tls = r->tls ? r->tls_client : NULL };
     r->http = httpc_connect(&t, timeout_ms, err);
     return r->http ? 0 : -1;
 }
@@ -219,7 +222,8 @@ static int post_once(struct remote *r, const struct strbuf *call, const struct h
 
     if (r->http && !httpc_usable(r->http)) disconnect(r);
     if (!r->http && connect_somewhere(r, CONNECT_MS, err) < 0) return -1;
-    if (httpc_send(r->http, "POST", r->path, headers, strbuf_cstr(call), call->len, PIECE_MS, err) < 0) return -1;
+    if (httpc_send(r->http, "POST", r->path, headers, strbuf_cstr(call), call->len, PIECE_MS, err) < 0)
+        return -1;
     wait_for_server(r);
     return httpc_receive(r->http, PIECE_MS, ret_head, err);
 }
@@ -257,7 +261,8 @@ static void post(struct remote *r, const struct strbuf *call, struct strbuf *ret
         }
         location = http_find(head->headers, head->n_headers, "location", true);
         if (head->status < 300 || head->status > 308 || !location)
-            give_up(r, "%s answered with HTTP %d %s instead of XML-RPC", r->target.server, head->status, head->reason);
+            give_up(r, "%s answered with HTTP %d %s instead of XML-RPC", r->target.server, head->status,
+                    head->reason);
         location = xstrdup(location);
         read_body(r, ret_body);
         if (!follow(r, location))
@@ -285,11 +290,14 @@ static int call(struct remote *r, const char *session, const char *method, const
     for (size_t i = 0; i < n; i++) items[first + i] = args[i];
     if (remote_encode_call(method, items, first + n, arena, &document, &why) < 0)
         return xerr_internal(err, "%s cannot be sent: %s", method, why);
-    serve_flush(r->client);            /* what has been printed does not wait for the answer */
+    serve_flush(r->client); /* what has been printed does not wait for the answer */
     post(r, &document, &body);
     *ret_result = value_void();
-    switch (remote_decode_reply(strbuf_cstr(&body), body.len, async ? &task_type : m ? m->result : NULL, arena,
-                                ret_result, err, &why)) {
+    switch (remote_decode_reply(strbuf_cstr(&body), body.len,
+                                async ? &task_type
+                                : m   ? m->result
+                                      : NULL,
+                                arena, ret_result, err, &why)) {
     case REMOTE_RESULT:
         return 0;
     case REMOTE_FAILURE:
@@ -322,8 +330,8 @@ static int env_watch(void *arg, const struct value *what, char token[CMD_TOKEN],
     if (ret_events) *ret_events = value_set(NULL, 0);
     /* The first answer holds every object there is; only its token matters. */
     if (call(r, r->session, "event.from",
-             CMD_ARGS(*what, value_string(token), value_float(first ? 0 : timeout_ms / 1000.0)), arena, &batch,
-             err))
+             CMD_ARGS(*what, value_string(token), value_float(first ? 0 : timeout_ms / 1000.0)), arena,
+             &batch, err))
         return -1;
     forget_objects(r);
     next = value_get_str(&batch, "token", "");
@@ -347,7 +355,8 @@ static struct cmd_object *remember(struct remote *r, int cls, struct ref ref, co
 
     o->cls = cls;
     o->uuid = arena_strdup(r->names, cmd_member_text(record, "uuid"));
-    if (model.classes[cls].name_label) o->name = arena_strdup(r->names, cmd_member_text(record, "name_label"));
+    if (model.classes[cls].name_label)
+        o->name = arena_strdup(r->names, cmd_member_text(record, "name_label"));
     refmap_put(objects_of(r, cls), ref, o);
     return o;
 }
@@ -359,7 +368,8 @@ static void fetch_all(struct remote *r, int cls)
     struct value all;
 
     r->fetched[cls] = true;
-    if (env_call(r, arena_printf(a, "%s.get_all_records", model.classes[cls].name), NULL, 0, a, &all, &ignored) < 0)
+    if (env_call(r, arena_printf(a, "%s.get_all_records", model.classes[cls].name), NULL, 0, a, &all,
+                 &ignored) < 0)
         return;
     for (size_t i = 0; all.kind == VALUE_MAP && i < all.map.n; i++) {
         struct ref ref;
@@ -384,7 +394,8 @@ static const struct cmd_object *find_in(struct remote *r, int cls, struct ref re
     if (known || r->fetched[cls]) return known;
     a = arena_new();
     if (env_call(r, arena_printf(a, "%s.get_record", class->name), CMD_ARGS(value_ref(ref)), a, &record,
-                 &ignored) < 0 || record.kind != VALUE_MAP)
+                 &ignored) < 0 ||
+        record.kind != VALUE_MAP)
         return NULL;
     return remember(r, cls, ref, &record);
 }
@@ -415,7 +426,9 @@ static bool env_lookup(void *arg, int cls, struct ref ref, struct arena *arena, 
     o = cls == CLASS_NONE ? find_anywhere(r, ref) : find_in(r, cls, ref);
     if (!o) return false;
     *ret_object = (struct cmd_object){
-        .cls = o->cls, .uuid = arena_strdup(arena, o->uuid), .name = o->name ? arena_strdup(arena, o->name) : NULL,
+        .cls = o->cls,
+        .uuid = arena_strdup(arena, o->uuid),
+        .name = o->name ? arena_strdup(arena, o->name) : NULL,
     };
     return true;
 }
@@ -433,11 +446,12 @@ static int env_login(void *arg, const char *user, const char *password, bool loc
 
     if (r->session) return 0;
     a = arena_new();
-    if (call(r, NULL, local ? "session.slave_local_login_with_password" : "session.login_with_password", names,
-             local ? 2 : 4, a, &result, err))
+    if (call(r, NULL, local ? "session.slave_local_login_with_password" : "session.login_with_password",
+             names, local ? 2 : 4, a, &result, err))
         return -1;
-    remote_use_session(r, result.kind == VALUE_REF ? ref_text(result.ref, text)
-                                                   : result.kind == VALUE_STRING ? result.s : "");
+    remote_use_session(r, result.kind == VALUE_REF      ? ref_text(result.ref, text)
+                          : result.kind == VALUE_STRING ? result.s
+                                                        : "");
     r->own_session = true;
     r->local_session = local;
     return 0;
@@ -460,8 +474,8 @@ void remote_logout(struct remote *r)
         return;
     if (r->http && !httpc_usable(r->http)) disconnect(r);
     if (!r->http && connect_somewhere(r, GOODBYE_MS, &ignored) < 0) return;
-    (void)httpc_call(r->http, "POST", r->path, "Content-Type: text/xml\r\n", strbuf_cstr(&document), document.len,
-                     READ_BYTES, GOODBYE_MS, &status, &body, &ignored);
+    (void)httpc_call(r->http, "POST", r->path, "Content-Type: text/xml\r\n", strbuf_cstr(&document),
+                     document.len, READ_BYTES, GOODBYE_MS, &status, &body, &ignored);
 }
 
 static const char *env_session(void *arg)

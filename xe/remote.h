@@ -17,8 +17,8 @@ struct remote *remote_new(const struct conn_target *target, struct serve *client
 void remote_free(struct remote *r);
 /* A session that somebody else has; NULL: commands log in. */
 void remote_use_session(struct remote *r, const char *session);
-/* Fills in the API's half of a command's environment. A server that cannot be reached, that breaks off or does
- * not speak XML-RPC ends the program: the client is told why, with exit status 1. */
+/* Fills in the API's half of a command's environment. A server that cannot be reached, that breaks off or
+ * does not speak XML-RPC ends the program: the client is told why, with exit status 1. */
 void remote_env(struct remote *r, struct cmd_env *env);
 /* Ends the session that a command began. */
 void remote_logout(struct remote *r);

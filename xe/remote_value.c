@@ -81,7 +81,7 @@ static xmlrpc_value *value_out(xmlrpc_env *env, const struct value *v)
         return xmlrpc_int_new(env, (int)v->i);
     case VALUE_BOOL:
         return xmlrpc_bool_new(env, v->b);
-    case VALUE_FLOAT:                  /* the library's writer crashes on what is no number */
+    case VALUE_FLOAT: /* the library's writer crashes on what is no number */
         return xmlrpc_double_new(env, isfinite(v->d) ? v->d : 0);
     case VALUE_DATETIME:
     case VALUE_LOCALTIME:
@@ -126,7 +126,7 @@ int remote_encode_call(const char *method, const struct value *args, size_t n, s
 struct reader {
     xmlrpc_env env;
     struct arena *arena;
-    const char *why;                   /* NULL until something is wrong */
+    const char *why; /* NULL until something is wrong */
 };
 
 static int wrong(struct reader *r, const char *what, const struct type_desc *type)
@@ -135,7 +135,7 @@ static int wrong(struct reader *r, const char *what, const struct type_desc *typ
     return -1;
 }
 
-/* What the library gives, by its own types. The text of a struct's member or of a string lives in the arena. */
+/* What the library gives, by its own types. Texts live in the arena. */
 static const char *text_in(struct reader *r, xmlrpc_value *x, size_t *ret_len)
 {
     const char *s = NULL, *copy = "";
@@ -144,7 +144,7 @@ static const char *text_in(struct reader *r, xmlrpc_value *x, size_t *ret_len)
     xmlrpc_read_string_lp(&r->env, x, ret_len, &s);
     if (r->env.fault_occurred) return copy;
     copy = arena_strndup(r->arena, s, *ret_len);
-    *ret_len = strlen(copy);           /* no text of ours has a NUL inside */
+    *ret_len = strlen(copy); /* no text of ours has a NUL inside */
     free((void *)(uintptr_t)s);
     return copy;
 }
@@ -217,7 +217,8 @@ static int set_in(struct reader *r, xmlrpc_value *x, const struct type_desc *ele
 /* type_of: the type of the member with that key, false for one to leave out. */
 typedef bool (*type_of_fn)(const void *arg, const char *key, const struct type_desc **ret_type);
 
-static int map_in(struct reader *r, xmlrpc_value *x, type_of_fn type_of, const void *arg, struct value_builder *b)
+static int map_in(struct reader *r, xmlrpc_value *x, type_of_fn type_of, const void *arg,
+                  struct value_builder *b)
 {
     int n = xmlrpc_struct_size(&r->env, x);
 
@@ -319,14 +320,15 @@ static int batch_in(struct reader *r, xmlrpc_value *x, const struct type_desc *t
 
     xmlrpc_struct_find_value(&r->env, x, "events", &list);
     xmlrpc_struct_find_value(&r->env, x, "token", &token);
-    if (!list || !token || xmlrpc_value_type(list) != XMLRPC_TYPE_ARRAY) rc = wrong(r, "something else", type);
+    if (!list || !token || xmlrpc_value_type(list) != XMLRPC_TYPE_ARRAY)
+        rc = wrong(r, "something else", type);
     n = rc == 0 ? xmlrpc_array_size(&r->env, list) : 0;
     for (int i = 0; i < n && rc == 0; i++) {
         xmlrpc_value *item;
 
         xmlrpc_array_read_item(&r->env, list, (unsigned)i, &item);
         rc = xmlrpc_value_type(item) == XMLRPC_TYPE_STRUCT ? event_in(r, item, &v)
-                                                            : wrong(r, "no event", type);
+                                                           : wrong(r, "no event", type);
         xmlrpc_DECREF(item);
         if (rc == 0) value_push(&events, v);
     }

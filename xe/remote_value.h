@@ -19,8 +19,8 @@ enum remote_reply {
  * carry are left out. 0, or -1 with a sentence in the arena. */
 int remote_encode_call(const char *method, const struct value *args, size_t n, struct arena *a,
                        struct strbuf *out, const char **ret_why);
-/* Opens a reply. type: what the result should be (NULL: whatever it is). Members of records that we do not know
- * are left out; those of ours that the server does not know have their defaults. Text is in the arena. */
+/* Opens a reply. type: what the result should be (NULL: whatever it is). Members of records that we do not
+ * know are left out; those of ours that the server does not know have their defaults. */
 enum remote_reply remote_decode_reply(const char *text, size_t len, const struct type_desc *type,
                                       struct arena *a, struct value *ret_value, struct xerr *err,
                                       const char **ret_why);

@@ -9,12 +9,12 @@
 #include "xe/thin.h"
 
 enum {
-    FLUSH_BYTES = 16 << 10,            /* messages are gathered up to this much */
+    FLUSH_BYTES = 16 << 10, /* messages are gathered up to this much */
     HELLO_MS = 60 * 1000,
-    PROMPT_MS = 3600 * 1000,           /* somebody may be reading the question */
-    ANSWER_MS = 60 * 1000,             /* programs answer at once */
-    SILENCE_MS = 900 * 1000,           /* a client that transfers says so every 300 s */
-    MAX_ANSWER = 64,                   /* bytes of a response; blobs' bytes are not in it */
+    PROMPT_MS = 3600 * 1000, /* somebody may be reading the question */
+    ANSWER_MS = 60 * 1000,   /* programs answer at once */
+    SILENCE_MS = 900 * 1000, /* a client that transfers says so every 300 s */
+    MAX_ANSWER = 64,         /* bytes of a response; blobs' bytes are not in it */
     MAX_LINE = 64 << 10,
     MAX_ARGS = 4096,
 };
@@ -48,8 +48,8 @@ static int read_answer(struct serve *s, struct thin_msg *ret_msg, int timeout_ms
 
     if (read_bytes(s, head, sizeof head, timeout_ms) < 0) return -1;
     n = thin_int(head);
-    if (n < 8 || n > MAX_ANSWER || read_bytes(s, payload, (size_t)n, ANSWER_MS) < 0
-        || thin_decode(payload, (size_t)n, s->arena, ret_msg) < 0 || ret_msg->kind == THIN_COMMAND) {
+    if (n < 8 || n > MAX_ANSWER || read_bytes(s, payload, (size_t)n, ANSWER_MS) < 0 ||
+        thin_decode(payload, (size_t)n, s->arena, ret_msg) < 0 || ret_msg->kind == THIN_COMMAND) {
         s->gone = true;
         return -1;
     }
@@ -108,7 +108,7 @@ static void env_print_error(void *client, const char *text, size_t n)
 
     thin_put_text(&s->out, THIN_PRINT_STDERR, text, n);
     if (n && text[0] == '\r')
-        serve_flush(s);                /* a progress bar is of no use later */
+        serve_flush(s); /* a progress bar is of no use later */
     else
         flush_when_full(s);
 }
@@ -225,10 +225,7 @@ const char *serve_arguments(struct serve *s, const char *body, size_t n, const c
     return NULL;
 }
 
-void serve_say(struct serve *s, const char *text)
-{
-    env_print_error(s, text, strlen(text));
-}
+void serve_say(struct serve *s, const char *text) { env_print_error(s, text, strlen(text)); }
 
 void serve_exit(struct serve *s, int code)
 {
@@ -236,7 +233,4 @@ void serve_exit(struct serve *s, int code)
     serve_flush(s);
 }
 
-void serve_free(struct serve *s)
-{
-    strbuf_free(&s->out);
-}
+void serve_free(struct serve *s) { strbuf_free(&s->out); }

@@ -83,7 +83,8 @@ static int set_option(struct options *o, const char *key, const char *value)
         { "passwordfile", &o->password_file }, { "traceparent", &o->traceparent },
     };
     const struct { const char *key; bool *flag; } flags[] = {
-        { "nossl", &o->nossl }, { "xmlrpc", &o->xmlrpc }, { "debug", &o->debug }, { "debugonfail", &o->debug_on_fail },
+        { "nossl", &o->nossl }, { "xmlrpc", &o->xmlrpc }, { "debug", &o->debug },
+        { "debugonfail", &o->debug_on_fail },
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {

@@ -1,5 +1,6 @@
-/* xe-xmlrpc: runs one command line for xe over XML-RPC. Standard input is a socket on which xe speaks the thin
- * protocol, as it would to a daemon. Called by: xe (conn.c), which starts it. Calls: serve, remote, cmd. */
+/* xe-xmlrpc: runs one command line for xe over XML-RPC. Standard input is a socket on which xe speaks the
+ * thin protocol, as it would to a daemon.
+ * Called by: xe (conn.c), which starts it.  Calls: serve, remote, cmd. */
 #include "xe/remote.h"
 
 #include <fcntl.h>
@@ -11,8 +12,8 @@
 
 enum { HEAD_MAX = 64 << 10, BODY_MAX = 1 << 20, HEAD_MS = 60 * 1000 };
 
-/* The target as xe gives it: --server NAME [--port N] [--nossl] [--socket PATH] [--socket-only]. False when it
- * is something else. */
+/* The target as xe gives it: --server NAME [--port N] [--nossl] [--socket PATH] [--socket-only]. False
+ * when it is something else. */
 static bool read_target(int argc, char **argv, struct conn_target *t)
 {
     *t = (struct conn_target){ .tls = true };
@@ -49,7 +50,8 @@ static int read_request(struct stream *s, struct arena *a, struct http_head *ret
         end = http_head_end(buf, len, &scan);
     }
     body = arena_strndup(a, buf + end, len - end);
-    if (http_parse_request(buf, end, a, ret_head) || ret_head->method != HTTP_POST || ret_head->length > BODY_MAX)
+    if (http_parse_request(buf, end, a, ret_head) || ret_head->method != HTTP_POST ||
+        ret_head->length > BODY_MAX)
         return -1;
     n = (size_t)ret_head->length;
     if (len - end > n) return -1;
@@ -107,7 +109,7 @@ int main(int argc, char **argv)
         return 2;
     }
     signal(SIGPIPE, SIG_IGN);
-    signal(SIGINT, SIG_IGN);           /* the terminal's is xe's matter; when it goes, our socket ends */
+    signal(SIGINT, SIG_IGN); /* the terminal's is xe's matter; when it goes, our socket ends */
     stream.fd = STDIN_FILENO;
     fcntl(stream.fd, F_SETFL, fcntl(stream.fd, F_GETFL) | O_NONBLOCK);
     client.arena = arena_new();
