@@ -105,7 +105,7 @@ static int changes(struct call *c, const struct event_sub *sub, struct token sin
     _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
     struct collector k = { sub, c->arena, value_builder(c->arena) };
 
-    if (snap_changes(s, since, sub->scan, collect, &k, err)) return -1;
+    if (event_changes(s, sub, since, collect, &k, err)) return -1;
     *ret_events = value_built_set(&k.events);
     *ret_s = take_ptr(s);
     return 0;

@@ -56,6 +56,8 @@ static void tidy(struct event_sub *sub)
     sub->n = n;
     for (unsigned i = 0; i < model.n_classes; i++) sub->scan[i] = sub->wanted[i];
     for (size_t i = 0; i < n; i++) sub->scan[sub->objects[i].cls] = true;
+    sub->messages = sub->scan[CLASS_message];
+    sub->scan[CLASS_message] = false;
 }
 
 static bool parse_one(struct event_sub *sub, const char *text)
@@ -124,8 +126,18 @@ struct event_sub *event_sub_without(const struct event_sub *a, const struct even
     return sub;
 }
 
+int event_changes(const struct snap *s, const struct event_sub *sub, struct token since, change_fn fn, void *arg,
+                  struct xerr *err)
+{
+    const bool messages[N_CLASSES] = { [CLASS_message] = true };
+
+    if (sub->messages && snap_changes(s, since, messages, fn, arg, err)) return -1;
+    return snap_changes(s, since, sub->scan, fn, arg, err);
+}
+
 bool event_sub_empty(const struct event_sub *sub)
 {
+    if (sub->messages) return false;
     for (unsigned i = 0; i < model.n_classes; i++)
         if (sub->scan[i]) return false;
     return true;
@@ -320,7 +332,7 @@ int event_encode(struct db *db, const struct event_sub *sub, struct token since,
     struct encoder e = { sub, form, STRBUF_INIT, 0 };
 
     begin(&e);
-    if (snap_changes(s, since, sub->scan, encode_change, &e, err)) {
+    if (event_changes(s, sub, since, encode_change, &e, err)) {
         strbuf_free(&e.out);
         return -1;
     }

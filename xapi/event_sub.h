@@ -13,11 +13,15 @@ struct event_object {
 struct event_sub {
     atomic_uint refs;
     bool *wanted;                  /* by class id: every object of the class */
-    bool *scan;                    /* wanted, or some object of it is */
+    bool *scan;                    /* wanted, or some object of it is; but never class message */
+    bool messages;                 /* that of class message */
     size_t n;                      /* objects of classes that are not wanted whole, sorted */
     struct event_object objects[];
 };
 
+/* snap_changes() of what the subscription looks at, alerts first, as on the reference. */
+int event_changes(const struct snap *s, const struct event_sub *sub, struct token since, change_fn fn, void *arg,
+                  struct xerr *err);
 bool event_sub_wants(const struct event_sub *sub, enum class_id cls, struct ref ref);
 bool event_sub_empty(const struct event_sub *sub);
 /* What either wants; what a wants and b does not. New. */

@@ -66,6 +66,8 @@ static int fill_sr(struct call *c, const struct snap *s, struct ref sr, bool nee
         .device_config = config,
         .sm_config = sm_config,
         .master = true,
+        .cancelled = &c->task->cancelled,
+        .task = c->task->ref,
     };
     return 0;
 }

@@ -211,7 +211,7 @@ static int create_in(struct call *c, struct txn *t, const struct value *record, 
 
     if (!vm || !snap_need(txn_snap(t), CLASS_network, network_ref ? network_ref->ref : REF_NULL, err)) return -1;
     if (row_enum(vm, F_VM_power_state) == vm_power_state_Suspended)
-        return xerr_vm_bad_power_state(err, REF_STR(row_ref_of(vm)), "Halted, Running", "Suspended");
+        return lifecycle_bad_power_state(vm, 1u << vm_power_state_Halted | 1u << vm_power_state_Running, err);
     if (choose_device(c, txn_snap(t), vm, value_get_str(record, "device", ""), &device, err)) return -1;
     bool automatic = !*mac;
     if (automatic) mac = mac_from_seed(c->arena, row_map_str(vm, F_VM_other_config, "mac_seed", row_uuid(vm)), device);

@@ -6,7 +6,9 @@
 #include <libxml/parser.h>
 #include <libxml/tree.h>
 
+#define LOG_MODULE "vm"
 #include "gen/methods.h"
+#include "lib/log.h"
 #include "xapi/call/lifecycle.h"
 #include "xapi/vbd.h"
 
@@ -88,10 +90,27 @@ void vm_destroy_rows(struct txn *t, struct ref vm)
     txn_destroy(t, CLASS_VM, vm);
 }
 
+/* The memory of a suspended VM, or of a checkpoint, is nobody's any more. */
+static void destroy_memory_image(struct call *c, struct ref vdi)
+{
+    {
+        _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+        if (!snap_get(s, CLASS_VDI, vdi)) return;
+        SNAP_EACH (s, CLASS_VM, other)
+            if (ref_eq(row_ref(other, F_VM_suspend_VDI), vdi)) return;
+    }
+    _cleanup_xerr_ struct xerr err = XERR_INIT;
+    struct value ignored;
+    if (!call_message(c, "VDI.destroy", ARGS(value_ref(vdi)), &ignored, &err)) return;
+    _cleanup_free_ char *why = xerr_text(&err);
+    log_warn("the memory image %s of a VM that is gone stays: %s", REF_STR(vdi), why);
+}
+
 int vm_destroy(struct call *c, struct ref vm, struct xerr *err)
 {
     struct txn *t = db_begin(c->agent->db);
     const struct row *row = snap_get(txn_snap(t), CLASS_VM, vm);
+    struct ref memory = row ? row_ref(row, F_VM_suspend_VDI) : REF_NULL;
 
     if (row && row_bool(row, F_VM_is_control_domain)) {
         db_abort(t);
@@ -102,7 +121,9 @@ int vm_destroy(struct call *c, struct ref vm, struct xerr *err)
         return xerr_vm_cannot_delete_default_template(err, REF_STR(vm));
     }
     vm_destroy_rows(t, vm);
-    return db_commit(t, err);
+    if (db_commit(t, err)) return -1;
+    if (!ref_is_null(memory)) destroy_memory_image(c, memory);
+    return 0;
 }
 
 /* ---- copying a record ----------------------------------------------------------------------------------------- */

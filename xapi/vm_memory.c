@@ -53,8 +53,7 @@ static int set_limits(struct call *c, struct ref vm, struct limits wish, struct 
     running = row_enum(row, F_VM_power_state) == vm_power_state_Running;
     memcpy(uuid, row_uuid(row), sizeof(uuid) - 1);
     if (changed_static && row_enum(row, F_VM_power_state) != vm_power_state_Halted) {
-        int rc = xerr_vm_bad_power_state(err, REF_STR(vm), "Halted",
-                                         model_field(F_VM_power_state)->type->e->values[row_enum(row, F_VM_power_state)]);
+        int rc = lifecycle_bad_power_state(row, 1u << vm_power_state_Halted, err);
         db_abort(t);
         return rc;
     }

@@ -14,9 +14,7 @@ static struct txn *begin_halted(struct call *c, struct ref vm, struct xerr *err)
     const struct row *row = snap_need(txn_snap(t), CLASS_VM, vm, err);
 
     if (row && row_enum(row, F_VM_power_state) == vm_power_state_Halted) return t;
-    if (row)
-        xerr_vm_bad_power_state(err, REF_STR(vm), "Halted",
-                                model_field(F_VM_power_state)->type->e->values[row_enum(row, F_VM_power_state)]);
+    if (row) lifecycle_bad_power_state(row, 1u << vm_power_state_Halted, err);
     db_abort(t);
     return NULL;
 }

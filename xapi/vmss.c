@@ -266,15 +266,13 @@ static int drop_snapshot(struct call *c, struct ref snapshot, struct xerr *err)
         const struct row *row = snap_need(s, CLASS_VM, snapshot, err);
         if (!row) return -1;
         const struct refset *vbds = row_refs(row, F_VM_VBDs);
-        vdis = arena_new_array(c->arena, struct ref, vbds->n + 2);
+        vdis = arena_new_array(c->arena, struct ref, vbds->n + 1);
         for (size_t i = 0; i < vbds->n; i++) {
             const struct row *vbd = snap_get(s, CLASS_VBD, vbds->refs[i]);
             if (vbd && row_enum(vbd, F_VBD_type) == vbd_type_Disk &&
                 snap_get(s, CLASS_VDI, row_ref(vbd, F_VBD_VDI)))
                 vdis[n++] = row_ref(vbd, F_VBD_VDI);
         }
-        struct ref memory = row_ref(row, F_VM_suspend_VDI);
-        if (snap_get(s, CLASS_VDI, memory)) vdis[n++] = memory;
     }
     if (call_message(c, "VM.destroy", ARGS(value_ref(snapshot)), &ignored, err)) return -1;
     for (size_t i = 0; i < n; i++) {

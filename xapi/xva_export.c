@@ -14,6 +14,7 @@
 #include "lib/tar.h"
 #include "lib/xmlrpc.h"
 #include "lib/xxh64.h"
+#include "xapi/call/lifecycle.h"
 #include "xapi/storage/content.h"
 #include "xapi/vdi.h"
 
@@ -210,9 +211,7 @@ int xva_export_check(struct call *c, struct ref vm, struct xerr *err)
     if (row_bool(row, F_VM_is_control_domain))
         return xerr_operation_not_allowed(err, "The control domain cannot be exported");
     if (row_enum(row, F_VM_power_state) == vm_power_state_Halted) return 0;
-    return xerr_vm_bad_power_state(
-        err, REF_STR(vm), "Halted",
-        model_field(F_VM_power_state)->type->e->values[row_enum(row, F_VM_power_state)]);
+    return lifecycle_bad_power_state(row, 1u << vm_power_state_Halted, err);
 }
 
 static int put_description(struct exporter *x, struct ref vm, struct xerr *err)

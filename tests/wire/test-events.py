@@ -94,7 +94,7 @@ def coalesced(s):
 
 
 def lives(s):
-    token = events_from(s, ['task'], '')['token']
+    token = events_from(s, ['task'], '', 0)['token']
     kept, gone = s.task.create('kept', ''), s.task.create('gone', '')
     batch = events_from(s, ['task'], token)
     check({e['ref']: e['operation'] for e in batch['events']} == {kept: 'add', gone: 'add'}, 'new objects are added')
@@ -105,6 +105,25 @@ def lives(s):
     batch = events_from(s, ['task'], token)
     check({e['ref']: e['operation'] for e in batch['events']}.get(kept) == 'add', 'from the older token it is still an add')
     s.task.destroy(kept)
+
+
+def order(s):
+    """Alerts, then what was added, changed, destroyed."""
+    vm = s.VM.clone(s.VM.get_by_name_label('Other install media')[0], 'to go')
+    pool, token = s.pool.get_all()[0], events_from(s, ['*'], '')['token']
+    s.VM.destroy(vm)
+    s.pool.set_name_description(pool, 'order')
+    task = s.task.create('order', '')
+    alert = s.message.create('ORDER', 5, 'Pool', s.pool.get_uuid(pool), 'text')
+    got = [(e['class'], e['operation']) for e in events_from(s, ['*'], token)['events'] if e['class'] != 'vm_metrics']
+    check(got == [('message', 'add'), ('task', 'add'), ('pool', 'mod'), ('vm', 'del')], 'alerts, adds, mods, dels: %s' % got)
+    check([(e['class'], e['ref']) for e in events_from(s, ['message/' + alert], '')['events']] == [('message', alert)], 'one alert')
+    batch = events_from(s, ['message'], '')
+    check({e['ref'] for e in batch['events']} == set(s.message.get_all()), 'all alerts')
+    s.message.destroy(alert)
+    got = events_from(s, ['Message'], batch['token'])['events']
+    check([(e['operation'], e['ref']) for e in got] == [('del', alert)], 'one goes')
+    s.task.destroy(task)
 
 
 def errors(s):
@@ -207,6 +226,7 @@ with Agent() as agent:
     waiting(agent, s)
     coalesced(s)
     lives(s)
+    order(s)
     errors(s)
     over_json(agent, s)
     legacy(agent)

@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """Tasks: Async calls, results and errors as clients read them, cancellation, tasks of clients, operations in progress."""
+import http.client
 import os
 import re
 import tempfile
 import threading
 import time
+import xmlrpc.client
 
 from harness import Agent, Session, check, done, fails, wait_until
 
@@ -93,6 +95,66 @@ def cancel(agent, s, vm):
     check(wait_until(lambda: s.VM.get_current_operations(vm) == {}), 'no operation is left')
 
 
+def waits_for(s, task, what):
+    """Cancels a task that has begun to wait and tells how long it took to end."""
+    began = time.monotonic()
+    s.task.cancel(task)
+    r = end_of(s, task)
+    took = time.monotonic() - began
+    check(r['status'] == 'cancelled' and r['error_info'] == ['TASK_CANCELLED', task] and took < 3,
+          'cancelled %s: %s after %.1f s' % (what, r['status'], took))
+
+
+def really_stops(agent, s):
+    """What a cancelled call waits for is given up, or ended where it is ours."""
+    host = s.host.get_all()[0]
+    sr = s.SR.create(host, {}, '0', 'slow to cancel', '', 'dummy', 'user', False, {})
+    pbd = s.SR.get_PBDs(sr)[0]
+    disk = {'name_label': 'x', 'name_description': '', 'SR': sr, 'virtual_size': '1048576', 'type': 'user', 'sharable': False,
+            'read_only': False, 'other_config': {}}
+
+    def slow(ms, commands):
+        s.PBD.unplug(pbd)
+        s.PBD.set_device_config(pbd, {'sleep_ms': str(ms), 'sleep_commands': commands})
+        s.PBD.plug(pbd)
+    slow(60000, 'sr_update')
+    update = s.Async.SR.update(sr)
+    wait_until(lambda: update in s.SR.get_current_operations(sr))
+    made = s.Async.VDI.create(disk)
+    time.sleep(0.5)
+    waits_for(s, made, 'while it waits for the repository')
+    waits_for(s, update, 'with its driver at work')
+    check(s.SR.get_current_operations(sr) == {}, 'no operation is left')
+    slow(0, '')
+    began = time.monotonic()
+    vdi = s.VDI.create(disk)
+    check(time.monotonic() - began < 5 and s.VDI.get_all_records_where('field "name__label" = "x"').keys() == {vdi},
+          'the repository is free, and what was cancelled has made nothing')
+    s.VDI.destroy(vdi)
+    s.PBD.unplug(pbd)
+    s.SR.forget(sr)
+
+
+def families(agent, s, vm):
+    """Subtasks by header, cookie and query."""
+    parent = s.task.create('parent', '')
+    body = xmlrpc.client.dumps((s._ref, vm, 'text'), 'Async.VM.set_name_description')
+    c = http.client.HTTPConnection('127.0.0.1', agent.http_port)
+    children = set()
+    for path, headers in (('/', {'subtask-of': parent}), ('/', {'Cookie': 'a=b; subtask_of=' + parent}),
+                          ('/?subtask_of=' + parent, {})):
+        c.request('POST', path, body, headers)
+        answer = xmlrpc.client.loads(c.getresponse().read())[0][0]
+        children.add(answer['Value'])
+        check(s.task.get_subtask_of(answer['Value']) == parent, 'a subtask by %s' % (list(headers) or path))
+    check(set(s.task.get_subtasks(parent)) == children, 'the parent knows its three')
+    for child in children:
+        check(end_of(s, child)['status'] == 'success', 'a subtask ends by itself')
+    check(s.task.get_status(parent) == 'pending', "the client's parent task is the client's to end")
+    s.task.destroy(parent)
+    check(all(s.task.get_subtask_of(child) == 'OpaqueRef:NULL' for child in children), 'without it they stand alone')
+
+
 def of_clients(s):
     task = s.task.create('upload', 'of a disk')
     r = s.task.get_record(task)
@@ -116,10 +178,8 @@ def of_clients(s):
 def sleepy_storage(agent, s):
     """Hundreds of calls wait for one slow driver: everybody else is served as before."""
     host = s.host.get_all()[0]
-    sr = s.SR.create(host, {'path': os.path.join(agent.root, 'slow')}, '0', 'slow', '', 'dummy', 'user', False,
-                     {'sleep_ms': '0'})
+    sr = s.SR.create(host, {'sleep_ms': '100', 'sleep_commands': 'vdi_create'}, '0', 'slow', '', 'dummy', 'user', False, {})
     vm = s.VM.get_all()[0]
-    s.SR.set_sm_config(sr, {'sleep_ms': '3000', 'sleep_commands': 'vdi_create'})
     answers = []
     lock = threading.Lock()
 
@@ -169,6 +229,8 @@ with Agent() as agent:
     vm = results(s, template)
     operations(agent, s, vm)
     cancel(agent, s, vm)
+    families(agent, s, vm)
+    really_stops(agent, s)
     of_clients(s)
     sleepy_storage(agent, s)
 done()

@@ -43,7 +43,7 @@ with Agent() as agent:
 
     # The table of operations, as a GUI sees it.
     p = fails('VM_BAD_POWER_STATE', 'pausing a halted VM', s.VM.pause, vm)
-    check(p == [vm, 'Running', 'Halted'], 'names VM, expected and actual state: %s' % p)
+    check(p == [vm, 'running', 'halted'], 'names VM, expected and actual state: %s' % p)
     fails('VM_IS_TEMPLATE', 'starting a template', s.VM.start, s.VM.get_by_name_label('Other install media')[0], False, False)
     s.VM.add_to_blocked_operations(vm, 'start', 'WHY_NOT')
     check(fails('OPERATION_BLOCKED', 'a blocked operation', s.VM.start, vm, False, False) == [vm, 'WHY_NOT'], 'says why')
@@ -109,6 +109,16 @@ with Agent() as agent:
     fails('HANDLE_INVALID', 'the image is gone', s.VDI.get_uuid, image)
     s.VM.clean_reboot(vm)
     check(s.VM.get_power_state(vm) == 'Running', 'rebooted')
+    kept = s.VM.checkpoint(vm, 'kept')
+    image = s.VM.get_suspend_VDI(kept)
+    check(s.VDI.get_type(image) == 'suspend' and s.VM.get_power_state(vm) == 'Running', 'a checkpoint has the memory too')
+    twin = s.VM.clone(kept, 'asleep')
+    own = s.VM.get_suspend_VDI(twin)
+    check(s.VM.get_power_state(twin) == 'Suspended' and own != image, 'a clone of it has memory of its own')
+    s.VM.destroy(kept)
+    fails('HANDLE_INVALID', 'destroying a checkpoint frees its memory image', s.VDI.get_uuid, image)
+    s.VM.destroy(twin)
+    fails('HANDLE_INVALID', 'destroying a suspended VM too', s.VDI.get_uuid, own)
 
     # Snapshots and copies.
     s.VM.set_name_description(vm, 'first')

@@ -23,6 +23,10 @@ void lifecycle_refresh(struct txn *t, enum class_id cls, struct ref ref);
 /* As lifecycle_refresh, but this object only. */
 void lifecycle_refresh_one(struct txn *t, enum class_id cls, struct ref ref);
 
+/* VM_BAD_POWER_STATE [vm, expected, actual]: states are bits of enum vm_power_state, written in small letters as on the
+ * reference ("halted, suspended"). Always -1. */
+int lifecycle_bad_power_state(const struct row *vm, unsigned states, struct xerr *err);
+
 /* The field ids of a class's operations; 0 when the class has none. */
 field_id lifecycle_allowed_field(enum class_id cls);
 field_id lifecycle_current_field(enum class_id cls);

@@ -2,6 +2,8 @@
  * Called by: lifecycle.c.  Calls: db/. */
 #include "xapi/call/lifecycle_table.h"
 
+#include "xapi/call/lifecycle.h"
+
 static const struct row *vm_of(const struct snap *s, const struct row *device, field_id vm_field)
 {
     return snap_get(s, CLASS_VM, row_ref(device, vm_field));
@@ -10,12 +12,10 @@ static const struct row *vm_of(const struct snap *s, const struct row *device, f
 /* The VM must be in the state that plugging needs: running, or paused for unplugging in a hurry. */
 static int need_running(const struct row *vm, struct xerr *err)
 {
-    const struct enum_desc *states = model_field(F_VM_power_state)->type->e;
     int state = row_enum(vm, F_VM_power_state);
 
     if (state == vm_power_state_Running || state == vm_power_state_Paused) return 0;
-    return xerr_vm_bad_power_state(err, REF_STR(row_ref_of(vm)), states->values[vm_power_state_Running],
-                                   states->values[state]);
+    return lifecycle_bad_power_state(vm, 1u << vm_power_state_Running, err);
 }
 
 static int need_attached(bool wanted, bool attached, struct ref device, struct xerr *err)

@@ -3,6 +3,7 @@
 #include "xapi/call/lifecycle_table.h"
 
 #include "lib/strbuf.h"
+#include "xapi/call/lifecycle.h"
 
 /* Power states, as bits. */
 enum { H = 1 << vm_power_state_Halted, P = 1 << vm_power_state_Paused, R = 1 << vm_power_state_Running,
@@ -81,15 +82,16 @@ static int kind_of(const struct row *vm)
     return row_bool(vm, F_VM_is_a_template) ? TEMPLATE : VM;
 }
 
-static int bad_power_state(const struct row *vm, int states, struct xerr *err)
+int lifecycle_bad_power_state(const struct row *vm, unsigned states, struct xerr *err)
 {
-    const struct enum_desc *names = model_field(F_VM_power_state)->type->e;
+    static const char *const names[] = { [vm_power_state_Halted] = "halted", [vm_power_state_Paused] = "paused",
+                                         [vm_power_state_Running] = "running", [vm_power_state_Suspended] = "suspended" };
     _cleanup_strbuf_ struct strbuf expected = STRBUF_INIT;
 
-    for (unsigned i = 0; i < names->n; i++)
-        if (states & 1 << i) strbuf_printf(&expected, "%s%s", expected.len ? ", " : "", names->values[i]);
+    for (unsigned i = 0; i < ARRAY_SIZE(names); i++)
+        if (states & 1u << i) strbuf_printf(&expected, "%s%s", expected.len ? ", " : "", names[i]);
     return xerr_vm_bad_power_state(err, REF_STR(row_ref_of(vm)), strbuf_cstr(&expected),
-                                   names->values[row_enum(vm, F_VM_power_state)]);
+                                   names[row_enum(vm, F_VM_power_state)]);
 }
 
 static int check(const struct snap *s, const struct row *vm, int op, struct xerr *err)
@@ -105,7 +107,7 @@ static int check(const struct snap *s, const struct row *vm, int op, struct xerr
         return xerr_revert_only_allowed_on_snapshot(err, 0, NULL);
     }
     if (!rules[op].states) return xerr_operation_not_allowed(err, "This operation cannot be asked for");
-    if (!(rules[op].states & 1 << row_enum(vm, F_VM_power_state))) return bad_power_state(vm, rules[op].states, err);
+    if (!(rules[op].states & 1 << row_enum(vm, F_VM_power_state))) return lifecycle_bad_power_state(vm, (unsigned)rules[op].states, err);
 
     const char *blocked = row_map_str(vm, F_VM_blocked_operations, name, NULL);
     if (blocked) return xerr_operation_blocked(err, REF_STR(row_ref_of(vm)), blocked);

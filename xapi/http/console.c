@@ -6,6 +6,7 @@
 
 #define LOG_MODULE "console"
 #include "lib/log.h"
+#include "xapi/call/lifecycle.h"
 #include "xapi/hv/hv.h"
 #include "xapi/http/http_auth.h"
 #include "xapi/http/websocket.h"
@@ -36,8 +37,7 @@ static int find_target(struct call *c, const char *name, struct target *ret_targ
     if (!vm) return xerr_handle_invalid(err, "console", name);
     if (!console && row_refs(vm, F_VM_consoles)->n) console = snap_get(s, CLASS_console, row_refs(vm, F_VM_consoles)->refs[0]);
     if (!console)
-        return xerr_vm_bad_power_state(err, REF_STR(row_ref_of(vm)), "Running",
-                                       model_field(F_VM_power_state)->type->e->values[row_enum(vm, F_VM_power_state)]);
+        return lifecycle_bad_power_state(vm, 1u << vm_power_state_Running, err);
     *ret_target = (struct target){
         .vm = row_ref_of(vm),
         .uuid = arena_strdup(c->arena, row_uuid(vm)),

@@ -273,7 +273,8 @@ static void perform_elsewhere(struct http_request *req, struct post *post)
 static struct rpc_origin origin_of(const struct http_request *req)
 {
     const struct http_peer *peer = &req->peer;
-    const char *parent = http_header(&req->head, "subtask-of");
+    const char *header = http_header(&req->head, "subtask-of");
+    const char *parent = header ? header : http_param(&req->head, "subtask_of");
     struct rpc_origin o = {
         .peer = peer->is_unix ? "unix" : peer->address,
         .local = peer->is_unix,

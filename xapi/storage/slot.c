@@ -86,6 +86,24 @@ static void encode_request(const struct storage_sr *sr, const struct storage_vdi
     xmlrpc_encode_call(command, &params, out);
 }
 
+/* ---- cancelling ---------------------------------------------------------------------------- */
+
+enum stop { GOES_ON, STOPS_WAITING, STOPS_READING };
+
+/* What may be given up, and how far: detaching, deleting and their like are how others undo their work. */
+static enum stop stop_of(const struct storage_sr *sr, const char *command)
+{
+    static const struct { const char *command; enum stop stop; } commands[] = {
+        { "sr_scan", STOPS_READING },  { "sr_probe", STOPS_READING },  { "sr_update", STOPS_READING },
+        { "sr_create", STOPS_WAITING }, { "vdi_create", STOPS_WAITING }, { "vdi_clone", STOPS_WAITING },
+        { "vdi_snapshot", STOPS_WAITING }, { "vdi_resize", STOPS_WAITING }, { "vdi_update", STOPS_READING },
+    };
+
+    for (size_t i = 0; sr && sr->cancelled && i < ARRAY_SIZE(commands); i++)
+        if (streq(commands[i].command, command)) return commands[i].stop;
+    return GOES_ON;
+}
+
 /* ---- the process --------------------------------------------------------------------------- */
 
 /* Memory for the child's output that cannot grow beyond a limit. Nothing to poll, and a child that
@@ -163,7 +181,7 @@ static void drop_record(struct storage *s, const char *sr_uuid)
 struct run {
     struct strbuf out, diag;
     int status;                /* wait status; meaningful when status_known */
-    bool status_known, timed_out;
+    bool status_known, timed_out, cancelled;
     struct leftover left;      /* it is still there */
 };
 
@@ -174,17 +192,21 @@ static void run_free(struct run *r)
 }
 #define _cleanup_run_ _cleanup_(run_free)
 
-/* Waits to the deadline. A driver of ours is then killed: it is made for that. A foreign one is not. */
-static void await_child(struct storage *s, struct subproc *child, bool foreign, int timeout_ms, struct run *r)
+/* Waits to the deadline, or until nobody wants the answer. A driver of ours is then killed: it is made for that. A foreign
+ * one is not. */
+static void await_child(struct storage *s, struct subproc *child, bool foreign, int timeout_ms, const atomic_bool *cancelled,
+                        struct run *r)
 {
     struct leftover who = { child->pid, child->start_time };
     int64_t deadline_ns = clock_deadline_ns(timeout_ms);
     int rc = 1;
 
-    while (rc == 1 && !atomic_load(&s->stopping) && clock_poll_ms(deadline_ns, 1))
+    while (rc == 1 && !atomic_load(&s->stopping) && clock_poll_ms(deadline_ns, 1) &&
+           !(cancelled && atomic_load(cancelled)))
         rc = subproc_wait(child, clock_poll_ms(deadline_ns, STOP_POLL_MS), &r->status);
     if (rc == 1) {
-        r->timed_out = true;
+        r->cancelled = cancelled && atomic_load(cancelled);
+        r->timed_out = !r->cancelled;
         if (!foreign && !atomic_load(&s->stopping)) {
             subproc_kill(child, SIGKILL);
             rc = subproc_wait(child, KILL_GRACE_MS, &r->status);
@@ -198,7 +220,8 @@ static void await_child(struct storage *s, struct subproc *child, bool foreign, 
 }
 
 static int spawn_and_await(struct storage *s, const struct storage_driver *d, const struct storage_sr *sr,
-                           const struct strbuf *request, int timeout_ms, struct run *r, struct xerr *err)
+                           const struct strbuf *request, int timeout_ms, const atomic_bool *cancelled,
+                           struct run *r, struct xerr *err)
 {
     _cleanup_close_ int in = d->foreign ? -1 : input_fd(request);
     _cleanup_close_ int out = output_fd("answer", MAX_ANSWER),
@@ -218,7 +241,7 @@ static int spawn_and_await(struct storage *s, const struct storage_driver *d, co
     if (subproc_spawn(&cmd, in, out, diag, &child))
         return xerr_internal(err, "cannot start %s: %s", d->program, strerror(errno));
     write_record(s, sr, d, &child);
-    await_child(s, &child, d->foreign, timeout_ms, r);
+    await_child(s, &child, d->foreign, timeout_ms, d->foreign ? NULL : cancelled, r);
     if (!r->left.pid && sr) drop_record(s, sr->uuid);
     read_output(out, &r->out);
     read_output(diag, &r->diag);
@@ -338,15 +361,15 @@ static bool still_unresponsive(struct storage *s, struct slot *slot)
 }
 
 /* 0 with the slot busy for us, else -1 and the slot given back. */
-static int slot_take(struct storage *s, const char *sr_uuid, const char *type, int64_t deadline_ns,
+static int slot_take(struct storage *s, const struct storage_sr *sr, bool may_stop, int64_t deadline_ns,
                      struct slot **ret_slot, struct xerr *err)
 {
     HOLD(&s->lock);
-    struct slot *slot = slot_get(s, sr_uuid);
-    int ms = 1;
+    struct slot *slot = slot_get(s, sr->uuid);
+    int ms = 1, longest_ms = may_stop ? STOP_POLL_MS : 3600000;
 
     while (slot->busy && !slot->unresponsive && !atomic_load(&s->stopping) &&
-           (ms = clock_poll_ms(deadline_ns, 3600000)) > 0) {
+           !(may_stop && atomic_load(sr->cancelled)) && (ms = clock_poll_ms(deadline_ns, longest_ms)) > 0) {
         struct timespec until;
         clock_gettime(CLOCK_MONOTONIC, &until);
         until.tv_sec += ms / 1000;
@@ -357,10 +380,15 @@ static int slot_take(struct storage *s, const char *sr_uuid, const char *type, i
         }
         pthread_cond_timedwait(&slot->freed, &s->lock, &until);
     }
-    if (ms <= 0 || still_unresponsive(s, slot) || slot->busy || atomic_load(&s->stopping)) {
-        log_warn("SR %s does not respond", sr_uuid);
+    if (may_stop && atomic_load(sr->cancelled)) {
+        if (!slot->busy) pthread_cond_signal(&slot->freed);   /* it may have been given to us */
         slot_put(s, slot);
-        return xerr_sm_plugin_communication_failure(err, type);
+        return xerr_task_cancelled(err, REF_STR(sr->task));
+    }
+    if (ms <= 0 || still_unresponsive(s, slot) || slot->busy || atomic_load(&s->stopping)) {
+        log_warn("SR %s does not respond", sr->uuid);
+        slot_put(s, slot);
+        return xerr_sm_plugin_communication_failure(err, sr->type);
     }
     slot->busy = true;
     *ret_slot = slot;
@@ -424,13 +452,14 @@ int slot_run(struct storage *s, const struct storage_driver *d, const struct sto
                                       : default_deadline_ms(command);
     int64_t began_ns = clock_boottime_ns(), deadline_ns = clock_deadline_ns(timeout_ms);
     bool exclusive = sr && *sr->uuid;
+    enum stop stop = stop_of(sr, command);
     _cleanup_strbuf_ struct strbuf request = STRBUF_INIT;
     _cleanup_free_ char *session = NULL;
     _cleanup_run_ struct run r = { .status = 0 };
     struct slot *slot = NULL;
     int rc = -1;
 
-    if (exclusive && slot_take(s, sr->uuid, d->type, deadline_ns, &slot, err)) return -1;
+    if (exclusive && slot_take(s, sr, stop != GOES_ON, deadline_ns, &slot, err)) return -1;
     if (exclusive && await_leftover(s, slot, d->foreign, deadline_ns)) {
         r.left = slot->left;
         xerr_sm_plugin_communication_failure(err, d->type);
@@ -439,9 +468,14 @@ int slot_run(struct storage *s, const struct storage_driver *d, const struct sto
     if (open_session(s, d, sr, &session, err)) goto out;
     encode_request(sr, vdi, command, args, n_args, extra, session, &request);
     /* The time spent waiting for the slot is not the driver's. */
-    rc = spawn_and_await(s, d, sr, &request, timeout_ms, &r, err);
+    rc = spawn_and_await(s, d, sr, &request, timeout_ms, stop == STOPS_READING ? sr->cancelled : NULL, &r, err);
     if (*session && s->session_close) s->session_close(s->arg, session);
     if (rc) goto out;
+    if (r.cancelled) {
+        log_info("%s %s was cancelled", d->type, command);
+        rc = xerr_task_cancelled(err, REF_STR(sr->task));
+        goto out;
+    }
     if (r.timed_out) {
         log_warn("%s %s passed its deadline of %d ms%s", d->type, command, timeout_ms,
                  r.left.pid ? " and cannot be ended" : " and was ended");

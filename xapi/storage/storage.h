@@ -28,6 +28,8 @@
 #include "lib/value.h"
 #include "lib/xerr.h"
 
+#include <stdatomic.h>
+
 struct storage;
 
 /* ---- life ---------------------------------------------------------------------------------- */
@@ -93,6 +95,10 @@ struct storage_sr {
     const struct value *device_config;     /* (string -> string) map, secrets replaced by their values */
     const struct value *sm_config;         /* NULL = empty */
     bool master;                           /* this host coordinates the pool: SRmaster=true */
+    /* Turns true when nobody wants the answer any more, NULL = never: a command that makes or reads waits for the slot no
+     * longer, and a driver of ours that only reads is ended. What undoes or releases goes on. TASK_CANCELLED [task]. */
+    const atomic_bool *cancelled;
+    struct ref task;
 };
 
 /* The VDI a call is about. Borrowed; NULL text = "". */
