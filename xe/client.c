@@ -1,39 +1,25 @@
 /* The client side of the thin CLI protocol: obeys the server until it says exit.
- * Called by: xe.c.  Calls: conn, thin. */
-#include "xe/client.h"
+ * Called by: xe.c.  Calls: conn, thin, operation, transfer, console. */
+#include "xe/client_inside.h"
 
 #include "lib/clock.h"
-#include "xe/thin.h"
+#include "lib/strbuf.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <sys/stat.h>
-#include <termios.h>
+#include <strings.h>
 
 enum {
-    BLOCK = 64 << 10,
-    MAX_MESSAGE = 64 << 20,            /* no server has a reason to say more at once */
-    MAX_HEAD = 64 << 10,
-    MAX_REDIRECTS = 3,
     HEARTBEAT_S = 300,                 /* the protocol's own pace */
-    PUMP_MS = 200,                     /* how often messages are shown during a transfer */
-};
-
-struct client {
-    const struct client_config *cfg;
-    struct conn *conn;
-    char *in;                          /* bytes read and not yet used: in[at .. len) */
-    size_t at, len, cap;
-    int64_t next_heartbeat_ns, next_pump_ns;
-    int exit_code;                     /* -1 until the server says */
+    TICK_MS = 200,                     /* how often the bar and the server's messages are looked at meanwhile */
+    INTERRUPTED = 130,                 /* what shells call a command that Ctrl-C ended */
 };
 
 static int run_message(struct client *cl, struct thin_msg *msg);
 
-static _printf_(2, 3) void debug(const struct client *cl, const char *fmt, ...)
+void client_debug(const struct client *cl, const char *fmt, ...)
 {
     _cleanup_strbuf_ struct strbuf line = STRBUF_INIT;
     va_list ap;
@@ -47,7 +33,7 @@ static _printf_(2, 3) void debug(const struct client *cl, const char *fmt, ...)
 
 /* ---- messages ---------------------------------------------------------------------------------------- */
 
-static int say(struct client *cl, struct strbuf *b)
+int client_say(struct client *cl, struct strbuf *b)
 {
     int rc = conn_write(cl->conn, strbuf_cstr(b), b->len);
 
@@ -55,16 +41,16 @@ static int say(struct client *cl, struct strbuf *b)
     return rc;
 }
 
-static void respond(struct client *cl, enum thin_tag tag)
+void client_respond(struct client *cl, enum thin_tag tag)
 {
     _cleanup_strbuf_ struct strbuf b = STRBUF_INIT;
 
     thin_put_plain(&b, THIN_RESPONSE, tag);
-    (void)say(cl, &b);       /* a server that has gone is noticed by the next read */
+    (void)client_say(cl, &b);       /* a server that has gone is noticed by the next read */
 }
 
 /* Output must not wait behind a read that blocks. Broken pipe: say so once, end with 1. */
-static int flush_output(void)
+int client_flush(void)
 {
     if (fflush(stdout) == 0 && !ferror(stdout)) return 0;
     fprintf(stderr, "Error: cannot write the output: %s\n", strerror(errno));
@@ -79,14 +65,14 @@ static int fill(struct client *cl, size_t n)
         cl->len -= cl->at;
         cl->at = 0;
     }
-    if (cl->cap < n + BLOCK && cl->len - cl->at < n) {
-        cl->cap = n + BLOCK;
+    if (cl->cap < n + CLIENT_BLOCK && cl->len - cl->at < n) {
+        cl->cap = n + CLIENT_BLOCK;
         cl->in = xrealloc(cl->in, cl->cap);
     }
     while (cl->len - cl->at < n) {
         ssize_t got;
 
-        if (flush_output() < 0) return -2;
+        if (client_flush() < 0) return -2;
         got = conn_read(cl->conn, cl->in + cl->len, cl->cap - cl->len);
         if (got <= 0) return (int)got;
         cl->len += (size_t)got;
@@ -102,7 +88,7 @@ static int next_message(struct client *cl, struct arena *a, struct thin_msg *ret
 
     if (rc == 1) {
         n = thin_int(cl->in + cl->at);
-        if (n < 8 || n > MAX_MESSAGE) {
+        if (n < 8 || n > CLIENT_MAX_MESSAGE) {
             fprintf(stderr, "Error: the server does not keep to the protocol (message of %d bytes).\n", n);
             return -1;
         }
@@ -118,13 +104,13 @@ static int next_message(struct client *cl, struct arena *a, struct thin_msg *ret
         return -1;
     }
     cl->at += 4 + (size_t)n;
-    debug(cl, "server: kind %d tag %d \"%s\" \"%s\" %d", ret_msg->kind, ret_msg->tag, ret_msg->text,
+    client_debug(cl, "server: kind %d tag %d \"%s\" \"%s\" %d", ret_msg->kind, ret_msg->tag, ret_msg->text,
           ret_msg->url, ret_msg->number);
     return 0;
 }
 
-/* True when a message that only prints has arrived whole or in part. */
-static bool print_waiting(struct client *cl)
+/* True when the next message is such a command and has arrived, in part at least. */
+static bool message_waiting(struct client *cl, enum thin_tag tag)
 {
     struct pollfd p = { .fd = conn_fd(cl->conn), .events = POLLIN };
 
@@ -132,29 +118,111 @@ static bool print_waiting(struct client *cl)
         if (!conn_pending(cl->conn) && poll(&p, 1, 0) <= 0) return false;
         if (fill(cl, 12) != 1) return false;
     }
-    switch (thin_int(cl->in + cl->at + 8)) {
-    case THIN_PRINT:
-    case THIN_PRINT_STDERR:
-    case THIN_DEBUG:
-        return thin_int(cl->in + cl->at + 4) == THIN_COMMAND;
-    default:
-        return false;
-    }
+    return thin_int(cl->in + cl->at + 4) == THIN_COMMAND && thin_int(cl->in + cl->at + 8) == (int32_t)tag;
 }
 
-/* Called between the blocks of a transfer: shows what the server says meanwhile, and tells it that we live.
- */
-static void transfer_tick(struct client *cl)
+/* ---- Ctrl-C ------------------------------------------------------------------------------------------ */
+
+/* A reference, which goes into a request as it is. */
+static bool plain(const char *s)
+{
+    return *s && s[strspn(s, "0123456789abcdefABCDEFghijklmnopqrstuvwxyzGHIJKLMNOPQRSTUVWXYZ:-_")] == '\0';
+}
+
+/* Tells the server to cancel the task that is under way, over a connection of its own. A call as small as this is written
+ * and read without the library of XML-RPC, which xe would have to load. */
+static void cancel_task(struct client *cl)
+{
+    _cleanup_free_ char *body = xasprintf(
+        "<?xml version=\"1.0\"?><methodCall><methodName>task.cancel</methodName><params><param><value><string>%s"
+        "</string></value></param><param><value><string>%s</string></value></param></params></methodCall>",
+        cl->op.session, cl->op.task);
+    _cleanup_free_ char *headers =
+        xasprintf("Content-Type: text/xml\r\nContent-Length: %zu\r\n", strlen(body));
+    _cleanup_strbuf_ struct strbuf answer = STRBUF_INIT;
+    struct conn_target target = cl->cfg->target;       /* nobody is heard meanwhile: another Ctrl-C ends xe */
+    struct web web = { .conn = NULL };
+    char piece[4096];
+    ssize_t got = 0;
+
+    if (web_begin(&target, &web, "POST", "/", headers, body, cl->cfg->debug) == 0)
+        while (answer.len < CLIENT_BLOCK && (got = web_read(&web, piece, sizeof piece)) > 0)
+            strbuf_add(&answer, piece, (size_t)got);
+    web_close(&web);
+    /* A task that is gone has ended. */
+    if (strstr(strbuf_cstr(&answer), ">Success<") || strstr(strbuf_cstr(&answer), ">HANDLE_INVALID<")) return;
+    fprintf(stderr, "The task could not be cancelled and goes on. Ctrl-C leaves it to itself.\n");
+}
+
+/* Says what the server says, when that is only about how far it is. False: it says something else, or nothing more. */
+static bool hear_progress(struct client *cl)
+{
+    _cleanup_arena_ struct arena *a = arena_new();
+    struct thin_msg msg;
+
+    if (!message_waiting(cl, THIN_DEBUG)) return false;
+    return next_message(cl, a, &msg) == 0 && run_message(cl, &msg) == 0;
+}
+
+/* Asks the user. The question is void when the operation ends meanwhile. */
+static bool wants_to_cancel(struct client *cl)
+{
+    char answer[256] = "";
+    ssize_t n = 0;
+
+    operation_hide(&cl->op);
+    fputs("\nCancel the task? [y/N] ", stderr);
+    for (;;) {
+        struct pollfd p[2] = { { .fd = STDIN_FILENO, .events = POLLIN },
+                               { .fd = cl->transferring ? -1 : conn_fd(cl->conn), .events = POLLIN } };
+
+        if (poll(p, 2, -1) < 0 && errno != EINTR) return false;
+        if (p[1].revents && !hear_progress(cl)) {
+            fputc('\n', stderr);
+            return false;
+        }
+        if (!p[0].revents) continue;
+        n = read(STDIN_FILENO, answer, sizeof answer - 1);
+        if (n < 0 && (errno == EINTR || errno == EAGAIN)) continue;
+        break;
+    }
+    return n > 0 && (answer[0] == 'y' || answer[0] == 'Y');
+}
+
+/* A Ctrl-C that is heard: something is under way that can be cancelled. */
+static void hear_interrupt(struct client *cl)
+{
+    bool ask = terminal_can_ask();
+
+    if (!terminal_interrupted(cl->cfg->term) || !cl->op.task) return;
+    if (ask && !wants_to_cancel(cl)) {
+        terminal_listen(cl->cfg->term, true);
+        return;
+    }
+    terminal_listen(cl->cfg->term, false);
+    cl->op.cancelled = true;
+    if (ask) fputs("Cancelling. Ctrl-C again leaves at once.\n", stderr);
+    cancel_task(cl);
+}
+
+/* ---- while something is under way -------------------------------------------------------------------- */
+
+static void set_pace(struct client *cl)
+{
+    cl->waker.every_ms = cl->op.task || cl->transferring ? TICK_MS : -1;
+}
+
+/* What a server says in a transfer it says for the user to read now; and it wants to know that we live. */
+static void hear_server(struct client *cl)
 {
     int64_t now = clock_monotonic_ns();
 
     if (now >= cl->next_heartbeat_ns) {
-        respond(cl, THIN_WAIT);
+        client_respond(cl, THIN_WAIT);
         cl->next_heartbeat_ns = now + HEARTBEAT_S * NS_PER_S;
     }
-    if (now < cl->next_pump_ns) return;
-    cl->next_pump_ns = now + PUMP_MS * NS_PER_MS;
-    while (print_waiting(cl)) {
+    while (message_waiting(cl, THIN_PRINT) || message_waiting(cl, THIN_PRINT_STDERR) ||
+           message_waiting(cl, THIN_DEBUG)) {
         _cleanup_arena_ struct arena *a = arena_new();
         struct thin_msg msg;
 
@@ -162,10 +230,101 @@ static void transfer_tick(struct client *cl)
     }
 }
 
-static void transfer_begin(struct client *cl)
+int client_tick(struct client *cl)
 {
+    int64_t now = clock_monotonic_ns();
+
+    cl->ticking = true;
+    hear_interrupt(cl);
+    if (now >= cl->next_tick_ns) {
+        cl->next_tick_ns = now + TICK_MS * NS_PER_MS;
+        operation_tick(&cl->op);
+        if (cl->transferring) hear_server(cl);
+    }
+    cl->ticking = false;
+    return cl->op.cancelled && cl->transferring ? -1 : 0;
+}
+
+/* A connection waits. */
+static int woken(void *arg)
+{
+    struct client *cl = arg;
+
+    if (!cl->ticking) return client_tick(cl);
+    hear_interrupt(cl);                /* in mid-message: the tick that reads it goes on */
+    return 0;
+}
+
+/* A query's value, malloc'd; NULL when there is none. */
+static char *query_value(const char *url, const char *key)
+{
+    const char *p = strchr(url, '?');
+    size_t n = strlen(key);
+
+    for (; p; p = strchr(p, '&')) {
+        p++;
+        if (strncmp(p, key, n) == 0 && p[n] == '=') return xstrndup(p + n + 1, strcspn(p + n + 1, "&"));
+    }
+    return NULL;
+}
+
+static void begin_task(struct client *cl, const char *session, const char *task)
+{
+    if (!plain(session) || !plain(task)) return;
+    operation_begin(&cl->op, session, task);
+    if (cl->op.cancelled) cancel_task(cl);     /* somebody who cancels means all that is still to come */
+    set_pace(cl);
+}
+
+static void end_task(struct client *cl)
+{
+    operation_end(&cl->op);
+    set_pace(cl);
+}
+
+void client_transfer_begin(struct client *cl, const char *url)
+{
+    _cleanup_free_ char *session = url && !cl->op.task ? query_value(url, "session_id") : NULL;
+    _cleanup_free_ char *task = session ? query_value(url, "task_id") : NULL;
+
+    cl->transferring = true;
     cl->next_heartbeat_ns = clock_monotonic_ns() + HEARTBEAT_S * NS_PER_S;
-    cl->next_pump_ns = 0;
+    cl->next_tick_ns = 0;
+    cl->own_task = task;
+    if (task) begin_task(cl, session, task);
+    set_pace(cl);
+}
+
+void client_transfer_end(struct client *cl)
+{
+    cl->transferring = false;
+    if (cl->own_task) end_task(cl);
+    set_pace(cl);
+}
+
+/* What a server of ours tells a client that asked for it ("X-Xe-Wants: task"): "xe-task begin SESSION TASK",
+ * "xe-task progress 0.5", "xe-task end". */
+static bool run_task_message(struct client *cl, const char *text)
+{
+    static const char begin[] = "xe-task begin ", progress[] = "xe-task progress ";
+    const char *rest, *space;
+
+    if (has_prefix(text, begin)) {
+        rest = text + sizeof begin - 1;
+        space = strchr(rest, ' ');
+        if (space) {
+            _cleanup_free_ char *session = xstrndup(rest, (size_t)(space - rest));
+
+            begin_task(cl, session, space + 1);
+        }
+    } else if (has_prefix(text, progress)) {
+        operation_progress(&cl->op, strtod(text + sizeof progress - 1, NULL));
+    } else if (streq(text, "xe-task end")) {
+        end_task(cl);
+    } else {
+        return false;
+    }
+    return true;
 }
 
 /* ---- file names -------------------------------------------------------------------------------------- */
@@ -201,7 +360,7 @@ char *client_absolute(const char *path)
 
 /* May the server touch this file? Only what stood on the command line. When writing also such a name with
  * something appended (several exports at once), and logs-... in the current directory. */
-static bool permitted(const struct client *cl, const char *file, bool writing)
+bool client_permitted(const struct client *cl, const char *file, bool writing)
 {
     _cleanup_free_ char *path = client_absolute(file);
     _cleanup_free_ char *logs = client_absolute("logs-");
@@ -219,219 +378,7 @@ static bool permitted(const struct client *cl, const char *file, bool writing)
     return false;
 }
 
-/* ---- HTTP -------------------------------------------------------------------------------------------- */
-
-struct http {
-    struct conn *conn;
-    char head[MAX_HEAD + 1];
-    size_t len, body;                  /* bytes read; where the body starts in head */
-    int status;
-};
-
-static void http_close(struct http *h)
-{
-    conn_close(h->conn);
-    h->conn = NULL;
-}
-
-/* A header's value as malloc'd text, or NULL. */
-static char *http_location(const struct http *h)
-{
-    static const char name[] = "location:";
-    const char *line = h->head;
-
-    while (line < h->head + h->body) {
-        size_t n = strcspn(line, "\r\n");
-
-        if (strncasecmp(line, name, sizeof name - 1) == 0) {
-            line += sizeof name - 1;
-            line += strspn(line, " \t");
-            return xstrndup(line, strcspn(line, "\r\n"));
-        }
-        line += n;
-        line += strspn(line, "\r\n");
-    }
-    return NULL;
-}
-
-/* "https://host[:port]/path" or "/path" on the same server. */
-static int http_connect(struct client *cl, const char *url, struct http *h, const char **ret_path)
-{
-    struct conn_target t = cl->cfg->target;
-    _cleanup_free_ char *host = NULL;
-    _cleanup_free_ char *why = NULL;
-    const char *scheme_end = strstr(url, "://");
-
-    *ret_path = url;
-    if (scheme_end && url[0] != '/') {
-        const char *start = scheme_end + 3;
-        size_t n = strcspn(start, "/?");
-        char *colon;
-
-        host = xstrndup(start, n);
-        colon = strrchr(host, ':');
-        t = (struct conn_target){ .server = host, .tls = has_prefix(url, "https:") };
-        if (colon && !strchr(colon, ']')) {
-            t.port = atoi(colon + 1);
-            *colon = '\0';
-        }
-        *ret_path = start[n] ? start + n : "/";
-        /* Back to the server we already talk to: by the way that worked. */
-        if (streq(host, cl->cfg->target.server) && !t.port) t = cl->cfg->target;
-    }
-    if (conn_open(&t, &h->conn, &why) < 0) {
-        fprintf(stderr, "%s\n", why);
-        return -1;
-    }
-    return 0;
-}
-
-/* Sends the request's head and reads the answer's. 0 with h->status set, or -1. */
-static int http_ask(struct client *cl, struct http *h, const char *method, const char *path,
-                    const char *headers)
-{
-    _cleanup_strbuf_ struct strbuf b = STRBUF_INIT;
-    char *end = NULL;
-
-    strbuf_printf(&b, "%s %s HTTP/1.0\r\n%s\r\n", method, path, headers);
-    debug(cl, "%s %s", method, path);
-    if (conn_write(h->conn, b.ptr, b.len) < 0) return -1;
-    while (!end) {
-        ssize_t got;
-
-        if (h->len == MAX_HEAD) return -1;
-        got = conn_read(h->conn, h->head + h->len, MAX_HEAD - h->len);
-        if (got <= 0) return -1;
-        h->len += (size_t)got;
-        h->head[h->len] = '\0';
-        end = memmem(h->head, h->len, "\r\n\r\n", 4);
-    }
-    h->body = (size_t)(end + 4 - h->head);
-    debug(cl, "%.*s", (int)strcspn(h->head, "\r\n"), h->head);
-    if (sscanf(h->head, "HTTP/1.%*d %d", &h->status) != 1) return -1;
-    return 0;
-}
-
-/* Connects, asks, follows redirects. The caller closes h. */
-static int http_begin(struct client *cl, struct http *h, const char *method, const char *url,
-                      const char *headers)
-{
-    _cleanup_free_ char *at = xstrdup(url);
-
-    for (int i = 0; i <= MAX_REDIRECTS; i++) {
-        const char *path;
-        char *next;
-
-        h->len = h->body = 0;
-        h->status = 0;
-        if (http_connect(cl, at, h, &path) < 0) return -1;
-        if (http_ask(cl, h, method, path, headers) < 0) return -1;
-        if (h->status != 302) return 0;
-        next = http_location(h);
-        http_close(h);
-        if (!next) return -1;
-        free(at);
-        at = next;
-    }
-    return -1;
-}
-
 /* ---- what the server asks for ------------------------------------------------------------------------ */
-
-static int write_all(int fd, const char *p, size_t n)
-{
-    while (n) {
-        ssize_t did = write(fd, p, n);
-
-        if (did < 0 && errno == EINTR) continue;
-        if (did < 0) return -1;
-        p += did;
-        n -= (size_t)did;
-    }
-    return 0;
-}
-
-static int copy_body(struct client *cl, struct http *h, int out)
-{
-    _cleanup_free_ char *buf = xmalloc(BLOCK);
-    ssize_t got;
-
-    if (write_all(out, h->head + h->body, h->len - h->body) < 0) return -1;
-    while ((got = conn_read(h->conn, buf, BLOCK)) > 0) {
-        if (write_all(out, buf, (size_t)got) < 0) return -1;
-        transfer_tick(cl);
-    }
-    return (int)got;
-}
-
-static int run_get(struct client *cl, const struct thin_msg *msg)
-{
-    struct http h = { .conn = NULL };
-    _cleanup_close_ int out = -1;
-    bool to_stdout = !*msg->text, ok = false;
-
-    if (!to_stdout && !permitted(cl, msg->text, true)) return -1;
-    if (flush_output() < 0) return -1;
-    transfer_begin(cl);
-    if (http_begin(cl, &h, "GET", msg->url, "") == 0 && h.status == 200) {
-        out = to_stdout ? dup(STDOUT_FILENO) : open(msg->text, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-        if (out < 0) {
-            fprintf(stderr, "Operation failed. Error: %s: %s\n", msg->text, strerror(errno));
-            cl->exit_code = 1;
-        } else {
-            if (!to_stdout) cl->cfg->writing(msg->text);
-            ok = copy_body(cl, &h, out) == 0 && (to_stdout || fsync(out) == 0);
-            if (!ok) fprintf(stderr, "Error: the transfer broke off: %s\n", strerror(errno));
-            if (!ok && !to_stdout) unlink(msg->text);
-            cl->cfg->writing(NULL);
-        }
-    }
-    http_close(&h);
-    respond(cl, ok ? THIN_OK : THIN_FAILED);
-    return 0;
-}
-
-static int run_put(struct client *cl, const struct thin_msg *msg)
-{
-    struct http h = { .conn = NULL };
-    _cleanup_free_ char *buf = xmalloc(BLOCK);
-    _cleanup_free_ char *length = NULL;
-    _cleanup_close_ int in = -1;
-    struct stat st;
-    ssize_t got = 0;
-    bool ok = false;
-
-    if (!permitted(cl, msg->text, false)) return -1;
-    in = open(msg->text, O_RDONLY | O_CLOEXEC);
-    if (in < 0 || fstat(in, &st) < 0) {
-        respond(cl, THIN_FAILED);
-        if (errno == ENOENT)
-            fprintf(stderr, "Operation failed. Error: file '%s' does not exist\n", msg->text);
-        else
-            fprintf(stderr, "Operation failed. Error: %s: %s\n", msg->text, strerror(errno));
-        cl->exit_code = 1;
-        return 0;
-    }
-    /* A pipe has no length: the end of the stream is the end of the file. */
-    length = S_ISREG(st.st_mode) ? xasprintf("Content-Length: %lld\r\n", (long long)st.st_size) : xstrdup("");
-    transfer_begin(cl);
-    if (http_begin(cl, &h, "PUT", msg->url, length) == 0 && h.status == 200) {
-        ok = true;
-        while (ok && (got = read(in, buf, BLOCK)) > 0) {
-            ok = conn_write(h.conn, buf, (size_t)got) == 0;
-            transfer_tick(cl);
-        }
-        if (got < 0) ok = false;
-        if (ok) {
-            conn_end(h.conn);
-            while ((got = conn_read(h.conn, buf, BLOCK)) > 0)
-                transfer_tick(cl); /* until the server is done */
-        }
-    }
-    http_close(&h);
-    respond(cl, ok ? THIN_OK : THIN_FAILED);
-    return 0;
-}
 
 static int run_load(struct client *cl, const struct thin_msg *msg)
 {
@@ -439,17 +386,17 @@ static int run_load(struct client *cl, const struct thin_msg *msg)
     _cleanup_free_ char *text = NULL;
     size_t n;
 
-    if (!permitted(cl, msg->text, false)) return -1;
-    if (read_file(msg->text, MAX_MESSAGE, &text, &n) < 0) {
+    if (!client_permitted(cl, msg->text, false)) return -1;
+    if (read_file(msg->text, CLIENT_MAX_MESSAGE, &text, &n) < 0) {
         fprintf(stderr, "Error: %s: %s\n", msg->text, strerror(errno));
-        respond(cl, THIN_FAILED);
+        client_respond(cl, THIN_FAILED);
         return 0;
     }
     thin_put_plain(&b, THIN_RESPONSE, THIN_OK);
     thin_put_number(&b, THIN_BLOB, THIN_CHUNK, (int32_t)n);
     strbuf_add(&b, text, n);
     thin_put_plain(&b, THIN_BLOB, THIN_END);
-    return say(cl, &b);
+    return client_say(cl, &b);
 }
 
 static int run_prompt(struct client *cl)
@@ -459,79 +406,14 @@ static int run_prompt(struct client *cl)
     size_t cap = 0;
     ssize_t n;
 
-    if (flush_output() < 0) return -1;
+    if (client_flush() < 0) return -1;
     n = getline(&line, &cap, stdin);
     if (n > 0 && line[n - 1] == '\n') n--;
     if (n < 0) n = 0;                  /* end of input: an empty answer, which is no yes */
     thin_put_number(&b, THIN_BLOB, THIN_CHUNK, (int32_t)n);
     if (n) strbuf_add(&b, line, (size_t)n);
     thin_put_plain(&b, THIN_BLOB, THIN_END);
-    return say(cl, &b);
-}
-
-/* Terminal to console until Ctrl-] or the end of either. */
-static void relay_console(struct client *cl, struct http *h)
-{
-    enum { QUIT = 0x1d };
-    _cleanup_free_ char *buf = xmalloc(BLOCK);
-    bool input = true;
-
-    if (write_all(STDOUT_FILENO, h->head + h->body, h->len - h->body) < 0) return;
-    for (;;) {
-        struct pollfd p[2] = { { .fd = conn_fd(h->conn), .events = POLLIN },
-                               { .fd = input ? STDIN_FILENO : -1, .events = POLLIN } };
-        int rc = conn_pending(h->conn) ? 1 : poll(p, 2, HEARTBEAT_S * 1000);
-
-        if (rc < 0 && errno != EINTR) return;
-        if (rc == 0) respond(cl, THIN_WAIT);
-        if (conn_pending(h->conn) || p[0].revents) {
-            ssize_t got = conn_read(h->conn, buf, BLOCK);
-
-            if (got <= 0 || write_all(STDOUT_FILENO, buf, (size_t)got) < 0) return;
-        }
-        if (p[1].revents) {
-            ssize_t got = read(STDIN_FILENO, buf, BLOCK);
-            const char *quit = got > 0 ? memchr(buf, QUIT, (size_t)got) : NULL;
-
-            if (got <= 0) input = false;
-            if (quit) got = quit - buf;
-            if (got > 0 && conn_write(h->conn, buf, (size_t)got) < 0) return;
-            if (quit) return;
-        }
-    }
-}
-
-static int run_connect(struct client *cl, const struct thin_msg *msg)
-{
-    struct http h = { .conn = NULL };
-    struct termios saved;
-    bool tty = isatty(STDIN_FILENO) && tcgetattr(STDIN_FILENO, &saved) == 0, ok;
-
-    if (flush_output() < 0) return -1;
-    ok = http_begin(cl, &h, "CONNECT", msg->url, "content-length: 0\r\n") == 0;
-    if (ok && h.status != 200) {
-        if (h.status == 404)
-            fprintf(stderr, "Server replied with HTTP 404: the console is not available\n");
-        else
-            fprintf(stderr, "Server said: %.*s\n", (int)strcspn(h.head, "\r\n"), h.head);
-        ok = false;
-    }
-    if (ok) {
-        if (tty) {
-            struct termios raw = saved;
-
-            cfmakeraw(&raw);
-            tcsetattr(STDIN_FILENO, TCSANOW, &raw);
-        }
-        relay_console(cl, &h);
-        if (tty) {
-            tcsetattr(STDIN_FILENO, TCSANOW, &saved);
-            printf("\r\n");
-        }
-    }
-    http_close(&h);
-    respond(cl, ok ? THIN_OK : THIN_FAILED);
-    return 0;
+    return client_say(cl, &b);
 }
 
 /* One command of the server. -1 ends xe with 1; what went wrong has been said. */
@@ -539,18 +421,21 @@ static int run_command(struct client *cl, struct thin_msg *msg)
 {
     switch (msg->tag) {
     case THIN_PRINT:
+        operation_hide(&cl->op);
         fwrite(msg->text, 1, msg->text_len, stdout);
         putchar('\n');
         return 0;
     case THIN_PRINT_STDERR:
-        if (flush_output() < 0) return -1;
+        operation_hide(&cl->op);
+        if (client_flush() < 0) return -1;
         fwrite(msg->text, 1, msg->text_len, stderr);
         return 0;
     case THIN_DEBUG:
-        debug(cl, "debug from server: %s", msg->text);
+        if (!run_task_message(cl, msg->text)) client_debug(cl, "debug from server: %s", msg->text);
         return 0;
     case THIN_ERROR:
-        if (flush_output() < 0) return -1;
+        operation_hide(&cl->op);
+        if (client_flush() < 0) return -1;
         fprintf(stderr, "Error code: %s\nError parameters: ", msg->text);
         for (size_t i = 0; i < msg->n_params; i++) fprintf(stderr, "%s%s", i ? ", " : "", msg->params[i]);
         fputc('\n', stderr);
@@ -563,11 +448,11 @@ static int run_command(struct client *cl, struct thin_msg *msg)
     case THIN_PROMPT:
         return run_prompt(cl);
     case THIN_HTTP_GET:
-        return run_get(cl, msg);
+        return client_get(cl, msg);
     case THIN_HTTP_PUT:
-        return run_put(cl, msg);
+        return client_put(cl, msg);
     case THIN_HTTP_CONNECT:
-        return run_connect(cl, msg);
+        return client_console(cl, msg);
     case THIN_OK:
     case THIN_FAILED:
     case THIN_WAIT:
@@ -599,6 +484,7 @@ static int post(struct client *cl)
         strbuf_str(&body, cl->cfg->args[i]);
     }
     strbuf_printf(&b, "POST /cli HTTP/1.0\r\nuser-agent: xe-cli/Unix/%d.%d\r\n", THIN_MAJOR, THIN_MINOR);
+    strbuf_str(&b, "x-xe-wants: task\r\n");
     if (cl->cfg->traceparent) strbuf_printf(&b, "traceparent: %s\r\n", cl->cfg->traceparent);
     strbuf_printf(&b, "content-length: %zu\r\n\r\n", body.len);
     strbuf_add(&b, strbuf_cstr(&body), body.len);
@@ -628,7 +514,7 @@ static int exchange_hello(struct client *cl)
     }
     cl->at += THIN_HELLO;
     thin_put_hello(&b);
-    return say(cl, &b);
+    return client_say(cl, &b);
 }
 
 static int converse(struct client *cl)
@@ -651,17 +537,23 @@ static int converse(struct client *cl)
 
 int client_run(const struct client_config *cfg)
 {
-    struct client cl = { .cfg = cfg, .exit_code = -1 };
+    struct client cl = {
+        .cfg = cfg, .exit_code = -1, .target = cfg->target,
+        .waker = { .fd = cfg->term->wake[0], .every_ms = -1, .woken = woken, .arg = &cl },
+    };
     _cleanup_free_ char *why = NULL;
     int rc = 1;
 
-    if (conn_open_commands(&cfg->target, &cl.conn, &why) < 0) {
+    cl.target.waker = &cl.waker;
+    if (conn_open_commands(&cl.target, &cl.conn, &why) < 0) {
         fprintf(stderr, "Error: %s\n", why);
         return 1;
     }
+    operation_init(&cl.op, cfg->term, cfg->n_args ? cfg->args[0] : "");
     if (converse(&cl) == 0) rc = cl.exit_code & 0xff;
-    if (flush_output() < 0) rc = 1;
+    operation_free(&cl.op);
+    if (client_flush() < 0) rc = 1;
     conn_close(cl.conn);
     free(cl.in);
-    return rc;
+    return rc && cl.op.cancelled ? INTERRUPTED : rc;
 }

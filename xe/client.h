@@ -4,6 +4,7 @@
 #define XE_CLIENT_H
 
 #include "xe/conn.h"
+#include "xe/terminal.h"
 
 struct client_config {
     struct conn_target target;
@@ -14,11 +15,11 @@ struct client_config {
         *files; /* absolute names the server may read or write: they stood on the command line */
     size_t n_files;
     void (*debug)(const char *line);   /* NULL = none */
-    /* The file being written, for whoever must remove it when xe is interrupted; NULL at the end. */
-    void (*writing)(const char *path);
+    struct terminal *term;
 };
 
-/* Posts the arguments and does what the server says. The exit code; what went wrong stands on stderr. */
+/* Posts the arguments and does what the server says. The exit code, 130 when the user has cancelled it; what went wrong
+ * stands on stderr. */
 int client_run(const struct client_config *cfg);
 
 /* Absolute, without "." and ".." and double slashes; links are not followed. malloc'd. */

@@ -789,6 +789,8 @@ const struct command commands[] = {
     { "vm-compute-memory-overhead", "", "", COMMAND_VM, NULL,
       .plan = "VM.compute_memory_overhead @dom0 -> text",
       .help = "Tells how much memory a VM takes beside its own." },
+    { "vm-console", "", "", COMMAND_VM | COMMAND_FILES, NULL, .run = cmd_vm_console,
+      .help = "Attaches this terminal to the text console of a running VM, until Ctrl-] is pressed." },
     { "vm-copy", "new-name-label", "new-name-description,sr-uuid",
       COMMAND_VM | COMMAND_STANDARD | COMMAND_JSON, NULL, .run = cmd_vm_copy, .uses = "VM.copy",
       .help = "Makes a VM from another by full copies of its disks." },

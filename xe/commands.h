@@ -138,6 +138,7 @@ int cmd_vm_cd_list(struct cmd *c, struct xerr *err);
 int cmd_vm_cd_remove(struct cmd *c, struct xerr *err);
 int cmd_vm_checkpoint(struct cmd *c, struct xerr *err);
 int cmd_vm_clone(struct cmd *c, struct xerr *err);
+int cmd_vm_console(struct cmd *c, struct xerr *err);
 int cmd_vm_copy(struct cmd *c, struct xerr *err);
 int cmd_vm_crashdump_list(struct cmd *c, struct xerr *err);
 int cmd_vm_create(struct cmd *c, struct xerr *err);

@@ -1,12 +1,13 @@
-/* xe's connections: unix socket, TCP, TLS; blocking.
+/* xe's connections: unix socket, TCP, TLS. Descriptors are nonblocking; every wait is a poll() in conn_wait.
  * Called by: xe.c, client.c.  Calls: lib, libssl by dlopen. */
 #include "xe/conn.h"
 
 #include <dlfcn.h>
 #include <errno.h>
-#include <netdb.h>
 #include <fcntl.h>
+#include <netdb.h>
 #include <openssl/ssl.h>
+#include <poll.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <sys/socket.h>
@@ -33,10 +34,59 @@ struct tls_lib {
 
 struct conn {
     int fd;
+    const struct conn_waker *waker;
     SSL_CTX *ctx;
     SSL *ssl;                  /* NULL when plain */
     struct tls_lib tls;
 };
+
+/* ---- waiting ----------------------------------------------------------------------------------------- */
+
+int conn_wait(struct conn *c, short events, int other)
+{
+    const struct conn_waker *w = c->waker;
+
+    for (;;) {
+        struct pollfd p[3] = { { .fd = c->fd, .events = events }, { .fd = other, .events = POLLIN },
+                               { .fd = w ? w->fd : -1, .events = POLLIN } };
+        int n = poll(p, 3, w ? w->every_ms : -1);
+
+        if (n < 0 && errno != EINTR) return -1;
+        if (w && (n == 0 || (n > 0 && p[2].revents)) && w->woken(w->arg) < 0) {
+            errno = ECANCELED;
+            return -1;
+        }
+        if (n > 0 && (p[0].revents || p[1].revents)) return 0;
+    }
+}
+
+static int set_nonblocking(int fd)
+{
+    int flags = fcntl(fd, F_GETFL);
+
+    return flags < 0 ? -1 : fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+}
+
+/* What OpenSSL waits for behind a call that gave rc: 1 = it has it, call again; 0 the end, -1 + errno. */
+static int tls_wait(struct conn *c, int rc)
+{
+    switch (c->tls.SSL_get_error(c->ssl, rc)) {
+    case SSL_ERROR_WANT_READ:
+        return conn_wait(c, POLLIN, -1) < 0 ? -1 : 1;
+    case SSL_ERROR_WANT_WRITE:
+        return conn_wait(c, POLLOUT, -1) < 0 ? -1 : 1;
+    case SSL_ERROR_ZERO_RETURN:
+        return 0;
+    case SSL_ERROR_SYSCALL:
+        if (!errno) errno = EPROTO;
+        return -1;
+    default:
+        errno = EPROTO;
+        return -1;
+    }
+}
+
+/* ---- TLS --------------------------------------------------------------------------------------------- */
 
 static int tls_load(struct tls_lib *l, char **ret_why)
 {
@@ -89,12 +139,19 @@ static int tls_start(struct conn *c, const char *server, char **ret_why)
     }
     c->tls.SSL_ctrl(c->ssl, SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name,
                     (void *)(uintptr_t)server);
-    if (c->tls.SSL_connect(c->ssl) != 1) {
+    c->tls.SSL_ctrl(c->ssl, SSL_CTRL_MODE, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER,
+                    NULL);
+    for (;;) {
+        int rc = c->tls.SSL_connect(c->ssl);
+
+        if (rc == 1) return 0;
+        if (tls_wait(c, rc) == 1) continue;
         *ret_why = xasprintf("%s does not speak TLS there (try --nossl)", server);
         return -1;
     }
-    return 0;
 }
+
+/* ---- connecting -------------------------------------------------------------------------------------- */
 
 static int unix_connect(const char *path)
 {
@@ -149,6 +206,7 @@ int conn_open(const struct conn_target *t, struct conn **ret_conn, char **ret_wh
     int unix_why = 0;
 
     c->fd = -1;
+    c->waker = t->waker;
     if (t->socket) {
         c->fd = unix_connect(t->socket);
         unix_why = errno;
@@ -165,7 +223,11 @@ int conn_open(const struct conn_target *t, struct conn **ret_conn, char **ret_wh
             *ret_why = xasprintf("Cannot connect to %s: %s. %s", t->socket, strerror(unix_why), tcp_why);
         }
         if (c->fd < 0) return -1;
-        if (tls && tls_start(c, t->server, ret_why) < 0) return -1;
+        if (set_nonblocking(c->fd) == 0 && tls && tls_start(c, t->server, ret_why) < 0) return -1;
+    }
+    if (set_nonblocking(c->fd) < 0) {
+        *ret_why = xasprintf("fcntl: %s", strerror(errno));
+        return -1;
     }
     *ret_conn = take_ptr(c);
     return 0;
@@ -227,7 +289,9 @@ int conn_open_commands(const struct conn_target *t, struct conn **ret_conn, char
     }
     c = xcalloc(1, sizeof *c);
     c->fd = pair[0];
+    c->waker = t->waker;
     theirs = pair[1];
+    set_nonblocking(c->fd);
     program = find_program();
     if (start_program(t, program, theirs) < 0) {
         *ret_why = xasprintf("XML-RPC is not possible: %s: %s", program, strerror(errno));
@@ -257,22 +321,63 @@ bool conn_pending(const struct conn *c)
     return c->ssl && c->tls.SSL_pending(c->ssl) > 0;
 }
 
+/* ---- bytes ------------------------------------------------------------------------------------------- */
+
+/* wait: until there is something. */
+static ssize_t read_some(struct conn *c, void *buf, size_t n, bool wait)
+{
+    for (;;) {
+        ssize_t got;
+
+        if (c->ssl) {
+            int rc = c->tls.SSL_read(c->ssl, buf, n > INT32_MAX ? INT32_MAX : (int)n);
+
+            if (rc > 0) return rc;
+            if (!wait && c->tls.SSL_get_error(c->ssl, rc) == SSL_ERROR_WANT_READ) {
+                errno = EAGAIN;
+                return -1;
+            }
+            rc = tls_wait(c, rc);
+            if (rc <= 0) return rc;
+            continue;
+        }
+        got = read(c->fd, buf, n);
+        if (got >= 0) return got;
+        if (errno == EAGAIN && (!wait || conn_wait(c, POLLIN, -1) < 0)) return -1;
+        if (errno != EAGAIN && errno != EINTR) return -1;
+    }
+}
+
 ssize_t conn_read(struct conn *c, void *buf, size_t n)
 {
-    ssize_t got;
+    return read_some(c, buf, n, true);
+}
 
-    if (c->ssl) {
-        int rc = c->tls.SSL_read(c->ssl, buf, n > INT32_MAX ? INT32_MAX : (int)n);
+ssize_t conn_read_now(struct conn *c, void *buf, size_t n)
+{
+    return read_some(c, buf, n, false);
+}
 
-        if (rc > 0) return rc;
-        rc = c->tls.SSL_get_error(c->ssl, rc);
-        if (rc == SSL_ERROR_ZERO_RETURN) return 0;
-        if (rc != SSL_ERROR_SYSCALL || !errno) errno = EPROTO;
-        return -1;
+/* What goes now, at least one byte. */
+static ssize_t write_some(struct conn *c, const char *p, size_t n)
+{
+    for (;;) {
+        ssize_t did;
+
+        if (c->ssl) {
+            int rc = c->tls.SSL_write(c->ssl, p, n > INT32_MAX ? INT32_MAX : (int)n);
+
+            if (rc > 0) return rc;
+            rc = tls_wait(c, rc);
+            if (rc == 0) errno = EPIPE;
+            if (rc <= 0) return -1;
+            continue;
+        }
+        did = send(c->fd, p, n, MSG_NOSIGNAL);
+        if (did >= 0) return did;
+        if (errno == EAGAIN && conn_wait(c, POLLOUT, -1) < 0) return -1;
+        if (errno != EAGAIN && errno != EINTR) return -1;
     }
-    do got = read(c->fd, buf, n);
-    while (got < 0 && errno == EINTR);
-    return got;
 }
 
 int conn_write(struct conn *c, const void *buf, size_t n)
@@ -280,19 +385,9 @@ int conn_write(struct conn *c, const void *buf, size_t n)
     const char *p = buf;
 
     while (n) {
-        ssize_t did;
+        ssize_t did = write_some(c, p, n);
 
-        if (c->ssl) {
-            did = c->tls.SSL_write(c->ssl, p, n > INT32_MAX ? INT32_MAX : (int)n);
-            if (did <= 0) {
-                errno = EPIPE;
-                return -1;
-            }
-        } else {
-            did = send(c->fd, p, n, MSG_NOSIGNAL);
-            if (did < 0 && errno == EINTR) continue;
-            if (did < 0) return -1;
-        }
+        if (did < 0) return -1;
         p += did;
         n -= (size_t)did;
     }

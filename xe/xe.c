@@ -22,19 +22,13 @@ struct options {
 };
 
 /* What the signal handler and the debug log need; everything else travels in arguments. */
-static const char *volatile file_being_written;
+static struct terminal terminal;
 static bool debug_now;
 static struct strbuf debug_kept;
 
-static void on_writing(const char *path)
+static void on_signal(int signal_number)
 {
-    file_being_written = path;
-}
-
-static void on_interrupt(int signal_number)
-{
-    if (file_being_written) unlink(file_being_written);
-    _exit(128 + signal_number);
+    terminal_signal(&terminal, signal_number);
 }
 
 static void on_debug(const char *line)
@@ -284,7 +278,7 @@ static int run(struct options *o)
     struct client_config cfg = {
         .target = { .server = o->server, .port = o->port, .tls = !o->nossl, .xmlrpc = o->xmlrpc },
         .traceparent = o->traceparent, .args = args, .n_args = n + 2, .files = files,
-        .debug = o->debug || o->debug_on_fail ? on_debug : NULL, .writing = on_writing,
+        .debug = o->debug || o->debug_on_fail ? on_debug : NULL, .term = &terminal,
     };
     int rc;
 
@@ -312,14 +306,14 @@ static int run(struct options *o)
 int main(int argc, char **argv)
 {
     struct options o = { .port = 0 };
-    const struct sigaction interrupt = { .sa_handler = on_interrupt };
+    const struct sigaction ending = { .sa_handler = on_signal };
+    const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGABRT };
     const char *name = argc > 0 ? argv[0] : "xe";
     int rc = 1;
 
     signal(SIGPIPE, SIG_IGN);
-    sigaction(SIGINT, &interrupt, NULL);
-    sigaction(SIGTERM, &interrupt, NULL);
-    sigaction(SIGHUP, &interrupt, NULL);
+    terminal_init(&terminal);
+    for (size_t i = 0; i < ARRAY_SIZE(signals); i++) sigaction(signals[i], &ending, NULL);
     for (int i = 1; i < argc; i++) {
         if (!streq(argv[i], "-version")) continue;
         printf("ThinCLI protocol: %d.%d\n", THIN_MAJOR, THIN_MINOR);

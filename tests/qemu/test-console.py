@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""A guest's consoles through the API: text by CONNECT, both ways; the screen as RFB by CONNECT and by WebSocket."""
+"""A guest's consoles through the API: text by CONNECT, both ways; the screen as RFB by CONNECT and by WebSocket; and xe vm-console
+in a real terminal."""
 import base64
 import hashlib
 import os
@@ -8,7 +9,8 @@ import ssl
 import struct
 import time
 
-from harness import QemuAgent, check, done, guest_files, own_network, wait_until
+from harness import BUILD, QemuAgent, check, done, guest_files, own_network, wait_until
+from terminal import Terminal
 
 MIB = 1 << 20
 
@@ -131,6 +133,19 @@ with QemuAgent() as agent:
         sock.sendall(('CONNECT %s HTTP/1.0\r\n\r\n' % path).encode())
         check(' %s ' % status in read_head(sock).splitlines()[0], 'a console %s is refused: %s' % (what, status))
         sock.close()
+
+    env = {'PATH': os.path.join(BUILD, 'xe') + ':' + os.environ['PATH'], 'XAPI_SOCKET': agent.socket, 'HOME': agent.root}
+    with Terminal(env) as t:
+        for name in ('text', 'screen'):
+            t.run('xe vm-console vm=%s' % name)
+            check(t.wait('to quit.'), 'xe vm-console: the serial line of the guest "%s"' % name)
+            if name == 'text':     # the other has no disk to boot from: its line is silent
+                t.keys('Enter')
+                t.type('echo $((6*7))-typed')
+                t.keys('Enter')
+                check(t.wait('\n42-typed', 60), 'a line typed there is run by the guest')
+            t.keys('C-]')
+            check(t.wait_prompt() and t.status() == 0, 'Ctrl-] leaves')
     for vm in (text, screen):
         s.VM.hard_shutdown(vm)
 done()

@@ -28,7 +28,9 @@ static const struct row *named(const struct snap *s, enum class_id cls, const ch
     return snap_by_uuid(s, cls, ref_or_uuid);
 }
 
-static int find_target(struct call *c, const char *name, struct target *ret_target, struct xerr *err)
+/* protocol: the one the client asks for, NULL: what the console is. A guest with a screen has a serial line as well. */
+static int find_target(struct call *c, const char *name, const char *protocol, struct target *ret_target,
+                       struct xerr *err)
 {
     _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
     const struct row *console = named(s, CLASS_console, name);
@@ -41,7 +43,9 @@ static int find_target(struct call *c, const char *name, struct target *ret_targ
     *ret_target = (struct target){
         .vm = row_ref_of(vm),
         .uuid = arena_strdup(c->arena, row_uuid(vm)),
-        .which = row_enum(console, F_console_protocol) == console_protocol_vt100 ? HV_CONSOLE_TEXT : HV_CONSOLE_VNC,
+        .which = protocol ? (streq(protocol, "vt100") ? HV_CONSOLE_TEXT : HV_CONSOLE_VNC)
+                 : row_enum(console, F_console_protocol) == console_protocol_vt100 ? HV_CONSOLE_TEXT
+                                                                                   : HV_CONSOLE_VNC,
     };
     return 0;
 }
@@ -93,7 +97,7 @@ static void console(struct http_request *req, void *arg)
     }
     if (http_authenticate_quietly(req, arg, "http/connect_console", ROLE_VM_OPERATOR, &c, &err)) {
         http_reply_refused(req, &err);
-    } else if (find_target(c, name, &target, &err)) {
+    } else if (find_target(c, name, http_query(&req->head, "protocol"), &target, &err)) {
         http_reply_error(req, xerr_is(&err, "HANDLE_INVALID") ? 404 : 503, NULL);
         http_call_end(c, NULL, &err);
     } else {

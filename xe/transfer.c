@@ -1,0 +1,140 @@
+/* Moving a file's bytes between this machine and a URL of the server.
+ * Called by: client.c.  Calls: web, client. */
+#include "xe/client_inside.h"
+
+#include "lib/strbuf.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+int write_all(int fd, const char *p, size_t n)
+{
+    while (n) {
+        ssize_t did = write(fd, p, n);
+
+        if (did < 0 && errno == EINTR) continue;
+        if (did < 0) return -1;
+        p += did;
+        n -= (size_t)did;
+    }
+    return 0;
+}
+
+/* Says what broke a transfer, when nobody wanted it to. */
+static void say_broken(struct client *cl)
+{
+    int why = errno;
+
+    if (why == ECANCELED && cl->op.cancelled) return;
+    operation_hide(&cl->op);
+    fprintf(stderr, "Error: the transfer broke off: %s\n", strerror(why));
+}
+
+static int copy_body(struct client *cl, struct web *web, int out)
+{
+    _cleanup_free_ char *buf = xmalloc(CLIENT_BLOCK);
+    uint64_t bytes = 0;
+    ssize_t got;
+
+    while ((got = web_read(web, buf, CLIENT_BLOCK)) > 0) {
+        if (write_all(out, buf, (size_t)got) < 0) return -1;
+        bytes += (uint64_t)got;
+        operation_bytes(&cl->op, bytes, 0);
+        if (client_tick(cl) < 0) {
+            errno = ECANCELED;
+            return -1;
+        }
+    }
+    return (int)got;
+}
+
+/* A download, whose head has come. */
+static bool save_body(struct client *cl, struct web *web, const char *file)
+{
+    _cleanup_close_ int out = -1;
+    bool to_stdout = !*file, ok;
+
+    out = to_stdout ? dup(STDOUT_FILENO) : open(file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (out < 0) {
+        fprintf(stderr, "Operation failed. Error: %s: %s\n", file, strerror(errno));
+        cl->exit_code = 1;
+        return false;
+    }
+    if (!to_stdout) terminal_writing(cl->cfg->term, file);
+    ok = copy_body(cl, web, out) == 0 && (to_stdout || fsync(out) == 0);
+    if (!ok) {
+        say_broken(cl);
+        if (!to_stdout) unlink(file);
+    }
+    terminal_writing(cl->cfg->term, NULL);
+    return ok;
+}
+
+int client_get(struct client *cl, const struct thin_msg *msg)
+{
+    struct web web = { .conn = NULL };
+    bool ok = false;
+
+    if (*msg->text && !client_permitted(cl, msg->text, true)) return -1;
+    if (client_flush() < 0) return -1;
+    client_transfer_begin(cl, msg->url);
+    if (web_begin(&cl->target, &web, "GET", msg->url, "", "", cl->cfg->debug) == 0 && web.status == 200)
+        ok = save_body(cl, &web, msg->text);
+    web_close(&web);
+    client_transfer_end(cl);
+    client_respond(cl, ok ? THIN_OK : THIN_FAILED);
+    return 0;
+}
+
+/* Sends the file, then waits until the server is done with it. */
+static bool send_body(struct client *cl, struct web *web, int in, uint64_t size)
+{
+    _cleanup_free_ char *buf = xmalloc(CLIENT_BLOCK);
+    uint64_t bytes = 0;
+    ssize_t got;
+
+    while ((got = read(in, buf, CLIENT_BLOCK)) > 0) {
+        if (conn_write(web->conn, buf, (size_t)got) < 0) return false;
+        bytes += (uint64_t)got;
+        operation_bytes(&cl->op, bytes, size);
+        if (client_tick(cl) < 0) return false;
+    }
+    if (got < 0) return false;
+    operation_bytes(&cl->op, bytes, 0);    /* what is left to do the server knows */
+    conn_end(web->conn);
+    while ((got = conn_read(web->conn, buf, CLIENT_BLOCK)) > 0)
+        if (client_tick(cl) < 0) return false;
+    return !cl->op.cancelled;
+}
+
+int client_put(struct client *cl, const struct thin_msg *msg)
+{
+    struct web web = { .conn = NULL };
+    _cleanup_free_ char *length = NULL;
+    _cleanup_close_ int in = -1;
+    struct stat st;
+    bool ok = false;
+
+    if (!client_permitted(cl, msg->text, false)) return -1;
+    in = open(msg->text, O_RDONLY | O_CLOEXEC);
+    if (in < 0 || fstat(in, &st) < 0) {
+        client_respond(cl, THIN_FAILED);
+        if (errno == ENOENT)
+            fprintf(stderr, "Operation failed. Error: file '%s' does not exist\n", msg->text);
+        else
+            fprintf(stderr, "Operation failed. Error: %s: %s\n", msg->text, strerror(errno));
+        cl->exit_code = 1;
+        return 0;
+    }
+    /* A pipe has no length: the end of the stream is the end of the file. */
+    length = S_ISREG(st.st_mode) ? xasprintf("Content-Length: %lld\r\n", (long long)st.st_size) : xstrdup("");
+    client_transfer_begin(cl, msg->url);
+    if (web_begin(&cl->target, &web, "PUT", msg->url, length, "", cl->cfg->debug) == 0 && web.status == 200)
+        ok = send_body(cl, &web, in, S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0);
+    web_close(&web);
+    client_transfer_end(cl);
+    client_respond(cl, ok ? THIN_OK : THIN_FAILED);
+    return 0;
+}
