@@ -600,8 +600,10 @@ int vhd_set_parent(struct vhd *v, struct ref parent, const char *parent_name, ui
     v->header.parent_timestamp = parent_timestamp;
     memset(v->header.parent_name, 0, sizeof(v->header.parent_name));
     if (parent_name) memcpy(v->header.parent_name, parent_name, strlen(parent_name));
-    v->footer.type = parent_name ? VHD_DIFFERENCING : VHD_DYNAMIC;
-    return write_header(v, parent_name != NULL) || write_footers(v) || sync_now(v) ? -1 : 0;
+    const enum vhd_type type = parent_name ? VHD_DIFFERENCING : VHD_DYNAMIC;
+    const bool footers = type != v->footer.type;
+    v->footer.type = type;
+    return write_header(v, parent_name != NULL) || (footers && write_footers(v)) || sync_now(v) ? -1 : 0;
 }
 
 /* The table needs more room than there is up to the first block: it moves behind everything. */

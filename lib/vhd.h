@@ -120,7 +120,8 @@ int vhd_write(struct vhd *v, const void *buf, size_t len, int64_t at);
 int vhd_flush(struct vhd *v);
 /* Durable. */
 int vhd_set_hidden(struct vhd *v, bool hidden);
-/* The parent becomes another one, or none (parent_name NULL: the image is dynamic then). Durable. */
+/* The parent becomes another one, or none (parent_name NULL: the image is dynamic then). Durable. While it stays
+ * differencing only its header is written, so that another process may be writing data. */
 int vhd_set_parent(struct vhd *v, struct ref parent, const char *parent_name, uint32_t parent_timestamp);
 /* Larger, never smaller; the table moves behind the blocks when its room is too small. Durable. EINVAL, ENOSPC. */
 int vhd_resize(struct vhd *v, int64_t size);

@@ -7,6 +7,7 @@
  *   <vdi uuid>.raw          a disk without chain (sm_config type=raw)
  *   base-<uuid>.qcow2       hidden: what a snapshot froze; never written again, backs disks or bases
  *   tmp-*                   half-made: whoever holds the SR's lock may remove it
+ *   merged-<uuid>           a base whose data is in its parent, named inside: finished by the next scan
  *   dead-<vdi uuid>.*       a disk whose removal has begun: finished by the next scan
  *   .xapi-sr                the SR's uuid, written by sr_create
  * Parents are named without folder, so the directory can move. Names of qcow2 files say whether an image is hidden, so
@@ -33,6 +34,8 @@ int dir_vdi_epoch_begin(struct sm *sm, struct value *ret_answer, struct xerr *er
 int dir_vdi_introduce(struct sm *sm, struct value *ret_answer, struct xerr *err);
 int dir_vdi_update(struct sm *sm, struct value *ret_answer, struct xerr *err);
 int dir_vdi_forget(struct sm *sm, struct value *ret_answer, struct xerr *err);
+int dir_sr_gc_plan(struct sm *sm, struct value *ret_answer, struct xerr *err);
+int dir_sr_gc_finish(struct sm *sm, struct value *ret_answer, struct xerr *err);
 int dir_sr_scan(struct sm *sm, struct value *ret_answer, struct xerr *err);
 int dir_sr_update(struct sm *sm, struct value *ret_answer, struct xerr *err);
 
@@ -52,12 +55,14 @@ int dir_sr_update(struct sm *sm, struct value *ret_answer, struct xerr *err);
     { "vdi_introduce", dir_vdi_introduce, SM_NEEDS_SR },                         \
     { "vdi_forget", dir_vdi_forget, SM_NEEDS_SR | SM_NEEDS_VDI },                \
     { "vdi_update", dir_vdi_update, SM_NEEDS_SR | SM_NEEDS_VDI },                \
+    { "sr_gc_plan", dir_sr_gc_plan, SM_NEEDS_SR },                               \
+    { "sr_gc_finish", dir_sr_gc_finish, SM_NEEDS_SR },                           \
     { "sr_scan", dir_sr_scan, SM_NEEDS_SR },                                     \
     { "sr_update", dir_sr_update, SM_NEEDS_SR }
 #define DIR_FEATURES                                                                                         \
     "SR_PROBE", "SR_SCAN", "SR_UPDATE", "VDI_CREATE", "VDI_DELETE", "VDI_ATTACH", "VDI_DETACH",              \
         "VDI_ACTIVATE", "VDI_DEACTIVATE", "VDI_UPDATE", "VDI_INTRODUCE", "VDI_CLONE", "VDI_SNAPSHOT",        \
-        "VDI_RESIZE", "VDI_RESIZE_ONLINE", "VDI_RESET_ON_BOOT/2", "THIN_PROVISIONING"
+        "VDI_RESIZE", "VDI_RESIZE_ONLINE", "VDI_RESET_ON_BOOT/2", "THIN_PROVISIONING", "SR_COALESCE"
 
 /* ---- the SR's directory itself ------------------------------------------------------------- */
 

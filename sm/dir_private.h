@@ -84,6 +84,10 @@ int dir_share(int fd);
 int dir_set_hidden(struct dir *d, const char *name, const struct image_format *f, bool hidden,
                    struct xerr *err);
 
+/* Goes on with a merge whose data is all in the parent: see dir_gc.c. name: of its journal, "merged-<uuid>". */
+#define MERGED "merged-"
+int dir_end_merge(struct dir *d, const char *name, struct xerr *err);
+
 /* ---- answers ------------------------------------------------------------------------------- */
 
 void dir_put_space(struct dir *d, struct value_builder *b);

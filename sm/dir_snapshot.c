@@ -139,6 +139,7 @@ static int snapshot_at_rest(struct dir *d, const struct image *leaf, const char 
         if (only_freeze) return dir_answer_image(d, leaf->uuid, ret_answer, err);
         if (!dir_find_base(d, leaf->parent, &base))
             return sm_fail(err, SM_VDI_LOAD, "base %s is missing", leaf->parent);
+        if (!base.hidden && dir_set_hidden(d, base.name, base.format, true, err)) return -1;
     } else {
         if (freeze(d, leaf, &base, err) || dir_set_hidden(d, base.name, base.format, true, err)) return -1;
         if (only_freeze) return dir_answer_image(d, leaf->uuid, ret_answer, err);

@@ -156,6 +156,19 @@ static void drop_tmp(struct dir *d, const char *tmp)
     unlinkat(d->fd, tmp, 0);
 }
 
+/* Somebody writes to an image that stands on this one, so nobody writes to this one any more. While its only child is
+ * empty it may be a snapshot's work to mark it. */
+static bool grown_on(struct dir *d, const struct images *all, const char *base)
+{
+    for (size_t i = 0; i < all->n; i++) {
+        struct image im;
+        if (streq(all->list[i].parent, base) && dir_parse_name(all->list[i].name, &im) &&
+            dir_load(d, all->list[i].name, true, &im) && !im.broken && !im.empty)
+            return true;
+    }
+    return false;
+}
+
 /* Ends what a killed driver had begun: half-made images, deletions, freezes, a base that is not marked as one. Nothing
  * else is ever removed or written. */
 static int repair(struct dir *d, struct xerr *err)
@@ -174,6 +187,8 @@ static int repair(struct dir *d, struct xerr *err)
         struct image im;
         if (has_prefix(e->d_name, TMP))
             drop_tmp(d, e->d_name);
+        else if (has_prefix(e->d_name, MERGED))
+            rc = dir_end_merge(d, e->d_name, err);
         else if (has_prefix(e->d_name, DEAD) && dir_parse_name(e->d_name + strlen(DEAD), &im))
             rc = bury(d, e->d_name, err);
     }
@@ -181,7 +196,7 @@ static int repair(struct dir *d, struct xerr *err)
     if (rc || dir_list(d, &all, err)) return -1;
     for (size_t i = 0; i < all.n; i++) {
         const struct image *im = &all.list[i];
-        if (im->format->marks_hidden && !im->hidden && !im->broken && dir_has_children(&all, im->uuid, "") &&
+        if (im->format->marks_hidden && !im->hidden && !im->broken && grown_on(d, &all, im->uuid) &&
             dir_set_hidden(d, im->name, im->format, true, err))
             return -1;
     }
@@ -199,6 +214,8 @@ int dir_sr_scan(struct sm *sm, struct value *ret_answer, struct xerr *err)
         struct value_builder vdi = value_builder(sm->arena);
         if (all.list[i].broken && !all.list[i].missing_parent)
             continue; /* not an image: left alone, not shown */
+        if (all.list[i].format->marks_hidden && dir_has_children(&all, all.list[i].uuid, ""))
+            all.list[i].hidden = true;
         dir_put_image(&d, &vdi, &all.list[i]);
         if (all.list[i].broken) value_put(&vdi, "broken", value_string(all.list[i].broken));
         value_push(&vdis, value_built_map(&vdi));

@@ -37,6 +37,12 @@ static int qcow2_create(int fd, const struct image_new *what)
     return qcow2_write_empty(fd, what->size, what->parent, "qcow2");
 }
 
+static int qcow2_set_parent(int fd, const char *name, struct ref id)
+{
+    (void)id;
+    return qcow2_rename_backing(fd, name);
+}
+
 /* ---- VHD ----------------------------------------------------------------------------------- */
 
 static int vhd_image_look(int fd, bool want_empty, struct arena *a, struct image_look *ret_look,
@@ -93,6 +99,18 @@ static int vhd_image_set_hidden(int fd, bool hidden)
     return vhd_set_hidden(v, hidden);
 }
 
+static int vhd_image_set_parent(int fd, const char *name, struct ref id)
+{
+    _cleanup_vhd_ struct vhd *v = NULL;
+    const char *why;
+
+    if (vhd_open(dup(fd), true, &v, &why)) {
+        errno = EIO;
+        return -1;
+    }
+    return vhd_set_parent(v, id, name, vhd_now());
+}
+
 static int vhd_image_resize(int fd, int64_t size)
 {
     _cleanup_vhd_ struct vhd *v = NULL;
@@ -132,6 +150,7 @@ const struct image_format image_qcow2 = {
     .unit = 512,
     .look = qcow2_look,
     .create = qcow2_create,
+    .set_parent = qcow2_set_parent,
 };
 const struct image_format image_vhd = {
     .name = "vhd",
@@ -143,6 +162,7 @@ const struct image_format image_vhd = {
     .look = vhd_image_look,
     .create = vhd_image_create,
     .set_hidden = vhd_image_set_hidden,
+    .set_parent = vhd_image_set_parent,
     .resize = vhd_image_resize,
 };
 const struct image_format image_raw = {

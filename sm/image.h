@@ -36,6 +36,8 @@ struct image_format {
     int (*create)(int fd, const struct image_new *what);
     /* Durable. NULL = marks_hidden is false. 0 or -1 + errno. */
     int (*set_hidden)(int fd, bool hidden);
+    /* Another parent, also while somebody writes to the image; durable. NULL = no chains. 0 or -1 + errno. */
+    int (*set_parent)(int fd, const char *name, struct ref id);
     /* Grows the disk; durable. NULL = qemu-img does it. 0 or -1 + errno. */
     int (*resize)(int fd, int64_t size);
 };

@@ -201,3 +201,15 @@ int qcow2_write_empty(int fd, int64_t virtual_size, const char *backing_file, co
     if (write_at(fd, b, CLUSTER, 2 * CLUSTER)) return -1;
     return ftruncate(fd, (off_t)clusters * CLUSTER);
 }
+
+int qcow2_rename_backing(int fd, const char *name)
+{
+    unsigned char h[HEADER] = { 0 };
+
+    if (!read_at(fd, h, 72, 0) || get32(h) != MAGIC || !get64(h + 8) || get32(h + 16) != strlen(name) ||
+        get64(h + 8) > CLUSTER * 32) {
+        errno = EINVAL;
+        return -1;
+    }
+    return write_at(fd, name, strlen(name), (off_t)get64(h + 8)) || fsync(fd) ? -1 : 0;
+}

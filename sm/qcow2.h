@@ -28,4 +28,9 @@ int qcow2_read(int fd, bool want_empty, struct arena *a, struct qcow2_info *ret_
 #define QCOW2_MAX_SIZE (INT64_C(64) << 40)
 int qcow2_write_empty(int fd, int64_t virtual_size, const char *backing_file, const char *backing_format);
 
+/* The backing file gets another name of the same length: the only part of a header that may change while QEMU has the
+ * image open, which keeps its own copy of the rest. Durable. 0 or -1 + errno (EINVAL: another length, or no backing
+ * file). */
+int qcow2_rename_backing(int fd, const char *name);
+
 #endif

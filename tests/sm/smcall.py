@@ -15,8 +15,8 @@ def flatten(value, name, out):
     elif isinstance(value, list):
         out.append("%s.n=%d" % (name, len(value)))
         for i, v in enumerate(value):
-            if isinstance(v, dict) and "uuid" in v:
-                flatten(v, "%s.%s" % (name, v["uuid"]), out)
+            if isinstance(v, dict) and ("uuid" in v or "top" in v):
+                flatten(v, "%s.%s" % (name, v.get("uuid") or v["top"]), out)
             else:
                 flatten(v, "%s.%d" % (name, i), out)
     else:
@@ -31,6 +31,8 @@ def main():
         key, _, value = word.partition("=")
         if word == "--argv":
             foreign = True
+        elif key == "attached_list":
+            request["attached"] = value.split(",") if value else []
         elif key == "args":
             request["args"] = value.split(",")
         elif key.startswith("config."):
