@@ -130,6 +130,7 @@ struct method_desc {
     bool blocks;                   /* may wait for storage, guests, processes: gets a thread of its own */
     bool async;                    /* Async.Class.message exists */
     bool internal;                 /* served, but not listed in the published model (get_all_records_where) */
+    bool local;                    /* also for a session of this host alone */
     enum role_id role;
     enum lifecycle lifecycle;
     unsigned n_params;

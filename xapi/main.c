@@ -34,6 +34,7 @@
 #include "xapi/net/net.h"
 #include "xapi/rpc/rpc.h"
 #include "xapi/rrd/rrd_store.h"
+#include "xapi/session.h"
 #include "xapi/startup.h"
 #include "xapi/storage/storage.h"
 #include "xapi/vm.h"
@@ -229,6 +230,16 @@ static int open_hypervisor(struct daemon *d, struct xerr *err)
     return hv_open(conf_str(d->conf, "hv"), &config, vm_monitor_event, d->agent.vms, &d->agent.hv, err);
 }
 
+static int driver_session_open(void *arg, struct ref sr, char **ret_session, struct xerr *err)
+{
+    return session_open_repository(arg, sr, ret_session, err);
+}
+
+static void driver_session_close(void *arg, const char *session)
+{
+    session_close_text(arg, session);
+}
+
 static int open_storage(struct daemon *d, struct xerr *err)
 {
     const char *mounts = conf_str(d->conf, "sr-mount");
@@ -238,6 +249,9 @@ static int open_storage(struct daemon *d, struct xerr *err)
         .plugin_dir = dir_option(d->conf, "module-dir", "XAPI_HV_DIR"),
         .driver_dirs = dir_option(d->conf, "sm-dir", "XAPI_SM_DIR"),
         .socket = conf_str(d->conf, "socket"),
+        .session_open = driver_session_open,
+        .session_close = driver_session_close,
+        .arg = &d->agent,
     };
 
     return storage_open(&config, &d->agent.storage, err);

@@ -6,7 +6,12 @@
 
 #include <time.h>
 
-enum { MESSAGES_MAX = 10000 };   /* the oldest go first */
+enum {
+    NAME_MAX_BYTES = 256,
+    BODY_MAX_BYTES = 64 << 10,
+    MESSAGES_MAX = 10000,          /* the oldest go first */
+    BYTES_MAX = 16 << 20,          /* of all names and bodies together: likewise */
+};
 
 /* Class of the object an alert is about, to find its uuid among. -1 = not checked (gone classes). */
 static int class_of(enum cls cls)
@@ -19,28 +24,53 @@ static int class_of(enum cls cls)
     return classes[cls];
 }
 
-static void drop_oldest(struct txn *t)
+static size_t bytes_of(const struct row *m)
 {
-    const struct row *oldest = NULL;
+    return strlen(row_str(m, F_message_name)) + strlen(row_str(m, F_message_body));
+}
 
-    if (snap_count(txn_snap(t), CLASS_message) < MESSAGES_MAX) return;
-    SNAP_EACH (txn_snap(t), CLASS_message, m) {
-        if (!oldest || row_time(m, F_message_timestamp) < row_time(oldest, F_message_timestamp)) oldest = m;
+/* Until there is room for one more of this size. */
+static void drop_oldest(struct txn *t, size_t bytes)
+{
+    size_t count = snap_count(txn_snap(t), CLASS_message);
+
+    /* So few cannot have used it up. */
+    if (count < BYTES_MAX / (NAME_MAX_BYTES + BODY_MAX_BYTES)) return;
+    for (;;) {
+        const struct row *oldest = NULL;
+        size_t sum = bytes;
+        count = 1;
+        SNAP_EACH (txn_snap(t), CLASS_message, m) {
+            if (!oldest || row_time(m, F_message_timestamp) < row_time(oldest, F_message_timestamp)) oldest = m;
+            sum += bytes_of(m);
+            count++;
+        }
+        if (!oldest || (count <= MESSAGES_MAX && sum <= BYTES_MAX)) return;
+        txn_destroy(t, CLASS_message, row_ref_of(oldest));
     }
-    if (oldest) txn_destroy(t, CLASS_message, row_ref_of(oldest));
+}
+
+static int check_length(struct call *c, const char *field, const char *text, size_t most, struct xerr *err)
+{
+    size_t n = strlen(text);
+
+    if (n <= most) return 0;
+    return xerr_value_not_supported(err, field, arena_printf(c->arena, "%zu bytes", n),
+                                    arena_printf(c->arena, "At most %zu bytes are kept", most));
 }
 
 int message_create(struct call *c, const char *name, int64_t priority, enum cls cls, const char *obj_uuid, const char *body,
                    struct ref *ret_result, struct xerr *err)
 {
     struct ref message = ref_new();
-    struct txn *t = db_begin(c->agent->db);
 
+    if (check_length(c, "name", name, NAME_MAX_BYTES, err) || check_length(c, "body", body, BODY_MAX_BYTES, err)) return -1;
+    struct txn *t = db_begin(c->agent->db);
     if (!snap_by_uuid(txn_snap(t), (enum class_id)class_of(cls), obj_uuid)) {
         db_abort(t);
         return xerr_uuid_invalid(err, model.classes[class_of(cls)].name, obj_uuid);
     }
-    drop_oldest(t);
+    drop_oldest(t, strlen(name) + strlen(body));
     txn_create(t, CLASS_message, message);
     txn_set_str(t, message, F_message_name, name);
     txn_set_int(t, message, F_message_priority, priority);

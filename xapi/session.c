@@ -9,15 +9,19 @@
 #include "lib/log.h"
 #include "xapi/auth.h"
 #include "xapi/role.h"
+#include "xapi/storage/storage.h"
 
-/* Marks a session of slave_local_login: stored in other_config, which such a session cannot write. */
-#define LOCAL_KEY "_local"
+enum { DRIVER_MAX_S = 3600 };
+
+/* Marks of a session that is good for less than its roles say: in other_config, which such a session cannot write. */
+#define LOCAL_KEY "_local"             /* session.slave_local_login*: "true" */
+#define REPOSITORY_KEY "_repository"   /* a storage driver's: the SR's reference */
 
 /* ---- the session behind a call ---- */
 
-bool session_is_local(const struct row *session)
+static const char *mark(const struct row *session, const char *key)
 {
-    return row_map_str(session, F_session_other_config, LOCAL_KEY, NULL) != NULL;
+    return row_map_str(session, F_session_other_config, key, NULL);
 }
 
 static void adopt(struct call *c, const struct snap *s, const struct row *row)
@@ -27,6 +31,9 @@ static void adopt(struct call *c, const struct snap *s, const struct row *row)
     c->user_name = arena_strdup(c->arena, row_str(row, F_session_auth_user_name));
     c->originator = arena_strdup(c->arena, row_str(row, F_session_originator));
     c->roles = c->is_root ? ~0u : role_bits_of_subject(s, row_ref(row, F_session_subject));
+    const char *repository = mark(row, REPOSITORY_KEY);
+    c->scope = repository ? SCOPE_REPOSITORY : mark(row, LOCAL_KEY) ? SCOPE_LOCAL : SCOPE_ALL;
+    if (!repository || !ref_parse(repository, &c->repository)) c->repository = REF_NULL;
 }
 
 int session_resume(struct call *c, struct ref secret, const char *handle, struct xerr *err)
@@ -105,7 +112,8 @@ static void make_room(struct txn *t, const char *originator, const char *sid)
 struct opening {
     const char *user, *sid, *originator;
     struct ref subject;
-    bool root, local;
+    bool root;
+    const char *key, *value;       /* a mark, or NULL */
 };
 
 static int open_session(struct call *c, const struct opening *o, struct ref *ret_secret, struct xerr *err)
@@ -128,7 +136,7 @@ static int open_session(struct call *c, const struct opening *o, struct ref *ret
         struct value permissions = role_permissions_of_subject(txn_snap(t), o->subject, c->arena);
         txn_set_value(t, key, F_session_rbac_permissions, &permissions);
     }
-    if (o->local) txn_map_put_str(t, key, F_session_other_config, LOCAL_KEY, "true");
+    if (o->key) txn_map_put_str(t, key, F_session_other_config, o->key, o->value);
     if (db_commit(t, err)) return -1;
 
     _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
@@ -143,6 +151,28 @@ int session_open_root(struct call *c, const char *originator, struct ref *ret_se
     struct opening o = { .user = "", .sid = "", .originator = originator, .root = true };
 
     return open_session(c, &o, ret_secret, err);
+}
+
+int session_open_repository(struct agent *agent, struct ref repository, char **ret_session, struct xerr *err)
+{
+    struct call *c = call_new_internal(agent, "storage driver");
+    struct opening o = { .user = "", .sid = "", .root = true, .key = REPOSITORY_KEY };
+    char text[REF_TEXT];
+    struct ref secret;
+
+    o.value = arena_strdup(c->arena, ref_text(repository, text));
+    o.originator = arena_printf(c->arena, "SM %s", o.value);
+    int rc = open_session(c, &o, &secret, err);
+    if (!rc) *ret_session = xstrdup(ref_text(secret, text));
+    call_free_internal(c);
+    return rc;
+}
+
+void session_close_text(struct agent *agent, const char *session)
+{
+    struct ref secret;
+
+    if (ref_parse(session, &secret)) session_close(agent, auth_session_key(agent->auth, secret));
 }
 
 /* The subject of this account whose role is strongest. False when there is none with a role. */
@@ -216,7 +246,9 @@ int session_login_with_password(struct call *c, const char *uname, const char *p
 int session_slave_local_login_with_password(struct call *c, const char *uname, const char *pwd,
                                             struct ref *ret_result, struct xerr *err)
 {
-    struct opening o = { .user = uname, .sid = "", .originator = "local", .root = true, .local = true };
+    struct opening o = {
+        .user = uname, .sid = "", .originator = "local", .root = true, .key = LOCAL_KEY, .value = "true",
+    };
 
     if (!(c->local && c->is_root)) {
         if (auth_check_password(c->agent->auth, uname, pwd, err)) return -1;
@@ -292,6 +324,20 @@ int session_logout_subject_identifier(struct call *c, const char *subject_identi
     return db_commit(t, err);
 }
 
+/* The session of a driver's process that is no more: nobody closed it when the process passed its deadline, or when the agent
+ * ended before it. */
+static bool driver_gone(const struct agent *agent, const struct snap *s, const struct row *session)
+{
+    const char *text = mark(session, REPOSITORY_KEY);
+    struct ref repository = REF_NULL;
+
+    if (!text) return false;
+    const struct row *sr = ref_parse(text, &repository) ? snap_get(s, CLASS_SR, repository) : NULL;
+    if (sr) return !storage_driver_runs(agent->storage, row_uuid(sr));
+    /* A probe, or a repository that is being made or was forgotten: no driver command lasts so long. */
+    return clock_wall_seconds() - row_time(session, F_session_validation_time) > DRIVER_MAX_S;
+}
+
 size_t sessions_expire(struct agent *agent)
 {
     int64_t limit = clock_wall_seconds() - SESSION_IDLE_S - SESSION_TOUCH_S;
@@ -300,7 +346,7 @@ size_t sessions_expire(struct agent *agent)
     struct ref *gone = xcalloc(room, sizeof(*gone));
 
     SNAP_EACH(txn_snap(t), CLASS_session, row)
-        if (row_time(row, F_session_last_active) < limit) gone[n++] = row_ref_of(row);
+        if (row_time(row, F_session_last_active) < limit || driver_gone(agent, txn_snap(t), row)) gone[n++] = row_ref_of(row);
     for (size_t i = 0; i < n; i++) txn_destroy(t, CLASS_session, gone[i]);
     free(gone);
     if (!n) {

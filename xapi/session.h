@@ -20,9 +20,6 @@ int session_resume(struct call *c, struct ref secret, const char *handle, struct
 /* last_active is brought up to date when it is older than SESSION_TOUCH_S. For every call, and now and then during a
  * long transfer. Waits for the commit when it writes. */
 void session_touch(struct call *c);
-/* True for a session that only the emergency calls accept (session.slave_local_login*). */
-bool session_is_local(const struct row *session);
-
 /* A session of the local superuser or of a checked account; sets c->session and the rest as session_resume does.
  * Errors: SESSION_AUTHENTICATION_FAILED when the account has no subject with a role. */
 int session_open_root(struct call *c, const char *originator, struct ref *ret_secret, struct xerr *err);
@@ -30,12 +27,18 @@ int session_open_user(struct call *c, const char *user, const char *originator, 
                       struct xerr *err);
 /* The rights of a checked account for this one call, without a session. Errors: as session_open_user. */
 int session_assume_user(struct call *c, const char *user, struct xerr *err);
+/* A session for the call-backs of one storage driver's process: SCOPE_REPOSITORY, over the unix socket only. repository may be
+ * null (a probe). *ret_session: the secret's text, malloc'd. */
+int session_open_repository(struct agent *agent, struct ref repository, char **ret_session, struct xerr *err);
+/* Ends the session of this text. */
+void session_close_text(struct agent *agent, const char *session);
 /* Ends it; a missing one is fine. key: the row's reference. */
 void session_close(struct agent *agent, struct ref key);
 /* The row's reference for a reference that a client gave as an argument: the key of a secret, or the row itself. */
 struct ref session_argument(struct agent *agent, struct ref given);
 
-/* Ends what has been idle for SESSION_IDLE_S; returns how many. Background work, every few minutes. */
+/* Ends what has been idle for SESSION_IDLE_S, and what is left of storage drivers that have gone; returns how many. Background
+ * work, every few minutes. */
 size_t sessions_expire(struct agent *agent);
 
 #endif

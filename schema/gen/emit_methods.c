@@ -128,6 +128,7 @@ static void row(struct strbuf *b, const struct message *m, const char *id)
         { "blocks", m->blocks },
         { "async", m->cls->async },
         { "internal", m->internal },
+        { "local", m->local },
     };
     for (unsigned i = 0; i < ARRAY_SIZE(flags); i++)
         if (flags[i].on) strbuf_printf(b, ".%s = true, ", flags[i].name);

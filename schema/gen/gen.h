@@ -81,7 +81,7 @@ struct message {
     const char *full_name;     /* "VM.start" */
     enum method_kind kind;
     struct field *field;
-    bool explicit_message, access, session, blocks, local_time, internal, has_function;
+    bool explicit_message, access, session, blocks, local_time, internal, local, has_function;
     enum role_id role;
     struct life life;
     const char *result_text, *doc;

@@ -173,6 +173,7 @@ static void load_message(struct schema *s, struct cls *c, const char *file, xmlN
         .access = attr(s, n, "access", NULL) != NULL,
         .local_time = flag(s, n, "local-time", false),
         .internal = flag(s, n, "internal", false),
+        .local = flag(s, n, "local", false),
         .doc = doc_of(s, file, n),
         .has_function = true,
     };

@@ -17,6 +17,7 @@ struct fixture {
     char *drivers;
     struct storage *storage;
     struct arena *arena;
+    int sessions;                  /* of foreign drivers, open now */
 };
 
 static int shell(const char *text)
@@ -63,10 +64,30 @@ static void behave(struct fixture *x, const char *text)
     write_script(path, text);
 }
 
+/* Sessions are "session of SR". */
+static int session_opened(void *arg, struct ref sr, char **ret_session, struct xerr *err)
+{
+    struct fixture *x = arg;
+
+    (void)err;
+    x->sessions++;
+    *ret_session = xasprintf("session of %s", REF_STR(sr));
+    return 0;
+}
+
+static void session_closed(void *arg, const char *session)
+{
+    struct fixture *x = arg;
+
+    assert_true(has_prefix(session, "session of OpaqueRef:"));
+    x->sessions--;
+}
+
 static void open_storage(struct fixture *x)
 {
     struct xerr err = XERR_INIT;
-    const struct storage_config config = { .root = x->root, .driver_dirs = x->drivers };
+    const struct storage_config config = { .root = x->root, .driver_dirs = x->drivers, .session_open = session_opened,
+                                           .session_close = session_closed, .arg = x };
 
     assert_int_equal(storage_open(&config, &x->storage, &err), 0);
 }
@@ -195,6 +216,10 @@ static void test_a_fault_becomes_a_numbered_error(void **state)
     assert_int_equal(read_file(path, 65536, &request, NULL), 0);
     assert_non_null(strstr(request, "<methodName>sr_attach</methodName>"));
     assert_non_null(strstr(request, sr.uuid));
+    _cleanup_free_ char *session = xasprintf("session of %s", REF_STR(sr.ref));
+    assert_non_null(strstr(request, session));
+    assert_int_equal(x->sessions, 0);
+    assert_false(storage_driver_runs(x->storage, sr.uuid));
 }
 
 static void test_a_bare_value_is_an_answer(void **state)
@@ -272,6 +297,9 @@ static void test_a_foreign_driver_past_its_deadline_blocks_its_sr_only(void **st
     behave(x, "exec sleep 2");
     assert_int_equal(call(x, &sr, "sr_attach", 200, &err), -1);
     assert_true(storage_sr_unresponsive(x->storage, sr.uuid));
+    /* It works on, and so does its session. */
+    assert_true(storage_driver_runs(x->storage, sr.uuid));
+    assert_int_equal(x->sessions, 1);
     xerr_clear(&err);
     int64_t began = clock_boottime_ns();
     assert_int_equal(call(x, &sr, "sr_attach", 30000, &err), -1);
@@ -279,7 +307,9 @@ static void test_a_foreign_driver_past_its_deadline_blocks_its_sr_only(void **st
     assert_true(ms_since(began) < 100);
     xerr_clear(&err);
     assert_int_equal(call(x, &other, "sr_scan", 0, &err), 0);
-    for (int i = 0; i < 100 && storage_sr_unresponsive(x->storage, sr.uuid); i++) usleep(50000);
+    for (int i = 0; i < 100 && storage_driver_runs(x->storage, sr.uuid); i++) usleep(50000);
+    assert_false(storage_driver_runs(x->storage, sr.uuid));
+    assert_false(storage_sr_unresponsive(x->storage, sr.uuid));
     behave(x, "echo '<methodResponse><params><param><value>ok</value></param></params></methodResponse>'");
     assert_int_equal(call(x, &sr, "sr_attach", 0, &err), 0);
 }

@@ -62,6 +62,13 @@ struct live_task {
     _Atomic double progress;
 };
 
+/* What a session is good for, besides its roles. */
+enum call_scope {
+    SCOPE_ALL,
+    SCOPE_LOCAL,                   /* messages marked local: session.slave_local_login* */
+    SCOPE_REPOSITORY,              /* reading, and changing the records of one SR: a foreign storage driver */
+};
+
 #define CALL_MAGIC 0x63616c6cu
 
 struct call {
@@ -72,6 +79,8 @@ struct call {
     struct ref session;                   /* the session's row (not the secret the client holds); null before login */
     bool is_root;                         /* local superuser: every role */
     unsigned roles;                       /* bit i = has role i (enum role_id) */
+    enum call_scope scope;
+    struct ref repository;                /* of SCOPE_REPOSITORY */
     const char *user_name;                /* "" for root over the socket */
     const char *originator;
     const char *peer;                     /* "unix" or the address */

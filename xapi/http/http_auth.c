@@ -93,7 +93,8 @@ static int authenticate(struct http_request *req, struct agent *agent, const cha
         .user_name = "", .originator = "", .peer = peer->is_unix ? "unix" : arena_strdup(req->arena, peer->address),
         .local = peer->is_unix,
     };
-    if (!identify(req, &hc->call, err) && !rbac_check_role(&hc->call, permission, role, err)) {
+    if (!identify(req, &hc->call, err) && !rbac_check_role(&hc->call, permission, role, err)
+        && !scope_check_permission(&hc->call, permission, err)) {
         hc->call.task = live_task_begin(agent->tasks, in_db ? task : ref_new(), in_db);
         log_set_call(hc->call.task->uuid);
         *ret_call = &hc->call;

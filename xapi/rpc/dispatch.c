@@ -51,15 +51,6 @@ static int resume(struct call *c, const struct value *param, struct xerr *err)
     return 0;
 }
 
-static int check_local_session(const struct call *c, const struct method_desc *m, struct xerr *err)
-{
-    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
-    const struct row *row = snap_get(s, CLASS_session, c->session);
-
-    if (!row || !session_is_local(row) || rbac_local_session_may(m->name)) return 0;
-    return xerr_rbac_permission_denied(err, m->name, "A local session is good for emergency calls only");
-}
-
 static int check_args(struct call *c, const struct method_desc *m, const struct value *sent, size_t n,
                       const struct value **ret_args, struct xerr *err)
 {
@@ -149,10 +140,9 @@ static int check(struct rpc_call *rc, const struct value *params, struct xerr *e
     if (m->session) {
         if (resume(c, &params->set.items[0], err)) return -1;
         if (m->lifecycle == LIFE_REMOVED) return xerr_message_removed(err);
-        if (check_local_session(c, m, err)) return -1;
     }
     if (check_args(c, m, params->set.items + session, params->set.n - session, &rc->args, err)) return -1;
-    if (m->session && rbac_check(c, m, rc->args, err)) return -1;
+    if (m->session && (rbac_check(c, m, rc->args, err) || scope_check(c, m, rc->args, err))) return -1;
     return has_behaviour(m) ? 0 : xerr_not_implemented(err, m->name);
 }
 

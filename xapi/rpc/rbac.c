@@ -65,21 +65,3 @@ int rbac_check(struct call *c, const struct method_desc *m, const struct value *
     if (has_role(c, m->role) || key_rules_allow(c, m, args)) return 0;
     return rbac_check_role(c, role_permission_name(m->name, c->arena), m->role, err);
 }
-
-bool rbac_local_session_may(const char *method)
-{
-    static const char *const allowed[] = {
-        "host.abort_new_master", "host.commit_new_master", "host.emergency_clear_mandatory_guidance",
-        "host.emergency_disable_tls_verification", "host.emergency_ha_disable",
-        "host.emergency_reenable_tls_verification", "host.emergency_reset_server_certificate",
-        "host.get_system_status_capabilities", "host.ha_xapi_healthcheck", "host.is_in_emergency_mode",
-        "host.local_assert_healthy", "host.local_management_reconfigure", "host.management_disable",
-        "host.propose_new_master", "host.shutdown_agent", "host.signal_networking_change",
-        "pool.emergency_reset_master", "pool.emergency_transition_to_master", "pool.is_slave", "pool.ping_slave",
-        "session.local_logout", "session.logout",
-    };
-
-    for (size_t i = 0; i < ARRAY_SIZE(allowed); i++)
-        if (streq(allowed[i], method)) return true;
-    return false;
-}

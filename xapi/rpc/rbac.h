@@ -10,7 +10,9 @@
 int rbac_check(struct call *c, const struct method_desc *m, const struct value *args, struct xerr *err);
 /* A permission that is no message ("http/put_import"). */
 int rbac_check_role(const struct call *c, const char *permission, enum role_id role, struct xerr *err);
-/* True for the messages that a session of session.slave_local_login* may send. */
-bool rbac_local_session_may(const char *method);
+/* What the session's scope allows (xapi/rpc/scope.c). Errors: RBAC_PERMISSION_DENIED [permission, message]. */
+int scope_check(struct call *c, const struct method_desc *m, const struct value *args, struct xerr *err);
+/* The same for what is no message: only a session without limits. */
+int scope_check_permission(const struct call *c, const char *permission, struct xerr *err);
 
 #endif

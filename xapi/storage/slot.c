@@ -469,7 +469,8 @@ int slot_run(struct storage *s, const struct storage_driver *d, const struct sto
     encode_request(sr, vdi, command, args, n_args, extra, session, &request);
     /* The time spent waiting for the slot is not the driver's. */
     rc = spawn_and_await(s, d, sr, &request, timeout_ms, stop == STOPS_READING ? sr->cancelled : NULL, &r, err);
-    if (*session && s->session_close) s->session_close(s->arg, session);
+    /* A process that we could not end keeps its session; who made it finds out when the process has gone. */
+    if (*session && s->session_close && !r.left.pid) s->session_close(s->arg, session);
     if (rc) goto out;
     if (r.cancelled) {
         log_info("%s %s was cancelled", d->type, command);
@@ -501,6 +502,14 @@ int storage_call(struct storage *s, const struct storage_sr *sr, const struct st
 
     if (!d) return -1;
     return slot_run(s, d, sr, vdi, command, args, n_args, extra, deadline_ms, a, ret_answer, err);
+}
+
+bool storage_driver_runs(struct storage *s, const char *sr_uuid)
+{
+    HOLD(&s->lock);
+    const struct slot *slot = map_get(s->slots, sr_uuid);
+
+    return slot && (slot->busy || (slot->left.pid && subproc_alive(slot->left.pid, slot->left.start_time)));
 }
 
 bool storage_sr_unresponsive(struct storage *s, const char *sr_uuid)

@@ -35,6 +35,8 @@ static void take_features(struct storage_driver *d, const struct value *answer, 
         }
         value_put(&features, name, value_int(version));
     }
+    /* SMAPIv1 has no word for it: every driver can. */
+    if (d->foreign) value_put(&features, "SR_SCAN", value_int(1));
     struct value map = value_built_map(&features);
     for (size_t i = 0; i < map.map.n; i++) value_push(&names, value_string(map.map.members[i].key));
     d->features = map;

@@ -41,8 +41,8 @@ struct storage_config {
     const char *plugin_dir; /* where nbdkit-vhd.so is */
     const char *driver_dirs; /* "DIR:DIR": program "file" serves type file, foreign "EXTSR" serves type ext */
     const char *socket;          /* our unix socket, for call-backs of foreign drivers; NULL = none */
-    /* A session for the call-backs of one foreign driver process, and its end. NULL = foreign drivers
-     * get "". */
+    /* A session for the call-backs of one foreign driver process, and its end; not called for a process that
+     * could not be ended: see storage_driver_runs(). NULL = foreign drivers get "". */
     int (*session_open)(void *arg, struct ref sr, char **ret_session, struct xerr *err);   /* malloc'd text */
     void (*session_close)(void *arg, const char *session);
     void *arg;
@@ -118,6 +118,8 @@ int storage_call(struct storage *s, const struct storage_sr *sr, const struct st
                  const char *command, const struct value *args, size_t n_args, const struct value *extra,
                  int deadline_ms, struct arena *a, struct value *ret_answer, struct xerr *err);
 
+/* True while a driver's process works on the SR, or one past its deadline or of an earlier agent is not gone. */
+bool storage_driver_runs(struct storage *s, const char *sr_uuid);
 /* True while a process past its deadline keeps the SR from being used. */
 bool storage_sr_unresponsive(struct storage *s, const char *sr_uuid);
 
