@@ -29,6 +29,7 @@
 #include "xapi/host_management.h"
 #include "xapi/http/routes.h"
 #include "xapi/http/server.h"
+#include "xapi/jobs/gc.h"
 #include "xapi/jobs/jobs.h"
 #include "xapi/jobs/metrics.h"
 #include "xapi/net/net.h"
@@ -52,6 +53,7 @@ struct daemon {
     struct http_server *http;
     struct routes *routes;
     struct jobs *jobs;
+    struct gc *gc;
     struct metrics *metrics;
     char *address, *certificate, *etc;
     pthread_mutex_t listeners;   /* held while a listener opens or closes */
@@ -457,6 +459,7 @@ static int take_down(struct daemon *d)
         unlink(ready);
     }
     metrics_stop(d->metrics);
+    gc_stop(d->gc);
     jobs_stop(d->jobs);
     if (d->http) stuck = http_server_stop(d->http, (int)conf_ms(d->conf, "stop-timeout"));
     if (d->rpc && rpc_stop(d->rpc, (int)conf_ms(d->conf, "stop-timeout"))) {
@@ -540,6 +543,7 @@ int main(int argc, char **argv)
         fail(&err);
     } else {
         d.jobs = jobs_start(&d.agent);
+        d.gc = gc_start(&d.agent);
         d.metrics = metrics_start(&d.agent);
         log_info("serving, pid %d", (int)getpid());
         serve(&d, &signals);

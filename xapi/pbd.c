@@ -262,6 +262,9 @@ int pbd_unplug(struct call *c, struct ref self, struct xerr *err)
     if (find(c, self, &sr, &plugged, err)) return -1;
     if (!plugged) return 0;
     if (sr_for_driver(c, sr, true, &ids, err) || check_unused(c, &ids, err)) return -1;
-    if (driver_call(c, &ids, NULL, "sr_detach", NULL, 0, NULL, &answer, err)) return -1;
-    return mark(c, self, sr, false, NULL, err);
+    storage_merge_forbid(c->agent->storage, ids.uuid);
+    int rc = driver_call(c, &ids, NULL, "sr_detach", NULL, 0, NULL, &answer, err);
+    if (!rc) rc = mark(c, self, sr, false, NULL, err);
+    storage_merge_allow(c->agent->storage, ids.uuid);
+    return rc;
 }

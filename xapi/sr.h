@@ -43,6 +43,12 @@ void vdi_drop_row(struct txn *t, struct ref vdi);
 /* Asks the driver what is there and makes the records agree with it. Errors: the driver's. Blocks. */
 int sr_scan_records(struct call *c, const struct storage_sr *sr, int deadline_ms, struct xerr *err);
 
+/* One merge of what deleted snapshots left, when there is one to do, as a task that clients see and may cancel.
+ * rate: bytes a second, 0 = no limit; *stop ends it early. *ret_left: merges still to do before this one; 0 = nothing was done.
+ * Errors: the driver's; VDI_IO_ERROR [why]; TASK_CANCELLED [task]. Blocks, for hours if need be. */
+int sr_gc_step(struct call *c, struct ref sr, int64_t rate, const atomic_bool *stop, size_t *ret_left,
+               struct xerr *err);
+
 /* sr_attach and the first scan; marks the PBD plugged. deadline_ms: of each driver call, 0 = their own.
  * Errors: the driver's. Blocks. */
 int pbd_attach(struct call *c, struct ref pbd, int deadline_ms, struct xerr *err);

@@ -1,6 +1,8 @@
-/* Copying disk content between attached disks: qemu-img convert, watched.
- * Called by: vdi_copy.c.  Calls: lib/subproc. */
+/* Copying disk content between attached disks (qemu-img convert) and from an image into its parent (image-merge): a
+ * child, watched.
+ * Called by: vdi_copy.c, sr_gc.c, http/raw_vdi.c.  Calls: lib/subproc. */
 #define LOG_MODULE "storage"
+#include "xapi/storage/content.h"
 #include "xapi/storage/slots.h"
 
 #include "gen/errors.h"
@@ -16,11 +18,13 @@
 enum { POLL_MS = 250, SAID = 4096 };
 
 struct copier {
-    const struct storage *storage;
-    const struct storage_copy *copy;
+    struct storage *storage;
+    const struct merge_state *merge; /* stops when it is forbidden; NULL for a copy */
+    storage_progress_fn progress;
+    void *arg;
     struct subproc child;
     int out_fd, err_fd;
-    char said[SAID];           /* the beginning of stderr */
+    char said[SAID]; /* the beginning of stderr */
     size_t said_len;
     double fraction;
     bool stopped;
@@ -58,11 +62,19 @@ static bool read_err(struct copier *k)
     return true;
 }
 
+static bool is_forbidden(const struct copier *k)
+{
+    if (!k->merge) return false;
+    HOLD(&k->storage->lock);
+    return k->merge->forbidden > 0;
+}
+
 /* To the end of the child or until progress says stop. The status, or -1 when it is not known. */
 static int watch(struct copier *k)
 {
     struct pollfd fds[] = {
-        { .fd = k->out_fd, .events = POLLIN }, { .fd = k->err_fd, .events = POLLIN },
+        { .fd = k->out_fd, .events = POLLIN },
+        { .fd = k->err_fd, .events = POLLIN },
         { .fd = k->child.pidfd, .events = POLLIN },
     };
     int status = -1;
@@ -71,14 +83,14 @@ static int watch(struct copier *k)
         poll(fds, ARRAY_SIZE(fds), POLL_MS);
         if (fds[0].revents && !read_out(k)) fds[0].fd = -1;
         if (fds[1].revents && !read_err(k)) fds[1].fd = -1;
-        bool go_on = !atomic_load(&k->storage->stopping) &&
-                     (!k->copy->progress || k->copy->progress(k->copy->arg, k->fraction));
+        bool go_on = !atomic_load(&k->storage->stopping) && !is_forbidden(k) &&
+                     (!k->progress || k->progress(k->arg, k->fraction));
         if (!go_on && !k->stopped) {
             k->stopped = true;
             subproc_kill(&k->child, SIGTERM);
         }
         if (!fds[2].revents) continue;
-        if (fds[1].fd >= 0 && fds[1].revents) continue;   /* what it said last */
+        if (fds[1].fd >= 0 && fds[1].revents) continue; /* what it said last */
         return subproc_wait(&k->child, 1000, &status) == 0 ? status : -1;
     }
 }
@@ -100,12 +112,8 @@ static char *end_name(const struct storage_disk *disk)
 
 static const char *end_format(const struct storage_disk *disk) { return disk->socket ? "raw" : disk->format; }
 
-static int start(struct copier *k, struct xerr *err)
+static int start(struct copier *k, const char *const *argv, struct xerr *err)
 {
-    const struct storage_copy *c = k->copy;
-    _cleanup_free_ char *from = end_name(&c->from), *to = end_name(&c->to);
-    const char *argv[] = { "qemu-img", "convert", "-p", "-n", c->target_is_zero ? "--target-is-zero" : "-W",
-                           "-f", end_format(&c->from), "-O", end_format(&c->to), from, to, NULL };
     const char *env[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", NULL };
     struct subproc_command cmd = { .argv = argv, .env = env, .cwd = "/" };
     int out[2], diag[2];
@@ -117,7 +125,7 @@ static int start(struct copier *k, struct xerr *err)
         return xerr_internal(err, "pipe: %s", strerror(errno));
     }
     int rc = subproc_spawn(&cmd, -1, out[1], diag[1], &k->child);
-    if (rc) xerr_internal(err, "cannot start qemu-img: %s", strerror(errno));
+    if (rc) xerr_internal(err, "cannot start %s: %s", argv[0], strerror(errno));
     close(out[1]);
     close(diag[1]);
     k->out_fd = out[0];
@@ -127,20 +135,131 @@ static int start(struct copier *k, struct xerr *err)
     return rc;
 }
 
+/* Runs the child to its end. -1 when it could not be started. */
+static int run(struct copier *k, const char *const *argv, int *ret_status, struct xerr *err)
+{
+    int rc = start(k, argv, err);
+
+    if (rc == 0) *ret_status = watch(k);
+    close_fdp(&k->out_fd);
+    close_fdp(&k->err_fd);
+    return rc;
+}
+
 int storage_copy(struct storage *s, const struct storage_copy *copy, struct xerr *err)
 {
-    struct copier k = { .storage = s, .copy = copy, .child = SUBPROC_INIT, .out_fd = -1, .err_fd = -1 };
-    int status = 0, rc = start(&k, err);
+    struct copier k = { .storage = s,
+                        .progress = copy->progress,
+                        .arg = copy->arg,
+                        .child = SUBPROC_INIT,
+                        .out_fd = -1,
+                        .err_fd = -1 };
+    _cleanup_free_ char *from = end_name(&copy->from), *to = end_name(&copy->to);
+    const char *argv[] = { "qemu-img",
+                           "convert",
+                           "-p",
+                           "-n",
+                           copy->target_is_zero ? "--target-is-zero" : "-W",
+                           "-f",
+                           end_format(&copy->from),
+                           "-O",
+                           end_format(&copy->to),
+                           from,
+                           to,
+                           NULL };
+    int status = 0;
 
-    if (rc == 0) status = watch(&k);
-    close_fdp(&k.out_fd);
-    close_fdp(&k.err_fd);
-    if (rc) return rc;
+    if (run(&k, argv, &status, err)) return -1;
     if (k.stopped) return xerr_task_cancelled(err, REF_STR(copy->task));
     if (status || sync_target(&copy->to)) {
-        log_warn("copy of %s to %s failed (status %d): %.*s", copy->from.path, copy->to.path, status,
-                 (int)k.said_len, k.said);
+        log_warn("copy of %s to %s failed (status %d): %.*s", from, to, status, (int)k.said_len, k.said);
         return xerr_vdi_copy_failed(err);
     }
     return 0;
+}
+
+/* ---- merging ------------------------------------------------------------------------------- */
+
+/* With the lock held. */
+static struct merge_state *merge_state(struct storage *s, const char *sr_uuid)
+{
+    struct merge_state *m = map_get(s->merges, sr_uuid);
+
+    if (m) return m;
+    m = xcalloc(1, sizeof(*m));
+    snprintf(m->sr_uuid, sizeof(m->sr_uuid), "%s", sr_uuid);
+    map_put(s->merges, m->sr_uuid, m);
+    return m;
+}
+
+/* With the lock held. */
+static void merge_put(struct storage *s, struct merge_state *m)
+{
+    if (m->running || m->forbidden) return;
+    map_remove(s->merges, m->sr_uuid);
+    free(m);
+}
+
+void storage_merge_forbid(struct storage *s, const char *sr_uuid)
+{
+    HOLD(&s->lock);
+    struct merge_state *m = merge_state(s, sr_uuid);
+
+    m->forbidden++;
+    while (m->running) pthread_cond_wait(&s->merge_ended, &s->lock);
+}
+
+void storage_merge_allow(struct storage *s, const char *sr_uuid)
+{
+    HOLD(&s->lock);
+    struct merge_state *m = merge_state(s, sr_uuid);
+
+    if (m->forbidden) m->forbidden--;
+    merge_put(s, m);
+}
+
+/* image-merge lies beside the drivers. */
+static int run_merge(struct copier *k, const struct storage_merge *m, int *ret_status, struct xerr *err)
+{
+    const struct storage_driver *d = storage_driver_need(k->storage, m->sr_type, err);
+
+    if (!d) return -1;
+    int folder = (int)(strrchr(d->program, '/') - d->program);
+    _cleanup_free_ char *program = xasprintf("%.*s/image-merge", folder, d->program);
+    _cleanup_free_ char *rate = xasprintf("%lld", (long long)m->rate);
+    const char *argv[] = { program, m->format, m->top_path, m->base_path, rate, NULL };
+    return run(k, argv, ret_status, err);
+}
+
+int storage_merge(struct storage *s, const struct storage_merge *merge, struct xerr *err)
+{
+    struct copier k = { .storage = s,
+                        .progress = merge->progress,
+                        .arg = merge->arg,
+                        .child = SUBPROC_INIT,
+                        .out_fd = -1,
+                        .err_fd = -1 };
+    int status = 0;
+
+    pthread_mutex_lock(&s->lock);
+    struct merge_state *m = merge_state(s, merge->sr_uuid);
+    bool allowed = !m->forbidden;
+    m->running += allowed;
+    pthread_mutex_unlock(&s->lock);
+    if (!allowed) return xerr_task_cancelled(err, REF_STR(merge->task));
+
+    k.merge = m;
+    int rc = run_merge(&k, merge, &status, err);
+    if (!rc && k.stopped) rc = xerr_task_cancelled(err, REF_STR(merge->task));
+    if (!rc && status) {
+        log_warn("merge of %s failed (status %d): %.*s", merge->top_path, status, (int)k.said_len, k.said);
+        rc = content_error(err, *k.said ? k.said : "image-merge died");
+    }
+
+    pthread_mutex_lock(&s->lock);
+    m->running--;
+    pthread_cond_broadcast(&s->merge_ended);
+    merge_put(s, m);
+    pthread_mutex_unlock(&s->lock);
+    return rc;
 }

@@ -43,6 +43,12 @@ struct entry {
     pthread_cond_t freed;            /* with storage.lock */
 };
 
+/* Merging images of one SR. */
+struct merge_state {
+    unsigned running, forbidden;     /* lock: storage.lock */
+    char sr_uuid[UUID_TEXT];
+};
+
 #define STORAGE_MAGIC 0x73746f72u
 
 struct storage {
@@ -62,6 +68,8 @@ struct storage {
     pthread_mutex_t lock;            /* never held while a driver works */
     struct map *slots;               /* lock: by SR uuid */
     struct map *entries;             /* lock: by VDI uuid */
+    struct map *merges;              /* lock: struct merge_state by SR uuid */
+    pthread_cond_t merge_ended;      /* with lock */
     unsigned uses;                   /* lock */
     pthread_cond_t unused;           /* with lock */
 };

@@ -189,6 +189,8 @@ int storage_open(const struct storage_config *config, struct storage **ret_stora
     s->arena = arena_new();
     s->slots = map_new();
     s->entries = map_new();
+    s->merges = map_new();
+    pthread_cond_init(&s->merge_ended, NULL);
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->unused, NULL);
     if (make_state(s, err) || ledger_load(s, err)) {
@@ -232,6 +234,8 @@ void storage_close(struct storage *s)
     ledger_free(s);
     map_free(s->slots);
     map_free(s->entries);
+    map_free(s->merges);
+    pthread_cond_destroy(&s->merge_ended);
     arena_free(s->arena);
     pthread_mutex_destroy(&s->lock);
     pthread_cond_destroy(&s->unused);

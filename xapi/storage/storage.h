@@ -191,4 +191,18 @@ struct storage_copy {
 };
 int storage_copy(struct storage *s, const struct storage_copy *copy, struct xerr *err);
 
+/* Copies the data of an image into the one it stands on (sm/dir_gc.c, step 1): hours, idle priority, no slot is taken.
+ * Errors: VDI_IO_ERROR [why]; TASK_CANCELLED [task] when progress said stop or the SR is being unplugged. */
+struct storage_merge {
+    const char *sr_uuid, *sr_type, *format, *top_path, *base_path;
+    int64_t rate;                /* bytes a second, 0 = no limit */
+    struct ref task;
+    storage_progress_fn progress;
+    void *arg;
+};
+int storage_merge(struct storage *s, const struct storage_merge *merge, struct xerr *err);
+/* Ends the merge on this SR, waits for that, and allows no other until storage_merge_allow(). */
+void storage_merge_forbid(struct storage *s, const char *sr_uuid);
+void storage_merge_allow(struct storage *s, const char *sr_uuid);
+
 #endif

@@ -1,0 +1,86 @@
+#!/usr/bin/env python3
+"""What deleted snapshots leave is merged in the background: seen as a task, limited, ended by an unplug, reported when it
+cannot go on."""
+import glob
+import os
+import subprocess
+import time
+
+from harness import Agent, check, done, fails, wait_until
+
+MIB = 1 << 20
+
+
+def disk(s, sr, **more):
+    record = {'name_label': 'disk', 'name_description': '', 'SR': sr, 'virtual_size': str(64 * MIB), 'type': 'user',
+              'sharable': False, 'read_only': False, 'other_config': {}}
+    record.update(more)
+    return s.VDI.create(record)
+
+
+def write(path, pattern, at, size):
+    got = subprocess.run(['qemu-io', '-f', 'qcow2', '-c', 'write -P %d %d %d' % (pattern, at, size), path], capture_output=True, text=True)
+    assert got.returncode == 0, got.stderr
+
+
+def reads(path, pattern, at, size):
+    got = subprocess.run(['qemu-io', '-r', '-f', 'qcow2', '-c', 'read -P %d %d %d' % (pattern, at, size), path],
+                         capture_output=True, text=True)
+    return got.returncode == 0 and 'failed' not in got.stdout
+
+
+with Agent('--coalesce-interval', '200ms', '--coalesce-rate', '4M') as agent:
+    s = agent.login()
+    sr = s.pool.get_default_SR(s.pool.get_all()[0])
+    folder = os.path.join(agent.root, 'sr')
+    vdi = disk(s, sr)
+    path = '%s/%s.qcow2' % (folder, s.VDI.get_uuid(vdi))
+    snaps = []
+    for i in range(4):
+        write(path, i + 1, i * 8 * MIB, 2 * MIB)
+        snaps.append(s.VDI.snapshot(vdi, {}))
+    write(path, 9, 40 * MIB, MIB)
+    keep = snaps.pop(1)
+    check(len(glob.glob(folder + '/base-*')) == 4, 'four snapshots, four bases')
+    for v in snaps:
+        s.VDI.destroy(v)
+    check(wait_until(lambda: len(glob.glob(folder + '/base-*')) == 1, 30), 'one base is left, for the snapshot that is kept')
+    check(all(reads(path, i + 1, i * 8 * MIB, 2 * MIB) for i in range(4)) and reads(path, 9, 40 * MIB, MIB), 'the disk has everything')
+    kept = '%s/%s.qcow2' % (folder, s.VDI.get_uuid(keep))
+    check(reads(kept, 2, 8 * MIB, 2 * MIB) and reads(kept, 0, 16 * MIB, 2 * MIB), 'the snapshot its moment')
+    check(wait_until(lambda: len(s.SR.get_VDIs(sr)) == 3, 10), 'and the records agree')
+    parents = [s.VDI.get_sm_config(v).get('vhd-parent') for v in (vdi, keep)]
+    check(parents[0] == parents[1] is not None, 'on what both stand')
+
+    # An unplug does not wait for the end of a merge.
+    write(path, 7, 0, 32 * MIB)
+    s.VDI.destroy(keep)
+    check(wait_until(lambda: [t for t, r in s.task.get_all_records().items()
+                              if r['name_label'] == 'SR.coalesce' and 0 < r['progress'] < 1], 20), 'a merge that takes long is a task with progress')
+    pbd = s.SR.get_PBDs(sr)[0]
+    began = time.monotonic()
+    s.PBD.unplug(pbd)
+    check(time.monotonic() - began < 5, 'ends when its SR is unplugged')
+    ended = [r for r in s.task.get_all_records().values() if r['name_label'] == 'SR.coalesce']
+    check(all(r['status'] in ('success', 'cancelled', 'failure') for r in ended), 'no task is left behind')
+    check(reads(path, 7, 0, 32 * MIB) and reads(path, 9, 40 * MIB, MIB), 'and no byte is lost')
+    s.PBD.plug(pbd)
+
+    # kill -9 in the middle, then to the end. After an unplug the work waits a while: a new agent begins at once.
+    agent.kill()
+    agent.start()
+    s = agent.login()
+    check(wait_until(lambda: [t for t, r in s.task.get_all_records().items()
+                              if r['name_label'] == 'SR.coalesce' and r['status'] == 'pending'], 20), 'the next agent goes on')
+    agent.kill()
+    agent.start()
+    s = agent.login()
+    check(wait_until(lambda: not glob.glob(folder + '/base-*'), 60), 'killed and started again it comes to the end')
+    check(reads(path, 7, 0, 32 * MIB) and reads(path, 9, 40 * MIB, MIB) and reads(path, 0, 56 * MIB, MIB), 'the disk has everything')
+    got = subprocess.run(['qemu-img', 'check', '-q', '-f', 'qcow2', path], capture_output=True, text=True)
+    check(got.returncode == 0, 'and is sound %s' % got.stdout)
+    check(wait_until(lambda: len(s.SR.get_VDIs(sr)) == 1, 10), 'one record, one file')
+    vdi = s.SR.get_VDIs(sr)[0]
+    s.VDI.destroy(vdi)
+    fails('HANDLE_INVALID', 'the disk is gone', s.VDI.get_record, vdi)
+done()

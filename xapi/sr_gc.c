@@ -1,0 +1,170 @@
+/* SR: merging the images that deleted snapshots left, one at a time.
+ * Called by: jobs/gc.c.  Calls: storage/, sr_scan.c, task.h.
+ *
+ * 1. the driver's plan; 2. the data, copied without any lock, as a task; 3. the driver unhooks the image; 4. whoever serves
+ * one of the SR's disks looks at its chain anew; 5. a scan brings the records up to date. */
+#define LOG_MODULE "sr"
+#include "xapi/sr.h"
+
+#include "lib/log.h"
+#include "xapi/call/live_task.h"
+#include "xapi/task.h"
+
+struct merge {
+    const char *top, *base, *format, *top_path, *base_path, *stamp;
+    int64_t bytes;
+    bool leaf;
+};
+
+static const struct value *text_set(struct call *c, const char **texts, size_t n)
+{
+    struct value_builder set = value_builder(c->arena);
+    struct value *v = arena_alloc(c->arena, sizeof(*v));
+
+    for (size_t i = 0; i < n; i++) value_push(&set, value_string(texts[i]));
+    *v = value_built_set(&set);
+    return v;
+}
+
+/* More of the request: which disks somebody has. */
+static struct value attached_disks(struct call *c, const char *sr_uuid)
+{
+    struct value_builder b = value_builder(c->arena);
+    const struct storage_attachment *list;
+    size_t n = storage_attachments(c->agent->storage, sr_uuid, NULL, c->arena, &list);
+    const char **uuids = arena_new_array(c->arena, const char *, n);
+
+    for (size_t i = 0; i < n; i++) uuids[i] = list[i].vdi_uuid;
+    value_put(&b, "attached", *text_set(c, uuids, n));
+    return value_built_map(&b);
+}
+
+/* The smallest inner merge; a leaf only when nothing else is left, because its work is lost when the disk is written to.
+ * False when there is nothing to do. */
+static bool choose(const struct value *merges, struct merge *ret_merge)
+{
+    bool found = false;
+
+    for (size_t i = 0; i < merges->set.n; i++) {
+        const struct value *v = &merges->set.items[i];
+        if (v->kind != VALUE_MAP) continue;
+        struct merge m = {
+            .top = value_get_str(v, "top", ""),
+            .base = value_get_str(v, "base", ""),
+            .format = value_get_str(v, "format", ""),
+            .top_path = value_get_str(v, "top_path", ""),
+            .base_path = value_get_str(v, "base_path", ""),
+            .stamp = value_get_str(v, "stamp", ""),
+            .bytes = answer_int(v, "bytes", 0),
+            .leaf = answer_bool(v, "leaf", true),
+        };
+        if (!*m.top || !*m.base || *m.top_path != '/' || *m.base_path != '/') continue;
+        if (found && (m.leaf != ret_merge->leaf ? m.leaf : m.bytes >= ret_merge->bytes)) continue;
+        *ret_merge = m;
+        found = true;
+    }
+    return found;
+}
+
+struct pace {
+    struct call *c;
+    int64_t rate;
+    const atomic_bool *stop;
+};
+
+static bool on_progress(void *arg, double fraction)
+{
+    const struct pace *p = arg;
+
+    call_progress(p->c, fraction);
+    return !call_cancelled(p->c) && !atomic_load(p->stop);
+}
+
+static int finish(struct call *c, const struct storage_sr *sr, const struct merge *m, struct xerr *err)
+{
+    _cleanup_hold_ struct storage_hold hold = { .entry = NULL };
+    const struct value args[] = { value_string(m->top), value_string(m->base), value_string(m->stamp) };
+    struct value extra, answer;
+
+    /* Until the leaf has its new image nobody may open it. */
+    if (m->leaf) storage_hold(c->agent->storage, sr->uuid, m->top, &hold);
+    if (hold.owners) return xerr_vdi_in_use(err, m->top, "coalesce");
+    extra = attached_disks(c, sr->uuid);
+    return driver_call(c, sr, NULL, "sr_gc_finish", args, ARRAY_SIZE(args), &extra, &answer, err);
+}
+
+/* Servers that have the image open let it go. */
+static void switch_disks(struct call *c, const char *sr_uuid)
+{
+    const struct storage_attachment *list;
+    size_t n = storage_attachments(c->agent->storage, sr_uuid, NULL, c->arena, &list);
+
+    for (size_t i = 0; i < n; i++) {
+        _cleanup_xerr_ struct xerr err = XERR_INIT;
+        if (!list[i].disk.socket || storage_switch(c->agent->storage, list[i].vdi_uuid, &err) == 0) continue;
+        _cleanup_free_ char *why = xerr_text(&err);
+        log_warn("disk %s after a merge: %s", list[i].vdi_uuid, why);
+    }
+}
+
+static int do_merge(struct call *c, const struct storage_sr *sr, const struct merge *m, struct pace *pace,
+                    struct xerr *err)
+{
+    const struct storage_merge work = {
+        .sr_uuid = sr->uuid,
+        .sr_type = sr->type,
+        .format = m->format,
+        .top_path = m->top_path,
+        .base_path = m->base_path,
+        .rate = pace->rate,
+        .task = c->task->ref,
+        .progress = on_progress,
+        .arg = pace,
+    };
+
+    if (storage_merge(c->agent->storage, &work, err) || finish(c, sr, m, err)) return -1;
+    switch_disks(c, sr->uuid);
+    return sr_scan_records(c, sr, 0, err);
+}
+
+/* As a task of its own, which clients see and cancel. */
+static int run_as_task(struct call *c, const struct storage_sr *sr, const struct merge *m, struct pace *pace,
+                       struct xerr *err)
+{
+    struct live_task *quiet = c->task;
+    struct ref task;
+
+    if (task_row_create(c, "SR.coalesce",
+                        arena_printf(c->arena, "Merging %s into %s in SR %s", m->top, m->base, sr->uuid),
+                        REF_NULL, &task, err))
+        return -1;
+    c->task = live_task_begin(c->agent->tasks, task, true);
+    int rc = do_merge(c, sr, m, pace, err);
+    live_task_end(c->agent->tasks, c->task);
+    c->task = quiet;
+    task_row_finish(c->agent, task, "", rc ? err : NULL);
+    return rc;
+}
+
+int sr_gc_step(struct call *c, struct ref sr, int64_t rate, const atomic_bool *stop, size_t *ret_left,
+               struct xerr *err)
+{
+    struct storage_sr ids;
+    struct value extra, answer;
+    struct pace pace = { c, rate, stop };
+    struct merge m = { .top = NULL };
+
+    if (sr_for_driver(c, sr, true, &ids, err)) return -1;
+    if (!sr_has_feature(c, &ids, "SR_COALESCE")) {
+        *ret_left = 0;
+        return 0;
+    }
+    extra = attached_disks(c, ids.uuid);
+    if (driver_call(c, &ids, NULL, "sr_gc_plan", NULL, 0, &extra, &answer, err)) return -1;
+    const struct value *merges = value_get(&answer, "merges");
+    bool any = merges && merges->kind == VALUE_SET && choose(merges, &m);
+    if (any && run_as_task(c, &ids, &m, &pace, err)) return -1;
+    if (any) log_info("SR %s: %s merged into %s, %zu to go", ids.uuid, m.top, m.base, merges->set.n - 1);
+    *ret_left = any ? merges->set.n : 0;
+    return 0;
+}
