@@ -119,6 +119,7 @@ static int wait_for_changes(struct call *c, const struct event_request *r, struc
     for (;;) {
         if (changes(c, r->sub, since, ret_events, ret_s, err)) return -1;
         if (ret_events->set.n || clock_boottime_ns() >= r->deadline_ns || call_cancelled(c)) return 0;
+        if (event_hub_stopping(c->agent->events)) return 0;    /* nobody would wait any more */
         since = snap_token(*ret_s);
         snap_unref(take_ptr(*ret_s));
         block(c->agent->events, r, since);

@@ -68,6 +68,7 @@ struct event_waiter {
 struct event_hub *event_hub_new(struct db *db);
 /* Answers every waiter with what there is and ends the thread. */
 void event_hub_stop(struct event_hub *hub);
+bool event_hub_stopping(struct event_hub *hub);
 void event_hub_free(struct event_hub *hub);
 
 /* Files the waiter; it may be answered before this returns. False when event_wait_cancel() came first: the waiter is the

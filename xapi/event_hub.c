@@ -481,6 +481,14 @@ void event_hub_stop(struct event_hub *h)
     if (!before) pthread_join(h->thread, NULL);
 }
 
+bool event_hub_stopping(struct event_hub *h)
+{
+    pthread_mutex_lock(&h->lock);
+    bool stopping = h->stopping;
+    pthread_mutex_unlock(&h->lock);
+    return stopping;
+}
+
 void event_hub_free(struct event_hub *h)
 {
     size_t at = 0;

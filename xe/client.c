@@ -57,6 +57,23 @@ int client_flush(void)
     return -1;
 }
 
+/* Waits for the server, or until nobody reads our output any more: then -1. */
+static int wait_while_read(struct client *cl)
+{
+    struct pollfd p[2] = { { .fd = conn_fd(cl->conn), .events = POLLIN }, { .fd = STDOUT_FILENO } };
+
+    if (!cl->cfg->watching) return 0;
+    while (!conn_pending(cl->conn)) {
+        if (poll(p, 2, -1) < 0 && errno != EINTR) return 0;
+        if (p[1].revents & POLLERR) {
+            fprintf(stderr, "Error: cannot write the output: %s\n", strerror(EPIPE));
+            return -1;
+        }
+        if (p[0].revents) return 0;
+    }
+    return 0;
+}
+
 /* At least n bytes in the buffer. 1, 0 when the server ended, -1 + errno. */
 static int fill(struct client *cl, size_t n)
 {
@@ -72,7 +89,7 @@ static int fill(struct client *cl, size_t n)
     while (cl->len - cl->at < n) {
         ssize_t got;
 
-        if (client_flush() < 0) return -2;
+        if (client_flush() < 0 || wait_while_read(cl) < 0) return -2;
         got = conn_read(cl->conn, cl->in + cl->len, cl->cap - cl->len);
         if (got <= 0) return (int)got;
         cl->len += (size_t)got;

@@ -15,6 +15,7 @@ struct client_config {
         *files; /* absolute names the server may read or write: they stood on the command line */
     size_t n_files;
     void (*debug)(const char *line);   /* NULL = none */
+    bool watching;                     /* the command goes on for ever: end when nobody reads the output */
     struct terminal *term;
 };
 

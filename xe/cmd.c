@@ -150,6 +150,15 @@ static int check_json(struct cmd *c, struct xerr *err)
     return cmd_fail(err, "--json: %s has no results to show", c->name);
 }
 
+static int check_watch(struct cmd *c, struct xerr *err)
+{
+    enum cmd_verb verb;
+
+    if (!cmd_get(c, "watch")) return 0;
+    if (c->record && cmd_record_name(c->name, &c->record, &verb) && verb == VERB_LIST) return 0;
+    return cmd_fail(err, "--watch: only lists of a class can be watched, and %s is none", c->name);
+}
+
 static int run_found(struct cmd *c, struct xerr *err)
 {
     const struct command *command = c->command;
@@ -177,6 +186,7 @@ static int run_line(struct cmd *c, struct xerr *err)
     if (streq(c->name, "help")) return cmd_help(c, "xe", err);
     if (find_command(c, &c->command, err) < 0 || check_required(c, err) < 0) return -1;
     if (cmd_get_bool(c, "json", false, &c->json, err) < 0 || check_json(c, err) < 0) return -1;
+    if (check_watch(c, err) < 0) return -1;
     if (env->login && env->login(env->arg, cmd_get_or(c, "username", ""), cmd_get_or(c, "password", ""),
                                  wants_local(c->command), err) < 0)
         return -1;

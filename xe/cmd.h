@@ -238,6 +238,8 @@ int cmd_all(struct cmd *c, int cls, const field_id *fields, size_t n, struct val
 const struct value *cmd_object_record(struct cmd *c, int cls, struct ref ref);
 /* Fetches every object of a class, for cmd_object_record. */
 void cmd_prefetch(struct cmd *c, int cls);
+/* What was fetched before is of no use after a change; nor is the memory it took. */
+void cmd_forget(struct cmd *c);
 
 int cmd_pool(struct cmd *c, struct ref *ret_pool, struct xerr *err);
 int cmd_coordinator(struct cmd *c, struct ref *ret_host, struct xerr *err);

@@ -195,8 +195,8 @@ struct value cmd_split(struct cmd *c, const char *text)
 bool cmd_is_standard_param(const char *key)
 {
     static const char *const names[] = {
-        "server", "password",         "port",  "username", "minimal",  "force",    "multiple",
-        "all",    "message-priority", "trace", "debug",    "internal", "progress", "json",
+        "server",           "password", "port",  "username", "minimal",  "force", "multiple", "all",
+        "message-priority", "trace",    "debug", "internal", "progress", "json",  "watch",
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(names); i++)

@@ -245,6 +245,15 @@ void cmd_prefetch(struct cmd *c, int cls)
     }
 }
 
+void cmd_forget(struct cmd *c)
+{
+    for (int cls = 0; cls < N_CLASSES; cls++) {
+        refmap_free(c->objects[cls]);
+        c->objects[cls] = NULL;
+        c->prefetched[cls] = false;
+    }
+}
+
 const struct value *cmd_object_record(struct cmd *c, int cls, struct ref ref)
 {
     _cleanup_xerr_ struct xerr ignored = XERR_INIT;

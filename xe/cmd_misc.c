@@ -39,16 +39,6 @@ static int any_holds(struct cmd *c, const struct xe_record *type, const struct c
     return 0;
 }
 
-/* What was fetched before is of no use after a change; nor is the memory it took. */
-static void forget(struct cmd *c)
-{
-    for (int cls = 0; cls < N_CLASSES; cls++) {
-        refmap_free(c->objects[cls]);
-        c->objects[cls] = NULL;
-        c->prefetched[cls] = false;
-    }
-}
-
 static int read_conditions(struct cmd *c, const struct xe_record *type, struct condition *conditions,
                            size_t *ret_n, struct xerr *err)
 {
@@ -91,7 +81,7 @@ int cmd_event_wait(struct cmd *c, struct xerr *err)
 
         c->arena = a;                  /* a wait may last for days: what a look takes is given back */
         rc = any_holds(c, type, conditions, n, &yes, err);
-        forget(c);
+        cmd_forget(c);
         c->arena = outer;
         if (rc < 0) return -1;
         if (yes) return 0;

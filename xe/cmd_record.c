@@ -1,6 +1,7 @@
-/* The commands that every class of records has: list, param-list, param-get, param-set, param-add,
- * param-remove, param-clear. Their tables are generated from the schema. Called by: cmd.c, cmd_help.c. Calls:
- * cmd_field. */
+/* The commands that every class of records has: list (cmd_list.c), param-list, param-get, param-set,
+ * param-add, param-remove, param-clear. Their tables are generated from the schema.
+ * Called by: cmd.c, cmd_help.c.  Calls: cmd_list, cmd_field. */
+#include "xe/cmd_list.h"
 #include "xe/cmd_quirk.h"
 #include "xe/commands.h"
 
@@ -16,14 +17,6 @@ static const char *const verbs[N_VERBS] = {
     [VERB_PARAM_ADD] = "param-add",
     [VERB_PARAM_REMOVE] = "param-remove",
     [VERB_PARAM_CLEAR] = "param-clear",
-};
-
-/* What a plain list leaves out. */
-static const struct { const char *record, *key, *value; } default_filters[] = {
-    { "vm", "is-a-template", "false" },
-    { "template", "is-a-template", "true" },
-    { "template", "is-a-snapshot", "false" },
-    { "snapshot", "is-a-snapshot", "true" },
 };
 
 const char *cmd_verb_name(enum cmd_verb verb)
@@ -45,164 +38,6 @@ bool cmd_record_name(const char *name, const struct xe_record **ret_type, enum c
         }
     }
     return false;
-}
-
-/* ---- list -------------------------------------------------------------------------------------------- */
-
-static bool is_filter(const char *key)
-{
-    return !cmd_is_standard_param(key) && !streq(key, "params") && !streq(key, "database")
-           && !has_prefix(key, "database:");
-}
-
-/* The model fields that filters and columns need, so that no more is fetched; false when the whole records
- * are. */
-static bool fields_needed(struct cmd *c, const char *columns, field_id *ids, size_t *ret_n)
-{
-    const struct xe_record *type = c->record;
-    bool all = columns && streq(columns, "all");
-    size_t n = 0;
-
-    ids[n++] = model.classes[type->cls].uuid;
-    ids[n++] = model.classes[type->cls].name_label;
-    for (unsigned i = 0; i < type->n_fields && !all; i++) {
-        const struct xe_field *f = &type->fields[i];
-        size_t len = strlen(f->name);
-        bool wanted = columns ? strstr(columns, f->name) != NULL : f->by_default;
-
-        for (size_t k = 0; k < c->n_params && !wanted; k++)
-            wanted = strncmp(c->params[k].key, f->name, len) == 0;
-        for (size_t k = 0; k < ARRAY_SIZE(default_filters) && !wanted; k++)
-            wanted = streq(default_filters[k].record, type->name) && streq(default_filters[k].key, f->name);
-        if (wanted) n += cmd_field_needs(type, f, ids + n, &all);
-    }
-    *ret_n = n;
-    return !all;
-}
-
-static bool has_defaults(const struct xe_record *type)
-{
-    for (unsigned i = 0; i < type->n_fields; i++)
-        if (type->fields[i].by_default) return true;
-    return false;
-}
-
-/* Objects behind references of a column are fetched once for all rows. */
-static void prefetch_columns(struct cmd *c, const char *columns)
-{
-    for (unsigned i = 0; i < c->record->n_fields; i++) {
-        const struct xe_field *f = &c->record->fields[i];
-        const struct field_quirk *q = field_quirk(c->record->cls, f->name);
-        field_id field = q && q->field ? q->field : f->field,
-                 through = q && q->field ? q->through : f->through;
-
-        if (q && q->get) continue;
-        if (!through || model_field(through)->id == model.classes[field_class(through)].name_label) continue;
-        if (streq(columns, "all") || strstr(columns, f->name)) cmd_prefetch(c, model_field(field)->type->cls);
-    }
-}
-
-static int filter_rows(struct cmd *c, struct cmd_object_row *rows, size_t *n, struct xerr *err)
-{
-    for (size_t i = 0; i < ARRAY_SIZE(default_filters); i++)
-        if (streq(default_filters[i].record, c->record->name)
-            && cmd_filter(c, rows, n, default_filters[i].key, default_filters[i].value, err) < 0)
-            return -1;
-    for (size_t i = 0; i < c->n_params; i++)
-        if (is_filter(c->params[i].key)
-            && cmd_filter(c, rows, n, c->params[i].key, c->params[i].value, err) < 0)
-            return -1;
-    return 0;
-}
-
-/* Values that cost a question each are for param-list and param-get. */
-static int print_json_row(struct cmd *c, struct cmd_object_row *row, const char *const *titles,
-                          struct xerr *err)
-{
-    _cleanup_strbuf_ struct strbuf b = STRBUF_INIT;
-
-    strbuf_char(&b, '{');
-    for (unsigned i = 0; i < row->type->n_fields; i++) {
-        const struct xe_field *f = &row->type->fields[i];
-
-        if (!titles[i] || f->expensive) continue;
-        json_member_begin(f->name, &b);
-        if (cmd_field_json(c, row, f, &b, err) < 0) return -1;
-    }
-    strbuf_char(&b, '}');
-    cmd_json_line(c, strbuf_cstr(&b));
-    return 0;
-}
-
-static int print_row(struct cmd *c, struct cmd_object_row *row, struct cmd_pair *pairs,
-                     const char *const *titles, struct xerr *err)
-{
-    const struct xe_record *type = row->type;
-    size_t n = 0;
-
-    if (c->json) return print_json_row(c, row, titles, err);
-    for (unsigned i = 0; i < type->n_fields; i++) {
-        const struct xe_field *f = &type->fields[i];
-
-        if (!titles[i]) continue;      /* no column */
-        pairs[n].name = titles[i];
-        if (f->expensive)
-            pairs[n].value = "<expensive field>";
-        else if (cmd_field_text(c, row, f, &pairs[n].value, err) < 0)
-            return -1;
-        n++;
-        if (c->minimal) break;
-    }
-    if (c->minimal && !n) return 0;
-    cmd_row(c, pairs, n);
-    return 0;
-}
-
-static bool is_column(const struct xe_field *f, const char *columns)
-{
-    size_t n = strlen(f->name);
-
-    if (f->hidden) return false;
-    if (!columns) return f->by_default;
-    if (streq(columns, "all")) return true;
-    for (const char *p = columns; *p; p += strcspn(p, ","), p += *p == ',')
-        if (strncmp(p, f->name, n) == 0 && (p[n] == ',' || !p[n])) return true;
-    return false;
-}
-
-static int run_list(struct cmd *c, struct xerr *err)
-{
-    const struct xe_record *type = c->record;
-    const char *columns = cmd_get(c, "params");
-    field_id *ids = arena_new_array(c->arena, field_id, type->n_fields * 4 + 2);
-    struct cmd_pair *pairs = arena_new_array(c->arena, struct cmd_pair, type->n_fields + 1);
-    const char **titles = arena_new_array(c->arena, const char *, type->n_fields + 1);
-    struct value database = cmd_get_map(c, "database");
-    struct cmd_object_row *rows;
-    size_t n_ids, n = 0;
-    bool some, keep_all;
-    struct value all;
-
-    if (database.map.n) return xerr_set(err, "NOT_IMPLEMENTED", 1, &c->name);
-    if (cmd_get_bool(c, "all", false, &keep_all, err) < 0) return -1;
-    if (!columns && !has_defaults(type)) columns = "all";
-    some = fields_needed(c, columns, ids, &n_ids);
-    if (cmd_all(c, type->cls, some ? ids : NULL, some ? n_ids : 0, &all, err) < 0) return -1;
-    if (all.kind != VALUE_MAP) return xerr_internal(err, "%s: no map of records", c->name);
-    rows = arena_new_array(c->arena, struct cmd_object_row, all.map.n + 1);
-    for (size_t i = 0; i < all.map.n; i++)
-        if (ref_parse(all.map.members[i].key, &rows[n].ref)) {
-            rows[n].type = type;
-            rows[n++].record = &all.map.members[i].value;
-        }
-    if (!keep_all && filter_rows(c, rows, &n, err) < 0) return -1;
-    cmd_sort_rows(rows, n);
-    if (n > 1 && columns) prefetch_columns(c, columns);
-    for (unsigned i = 0; i < type->n_fields; i++)
-        if (is_column(&type->fields[i], columns)) titles[i] = cmd_field_title(c, &type->fields[i]);
-    for (size_t i = 0; i < n; i++)
-        if (print_row(c, &rows[i], pairs, titles, err) < 0) return -1;
-    return 0;
 }
 
 /* ---- param-list, param-get --------------------------------------------------------------------------- */
@@ -539,9 +374,13 @@ static const char *field_names(const struct xe_record *type, enum cmd_verb verb,
 const struct command *cmd_record_command(const struct xe_record *type, enum cmd_verb verb, struct arena *a)
 {
     static const command_fn runs[N_VERBS] = {
-        [VERB_LIST] = run_list, [VERB_PARAM_LIST] = run_param_list, [VERB_PARAM_GET] = run_param_get,
-        [VERB_PARAM_SET] = run_param_set, [VERB_PARAM_ADD] = run_param_add,
-        [VERB_PARAM_REMOVE] = run_param_remove, [VERB_PARAM_CLEAR] = run_param_clear,
+        [VERB_LIST] = cmd_list,
+        [VERB_PARAM_LIST] = run_param_list,
+        [VERB_PARAM_GET] = run_param_get,
+        [VERB_PARAM_SET] = run_param_set,
+        [VERB_PARAM_ADD] = run_param_add,
+        [VERB_PARAM_REMOVE] = run_param_remove,
+        [VERB_PARAM_CLEAR] = run_param_clear,
     };
     struct command *cmd = arena_zalloc(a, sizeof *cmd);
     const char *names = field_names(type, verb == VERB_PARAM_REMOVE ? VERB_PARAM_ADD : verb, a);

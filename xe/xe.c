@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
 
 #define DEFAULT_SOCKET "/var/lib/xcp/xapi"
 
@@ -266,6 +267,17 @@ static void free_options(struct options *o)
     free(o->traceparent);
 }
 
+/* A terminal is redrawn by the server, which must know its size. NULL when the argument is another. */
+static char *watch_argument(const char *arg)
+{
+    struct winsize size;
+
+    if (!streq(arg, "--watch") && !streq(arg, "--watch=true") && !streq(arg, "watch=true")) return NULL;
+    if (!isatty(STDOUT_FILENO) || ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) < 0 || !size.ws_row || !size.ws_col)
+        return xstrdup("watch=true");
+    return xasprintf("watch=%ux%u", (unsigned)size.ws_row, (unsigned)size.ws_col);
+}
+
 /* ---- main -------------------------------------------------------------------------------------------- */
 
 static int run(struct options *o)
@@ -283,9 +295,16 @@ static int run(struct options *o)
     int rc;
 
     for (size_t i = 0; i < n; i++) {
-        const char *eq = strchr(o->rest[i], '=');
+        char *watch = watch_argument(o->rest[i]);
+        const char *eq;
 
+        if (watch) {
+            free(o->rest[i]);
+            o->rest[i] = watch;
+            cfg.watching = true;
+        }
         args[i] = o->rest[i];
+        eq = strchr(args[i], '=');
         if (eq && eq[1]) files[n_files++] = client_absolute(eq + 1);
     }
     args[n] = username;

@@ -8,6 +8,7 @@
 
 #include "lib/clock.h"
 #include "lib/log.h"
+#include "xapi/event.h"
 #include "xe/serve.h"
 
 enum {
@@ -153,6 +154,7 @@ static int env_watch(void *arg, const struct value *what, char token[CMD_TOKEN],
     if (call(cli, cli->session, "event.from",
              CMD_ARGS(*what, value_string(token), value_float(timeout_ms / 1000.0)), arena, &batch, err))
         return -1;
+    if (event_hub_stopping(cli->agent->events)) return cmd_fail(err, "The server is being stopped");
     next = value_get_str(&batch, "token", "");
     if (strlen(next) < CMD_TOKEN) memcpy(token, next, strlen(next) + 1);
     events = value_get(&batch, "events");
