@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 import xmlrpc.client
@@ -23,15 +24,16 @@ SOURCE = os.environ.get('XAPI_SOURCE', os.path.dirname(os.path.dirname(os.path.a
 LEVEL = os.environ.get('LEVEL', 'ci')
 COVERAGE_DIR = os.environ.get('COVERAGE_DIR')      # see tests/schema/coverage.py
 USER, PASSWORD = 'root', 'correct horse'
-_count = [0, 0]
+_count, _lock = [0, 0], threading.Lock()
 
 
 def check(fact, what):
     """One TAP line. Returns the fact."""
-    _count[0] += 1
-    if not fact:
-        _count[1] += 1
-    print('%s %d - %s' % ('ok' if fact else 'not ok', _count[0], what), flush=True)
+    with _lock:                        # some tests do several things at once
+        _count[0] += 1
+        if not fact:
+            _count[1] += 1
+        print('%s %d - %s' % ('ok' if fact else 'not ok', _count[0], what), flush=True)
     return fact
 
 
