@@ -16,10 +16,12 @@ ln -sf /proc/self/fd/1 /dev/stdout
 ln -sf /proc/self/fd/2 /dev/stderr
 echo 1 >/proc/sys/kernel/sysrq
 hostname rig
+ulimit -n 65536
 ip link set lo up
 modprobe -a virtio_console virtio_net loop bridge tun
 /usr/lib/systemd/systemd-udevd --daemon
-udevadm trigger --action=add
+# No modules by alias: that is half of a minute here, and what tests need is loaded by name.
+udevadm trigger --action=add --subsystem-match=block --subsystem-match=net
 udevadm settle --timeout=30
 # eth0... are the rig's cables; the card in slot 19 leads to 127.0.0.1 outside (forward() of rig.py).
 for nic in /sys/class/net/eth*; do

@@ -5,7 +5,7 @@
 #   make-root.sh DIR GUEST      afterwards DIR has root.img, initrd.cpio, vmlinux, xen
 #                               GUEST: the folder that tests/qemu/guest.sh filled
 #
-# Called by: rig.py. Needs: apt, dpkg-deb, mke2fs (e2fsprogs), depmod (kmod), busybox-static, cpio, xz, ldconfig; root.
+# Called by: rig.py. Needs: apt, openssl, dpkg-deb, mke2fs (e2fsprogs), depmod (kmod), busybox-static, cpio, xz, ldconfig; root.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 [ $# -eq 2 ] || { echo "usage: $0 DIR GUEST" >&2; exit 2; }
@@ -72,6 +72,9 @@ ln -sf nc.openbsd "$root/usr/bin/nc"
 [ -e "$root/usr/sbin/ovs-vswitchd" ] || ln -s ../lib/openvswitch-switch/ovs-vswitchd "$root/usr/sbin/ovs-vswitchd"
 mkdir -p "$root"/{proc,sys,dev,run,tmp,mnt,root} "$root"/var/{log,tmp,lib/nfs/v4recovery,lib/nfs/sm,lib/nfs/rpc_pipefs,lib/xen,lib/openvswitch}
 chmod 1777 "$root/tmp" "$root/var/tmp"
+rm -rf "$root/var/run" "$root/var/lock"
+ln -s /run "$root/var/run"
+ln -s /run/lock "$root/var/lock"
 : >"$root/etc/machine-id"
 : >"$root/var/lib/nfs/etab"
 : >"$root/var/lib/nfs/rmtab"
@@ -85,6 +88,7 @@ mkdir -p "$root/usr/lib/modules/$version/kernel"
     [ ! -e "$name" ] || echo "$name"
 done; } | tar -c -T - ) | tar -x -C "$root/usr/lib/modules/$version/kernel"
 cp "$kernel"/modules.{order,builtin,builtin.modinfo} "$root/usr/lib/modules/$version/"
+rm -f "$root/usr/lib/modules/$version/kernel/drivers/block/floppy.ko"      # looking for one takes seconds
 depmod -b "$root" -a "$version"
 python3 - "$guest/vmlinuz" "$dir/vmlinux" <<'PY'
 import lzma, sys
@@ -104,6 +108,9 @@ esac
 # 5. Our own files, and the initramfs that finds the root.
 mkdir -p "$root/usr/lib/rig"
 cp "$here/machine-init.sh" "$here/rigd.py" "$root/usr/lib/rig/"
+openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=rig -days 3650 -keyout "$dir/key.pem" -out "$dir/cert.pem" 2>"$dir/fetch.log"
+cat "$dir/key.pem" "$dir/cert.pem" >"$root/usr/lib/rig/server.pem"     # making one takes the machine five seconds
+rm "$dir/key.pem" "$dir/cert.pem"
 small=$dir/small
 rm -rf "$small"
 mkdir -p "$small"/{bin,dev,proc,sys,root,modules}
@@ -128,5 +135,5 @@ chmod 755 "$small/init"
 
 # 6. The image.
 rm -f "$dir/root.img"
-mke2fs -F -q -t ext4 -O '^has_journal,^metadata_csum' -E lazy_itable_init=1 -d "$root" "$dir/root.img" 3G
-rm -rf "$root" "$small" "$dir/debs"
+mke2fs -F -q -t ext4 -L rig -O '^has_journal,^metadata_csum' -E lazy_itable_init=1 -d "$root" "$dir/root.img" 3G >/dev/null
+rm -rf "$root" "$small" "$dir/debs" "$dir/fetch.log"
