@@ -213,6 +213,27 @@ static int open_database(struct daemon *d, struct xerr *err)
     return store_open_sqlite(path, &store, err) || db_open(store, &d->agent.db, err) ? -1 : 0;
 }
 
+/* For a hypervisor that makes its guests' interfaces itself: they go onto bridges as taps do. */
+static int plug(void *arg, const struct hv_plugged *what, struct xerr *err)
+{
+    struct agent *agent = arg;
+    const struct net_tap tap = {
+        .name = what->interface, .bridge = *what->bridge ? what->bridge : NULL, .mtu = what->mtu, .owner_uid = -1, .up = true,
+    };
+
+    return what->tap ? net_tap_create(agent->net, &tap, err)
+                     : net_vif_plug(agent->net, what->interface, tap.bridge, what->mtu, err);
+}
+
+static void drop_tap(void *arg, const char *interface)
+{
+    struct agent *agent = arg;
+    struct xerr err = XERR_INIT;
+
+    net_tap_destroy(agent->net, interface, &err);      /* the guard has logged it */
+    xerr_clear(&err);
+}
+
 static int open_hypervisor(struct daemon *d, struct xerr *err)
 {
     _cleanup_free_ char *run = xasprintf("%s/run", d->agent.root);
@@ -226,6 +247,7 @@ static int open_hypervisor(struct daemon *d, struct xerr *err)
         .qemu_user = conf_str(d->conf, "qemu-user"),
         .sr_mount = conf_str(d->conf, "sr-mount"),
         .host = d->agent.host,
+        .plug = { plug, drop_tap, &d->agent },
     };
 
     d->agent.vms = vm_monitor_new(&d->agent);

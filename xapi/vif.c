@@ -47,7 +47,7 @@ static int describe(struct call *c, const struct snap *s, const struct row *vif,
 
 static void release(struct call *c, const struct card *cards, size_t n)
 {
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n && !hv_plugs_nics(c->agent->hv); i++) {
         struct xerr err = XERR_INIT;
         if (!net_tap_destroy(c->agent->net, cards[i].tap, &err)) continue;
         _cleanup_free_ char *why = xerr_text(&err);
@@ -68,12 +68,13 @@ static int attach(struct call *c, const struct card *card, struct hv_nic *ret_ni
     };
 
     if (net_bridge_create(c->agent->net, card->bridge, card->network_mtu, err)) return -1;
-    if (net_tap_create(c->agent->net, &tap, err)) {
+    if (!hv_plugs_nics(c->agent->hv) && net_tap_create(c->agent->net, &tap, err)) {
         release(c, card, 1);
         return -1;
     }
     *ret_nic = (struct hv_nic){
         .ref = card->vif, .device = card->device, .mac = card->mac, .tap = card->tap, .bridge = card->bridge, .mtu = card->mtu,
+        .rate_kbytes = card->rate_kbytes,
     };
     return 0;
 }
@@ -314,6 +315,16 @@ int vif_unplug_force(struct call *c, struct ref self, struct xerr *err)
     return vif_unplug(c, self, err);
 }
 
+static int move_card(struct call *c, struct ref vm, const struct card *card, const char *bridge, struct xerr *err)
+{
+    const struct hv_nic nic = {
+        .ref = card->vif, .device = card->device, .mac = card->mac, .bridge = bridge, .mtu = card->mtu,
+    };
+
+    if (hv_plugs_nics(c->agent->hv)) return hv_nic_move(c->agent->hv, hv_id(card->vm_uuid, vm), &nic, err);
+    return net_port_set(c->agent->net, card->tap, bridge, err);
+}
+
 /* To another network, also while the VM runs: the tap changes its bridge and the guest sees nothing. */
 int vif_move(struct call *c, struct ref self, struct ref network, struct xerr *err)
 {
@@ -332,9 +343,7 @@ int vif_move(struct call *c, struct ref self, struct ref network, struct xerr *e
         mtu = (unsigned)row_int(to, F_network_MTU);
         attached = vif && row_bool(vif, F_VIF_currently_attached);
     }
-    if (attached && (net_bridge_create(c->agent->net, bridge, mtu, err) ||
-                     net_port_set(c->agent->net, card.tap, bridge, err)))
-        return -1;
+    if (attached && (net_bridge_create(c->agent->net, bridge, mtu, err) || move_card(c, vm, &card, bridge, err))) return -1;
     struct txn *t = db_begin(c->agent->db);
     txn_set_ref(t, self, F_VIF_network, network);
     return db_commit(t, err);

@@ -47,6 +47,7 @@ enum verb {
     VERB_DISK_RESIZE,
     VERB_NIC_ATTACH,
     VERB_NIC_DETACH,
+    VERB_NIC_MOVE,
     VERB_MEMORY,
     VERB_VCPUS,
     VERB_SYSRQ,
@@ -83,6 +84,7 @@ static const struct verb_desc {
     [VERB_DISK_RESIZE] = { "disk-resize", 60000, "running", false },
     [VERB_NIC_ATTACH]  = { "nic-attach", 60000, "running", false },
     [VERB_NIC_DETACH]  = { "nic-detach", 30000, "running", false },
+    [VERB_NIC_MOVE]    = { "nic-move", 30000, "running", false },
     [VERB_MEMORY]      = { "set-memory-target", 30000, "running", false },
     [VERB_VCPUS]       = { "set-vcpus", 60000, "running", false },
     [VERB_SYSRQ]       = { "send-sysrq", 15000, "running", false },
@@ -339,6 +341,12 @@ const char *hv_name(const struct hv *hv)
     return hv->driver->name;
 }
 
+bool hv_plugs_nics(const struct hv *hv)
+{
+    assert(hv->magic == HV_MAGIC);
+    return hv->driver->plugs_nics;
+}
+
 /* ---- power ----------------------------------------------------------------------------------- */
 
 int hv_start(struct hv *hv, const struct hv_vm *vm, int64_t *ret_domid, struct xerr *err)
@@ -511,6 +519,11 @@ int hv_nic_attach(struct hv *hv, struct hv_id id, const struct hv_nic *nic, stru
 int hv_nic_detach(struct hv *hv, struct hv_id id, const struct hv_nic *nic, int timeout_ms, struct xerr *err)
 {
     return run_nic(hv, VERB_NIC_DETACH, hv->driver->nic_detach, id, nic, timeout_ms, err);
+}
+
+int hv_nic_move(struct hv *hv, struct hv_id id, const struct hv_nic *nic, struct xerr *err)
+{
+    return run_nic(hv, VERB_NIC_MOVE, hv->driver->nic_move, id, nic, 0, err);
 }
 
 int hv_set_memory_target(struct hv *hv, struct hv_id id, int64_t target_bytes, struct xerr *err)

@@ -61,6 +61,7 @@ struct hv_nic {
     const char *tap;         /* interface made by net/; NULL or "" = a link that leads nowhere */
     const char *bridge;      /* for drivers that plug the bridge themselves (xen); NULL = none */
     unsigned mtu;            /* 0 = default */
+    int64_t rate_kbytes;     /* for drivers that plug: limit of what the guest sends, KiB/s; 0 = none */
     const char *model;       /* "virtio", "e1000", "rtl8139"; NULL = by platform */
 };
 
@@ -82,6 +83,7 @@ struct hv_vm {
     unsigned vcpu_cap;                       /* per cent of one CPU, 0 = none */
     const char *vcpu_mask; /* "0,1,3": physical CPUs, NULL or "" = all; ";" separates vcpus */
     unsigned cores_per_socket;               /* 0 = 1 */
+    double shadow_multiplier;                /* of the memory for page tables; below 1 = 1 */
 
     const char *kernel, *ramdisk, *args;     /* direct boot when kernel is set */
     enum hv_firmware firmware;
@@ -217,6 +219,19 @@ typedef void (*hv_event_fn)(void *arg, const struct hv_event *event);
 
 enum hv_accel { HV_ACCEL_AUTO, HV_ACCEL_KVM, HV_ACCEL_TCG };
 
+/* An interface that the engine made for a guest's card (Xen: "vif3.0"), or a tap that it wants besides ("vif3.0-emu"). */
+struct hv_plugged {
+    const char *interface, *bridge;  /* bridge "": on none */
+    unsigned mtu;                    /* 0 = default */
+    bool tap;                        /* make the tap first */
+};
+/* How a driver that plugs cards itself reaches the host's network. NULL functions: nothing is plugged anywhere. */
+struct hv_plug {
+    int (*plug)(void *arg, const struct hv_plugged *what, struct xerr *err);
+    void (*drop_tap)(void *arg, const char *interface);
+    void *arg;
+};
+
 /* Borrowed for hv_open(); NULL text = "". */
 struct hv_config {
     const char *root;            /* the daemon's state directory: absolute; ours is root/hv */
@@ -224,10 +239,11 @@ struct hv_config {
     const char *module_dir;      /* where hv_<name>.so lies */
     const char *emulator;        /* "" = the engine's default */
     enum hv_accel accel;         /* AUTO: KVM when a bounded self-test passes, else emulation */
-    const char *uri;             /* libvirt: "" = a private libvirtd, started or adopted */
+    const char *uri;             /* libvirt: "" = a private libvirtd, started or adopted; xen: xenstored's socket, "" = its usual place */
     const char *qemu_user;       /* libvirt: user QEMU runs as; "" = libvirt-qemu when it exists, else root */
     const char *sr_mount;        /* where SR mounts appear (made a shared mount); "" = root/sr-mount */
     struct ref host;             /* this host, for errors that name it */
+    struct hv_plug plug;         /* lives as long as the driver */
 };
 
 /* Opens the driver "sim", "libvirt" or "xen" and adopts the guests that run. on_event may be called before
@@ -242,6 +258,8 @@ void hv_close(struct hv *hv);
 void hv_close_engine(struct hv *hv);
 /* "sim", "libvirt", "xen". */
 const char *hv_name(const struct hv *hv);
+/* The engine makes the cards' interfaces itself and puts them on hv_nic.bridge: taps are not wanted. */
+bool hv_plugs_nics(const struct hv *hv);
 
 /* ---- power ----------------------------------------------------------------------------------- */
 
@@ -298,6 +316,9 @@ int hv_disk_snapshot(struct hv *hv, struct hv_id id, const struct hv_disk *disk,
 int hv_disk_resize(struct hv *hv, struct hv_id id, const struct hv_disk *disk, int64_t size_bytes,
                    struct xerr *err);
 int hv_nic_attach(struct hv *hv, struct hv_id id, const struct hv_nic *nic, struct xerr *err);
+/* The card's other end moves to nic's bridge; the guest sees nothing. Only where hv_plugs_nics(). Errors:
+ * DEVICE_ALREADY_DETACHED [device]. */
+int hv_nic_move(struct hv *hv, struct hv_id id, const struct hv_nic *nic, struct xerr *err);
 /* nic: ref, device and mac are read. */
 int hv_nic_detach(struct hv *hv, struct hv_id id, const struct hv_nic *nic, int timeout_ms, struct xerr *err);
 

@@ -10,7 +10,7 @@
 
 #include "xapi/hv/hv.h"
 
-enum { HV_DRIVER_ABI = 1 };          /* raise when anything in hv.h or here changes shape */
+enum { HV_DRIVER_ABI = 2 };          /* raise when anything in hv.h or here changes shape */
 
 enum hv_fail_kind {
     HV_FAIL_NONE,
@@ -53,6 +53,7 @@ struct hv_open_args {
 struct hv_driver {
     uint32_t abi;
     const char *name;
+    bool plugs_nics;                 /* hv_plugs_nics() */
 
     int (*open)(const struct hv_open_args *args, void **ret_d, struct hv_failure *f);
     void (*close)(void *d, bool end_engine);
@@ -84,6 +85,8 @@ struct hv_driver {
                       struct hv_failure *f);
     int (*nic_detach)(void *d, const char *uuid, const struct hv_nic *nic, int64_t deadline_ms,
                       struct hv_failure *f);
+    int (*nic_move)(void *d, const char *uuid, const struct hv_nic *nic, int64_t deadline_ms,
+                    struct hv_failure *f);
     int (*set_memory_target)(void *d, const char *uuid, int64_t bytes, int64_t deadline_ms,
                              struct hv_failure *f);
     int (*set_vcpus)(void *d, const char *uuid, unsigned vcpus, int64_t deadline_ms, struct hv_failure *f);
@@ -122,5 +125,8 @@ const char *hv_slot_name(const char *prefix, unsigned slot, char buf[HV_DEVICE_T
 const char *hv_pair_get(const struct hv_pair *pairs, size_t n, const char *key, const char *fallback);
 /* "true", "1", "yes", "on" (any case) are true; a missing key is fallback. */
 bool hv_pair_bool(const struct hv_pair *pairs, size_t n, const char *key, bool fallback);
+/* The first "name : value" of a text in the style of /proc/cpuinfo, from the arena; "" (or 0) when there is none. */
+const char *hv_proc_line(const char *text, const char *name, struct arena *a);
+unsigned hv_proc_number(const char *text, const char *name, struct arena *a);
 
 #endif

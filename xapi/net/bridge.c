@@ -181,6 +181,14 @@ static int tap_create(void *state, const struct net_tap *tap, char **ret_why)
     return tap->rate_kbytes > 0 ? limit_rate(sk, tap->name, tap->rate_kbytes, ret_why) : 0;
 }
 
+static int vif_plug(void *state, const char *interface, const char *bridge, unsigned mtu, char **ret_why)
+{
+    _cleanup_socket_ struct nl_sock *sk = NULL;
+
+    if (connect_route(&sk, ret_why) || set_link(sk, interface, true, mtu, ret_why)) return -1;
+    return port_set(state, interface, bridge, ret_why);
+}
+
 static int tap_destroy(void *state, const char *name, char **ret_why)
 {
     (void)state;
@@ -333,5 +341,6 @@ const struct net_driver net_driver_bridge = {
     .port_set = port_set,
     .tap_create = tap_create,
     .tap_destroy = tap_destroy,
+    .vif_plug = vif_plug,
     .list = list,
 };

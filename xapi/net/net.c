@@ -129,6 +129,16 @@ int net_tap_destroy(struct net *net, const char *name, struct xerr *err)
     return finish(net, "tap_destroy", name, rc, why, began, err);
 }
 
+int net_vif_plug(struct net *net, const char *interface, const char *bridge, unsigned mtu, struct xerr *err)
+{
+    int64_t began = clock_monotonic_ns();
+    char *why = NULL;
+
+    if (check_name(interface, err) || (bridge && check_name(bridge, err)) || check_mtu(mtu, err)) return -1;
+    int rc = net->driver->vif_plug(net->state, interface, bridge, mtu, &why);
+    return finish(net, "vif_plug", interface, rc, why, began, err);
+}
+
 int net_list(struct net *net, struct arena *arena, const struct net_interface **ret_interfaces, size_t *ret_n,
              struct xerr *err)
 {

@@ -37,6 +37,10 @@ struct net_tap {
 int net_tap_create(struct net *net, const struct net_tap *tap, struct xerr *err);
 int net_tap_destroy(struct net *net, const char *name, struct xerr *err);
 
+/* An interface that the hypervisor made for a guest's card is up, a port of the bridge (NULL: of none), with this MTU
+ * (bytes, 0 = leave). It vanishes with the guest. */
+int net_vif_plug(struct net *net, const char *interface, const char *bridge, unsigned mtu, struct xerr *err);
+
 struct net_interface {
     const char *name, *mac;          /* "eth0", "aa:bb:.." */
     const char *bridge;              /* the bridge it is a port of, "" = none */

@@ -15,6 +15,7 @@ struct net_driver {
     int (*port_set)(void *state, const char *interface, const char *bridge, char **ret_why);
     int (*tap_create)(void *state, const struct net_tap *tap, char **ret_why);
     int (*tap_destroy)(void *state, const char *name, char **ret_why);
+    int (*vif_plug)(void *state, const char *interface, const char *bridge, unsigned mtu, char **ret_why);
     int (*list)(void *state, struct arena *arena, const struct net_interface **ret_interfaces, size_t *ret_n,
                 char **ret_why);
 };

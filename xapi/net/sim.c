@@ -186,6 +186,14 @@ static int tap_create(void *state, const struct net_tap *tap, char **ret_why)
     return rc;
 }
 
+/* There is no engine that makes interfaces here: it is as if one had. */
+static int vif_plug(void *state, const char *interface, const char *bridge, unsigned mtu, char **ret_why)
+{
+    const struct net_tap made = { .name = interface, .bridge = bridge, .mtu = mtu, .owner_uid = -1, .up = true };
+
+    return tap_create(state, &made, ret_why);
+}
+
 static int list(void *state, struct arena *arena, const struct net_interface **ret_interfaces, size_t *ret_n,
                 char **ret_why)
 {
@@ -227,5 +235,6 @@ const struct net_driver net_driver_sim = {
     .port_set = port_set,
     .tap_create = tap_create,
     .tap_destroy = drop,
+    .vif_plug = vif_plug,
     .list = list,
 };
