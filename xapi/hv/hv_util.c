@@ -70,3 +70,20 @@ bool hv_pair_bool(const struct hv_pair *pairs, size_t n, const char *key, bool f
     if (!s) return fallback;
     return !strcasecmp(s, "true") || streq(s, "1") || !strcasecmp(s, "yes") || !strcasecmp(s, "on");
 }
+
+const char *hv_proc_line(const char *text, const char *name, struct arena *a)
+{
+    for (const char *p = text; (p = strstr(p, name)); p++) {
+        if (p != text && p[-1] != '\n') continue;
+        const char *colon = p + strlen(name) + strspn(p + strlen(name), " \t");
+        if (*colon != ':') continue;
+        colon += 1 + strspn(colon + 1, " \t");
+        return arena_strndup(a, colon, strcspn(colon, "\n"));
+    }
+    return "";
+}
+
+unsigned hv_proc_number(const char *text, const char *name, struct arena *a)
+{
+    return (unsigned)strtoul(hv_proc_line(text, name, a), NULL, 10);
+}

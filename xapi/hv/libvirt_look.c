@@ -305,24 +305,6 @@ static int run_host(struct lv_job *job)
     return 0;
 }
 
-/* The first "name : value" of a file in the style of /proc/cpuinfo, from arena; "" when there is none. */
-static const char *line_of(const char *text, const char *name, struct arena *a)
-{
-    for (const char *p = text; (p = strstr(p, name)); p++) {
-        if (p != text && p[-1] != '\n') continue;
-        const char *colon = p + strlen(name) + strspn(p + strlen(name), " \t");
-        if (*colon != ':') continue;
-        colon += 1 + strspn(colon + 1, " \t");
-        return arena_strndup(a, colon, strcspn(colon, "\n"));
-    }
-    return "";
-}
-
-static unsigned number_of(const char *text, const char *name, struct arena *a)
-{
-    return (unsigned)strtoul(line_of(text, name, a), NULL, 10);
-}
-
 int lv_get_host(void *d, struct arena *arena, int64_t deadline_ms, struct hv_host *ret_host,
                 struct hv_failure *f) {
     static const char *const capabilities[] = { "hvm-3.0-x86_32", "hvm-3.0-x86_32p", "hvm-3.0-x86_64", NULL };
@@ -335,7 +317,7 @@ int lv_get_host(void *d, struct arena *arena, int64_t deadline_ms, struct hv_hos
     if (read_file("/proc/meminfo", 65536, &mem, NULL) < 0) mem = xstrdup("");
     const struct host *host = job->out;
     const virNodeInfo *node = &host->node;
-    const char *flags = line_of(cpu, "flags", arena);
+    const char *flags = hv_proc_line(cpu, "flags", arena);
     *ret_host = (struct hv_host){
         .hypervisor = lv->is_test ? "libvirt test driver" : "QEMU",
         .version = arena_printf(arena, "%lu.%lu.%lu", host->version / 1000000, host->version / 1000 % 1000,
@@ -347,15 +329,15 @@ int lv_get_host(void *d, struct arena *arena, int64_t deadline_ms, struct hv_hos
         .sockets = node->sockets * (node->nodes ? node->nodes : 1),
         .cores_per_socket = node->cores,
         .threads_per_core = node->threads,
-        .cpu_mhz = node->mhz ? node->mhz : (int64_t)number_of(cpu, "cpu MHz", arena),
-        .cpu_vendor = line_of(cpu, "vendor_id", arena),
-        .cpu_model_name = line_of(cpu, "model name", arena),
+        .cpu_mhz = node->mhz ? node->mhz : (int64_t)hv_proc_number(cpu, "cpu MHz", arena),
+        .cpu_vendor = hv_proc_line(cpu, "vendor_id", arena),
+        .cpu_model_name = hv_proc_line(cpu, "model name", arena),
         .cpu_flags = flags,
-        .cpu_family = number_of(cpu, "cpu family", arena),
-        .cpu_model = number_of(cpu, "model", arena),
-        .cpu_stepping = number_of(cpu, "stepping", arena),
+        .cpu_family = hv_proc_number(cpu, "cpu family", arena),
+        .cpu_model = hv_proc_number(cpu, "model", arena),
+        .cpu_stepping = hv_proc_number(cpu, "stepping", arena),
         .memory_total_bytes = (int64_t)node->memory * 1024,
-        .memory_free_bytes = (int64_t)strtoll(line_of(mem, "MemAvailable", arena), NULL, 10) * 1024,
+        .memory_free_bytes = (int64_t)strtoll(hv_proc_line(mem, "MemAvailable", arena), NULL, 10) * 1024,
         .hvm = true,
         .nested = lv->accel == HV_ACCEL_KVM && (strstr(flags, "vmx") || strstr(flags, "svm")),
     };

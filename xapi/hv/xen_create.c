@@ -1,0 +1,402 @@
+/* A new Xen domain, step by step; each step's undo is xn_clear_away(), which takes whatever there is.
+ * Called by: hv.c through the vtable.  Calls: libxenctrl, xen_build, xen_device, xen_layout. */
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <xenctrl.h>             /* before all others of Xen: it says that we are tools */
+#include <xen/hvm/params.h>
+
+#include "lib/clock.h"
+#include "lib/num.h"
+#include "xapi/hv/domain/acpi.h"
+#include "xapi/hv/domain/proto.h"
+#include "xapi/hv/xen_int.h"
+
+#define LOG_MODULE "hv"
+#include "lib/log.h"
+
+enum { MAX_EVTCHN_PORT = 4095, TSC_DEFAULT = 0, TSC_MAX = 2, NO_DELAY_FOR_MISSED_TICKS = 1, MAX_CAP = 65535 };
+static const int64_t MIB = 1 << 20;
+/* Beside what the guest sees: its special pages, and room for the rounding of both sides. */
+static const int64_t SLACK_BYTES = 1 << 20;
+
+struct making {
+    struct xn *xn;
+    struct xn_guest *g;
+    const struct hv_vm *vm;
+    int64_t deadline_ms;
+    struct hv_failure *f;
+    int *fds;                     /* loop devices, open until blkback has them */
+    size_t n_fds;
+};
+
+static bool is_pv(const struct hv_vm *vm) { return vm->domain_type == HV_DOMAIN_PV; }
+
+/* ---- memory ---------------------------------------------------------------------------------- */
+
+/* Page tables of the hardware-assisted paging (as Xen's own tools reckon): 1 MiB a vcpu, 8 bytes a KiB. */
+static int64_t paging_bytes(const struct hv_vm *vm)
+{
+    if (is_pv(vm)) return 0;
+    int64_t bytes = vm->vcpus_max * MIB + vm->memory_static_max_bytes / 128;
+    double factor = vm->shadow_multiplier > 1 ? vm->shadow_multiplier : 1;
+
+    bytes = (int64_t)((double)bytes * factor);
+    return (bytes + MIB - 1) / MIB * MIB;
+}
+
+static int64_t needed_bytes(const struct making *m)
+{
+    return m->vm->memory_target_bytes + paging_bytes(m->vm) + SLACK_BYTES + m->vm->vcpus_max * (MIB / 16);
+}
+
+static int check_memory(const struct making *m)
+{
+    int64_t available = xn_free_bytes(m->xn);
+
+    if (needed_bytes(m) <= available) return 0;
+    m->f->number = available > needed_bytes(m) - m->vm->memory_target_bytes
+                       ? available - (needed_bytes(m) - m->vm->memory_target_bytes)
+                       : 0;
+    return hv_fail(m->f, HV_FAIL_NO_MEMORY, "not enough free memory");
+}
+
+/* ---- the bare domain ------------------------------------------------------------------------- */
+
+static int fail(const struct making *m, const char *function)
+{
+    int e = errno;
+
+    if (e == ENOMEM) {
+        m->f->number = xn_free_bytes(m->xn);
+        return hv_fail(m->f, HV_FAIL_NO_MEMORY, "%s: %s", function, strerror(e));
+    }
+    m->f->code = e;
+    return hv_fail(m->f, HV_FAIL_BUILD, "%s: %s", function, strerror(e));
+}
+
+#define STEP(function, ...) \
+    do { if (function(__VA_ARGS__) < 0) return fail(m, #function); } while (0)
+
+static void copy_uuid(const char *text, xen_domain_handle_t handle)
+{
+    struct ref bytes = REF_NULL;
+
+    uuid_from_text(text, &bytes);
+    for (unsigned i = 0; i < 8; i++) {
+        handle[i] = (uint8_t)(bytes.hi >> (56 - 8 * i));
+        handle[i + 8] = (uint8_t)(bytes.lo >> (56 - 8 * i));
+    }
+}
+
+static bool platform_bool(const struct hv_vm *vm, const char *key, bool fallback)
+{
+    return hv_pair_bool(vm->platform, vm->n_platform, key, fallback);
+}
+
+static int64_t platform_int(const struct hv_vm *vm, const char *key, int64_t min, int64_t max, int64_t fallback)
+{
+    int64_t n;
+    const char *text = hv_pair_get(vm->platform, vm->n_platform, key, NULL);
+
+    return text && num_parse_int(text, &n) && n >= min && n <= max ? n : fallback;
+}
+
+static int create_domain(const struct making *m)
+{
+    const struct hv_vm *vm = m->vm;
+    uint32_t domid = 0;
+    struct xen_domctl_createdomain config = {
+        .max_vcpus = vm->vcpus_max,
+        .max_evtchn_port = MAX_EVTCHN_PORT,
+        .max_grant_frames = -1,              /* as the hypervisor has it by default */
+        .max_maptrack_frames = -1,
+        .grant_opts = XEN_DOMCTL_GRANT_version(1),
+    };
+
+    copy_uuid(vm->id.uuid, config.handle);
+    if (!is_pv(vm)) config.flags |= XEN_DOMCTL_CDF_hvm | XEN_DOMCTL_CDF_hap;
+    if (!is_pv(vm) && platform_bool(vm, "nested-virt", false)) config.flags |= XEN_DOMCTL_CDF_nested_virt;
+    if (vm->domain_type == HV_DOMAIN_HVM) config.arch.emulation_flags = XEN_X86_EMU_ALL & ~XEN_X86_EMU_VPCI;
+    else if (!is_pv(vm)) config.arch.emulation_flags = XEN_X86_EMU_LAPIC;
+    if (xn_fault("hv.xen.create", m->f) < 0) return -1;
+    STEP(xc_domain_create, m->xn->xch, &domid, &config);
+    pthread_mutex_lock(&m->xn->lock);
+    m->g->domid = domid;
+    pthread_mutex_unlock(&m->xn->lock);
+    return 0;
+}
+
+static int set_limits(const struct making *m)
+{
+    const struct hv_vm *vm = m->vm;
+    xc_interface *xch = m->xn->xch;
+    const uint32_t domid = (uint32_t)m->g->domid;
+
+    if (xn_fault("hv.xen.limits", m->f) < 0) return -1;
+    STEP(xc_domain_max_vcpus, xch, domid, vm->vcpus_max);
+    STEP(xc_domain_setmaxmem, xch, domid, (uint64_t)((vm->memory_target_bytes + SLACK_BYTES) >> 10));
+    STEP(xc_domain_set_tsc_info, xch, domid, (uint32_t)platform_int(vm, "tsc_mode", 0, TSC_MAX, TSC_DEFAULT), 0, 0, 0);
+    if (is_pv(vm)) {
+        STEP(xc_domain_set_memmap_limit, xch, domid, (unsigned long)((vm->memory_static_max_bytes + SLACK_BYTES) >> 10));
+    } else {
+        STEP(xc_set_paging_mempool_size, xch, domid, (uint64_t)paging_bytes(vm));
+        STEP(xc_hvm_param_set, xch, domid, HVM_PARAM_TIMER_MODE,
+             (uint64_t)platform_int(vm, "timer_mode", 0, 3, NO_DELAY_FOR_MISSED_TICKS));
+    }
+    STEP(xc_cpuid_apply_policy, xch, domid, false, NULL, 0, platform_bool(vm, "pae", true), false,
+         platform_bool(vm, "nested-virt", false), NULL, NULL);
+    return 0;
+}
+
+/* ---- scheduling ------------------------------------------------------------------------------ */
+
+/* "0,2,3" of one vcpu into a map of n bytes; numbers beyond the machine are ignored, as the reference does. */
+static bool parse_mask(const char *text, size_t len, uint8_t *map, size_t n)
+{
+    bool any = false;
+
+    memset(map, 0, n);
+    for (size_t i = 0; i < len;) {
+        size_t number = 0, digits = 0;
+        while (i + digits < len && text[i + digits] >= '0' && text[i + digits] <= '9' && digits < 6)
+            number = number * 10 + (size_t)(text[i + digits++] - '0');
+        if (digits && number / 8 < n) {
+            map[number / 8] |= (uint8_t)(1 << number % 8);
+            any = true;
+        }
+        i += digits + 1;
+    }
+    return any;
+}
+
+/* The mask of each vcpu, ";" between them; the last one given is for all that follow. */
+static int set_affinity(const struct making *m)
+{
+    int size = xc_get_cpumap_size(m->xn->xch);
+    const char *mask = m->vm->vcpu_mask, *part = mask;
+
+    if (!*mask || size <= 0) return 0;
+    xc_cpumap_t hard = xc_cpumap_alloc(m->xn->xch), soft = xc_cpumap_alloc(m->xn->xch);
+    int rc = hard && soft ? 0 : -1;
+    for (unsigned i = 0; rc == 0 && i < m->vm->vcpus_max; i++) {
+        size_t len = strcspn(part, ";");
+        if (parse_mask(part, len, hard, (size_t)size))
+            rc = xc_vcpu_setaffinity(m->xn->xch, (uint32_t)m->g->domid, (int)i, hard, soft, XEN_VCPUAFFINITY_HARD);
+        if (part[len]) part += len + 1;
+    }
+    if (rc < 0) fail(m, "xc_vcpu_setaffinity");
+    free(hard);
+    free(soft);
+    return rc;
+}
+
+static int set_shares(const struct making *m)
+{
+    const uint32_t domid = (uint32_t)m->g->domid;
+    const uint16_t weight = (uint16_t)(m->vm->vcpu_weight < 65535 ? m->vm->vcpu_weight : 65535);
+    const uint16_t cap = (uint16_t)(m->vm->vcpu_cap < MAX_CAP ? m->vm->vcpu_cap : MAX_CAP);
+    int scheduler = 0;
+
+    if (weight == 256 && !cap) return 0;      /* as every scheduler has it */
+    STEP(xc_sched_id, m->xn->xch, &scheduler);
+    if (scheduler == XEN_SCHEDULER_CREDIT2) {
+        struct xen_domctl_sched_credit2 c2 = { .weight = weight, .cap = cap };
+        STEP(xc_sched_credit2_domain_set, m->xn->xch, domid, &c2);
+    } else if (scheduler == XEN_SCHEDULER_CREDIT) {
+        struct xen_domctl_sched_credit c1 = { .weight = weight, .cap = cap };
+        STEP(xc_sched_credit_domain_set, m->xn->xch, domid, &c1);
+    }
+    return 0;
+}
+
+/* ---- devices --------------------------------------------------------------------------------- */
+
+static int prepare_devices(struct making *m)
+{
+    m->fds = xcalloc(m->vm->n_disks + 1, sizeof *m->fds);
+    for (size_t i = 0; i < m->vm->n_disks; i++) {
+        struct xn_disk disk;
+        int fd;
+        if (xn_fault("hv.xen.disk", m->f) < 0 || xn_disk_prepare(m->xn, m->g, &m->vm->disks[i], &disk, &fd, m->f) < 0)
+            return -1;
+        if (fd >= 0) m->fds[m->n_fds++] = fd;
+        xn_disk_add(m->g, &disk);
+    }
+    for (size_t i = 0; i < m->vm->n_nics; i++) {
+        struct xn_nic nic;
+        xn_nic_prepare(m->g, &m->vm->nics[i], &nic);
+        xn_nic_add(m->g, &nic);
+    }
+    return 0;
+}
+
+static void release_fds(struct making *m)
+{
+    while (m->n_fds) close(m->fds[--m->n_fds]);
+    free(m->fds);
+    m->fds = NULL;
+}
+
+/* The whole tree of nodes in one go: every round trip to xenstored costs more than a hypercall. */
+static int write_nodes(const struct making *m)
+{
+    _cleanup_batch_ struct xst_batch b = XST_BATCH_INIT;
+
+    xn_layout_domain(&b, m->g->domid, m->vm, m->g->video_bytes);
+    for (size_t i = 0; i < m->g->n_disks; i++) xn_disk_layout(&b, m->g->domid, &m->g->disks[i]);
+    for (size_t i = 0; i < m->g->n_nics; i++) xn_nic_layout(&b, m->g->domid, &m->g->nics[i]);
+    return xn_store_run(m->xn, &b, m->deadline_ms, m->f);
+}
+
+static int await_devices(const struct making *m)
+{
+    for (size_t i = 0; i < m->g->n_disks; i++)
+        if (xn_disk_await(m->xn, m->g, &m->g->disks[i], m->deadline_ms, m->f) < 0) return -1;
+    for (size_t i = 0; i < m->g->n_nics; i++)
+        if (xn_nic_connect(m->xn, m->g, &m->g->nics[i], m->deadline_ms, m->f) < 0) return -1;
+    return 0;
+}
+
+/* ---- memory's content ------------------------------------------------------------------------ */
+
+static int open_ports(const struct making *m)
+{
+    int store = xc_evtchn_alloc_unbound(m->xn->xch, (uint32_t)m->g->domid, 0);
+    int console = store < 0 ? -1 : xc_evtchn_alloc_unbound(m->xn->xch, (uint32_t)m->g->domid, 0);
+
+    if (console < 0) return fail(m, "xc_evtchn_alloc_unbound");
+    m->g->store_port = (unsigned)store;
+    m->g->console_port = (unsigned)console;
+    return 0;
+}
+
+static int fill_request(const struct making *m, struct domain_build *q)
+{
+    const struct hv_vm *vm = m->vm;
+
+    *q = (struct domain_build){
+        .size = sizeof *q,
+        .domid = (uint32_t)m->g->domid,
+        .type = vm->domain_type,
+        .memory_max_bytes = (uint64_t)(vm->memory_static_max_bytes - m->g->video_bytes),
+        .memory_bytes = (uint64_t)(vm->memory_target_bytes - m->g->video_bytes),
+        .vcpus = vm->vcpus_max,
+        .vcpus_online = vm->vcpus_at_startup,
+        .store_port = m->g->store_port,
+        .console_port = m->g->console_port,
+        .apic = platform_bool(vm, "apic", true),
+    };
+    if ((size_t)snprintf(q->args, sizeof q->args, "%s", vm->args) >= sizeof q->args)
+        return hv_fail(m->f, HV_FAIL_INCOMPATIBLE, "the kernel's arguments are too long");
+    snprintf(q->kernel, sizeof q->kernel, "%s", vm->kernel);      /* paths are short enough: the guard has looked */
+    snprintf(q->ramdisk, sizeof q->ramdisk, "%s", vm->ramdisk);
+    return 0;
+}
+
+/* The builder works while xenstored and the backends do. */
+static int build(const struct making *m)
+{
+    static const size_t size = sizeof(struct domain_build);
+    struct domain_build *q = xcalloc(1, size);
+    struct domain_built r = { .rc = -1 };
+    struct xn_builder *builder;
+    int rc = -1;
+
+    if (fill_request(m, q) < 0) goto out;
+    if (xn_build_begin(m->xn, q, m->deadline_ms, &builder, m->f) < 0) goto out;
+    rc = write_nodes(m);
+    struct hv_failure *f = rc < 0 ? &(struct hv_failure){ .kind = HV_FAIL_NONE } : m->f;
+    if (xn_build_end(m->xn, builder, m->deadline_ms, &r, f) < 0) rc = -1;
+    m->g->store_frame = r.store_frame;
+    m->g->console_frame = r.console_frame;
+out:
+    free(q);
+    return rc;
+}
+
+static int introduce(const struct making *m)
+{
+    _cleanup_batch_ struct xst_batch b = XST_BATCH_INIT;
+    const struct xn_guest *g = m->g;
+
+    if (xn_fault("hv.xen.introduce", m->f) < 0) return -1;
+    xn_layout_rings(&b, g->domid, g->store_frame, g->store_port, g->console_frame, g->console_port);
+    return xn_store_run(m->xn, &b, m->deadline_ms, m->f);
+}
+
+/* ---- all of it ------------------------------------------------------------------------------- */
+
+/* What this host cannot do is said before anything is made. */
+static int check(const struct making *m)
+{
+    const struct hv_vm *vm = m->vm;
+    xc_physinfo_t phys = { 0 };
+
+    if (xc_physinfo(m->xn->xch, &phys) < 0) return fail(m, "xc_physinfo");
+    const bool hvm = phys.capabilities & XEN_SYSCTL_PHYSCAP_hvm, hap = phys.capabilities & XEN_SYSCTL_PHYSCAP_hap;
+    if (is_pv(vm) && !(phys.capabilities & XEN_SYSCTL_PHYSCAP_pv))
+        return hv_fail(m->f, HV_FAIL_INCOMPATIBLE, "this hypervisor runs no PV guests");
+    if (!is_pv(vm) && (!hvm || !hap))
+        return hv_fail(m->f, HV_FAIL_INCOMPATIBLE, "this host's processors lack nested paging, which HVM and PVH guests need");
+    if (!is_pv(vm) && vm->vcpus_max > ACPI_VCPUS_MAX)
+        return hv_fail(m->f, HV_FAIL_INCOMPATIBLE, "an HVM or PVH guest has at most %d vcpus", ACPI_VCPUS_MAX);
+    if (vm->domain_type != HV_DOMAIN_HVM && !*vm->kernel) return hv_fail(m->f, HV_FAIL_BUILD, "there is no kernel to boot");
+    return check_memory(m);
+}
+
+/* Everything up to a domain that could run. */
+static int make(struct making *m)
+{
+    if (check(m) < 0) return -1;
+    /* 1. The record: from here on a killed agent leaves something to be found. */
+    if (xn_record_write(m->xn, m->g, m->f) < 0) return -1;
+    /* 2. An empty domain; the record learns its number. */
+    if (create_domain(m) < 0 || xn_record_write(m->xn, m->g, m->f) < 0) return -1;
+    if (set_limits(m) < 0 || set_affinity(m) < 0 || set_shares(m) < 0 || open_ports(m) < 0) return -1;
+    /* 3. Disks and cards; 4. kernel, memory and xenstore's nodes; 5. the rings. */
+    if (prepare_devices(m) < 0 || build(m) < 0 || introduce(m) < 0) return -1;
+    /* 6. The backends have taken up their devices. */
+    return await_devices(m);
+}
+
+static int finish(struct making *m, bool start_paused)
+{
+    struct xn *xn = m->xn;
+    struct xn_guest *g = m->g;
+
+    g->start_time = clock_wall_seconds();
+    pthread_mutex_lock(&xn->lock);
+    g->phase = XN_THERE;
+    pthread_mutex_unlock(&xn->lock);
+    if (xn_record_write(xn, g, m->f) < 0) return -1;
+    xn_console_follow(xn, g->uuid, g->domid);
+    xn_emit(xn, &(struct hv_event){ .kind = HV_EVENT_STARTED, .uuid = g->uuid, .domid = g->domid });
+    if (!start_paused && (xn_fault("hv.xen.unpause", m->f) < 0 || xc_domain_unpause(xn->xch, (uint32_t)g->domid) < 0)) {
+        if (m->f->kind == HV_FAIL_NONE) fail(m, "xc_domain_unpause");
+        xn_emit(xn, &(struct hv_event){ .kind = HV_EVENT_STOPPED, .uuid = g->uuid, .domid = g->domid,
+                                        .reason = HV_STOP_DESTROYED });
+        return -1;
+    }
+    return 0;
+}
+
+int xn_start(void *d, const struct hv_vm *vm, int64_t deadline_ms, int64_t *ret_domid, struct hv_failure *f)
+{
+    struct xn *xn = d;
+    struct making m = { .xn = xn, .g = xn_guest_new(vm), .vm = vm, .deadline_ms = deadline_ms, .f = f };
+
+    m.g->busy = true;
+    m.g->phase = XN_MAKING;
+    if (!xn_guest_add(xn, m.g, &f->number)) {
+        xn_guest_unref(xn, m.g);
+        return hv_fail(f, HV_FAIL_EXISTS, "it exists already");
+    }
+    int rc = make(&m);
+    if (rc == 0) rc = finish(&m, vm->start_paused);
+    release_fds(&m);
+    if (rc == 0) *ret_domid = m.g->domid;
+    else xn_clear_away(xn, m.g, hv_now_ms() + XN_LET_GO_MS);
+    xn_turn_end(xn, m.g);
+    return rc;
+}

@@ -1,0 +1,252 @@
+/* The Xen driver's inside: its object, its guests, and what its files offer each other.
+ * Called by: xen*.c.  Calls: libxenctrl, xen_store, xen_layout.
+ *
+ * A guest is one struct xn_guest, from before its domain exists until after the last trace of it is gone. Verbs take
+ * turns on it (xn_turn): what a turn's holder reads and writes of the guest's devices needs no lock. Everything that a
+ * guest needs after a restart of the agent is in its record, a file below `dir`; the record is written before the
+ * domain is made and removed after it is gone, so that whatever a killed agent leaves is found and repaired. */
+#ifndef XAPI_HV_XEN_INT_H
+#define XAPI_HV_XEN_INT_H
+
+#include <pthread.h>
+#include <xenctrl.h>
+
+#include "lib/subproc.h"
+#include "xapi/hv/xen_layout.h"
+
+enum {
+    XN_MAX_IDLE_STORES = 8,
+    XN_MAX_BUILDERS = 4,
+    XN_STORE_MS = 10000,         /* no request to xenstored may take longer */
+    XN_LET_GO_MS = 15000,        /* a backend's time to release what it holds when its guest is gone */
+};
+
+/* ---- guests ---- */
+
+enum xn_kind {
+    XN_PHY,                      /* blkback on a block device, or a loop device on a raw file */
+    XN_QDISK,                    /* a QEMU serves it */
+    XN_EMULATED,                 /* only a drive of the device model: an HVM guest's CD */
+    XN_NO_MEDIUM,                /* an empty drive of a guest without device model: nothing of it exists */
+};
+struct xn_disk {
+    unsigned slot, devid;
+    enum xn_kind kind;
+    bool cdrom, readonly;
+    char *path;                  /* owned; NULL = empty */
+    unsigned major, minor;       /* XN_PHY */
+};
+struct xn_nic {
+    unsigned device, mtu;
+    char mac[18], bridge[16];
+    int64_t rate_kbytes;
+    bool emulated;               /* a tap of the device model besides */
+};
+
+enum xn_phase {
+    XN_MAKING,                   /* a start is under way, or was when the agent died */
+    XN_THERE,
+    XN_ENDING,                   /* gone or going; nobody sees it any more */
+};
+
+struct xn_guest {
+    struct xn_guest *next;       /* lock: xn->lock, as all that is not said to be the turn's */
+    unsigned refs;
+    char uuid[UUID_TEXT];        /* immutable */
+    bool busy;                   /* somebody has the turn */
+    enum xn_phase phase;
+    int64_t domid;               /* -1 = none yet; set once */
+    bool crashed;                /* told */
+    bool has_ender;              /* a thread is about to clean up after it */
+    bool suspending;             /* its shutdown is hv_suspend's business */
+    bool cancel;                 /* hv_abort: the suspend that runs is to end */
+    bool destroy_wanted;         /* hv_destroy waits for the turn: whoever has it hurries */
+    int64_t watched_bytes;       /* memory as last told; -1 = not being watched */
+    bool agent;                  /* its drivers or tools have spoken */
+
+    /* the turn's, and immutable while nobody has it */
+    char *name;
+    enum hv_domain_type type;
+    int64_t start_time;
+    int64_t static_max_bytes, dynamic_min_bytes, dynamic_max_bytes, target_bytes, video_bytes;
+    unsigned vcpus_max, vcpus;
+    bool stop_on_reboot;
+    uint64_t store_frame, console_frame;
+    unsigned store_port, console_port;
+    struct xn_disk *disks;
+    size_t n_disks;
+    struct xn_nic *nics;
+    size_t n_nics;
+    struct hv_pair *data;        /* VM.xenstore_data, for a xenstored that lost it; owned */
+    size_t n_data;
+    pid_t qemu_pid;              /* 0 = none */
+    uint64_t qemu_start;
+};
+
+/* ---- the driver ---- */
+
+struct xn_builder;
+struct xn_consoles;
+
+struct xn {
+    char *dir, *run;             /* immutable from here ... */
+    char *console_dir, *guest_dir, *boot_dir;
+    char *helper;                /* xapi-domain */
+    char *store_path;
+    struct hv_plug plug;
+    hv_event_fn on_event;
+    void *arg;
+    xc_interface *xch;
+    xentoollog_logger *logger;
+    pthread_t watcher;           /* ... to here */
+    struct xn_consoles *consoles;
+
+    pthread_mutex_t emit_lock;   /* one event at a time */
+    bool closed;                 /* lock: emit_lock; no event any more */
+
+    pthread_mutex_t lock;        /* all below; held for memory only */
+    pthread_cond_t changed;      /* CLOCK_MONOTONIC */
+    struct xn_guest *guests;
+    struct xst *stores[XN_MAX_IDLE_STORES];
+    size_t n_stores;
+    struct xn_builder *builders[XN_MAX_BUILDERS];
+    size_t n_builders;           /* idle ones */
+    unsigned n_building;         /* with those at work */
+    unsigned n_enders;           /* threads that clean up after guests */
+    bool stopping;
+    int wake_fd;                 /* eventfd: the watcher has something to look at */
+};
+
+/* xen.c */
+void xn_emit(struct xn *xn, const struct hv_event *event);
+/* Under xn->lock: waits for xn->changed, until then at most. False, without waiting, when the time is over. */
+bool xn_wait_until(struct xn *xn, int64_t deadline_ms);
+/* A connection to xenstored that nobody else has; -1 with UNREACHABLE or TIMEOUT. */
+int xn_store(struct xn *xn, int64_t deadline_ms, struct xst **ret_store, struct hv_failure *f);
+/* Gives it back; a broken one, or one with watches, is closed. */
+void xn_store_done(struct xn *xn, struct xst *store, bool watched);
+/* Runs one batch on a connection of its own. */
+int xn_store_run(struct xn *xn, struct xst_batch *b, int64_t deadline_ms, struct hv_failure *f);
+/* The sooner of the verb's deadline and XN_STORE_MS from now. */
+int64_t xn_soon(int64_t deadline_ms);
+/* errno of libxc's call as a failure; -1. ESRCH is NO_DOMAIN. */
+int xn_fail_xc(const char *function, struct hv_failure *f);
+/* A fault point that a test armed; -1 with the failure, else 0. */
+int xn_fault(const char *point, struct hv_failure *f);
+
+/* xen_guest.c: the table of guests and their records. */
+struct xn_guest *xn_guest_ref(struct xn *xn, const char *uuid);                /* NULL = no such guest */
+struct xn_guest *xn_guest_new(const struct hv_vm *vm);     /* with one reference */
+/* Into the table, with a reference of its own. False, *ret_domid set, when there is one of that uuid. */
+bool xn_guest_add(struct xn *xn, struct xn_guest *g, int64_t *ret_domid);
+void xn_guest_unref(struct xn *xn, struct xn_guest *g);
+/* Out of the table; the caller's reference stays. */
+void xn_guest_drop(struct xn *xn, struct xn_guest *g);
+/* The guest with its turn taken; NULL with NO_DOMAIN or TIMEOUT. Ends with xn_turn_end(). */
+struct xn_guest *xn_turn(struct xn *xn, const char *uuid, int64_t deadline_ms, struct hv_failure *f);
+void xn_turn_end(struct xn *xn, struct xn_guest *g);
+/* xn_turn() for a guest that must run (or, with paused_too, may be paused). */
+struct xn_guest *xn_turn_running(struct xn *xn, const char *uuid, bool paused_too, int64_t deadline_ms,
+                                 struct hv_failure *f);
+int xn_record_write(struct xn *xn, const struct xn_guest *g, struct hv_failure *f);
+void xn_record_remove(struct xn *xn, const char *uuid);
+/* Reads every record into the table. */
+int xn_record_load(struct xn *xn, struct hv_failure *f);
+struct xn_disk *xn_disk_find(const struct xn_guest *g, unsigned slot);
+struct xn_disk *xn_disk_add(struct xn_guest *g, const struct xn_disk *disk);   /* takes disk->path */
+void xn_disk_remove(struct xn_guest *g, struct xn_disk *disk);
+struct xn_nic *xn_nic_find(const struct xn_guest *g, unsigned device);
+struct xn_nic *xn_nic_add(struct xn_guest *g, const struct xn_nic *nic);
+void xn_nic_remove(struct xn_guest *g, struct xn_nic *nic);
+
+/* xen_info.c */
+/* One domain; false when it is gone or belongs to another guest by now. */
+bool xn_dominfo(struct xn *xn, const struct xn_guest *g, xc_domaininfo_t *ret_info);
+/* Every domain but the first; malloc'd. -1 with errno. */
+int xn_dominfo_all(struct xn *xn, xc_domaininfo_t **ret_infos, size_t *ret_n);
+enum hv_state xn_state(const xc_domaininfo_t *info);
+unsigned xn_shutdown_code(const xc_domaininfo_t *info);
+int64_t xn_free_bytes(struct xn *xn);
+int xn_list(void *d, struct arena *arena, int64_t deadline_ms, const struct hv_domain **ret_domains,
+            size_t *ret_n, struct hv_failure *f);
+int xn_query(void *d, const char *uuid, struct arena *arena, int64_t deadline_ms, struct hv_domain *ret_domain,
+             struct hv_failure *f);
+int xn_get_host(void *d, struct arena *arena, int64_t deadline_ms, struct hv_host *ret_host, struct hv_failure *f);
+/* xen_stats.c */
+int xn_get_stats(void *d, struct arena *arena, int64_t deadline_ms, const struct hv_stats **ret_stats,
+                 size_t *ret_n, struct hv_failure *f);
+int xn_get_guest_info(void *d, const char *uuid, struct arena *arena, int64_t deadline_ms,
+                      struct hv_guest_info *ret_info, struct hv_failure *f);
+
+/* xen_create.c */
+int xn_start(void *d, const struct hv_vm *vm, int64_t deadline_ms, int64_t *ret_domid, struct hv_failure *f);
+/* xen_build.c: memory, kernel and ramdisk by an xapi-domain; fills in the guest's frames. */
+struct domain_build;
+struct domain_built;
+int xn_build_begin(struct xn *xn, const struct domain_build *q, int64_t deadline_ms, struct xn_builder **ret_b,
+                   struct hv_failure *f);
+int xn_build_end(struct xn *xn, struct xn_builder *b, int64_t deadline_ms, struct domain_built *ret_r, struct hv_failure *f);
+void xn_builders_close(struct xn *xn);
+
+/* xen_power.c */
+int xn_destroy(void *d, const char *uuid, int64_t deadline_ms, struct hv_failure *f);
+int xn_shutdown(void *d, const char *uuid, int64_t deadline_ms, struct hv_failure *f);
+int xn_reboot(void *d, const char *uuid, int64_t deadline_ms, struct hv_failure *f);
+int xn_reset(void *d, const char *uuid, int64_t deadline_ms, struct hv_failure *f);
+int xn_pause(void *d, const char *uuid, int64_t deadline_ms, struct hv_failure *f);
+int xn_unpause(void *d, const char *uuid, int64_t deadline_ms, struct hv_failure *f);
+int xn_set_memory_target(void *d, const char *uuid, int64_t bytes, int64_t deadline_ms, struct hv_failure *f);
+int xn_set_vcpus(void *d, const char *uuid, unsigned vcpus, int64_t deadline_ms, struct hv_failure *f);
+int xn_send_sysrq(void *d, const char *uuid, char key, int64_t deadline_ms, struct hv_failure *f);
+int xn_send_trigger(void *d, const char *uuid, const char *trigger, int64_t deadline_ms, struct hv_failure *f);
+/* Ends a domain and removes every trace of it, whatever of it there is. The caller has the turn; afterwards the guest
+ * is out of the table and its record gone. Never fails: what cannot be removed is logged. */
+void xn_clear_away(struct xn *xn, struct xn_guest *g, int64_t deadline_ms);
+
+/* xen_device.c */
+/* Fills in what the guest's disk is to be; opens a loop device when it needs one (*ret_fd keeps it, -1 = none). */
+int xn_disk_prepare(struct xn *xn, const struct xn_guest *g, const struct hv_disk *disk, struct xn_disk *ret_disk,
+                    int *ret_fd, struct hv_failure *f);
+void xn_disk_layout(struct xst_batch *b, int64_t domid, const struct xn_disk *disk);
+void xn_nic_layout(struct xst_batch *b, int64_t domid, const struct xn_nic *nic);
+void xn_nic_prepare(const struct xn_guest *g, const struct hv_nic *nic, struct xn_nic *ret_nic);
+/* Waits until dom0's kernel has taken up the disk. */
+int xn_disk_await(struct xn *xn, const struct xn_guest *g, const struct xn_disk *disk, int64_t deadline_ms,
+                  struct hv_failure *f);
+/* Waits for the card's interface, puts it on its bridge and lets the backend connect. */
+int xn_nic_connect(struct xn *xn, const struct xn_guest *g, const struct xn_nic *nic, int64_t deadline_ms,
+                   struct hv_failure *f);
+int xn_backend_await_gone(enum xn_class class, int64_t domid, unsigned devid, int64_t deadline_ms, struct hv_failure *f);
+/* For a domain that is gone: all its backends let go, then their nodes vanish. */
+void xn_devices_clear(struct xn *xn, struct xn_guest *g, int64_t deadline_ms);
+/* xen_hotplug.c */
+int xn_disk_attach(void *d, const char *uuid, const struct hv_disk *disk, int64_t deadline_ms, struct hv_failure *f);
+int xn_disk_detach(void *d, const char *uuid, const struct hv_disk *disk, int64_t deadline_ms, struct hv_failure *f);
+int xn_cd_change(void *d, const char *uuid, const struct hv_disk *disk, int64_t deadline_ms, struct hv_failure *f);
+int xn_disk_resize(void *d, const char *uuid, const struct hv_disk *disk, int64_t size_bytes, int64_t deadline_ms,
+                   struct hv_failure *f);
+int xn_nic_attach(void *d, const char *uuid, const struct hv_nic *nic, int64_t deadline_ms, struct hv_failure *f);
+int xn_nic_move(void *d, const char *uuid, const struct hv_nic *nic, int64_t deadline_ms, struct hv_failure *f);
+int xn_nic_detach(void *d, const char *uuid, const struct hv_nic *nic, int64_t deadline_ms, struct hv_failure *f);
+/* xen_loop.c: a loop device on a raw file, which ends by itself when nobody has it open. */
+int xn_loop_open(const char *path, bool readonly, unsigned *ret_major, unsigned *ret_minor, int *ret_fd,
+                 struct hv_failure *f);
+
+/* xen_watch.c */
+int xn_watch_start(struct xn *xn, struct hv_failure *f);
+void xn_watch_stop(struct xn *xn);
+void xn_watch_wake(struct xn *xn);
+/* Looks for domains that have ended and cleans up after them, in this thread. */
+void xn_look_for_ended(struct xn *xn);
+
+/* xen_console.c */
+int xn_consoles_start(struct xn *xn, struct hv_failure *f);
+void xn_consoles_stop(struct xn *xn);
+/* The guest's console is to be followed (or not any more). */
+void xn_console_follow(struct xn *xn, const char *uuid, int64_t domid);
+void xn_console_forget(struct xn *xn, const char *uuid);
+int xn_console_open(void *d, const char *uuid, enum hv_console which, int64_t deadline_ms, int *ret_fd,
+                    struct hv_failure *f);
+int xn_console_log(void *d, const char *uuid, struct arena *arena, const char **ret_path, struct hv_failure *f);
+
+#endif

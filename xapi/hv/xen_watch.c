@@ -1,0 +1,394 @@
+/* What happens to Xen domains without our doing: they end, their balloons move, xenstored goes and comes.
+ * Called by: xen.c, xen_power.c.  Calls: libxenctrl, xen_store, xen_power (clearing away).
+ *
+ * One thread with one connection. The event that a domain has ended names no domain, so all are looked at; cleaning up
+ * after one takes a thread of its own, so that one stuck backend delays nobody else's restart. */
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+
+#include "xapi/hv/xen_int.h"
+
+#define LOG_MODULE "hv"
+#include "lib/log.h"
+
+enum { TICK_MS = 5000, BALLOON_TICK_MS = 250, RETRY_FIRST_MS = 100, RETRY_MAX_MS = 5000 };
+
+/* ---- domains that ended ---------------------------------------------------------------------- */
+
+static enum hv_stop_reason reason_of(const xc_domaininfo_t *info)
+{
+    switch (xn_shutdown_code(info)) {
+    case SHUTDOWN_poweroff: return HV_STOP_POWEROFF;
+    case SHUTDOWN_reboot: return HV_STOP_REBOOT;
+    default: return HV_STOP_CRASH;
+    }
+}
+
+/* The turn's holder: is it over, and how? */
+static bool has_ended(struct xn *xn, const struct xn_guest *g, enum hv_stop_reason *ret_reason)
+{
+    xc_domaininfo_t info;
+
+    if (!xn_dominfo(xn, g, &info)) {
+        *ret_reason = HV_STOP_DESTROYED;
+        return true;
+    }
+    if (g->phase == XN_MAKING) {             /* by an agent that was killed */
+        *ret_reason = HV_STOP_DESTROYED;
+        return true;
+    }
+    if (xn_state(&info) != HV_STATE_SHUTDOWN || g->suspending) return false;
+    *ret_reason = reason_of(&info);
+    return true;
+}
+
+static void finish(struct xn *xn, struct xn_guest *g)
+{
+    enum hv_stop_reason reason;
+
+    if (g->phase == XN_ENDING || !has_ended(xn, g, &reason)) return;
+    bool made = g->phase == XN_THERE;
+    log_info("xen: domain %jd (%s) has ended", (intmax_t)g->domid, g->uuid);
+    if (made && reason == HV_STOP_POWEROFF)
+        xn_emit(xn, &(struct hv_event){ .kind = HV_EVENT_SHUTTING_DOWN, .uuid = g->uuid, .domid = g->domid });
+    xn_clear_away(xn, g, hv_now_ms() + XN_LET_GO_MS);
+    if (made)
+        xn_emit(xn, &(struct hv_event){ .kind = HV_EVENT_STOPPED, .uuid = g->uuid, .domid = g->domid, .reason = reason });
+}
+
+struct ender {
+    struct xn *xn;
+    char uuid[UUID_TEXT];
+};
+
+static void *end_one(void *arg)
+{
+    struct ender *e = arg;
+    struct xn *xn = e->xn;
+    struct hv_failure f = { .kind = HV_FAIL_NONE };
+
+    for (;;) {
+        struct xn_guest *g = xn_turn(xn, e->uuid, hv_now_ms() + 60000, &f);
+        if (g) {
+            finish(xn, g);
+            pthread_mutex_lock(&xn->lock);
+            g->has_ender = false;
+            pthread_mutex_unlock(&xn->lock);
+            xn_turn_end(xn, g);
+        }
+        pthread_mutex_lock(&xn->lock);
+        bool again = !g && f.kind == HV_FAIL_TIMEOUT && !xn->stopping;
+        if (!again) {
+            xn->n_enders--;
+            pthread_cond_broadcast(&xn->changed);
+        }
+        pthread_mutex_unlock(&xn->lock);
+        if (!again) break;
+    }
+    free(e);
+    return NULL;
+}
+
+static void start_ender(struct xn *xn, const char *uuid)
+{
+    struct ender *e = xcalloc(1, sizeof *e);
+    pthread_t thread;
+
+    e->xn = xn;
+    memcpy(e->uuid, uuid, sizeof e->uuid);
+    pthread_mutex_lock(&xn->lock);
+    xn->n_enders++;
+    pthread_mutex_unlock(&xn->lock);
+    if (pthread_create(&thread, NULL, end_one, e)) end_one(e);      /* no thread left: in line, late but done */
+    else pthread_detach(thread);
+}
+
+/* ---- looking at all of them ------------------------------------------------------------------ */
+
+struct look {
+    char uuid[UUID_TEXT];
+    int64_t domid, memory_bytes;
+    enum { GONE, CRASHED, MOVED } what;
+};
+
+static const xc_domaininfo_t *info_of(const xc_domaininfo_t *infos, size_t n, int64_t domid)
+{
+    for (size_t i = 0; i < n; i++)
+        if (infos[i].domain == domid) return &infos[i];
+    return NULL;
+}
+
+/* Under the lock: what there is to say of one guest; false = nothing. */
+static bool judge(struct xn_guest *g, const xc_domaininfo_t *info, struct look *ret)
+{
+    enum hv_state state = info ? xn_state(info) : HV_STATE_NONE;
+    int64_t bytes = info ? (int64_t)info->tot_pages << XC_PAGE_SHIFT : 0;
+
+    memcpy(ret->uuid, g->uuid, sizeof ret->uuid);
+    ret->domid = g->domid;
+    ret->memory_bytes = bytes;
+    if (state == HV_STATE_NONE || (state == HV_STATE_SHUTDOWN && !g->suspending)) {
+        bool news = !g->has_ender;
+        g->has_ender = true;
+        ret->what = GONE;
+        return news;
+    }
+    if (state == HV_STATE_CRASHED && !g->crashed) {
+        g->crashed = true;
+        ret->what = CRASHED;
+        return true;
+    }
+    if (g->watched_bytes < 0) return false;
+    bool moved = bytes != g->watched_bytes;
+    g->watched_bytes = bytes;
+    int64_t off = bytes - g->target_bytes;
+    if (off < 2 << 20 && off > -(2 << 20)) g->watched_bytes = -1;      /* it has arrived */
+    ret->what = MOVED;
+    return moved;
+}
+
+/* Everything that is to be told, and whether a balloon moves. */
+static size_t look_at_all(struct xn *xn, struct arena *a, struct look **ret_looks, bool *ret_moving)
+{
+    xc_domaininfo_t *infos;
+    size_t n_infos, n = 0;
+
+    *ret_moving = false;
+    if (xn_dominfo_all(xn, &infos, &n_infos) < 0) {
+        log_error("xen: listing domains: %s", strerror(errno));
+        return 0;
+    }
+    pthread_mutex_lock(&xn->lock);
+    for (const struct xn_guest *g = xn->guests; g; g = g->next) n++;
+    struct look *looks = arena_new_array(a, struct look, n + 1);
+    n = 0;
+    for (struct xn_guest *g = xn->guests; g; g = g->next) {
+        if (g->phase == XN_THERE && judge(g, info_of(infos, n_infos, g->domid), &looks[n])) n++;
+        *ret_moving |= g->watched_bytes >= 0;
+    }
+    pthread_mutex_unlock(&xn->lock);
+    free(infos);
+    *ret_looks = looks;
+    return n;
+}
+
+/* Tells what is to be told and returns whether a balloon moves. */
+static bool look(struct xn *xn)
+{
+    _cleanup_arena_ struct arena *a = arena_new();
+    struct look *looks;
+    bool moving;
+    size_t n = look_at_all(xn, a, &looks, &moving);
+
+    for (size_t i = 0; i < n; i++) {
+        const struct look *l = &looks[i];
+        if (l->what == GONE) start_ender(xn, l->uuid);
+        else if (l->what == CRASHED)
+            xn_emit(xn, &(struct hv_event){ .kind = HV_EVENT_CRASHED, .uuid = l->uuid, .domid = l->domid });
+        else
+            xn_emit(xn, &(struct hv_event){ .kind = HV_EVENT_MEMORY, .uuid = l->uuid, .domid = l->domid,
+                                            .memory_bytes = l->memory_bytes });
+    }
+    return moving;
+}
+
+void xn_look_for_ended(struct xn *xn)
+{
+    _cleanup_arena_ struct arena *a = arena_new();
+    const char **uuids;
+    size_t n = 0;
+
+    pthread_mutex_lock(&xn->lock);
+    for (const struct xn_guest *g = xn->guests; g; g = g->next) n++;
+    uuids = arena_new_array(a, const char *, n + 1);
+    n = 0;
+    for (const struct xn_guest *g = xn->guests; g; g = g->next) uuids[n++] = arena_strdup(a, g->uuid);
+    pthread_mutex_unlock(&xn->lock);
+    for (size_t i = 0; i < n; i++) {
+        struct hv_failure f = { .kind = HV_FAIL_NONE };
+        struct xn_guest *g = xn_turn(xn, uuids[i], hv_now_ms() + XN_LET_GO_MS, &f);
+        if (!g) continue;
+        finish(xn, g);
+        xn_turn_end(xn, g);
+    }
+}
+
+/* ---- a xenstored that lost its memory -------------------------------------------------------- */
+
+/* Writes the nodes of one guest again, with its devices as connected as they are. */
+static void refill(struct xn *xn, const struct xn_guest *g)
+{
+    _cleanup_batch_ struct xst_batch b = XST_BATCH_INIT;
+    struct hv_failure f = { .kind = HV_FAIL_NONE };
+    const struct hv_vm vm = {
+        .id = hv_id(g->uuid, REF_NULL), .name = g->name, .domain_type = g->type,
+        .memory_static_max_bytes = g->static_max_bytes, .memory_target_bytes = g->target_bytes,
+        .vcpus_max = g->vcpus_max, .vcpus_at_startup = g->vcpus, .xenstore_data = g->data, .n_xenstore_data = g->n_data,
+    };
+
+    xn_layout_domain(&b, g->domid, &vm, g->video_bytes);
+    for (size_t i = 0; i < g->n_disks; i++) {
+        if (g->disks[i].kind != XN_PHY) continue;
+        xn_disk_layout(&b, g->domid, &g->disks[i]);
+        xst_write(&b, XN_B(XN_VBD, g->domid, g->disks[i].devid, "state"), "4");
+        xst_write(&b, XN_F(XN_VBD, g->domid, g->disks[i].devid, "state"), "4");
+    }
+    for (size_t i = 0; i < g->n_nics; i++) {
+        xn_nic_layout(&b, g->domid, &g->nics[i]);
+        xst_write(&b, XN_B(XN_VIF, g->domid, g->nics[i].device, "state"), "4");
+        xst_write(&b, XN_F(XN_VIF, g->domid, g->nics[i].device, "state"), "4");
+    }
+    xn_layout_rings(&b, g->domid, g->store_frame, g->store_port, g->console_frame, g->console_port);
+    if (xn_store_run(xn, &b, hv_now_ms() + XN_STORE_MS, &f) < 0)
+        log_error("xen: telling xenstored of domain %jd (%s) again: %s", (intmax_t)g->domid, g->uuid, f.why);
+    else log_info("xen: xenstored knows domain %jd (%s) again", (intmax_t)g->domid, g->uuid);
+}
+
+static bool is_known(struct xst *store, int64_t domid)
+{
+    _cleanup_arena_ struct arena *a = arena_new();
+    struct hv_failure f = { .kind = HV_FAIL_NONE };
+    const char *value = NULL;
+
+    return xst_get(store, XN_P(domid, "vm"), a, &value, hv_now_ms() + XN_STORE_MS, &f) < 0 || value;
+}
+
+static void refill_all(struct xn *xn, struct xst *store)
+{
+    _cleanup_arena_ struct arena *a = arena_new();
+    size_t n = 0;
+
+    pthread_mutex_lock(&xn->lock);
+    for (const struct xn_guest *g = xn->guests; g; g = g->next) n++;
+    const char **uuids = arena_new_array(a, const char *, n + 1);
+    n = 0;
+    for (const struct xn_guest *g = xn->guests; g; g = g->next)
+        if (g->phase == XN_THERE) uuids[n++] = arena_strdup(a, g->uuid);
+    pthread_mutex_unlock(&xn->lock);
+    for (size_t i = 0; i < n; i++) {
+        struct hv_failure f = { .kind = HV_FAIL_NONE };
+        struct xn_guest *g = xn_turn(xn, uuids[i], hv_now_ms() + XN_STORE_MS, &f);
+        if (!g) continue;
+        if (g->phase == XN_THERE && !is_known(store, g->domid)) refill(xn, g);
+        xn_turn_end(xn, g);
+    }
+}
+
+/* ---- the thread ------------------------------------------------------------------------------ */
+
+static bool stopping(struct xn *xn)
+{
+    pthread_mutex_lock(&xn->lock);
+    bool yes = xn->stopping;
+    pthread_mutex_unlock(&xn->lock);
+    return yes;
+}
+
+/* Waits on the wake-up, and on xenstored when there is a connection. */
+static void wait_for_news(struct xn *xn, struct xst *store, int timeout_ms)
+{
+    struct pollfd p[2] = { { .fd = xn->wake_fd, .events = POLLIN }, { .fd = store ? xst_fd(store) : -1, .events = POLLIN } };
+    uint64_t count;
+
+    if (poll(p, 2, timeout_ms) > 0 && p[0].revents && read(xn->wake_fd, &count, sizeof count) < 0 && errno != EAGAIN)
+        log_error("xen: eventfd: %s", strerror(errno));
+}
+
+static int subscribe(struct xn *xn, struct xst **ret_store, struct hv_failure *f)
+{
+    _cleanup_batch_ struct xst_batch b = XST_BATCH_INIT;
+    struct xst *store;
+
+    if (xst_open(xn->store_path, hv_now_ms() + XN_STORE_MS, &store, f) < 0) return -1;
+    xst_watch(&b, "@releaseDomain", "ended");
+    if (xst_run(store, &b, hv_now_ms() + XN_STORE_MS, f) < 0) {
+        xst_close(store);
+        return -1;
+    }
+    *ret_store = store;
+    return 0;
+}
+
+/* 0 when the store is there again; -1 when the driver closes. */
+static int reconnect(struct xn *xn, struct xst **ret_store)
+{
+    int delay_ms = RETRY_FIRST_MS;
+
+    while (!stopping(xn)) {
+        struct hv_failure f = { .kind = HV_FAIL_NONE };
+        if (subscribe(xn, ret_store, &f) == 0) return 0;
+        log_warn("xen: not back yet: %s", f.why);
+        wait_for_news(xn, NULL, delay_ms);
+        delay_ms = 2 * delay_ms < RETRY_MAX_MS ? 2 * delay_ms : RETRY_MAX_MS;
+    }
+    return -1;
+}
+
+struct watcher { struct xn *xn; struct xst *store; };
+
+static void *watch(void *arg)
+{
+    struct watcher *w = arg;
+    struct xn *xn = w->xn;
+    struct xst *store = w->store;
+
+    free(w);
+    while (!stopping(xn)) {
+        bool moving = look(xn);
+        struct hv_failure f = { .kind = HV_FAIL_NONE };
+        wait_for_news(xn, store, moving ? BALLOON_TICK_MS : TICK_MS);
+        int rc = xst_fill(store, &f);
+        for (struct xst_event *e; (e = xst_take_event(store));) free(e);
+        if (rc == 0) continue;
+        log_warn("xen: xenstored is lost: %s", f.why);
+        xst_close(store);
+        store = NULL;
+        xn_emit(xn, &(struct hv_event){ .kind = HV_EVENT_DRIVER_LOST, .uuid = "" });
+        if (reconnect(xn, &store) < 0) break;
+        refill_all(xn, store);
+        xn_emit(xn, &(struct hv_event){ .kind = HV_EVENT_DRIVER_REGAINED, .uuid = "" });
+    }
+    xst_close(store);
+    return NULL;
+}
+
+void xn_watch_wake(struct xn *xn)
+{
+    const uint64_t one = 1;
+
+    if (write(xn->wake_fd, &one, sizeof one) < 0 && errno != EAGAIN) log_error("xen: eventfd: %s", strerror(errno));
+}
+
+int xn_watch_start(struct xn *xn, struct hv_failure *f)
+{
+    struct watcher *w = xcalloc(1, sizeof *w);
+
+    w->xn = xn;
+    if (subscribe(xn, &w->store, f) < 0) {
+        free(w);
+        return -1;
+    }
+    refill_all(xn, w->store);
+    int rc = pthread_create(&xn->watcher, NULL, watch, w);
+    if (!rc) {
+        pthread_setname_np(xn->watcher, "hv-xen");
+        return 0;
+    }
+    xst_close(w->store);
+    free(w);
+    return hv_fail(f, HV_FAIL_ENGINE, "thread: %s", strerror(rc));
+}
+
+void xn_watch_stop(struct xn *xn)
+{
+    pthread_mutex_lock(&xn->lock);
+    xn->stopping = true;
+    pthread_cond_broadcast(&xn->changed);
+    pthread_mutex_unlock(&xn->lock);
+    xn_watch_wake(xn);
+    pthread_join(xn->watcher, NULL);
+    pthread_mutex_lock(&xn->lock);
+    while (xn->n_enders) pthread_cond_wait(&xn->changed, &xn->lock);
+    pthread_mutex_unlock(&xn->lock);
+}
