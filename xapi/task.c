@@ -106,6 +106,8 @@ bool task_row_is_mine(const struct call *c, const struct snap *s, struct ref tas
     SNAP_EACH(s, CLASS_session, row) {
         if (!refset_has(row_refs(row, F_session_tasks), task)) continue;
         if (ref_eq(row_ref_of(row), c->session)) return true;
+        /* A password instead of a session (HTTP Basic) knows the user by name. */
+        if (ref_is_null(c->session)) return *c->user_name && streq(row_str(row, F_session_auth_user_name), c->user_name);
         const struct row *mine = snap_get(s, CLASS_session, c->session);
         return mine && *row_str(mine, F_session_auth_user_sid)
                && streq(row_str(mine, F_session_auth_user_sid), row_str(row, F_session_auth_user_sid));

@@ -329,7 +329,7 @@ static void check_tables(struct schema *s)
         if (!hex_uuid(r->uuid)) complain(r->pos, "role %s: '%s' is no uuid", r->name, r->uuid);
     }
     LIST_EACH(&s->routes, struct route, r)
-        if (r->path[0] != '/') complain(r->pos, "path '%s' does not begin with a slash", r->path);
+        if (r->path[0] != '/' && !streq(r->path, "*")) complain(r->pos, "path '%s' does not begin with a slash", r->path);
     LIST_EACH(&s->templates, struct template, t) check_template(t);
     LIST_EACH(&s->xe, struct xe_record, r) {
         r->cls = find_class(s, r->class_name);

@@ -118,6 +118,8 @@ static void routes(struct schema *s, const char *dir)
         "    enum http_route_id id;\n"
         "    const char *permission;      /* \"http/put_import\" */\n"
         "    bool role_of_call;           /* authentication and role are those of the call inside */\n"
+        "    bool open;                   /* the handler also gets who shows nothing, without rights */\n"
+        "    bool task;                   /* follows the task that task_id names */\n"
         "    enum role_id role;           /* ROLE_NONE: no session needed */\n"
         "    const char *const *queries;  /* known parameters, NULL-terminated */\n"
         "    const char *doc;\n"
@@ -140,9 +142,11 @@ static void routes(struct schema *s, const char *dir)
     }
     strbuf_str(&b, "\nconst struct http_route_desc http_routes[N_HTTP_ROUTES + 1] = {\n");
     LIST_EACH(&s->routes, struct route, r) {
-        strbuf_printf(&b, "    { \"%s\", \"%s\", \"%s\", ROUTE_%s, \"http/%s\", %s, %s, queries_%zu,\n      ",
+        strbuf_printf(&b, "    { \"%s\", \"%s\", \"%s\", ROUTE_%s, \"http/%s\",\n      .role_of_call = %s, .open = %s, "
+                      ".task = %s, .role = %s, .queries = queries_%zu,\n      .doc = ",
                       r->method, r->path, r->name, c_identifier(s, r->name), r->permission,
-                      r->role_of_call ? "true" : "false", role_constant(r->role), r_i);
+                      r->role_of_call ? "true" : "false", r->open ? "true" : "false", r->task ? "true" : "false",
+                      role_constant(r->role), r_i);
         out_string(&b, r->doc);
         strbuf_str(&b, " },\n");
     }
@@ -185,7 +189,10 @@ static void permissions(struct schema *s, const char *dir)
         bool old = r->role_of_call || r->role == ROLE_NONE;
         LIST_EACH(&all, struct permission, p)
             old |= streq(p->name, arena_printf(s->arena, "http/%s", r->permission));
-        if (!old) permit(s, &all, arena_printf(s->arena, "http/%s", r->permission), r->role);
+        if (old) continue;
+        permit(s, &all, arena_printf(s->arena, "http/%s", r->permission), r->role);
+        LIST_EACH(&r->rights, struct key_rule, k)
+            permit(s, &all, arena_printf(s->arena, "http/%s/%s", r->permission, k->pattern), k->role);
     }
     if (all.n) qsort(all.items, all.n, sizeof(*all.items), permission_cmp);
 

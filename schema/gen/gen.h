@@ -125,8 +125,9 @@ struct route {
     struct pos pos;
     const char *method, *path, *name, *permission, *doc;
     enum role_id role;
-    bool role_of_call;
+    bool role_of_call, open, task;
     struct list queries; /* const char */
+    struct list rights;  /* struct key_rule */
 };
 
 struct pair {

@@ -258,10 +258,17 @@ static void load_http(struct schema *s, const char *file, xmlNode *root)
             .doc = doc_of(s, file, n),
             .role = role_attr(s, n, "role", ROLE_NONE),
             .role_of_call = streq(attr(s, n, "role", ""), "call"),
+            .open = flag(s, n, "open", false),
+            .task = flag(s, n, "task", true),
         };
         if (!r->permission) r->permission = r->name;
-        CHILDREN(n, q)
+        CHILDREN(n, q) {
             if (is(q, "query")) list_add(s, &r->queries, (void *)(uintptr_t)attr(s, q, "name", ""));
+            if (!is(q, "right")) continue;
+            struct key_rule *k = arena_new_array(s->arena, struct key_rule, 1);
+            *k = (struct key_rule){ .pattern = attr(s, q, "name", ""), .role = role_attr(s, q, "role", ROLE_NONE) };
+            list_add(s, &r->rights, k);
+        }
         list_add(s, &s->routes, r);
     }
 }

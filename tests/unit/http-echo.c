@@ -395,7 +395,12 @@ int main(int argc, char **argv)
     if (pem && !tls) die(&err);
     add_routes(s, shelf);
     struct web *web = web_new(web_dir, 0);
-    web_routes(web, s);
+    const struct http_route web_routes[] = {
+        { .method = HTTP_GET, .prefix = "/", .handler = web_get, .arg = web },
+        { .method = HTTP_OPTIONS, .prefix = "/", .handler = web_options },
+        { .method = HTTP_OPTIONS, .prefix = "*", .handler = web_options },
+    };
+    http_server_routes(s, web_routes, ARRAY_SIZE(web_routes));
     if (tcp && http_listen_tcp(s, tcp, NULL, false, &port, &err) < 0) die(&err);
     if (tcp) printf("tcp %u\n", port);
     if (tls && http_listen_tcp(s, tls_address, tls, false, &port, &err) < 0) die(&err);

@@ -5,44 +5,9 @@ a code, the agent lives on, and no operation is left behind.
 What would change the machine itself (its name, its power, its agent) or ask another machine is left out."""
 import os
 import re
-import subprocess
 
-from harness import BUILD, SOURCE, Agent, check, done
-
-LEFT_OUT = re.compile(r'^(host|pool)\.(shutdown|reboot|restart_agent|shutdown_agent|power_on|eject|.*emergency.*|.*ssh.*|.*ntp.*|'
-                      r'.*timezone.*|.*hostname.*|.*syslog.*|.*management.*|.*dns.*|destroy|.*time.*|join.*|.*backup.*|'
-                      r'.*bugreport.*|crash.*|.*upload.*|propose.*|commit_new.*|abort_new.*|designate.*|set_iscsi.*)|'
-                      r'session\.(logout|local_logout|change_password|login|slave).*|event\.(from|next)|VM\.wait_memory.*|'
-                      r'VM\.(import|sysprep).*|pool\.send_test_post$')
-
-
-def value(kind, refs, how):
-    """A value of a type of the model. how: 0 = nothing, 1 = plausible, 2 = hostile."""
-    if kind.endswith(' ref'):
-        known = refs.get(kind[:-4].lower(), [])
-        if how == 1 and known:
-            return known[0]
-        return ['OpaqueRef:NULL', 'OpaqueRef:NULL', 'OpaqueRef:00000000-0000-4000-8000-00000000dead'][how]
-    if kind.endswith(' set'):
-        return [] if how == 0 else [value(kind[:-4], refs, how)] * (1 if how == 1 else 100)
-    if kind.endswith(' map'):
-        return {} if how == 0 else {'key' if how == 1 else '<&>"\u4e16' * 50: 'value'}
-    if kind.endswith(' record'):
-        return {} if how == 0 else {'name_label': 'x', 'SR': refs.get('sr', ['x'])[0], 'VM': refs.get('vm', ['x'])[0],
-                                    'virtual_size': ['0', '1048576', '-9223372036854775808'][how], 'type': 'user'}
-    return {'string': ['', 'text', '../../\u4e16%n%s\t' * 100], 'int': ['0', '1', '-9223372036854775808'],
-            'float': [0.0, 1.0, -1e308], 'bool': [False, True, True],
-            'datetime': ['19700101T00:00:00Z', '20260821T02:00:23Z', '99991231T23:59:59Z']}.get(kind, ['', 'x', '\u4e16'])[how]
-
-
-def facts(path):
-    """The published facts: class, message, kind, result, params, ..."""
-    rows = []
-    for line in open(path):
-        cols = line.rstrip('\n').split('\t')
-        params = [p.split(': ', 1)[1] for p in cols[4].split(', ') if ': ' in p]
-        rows.append((cols[0], cols[1], params))
-    return rows
+from harness import Agent, check, done
+from messages import LEFT_OUT, generate, published, value
 
 
 def main(agent):
@@ -52,19 +17,18 @@ def main(agent):
     s.VM.provision(vm)
     doc = os.path.join(agent.root, 'facts')
     os.mkdir(doc)
-    made = subprocess.run([os.path.join(BUILD, 'schema', 'xapi-gen'), '--facts', os.path.join(SOURCE, 'schema'), doc],
-                          capture_output=True, text=True)
-    if not check(made.returncode == 0, 'the generator tells the facts' + made.stderr[-200:]):
+    made, mistakes = generate(doc)
+    if not check(made, 'the generator tells the facts' + mistakes):
         return
-    rows = facts(os.path.join(doc, 'messages.tsv'))
+    messages = published(doc)
     refs = {}
-    for cls in {r[0] for r in rows}:
+    for cls in {m.cls for m in messages}:
         try:
             refs[cls.lower()] = s.call(cls + '.get_all')
         except Exception:
             pass
     refs['vm'] = [vm]
-    names = {'%s.%s' % (c, m): p for c, m, p in rows}
+    names = {m.name: m.params for m in messages}
     served = {n for n in s._proxy.system.listMethods() if not n.startswith('Async.') and n != 'system.listMethods'}
     check(set(names) <= served, 'every published message is listed: %s' % sorted(set(names) - served)[:5])
     strange, internal, count = [], [], 0

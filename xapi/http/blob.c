@@ -56,30 +56,21 @@ static int send_blob(struct http_request *req, const struct found *blob, struct 
     return -1;
 }
 
-static void get_blob(struct http_request *req, void *arg)
+void get_blob(struct http_request *req, struct call *c, struct xerr *err)
 {
-    struct agent *agent = arg;
-    _cleanup_xerr_ struct xerr err = XERR_INIT;
     struct found blob;
-    bool there = find(req, agent, &blob);
-    struct call *c = NULL;
+    bool there = find(req, c->agent, &blob);
 
     /* Whether a blob is there is told to those only who may see it. */
-    if (there && blob.public) {
-        send_blob(req, &blob, &err);
-        return;
+    if (!http_call_known(c) && !(there && blob.public)) {
+        xerr_session_invalid(err, "");
+        http_reply_refused(req, err);
+    } else if (there) {
+        send_blob(req, &blob, err);
+    } else {
+        xerr_handle_invalid(err, "blob", "");
+        transfer_refuse(req, 404, err);
     }
-    if (http_authenticate(req, agent, "http/get_blob", ROLE_READ_ONLY, &c, &err)) {
-        http_reply_refused(req, &err);
-        return;
-    }
-    if (there)
-        send_blob(req, &blob, &err);
-    else {
-        xerr_handle_invalid(&err, "blob", "");
-        transfer_refuse(req, 404, &err);
-    }
-    http_call_end(c, NULL, &err);
 }
 
 /* 1. 200; 2. the body into a file of its own; 3. which then is the blob's. */
@@ -97,32 +88,14 @@ static int take_blob(struct http_request *req, struct call *c, const struct foun
     return -1;
 }
 
-static void put_blob(struct http_request *req, void *arg)
+void put_blob(struct http_request *req, struct call *c, struct xerr *err)
 {
-    struct agent *agent = arg;
-    _cleanup_xerr_ struct xerr err = XERR_INIT;
     struct found blob;
-    struct call *c;
 
-    if (http_authenticate(req, agent, "http/put_blob", ROLE_VM_POWER_ADMIN, &c, &err)) {
-        http_reply_refused(req, &err);
-        return;
+    if (find(req, c->agent, &blob)) {
+        take_blob(req, c, &blob, err);
+    } else {
+        xerr_handle_invalid(err, "blob", "");
+        transfer_refuse(req, 404, err);
     }
-    if (find(req, agent, &blob))
-        take_blob(req, c, &blob, &err);
-    else {
-        xerr_handle_invalid(&err, "blob", "");
-        transfer_refuse(req, 404, &err);
-    }
-    http_call_end(c, NULL, &err);
-}
-
-void blob_routes(struct http_server *server, struct agent *agent)
-{
-    const struct http_route routes[] = {
-        { .method = HTTP_GET, .prefix = "/blob", .flags = HTTP_STREAM, .handler = get_blob, .arg = agent },
-        { .method = HTTP_PUT, .prefix = "/blob", .flags = HTTP_STREAM, .handler = put_blob, .arg = agent },
-    };
-
-    http_server_routes(server, routes, ARRAY_SIZE(routes));
 }

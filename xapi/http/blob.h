@@ -6,6 +6,8 @@
 #include "xapi/call/call.h"
 #include "xapi/http/server.h"
 
-void blob_routes(struct http_server *server, struct agent *agent);
+/* Endpoints as routes.h has them. */
+void get_blob(struct http_request *req, struct call *c, struct xerr *err);
+void put_blob(struct http_request *req, struct call *c, struct xerr *err);
 
 #endif

@@ -251,17 +251,3 @@ void post_cli(struct http_request *req, void *arg)
     if (serve_hello(&cli.serve)) run(&cli);
     serve_free(&cli.serve);
 }
-
-void cli_routes(struct http_server *s, struct agent *agent)
-{
-    const struct http_route route = {
-        .method = HTTP_POST,
-        .prefix = "/cli",
-        .flags = HTTP_STREAM | HTTP_NO_HEAD,
-        .body_limit = CLI_BODY_LIMIT,
-        .handler = post_cli,
-        .arg = agent,
-    };
-
-    http_server_route(s, &route);
-}

@@ -8,9 +8,6 @@
 
 enum { CLI_BODY_LIMIT = 1 << 18 };     /* the reference takes 200 KiB */
 
-/* Adds POST /cli. After rpc_init(). */
-void cli_routes(struct http_server *s, struct agent *agent);
-
 /* Handler: arg is the struct agent. */
 void post_cli(struct http_request *req, void *arg);
 

@@ -10,6 +10,7 @@
 #include "xapi/hv/hv.h"
 #include "xapi/http/http_auth.h"
 #include "xapi/http/websocket.h"
+#include "xapi/rpc/rbac.h"
 
 enum { IDLE_MS = 24 * 3600 * 1000 };
 
@@ -37,6 +38,7 @@ static int find_target(struct call *c, const char *name, const char *protocol, s
     const struct row *vm = console ? snap_get(s, CLASS_VM, row_ref(console, F_console_VM)) : named(s, CLASS_VM, name);
 
     if (!vm) return xerr_handle_invalid(err, "console", name);
+    if (row_bool(vm, F_VM_is_control_domain) && rbac_check_permission(c, "http/connect_console/host_console", err)) return -1;
     if (!console && row_refs(vm, F_VM_consoles)->n) console = snap_get(s, CLASS_console, row_refs(vm, F_VM_consoles)->refs[0]);
     if (!console)
         return lifecycle_bad_power_state(vm, 1u << vm_power_state_Running, err);
@@ -64,12 +66,11 @@ static int open_guest(struct call *c, const struct target *t, struct stream *ret
     return 0;
 }
 
-static void serve(struct http_request *req, struct call *c, const struct target *t, bool framed)
+static void serve(struct http_request *req, struct call *c, const struct target *t, bool framed, struct xerr *err)
 {
-    struct xerr err = XERR_INIT;
     struct stream guest;
 
-    if (open_guest(c, t, &guest, &err)) {
+    if (open_guest(c, t, &guest, err)) {
         http_reply_error(req, 503, "the console is not to be had now");
     } else {
         int rc = framed ? http_stream_head(req, 101, websocket_headers(req)) : http_stream_head(req, 200, NULL);
@@ -78,39 +79,21 @@ static void serve(struct http_request *req, struct call *c, const struct target 
         log_info("console of VM %s closed", t->uuid);
         stream_close(&guest);
     }
-    http_call_end(c, NULL, &err);
-    xerr_clear(&err);
 }
 
-static void console(struct http_request *req, void *arg)
+void console(struct http_request *req, struct call *c, struct xerr *err)
 {
     const char *name = http_query(&req->head, "ref");
     bool framed = req->head.method == HTTP_GET;
-    struct xerr err = XERR_INIT;
     struct target target = { 0 };
-    struct call *c;
 
     if (!name) name = http_query(&req->head, "uuid");
     if (!name || (framed && !websocket_wanted(req))) {
         http_reply_error(req, 400, name ? "a WebSocket request is needed" : "ref or uuid is needed");
-        return;
-    }
-    if (http_authenticate_quietly(req, arg, "http/connect_console", ROLE_VM_OPERATOR, &c, &err)) {
-        http_reply_refused(req, &err);
-    } else if (find_target(c, name, http_query(&req->head, "protocol"), &target, &err)) {
-        http_reply_error(req, xerr_is(&err, "HANDLE_INVALID") ? 404 : 503, NULL);
-        http_call_end(c, NULL, &err);
+    } else if (find_target(c, name, http_query(&req->head, "protocol"), &target, err)) {
+        if (xerr_is(err, "RBAC_PERMISSION_DENIED")) http_reply_refused(req, err);
+        else http_reply_error(req, xerr_is(err, "HANDLE_INVALID") ? 404 : 503, NULL);
     } else {
-        serve(req, c, &target, framed);
+        serve(req, c, &target, framed, err);
     }
-    xerr_clear(&err);
-}
-
-void console_routes(struct http_server *server, struct agent *agent)
-{
-    const struct http_route routes[] = {
-        { .method = HTTP_CONNECT, .prefix = "/console", .flags = HTTP_STREAM, .handler = console, .arg = agent },
-        { .method = HTTP_GET, .prefix = "/console", .flags = HTTP_STREAM, .handler = console, .arg = agent },
-    };
-    http_server_routes(server, routes, ARRAY_SIZE(routes));
 }

@@ -6,7 +6,7 @@
 #include "xapi/call/call.h"
 #include "xapi/http/server.h"
 
-/* Adds CONNECT /console (raw bytes) and GET /console (WebSocket). */
-void console_routes(struct http_server *server, struct agent *agent);
+/* CONNECT /console (raw bytes) and GET /console (WebSocket). */
+void console(struct http_request *req, struct call *c, struct xerr *err);
 
 #endif

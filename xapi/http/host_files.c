@@ -49,27 +49,19 @@ static int send_audit(struct http_request *req, const struct agent *agent, const
     return 0;
 }
 
-static void get_audit_log(struct http_request *req, void *arg)
+void get_audit_log(struct http_request *req, struct call *c, struct xerr *err)
 {
-    struct agent *agent = arg;
     const char *text = http_query(&req->head, "since");
-    _cleanup_xerr_ struct xerr err = XERR_INIT;
     char since[ISO8601_TEXT] = "";
     int64_t seconds;
-    struct call *c;
 
-    if (http_authenticate(req, agent, "http/get_audit_log", ROLE_READ_ONLY, &c, &err)) {
-        http_reply_refused(req, &err);
-        return;
-    }
     if (text && *text && !iso8601_parse(text, &seconds)) {
-        xerr_invalid_value(&err, "since", text);
-        transfer_refuse(req, 400, &err);
+        xerr_invalid_value(err, "since", text);
+        transfer_refuse(req, 400, err);
     } else {
         if (text && *text) iso8601_text(seconds, since);
-        send_audit(req, agent, since, &err);
+        send_audit(req, c->agent, since, err);
     }
-    http_call_end(c, NULL, &err);
 }
 
 /* ---- archives ------------------------------------------------------------------------------------------ */
@@ -99,53 +91,37 @@ static const char *archive_type(const char *output)
                                       : "application/x-tar";
 }
 
-static void send_report(struct http_request *req, struct agent *agent, const char *permission,
-                        const char *entries, const char *output, const char *name)
+static void send_report(struct http_request *req, struct call *c, const char *entries, const char *output,
+                        const char *name, struct xerr *err)
 {
-    _cleanup_xerr_ struct xerr err = XERR_INIT;
     const char *path;
-    struct call *c;
 
-    if (http_authenticate(req, agent, permission, ROLE_POOL_OPERATOR, &c, &err)) {
-        http_reply_refused(req, &err);
-        return;
-    }
-    if (report_make(c, entries, output, &path, &err))
-        transfer_refuse(req, 500, &err);
+    if (report_make(c, entries, output, &path, err))
+        transfer_refuse(req, 500, err);
     else
-        send_archive(req, path, archive_type(output), arena_printf(req->arena, "%s.%s", name, output), &err);
-    http_call_end(c, NULL, &err);
+        send_archive(req, path, archive_type(output), arena_printf(req->arena, "%s.%s", name, output), err);
 }
 
-static void get_host_logs(struct http_request *req, void *arg)
+void get_host_logs_download(struct http_request *req, struct call *c, struct xerr *err)
 {
-    send_report(req, arg, "http/get_host_logs_download", "xapi-logs,system-logs,kernel-info", "tar.gz",
-                "host-logs");
+    send_report(req, c, "xapi-logs,system-logs,kernel-info", "tar.gz", "host-logs", err);
 }
 
-static void get_system_status(struct http_request *req, void *arg)
+void get_system_status(struct http_request *req, struct call *c, struct xerr *err)
 {
     const char *output = http_query(&req->head, "output"), *entries = http_query(&req->head, "entries");
 
-    send_report(req, arg, "http/get_system_status", entries, output && *output ? output : "tar",
-                "bug-report");
+    send_report(req, c, entries, output && *output ? output : "tar", "bug-report", err);
 }
 
-static void get_host_backup(struct http_request *req, void *arg)
+void get_host_backup(struct http_request *req, struct call *c, struct xerr *err)
 {
-    _cleanup_xerr_ struct xerr err = XERR_INIT;
     const char *path;
-    struct call *c;
 
-    if (http_authenticate(req, arg, "http/get_host_backup", ROLE_POOL_ADMIN, &c, &err)) {
-        http_reply_refused(req, &err);
-        return;
-    }
-    if (host_backup_make(c, &path, &err))
-        transfer_refuse(req, 500, &err);
+    if (host_backup_make(c, &path, err))
+        transfer_refuse(req, 500, err);
     else
-        send_archive(req, path, "application/x-tar", "host-backup.tar", &err);
-    http_call_end(c, NULL, &err);
+        send_archive(req, path, "application/x-tar", "host-backup.tar", err);
 }
 
 /* 1. 200; 2. the archive into a file; 3. what is in it becomes this host's. */
@@ -168,50 +144,11 @@ static int restore(struct http_request *req, struct call *c, bool *ret_restored,
     return rc;
 }
 
-static void put_host_restore(struct http_request *req, void *arg)
+void put_host_restore(struct http_request *req, struct call *c, struct xerr *err)
 {
-    _cleanup_xerr_ struct xerr err = XERR_INIT;
     bool restored = false;
-    struct call *c;
 
-    if (http_authenticate(req, arg, "http/put_host_restore", ROLE_POOL_ADMIN, &c, &err)) {
-        http_reply_refused(req, &err);
-        return;
-    }
-    restore(req, c, &restored, &err);
-    http_call_end(c, NULL, &err);
+    restore(req, c, &restored, err);
+    http_call_end(c, NULL, err);
     if (restored) kill(getpid(), SIGUSR1);
-}
-
-void host_files_routes(struct http_server *server, struct agent *agent)
-{
-    const struct http_route routes[] = {
-        { .method = HTTP_GET,
-          .prefix = "/audit_log",
-          .flags = HTTP_STREAM,
-          .handler = get_audit_log,
-          .arg = agent },
-        { .method = HTTP_GET,
-          .prefix = "/host_logs_download",
-          .flags = HTTP_STREAM,
-          .handler = get_host_logs,
-          .arg = agent },
-        { .method = HTTP_GET,
-          .prefix = "/system-status",
-          .flags = HTTP_STREAM,
-          .handler = get_system_status,
-          .arg = agent },
-        { .method = HTTP_GET,
-          .prefix = "/host_backup",
-          .flags = HTTP_STREAM,
-          .handler = get_host_backup,
-          .arg = agent },
-        { .method = HTTP_PUT,
-          .prefix = "/host_restore",
-          .flags = HTTP_STREAM,
-          .handler = put_host_restore,
-          .arg = agent },
-    };
-
-    http_server_routes(server, routes, ARRAY_SIZE(routes));
 }

@@ -6,6 +6,11 @@
 #include "xapi/call/call.h"
 #include "xapi/http/server.h"
 
-void host_files_routes(struct http_server *server, struct agent *agent);
+/* Endpoints as routes.h has them. */
+void get_audit_log(struct http_request *req, struct call *c, struct xerr *err);
+void get_host_logs_download(struct http_request *req, struct call *c, struct xerr *err);
+void get_system_status(struct http_request *req, struct call *c, struct xerr *err);
+void get_host_backup(struct http_request *req, struct call *c, struct xerr *err);
+void put_host_restore(struct http_request *req, struct call *c, struct xerr *err);
 
 #endif

@@ -4,6 +4,7 @@
 
 #include <time.h>
 
+#include "gen/http_routes.h"
 #include "lib/log.h"
 #include "lib/xmlrpc.h"
 #include "xapi/auth.h"
@@ -17,6 +18,7 @@
 struct http_call {
     struct call call;              /* first */
     const char *permission;
+    bool known;                    /* somebody, not just anybody */
     const char *detail;            /* of the audit line: path and query without the session */
 };
 
@@ -50,12 +52,13 @@ static int check_basic(struct call *c, const char *authorization, struct xerr *e
 }
 
 /* Who asks. */
-static int identify(struct http_request *req, struct call *c, struct xerr *err)
+static int identify(struct http_request *req, struct call *c, bool *ret_known, struct xerr *err)
 {
     const char *session = http_param(&req->head, "session_id");
     const char *authorization = http_header(&req->head, "authorization");
     struct ref secret;
 
+    *ret_known = true;
     if (session && *session) {
         if (!ref_parse(session, &secret)) return xerr_session_invalid(err, session);
         if (session_resume(c, secret, session, err)) return -1;
@@ -64,7 +67,16 @@ static int identify(struct http_request *req, struct call *c, struct xerr *err)
     }
     if (c->is_root) return 0;
     if (authorization) return check_basic(c, authorization, err);
-    return xerr_session_invalid(err, "");
+    *ret_known = false;
+    return 0;
+}
+
+static int admit(struct http_request *req, struct http_call *hc, const struct http_route_desc *route, struct xerr *err)
+{
+    if (identify(req, &hc->call, &hc->known, err)) return -1;
+    if (!hc->known) return route->open ? 0 : xerr_session_invalid(err, "");
+    return rbac_check_role(&hc->call, route->permission, route->role, err)
+           || scope_check_permission(&hc->call, route->permission, err) ? -1 : 0;
 }
 
 static struct ref named_task(const struct http_request *req, struct agent *agent)
@@ -78,43 +90,49 @@ static struct ref named_task(const struct http_request *req, struct agent *agent
     return snap_get(s, CLASS_task, task) ? task : REF_NULL;
 }
 
-static int authenticate(struct http_request *req, struct agent *agent, const char *permission, enum role_id role,
-                        struct ref task, struct call **ret_call, struct xerr *err)
+/* A task that somebody else made is not for us to end. */
+static int check_task(struct call *c, struct ref task, struct xerr *err)
+{
+    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+
+    if (task_row_is_mine(c, s, task)) return 0;
+    return xerr_rbac_permission_denied(err, "task.set_status", "The task belongs to another user");
+}
+
+int http_authenticate(struct http_request *req, struct agent *agent, const struct http_route_desc *route,
+                      struct call **ret_call, struct xerr *err)
 {
     struct http_call *hc = arena_zalloc(req->arena, sizeof(*hc));
     const struct http_peer *peer = &req->peer;
     bool trusted = peer->is_unix && peer->has_cred && (peer->uid == 0 || peer->uid == getuid());
+    struct ref task = route->task ? named_task(req, agent) : REF_NULL;
     bool in_db = !ref_is_null(task);
 
-    hc->permission = permission;
+    hc->permission = route->permission;
     hc->detail = describe(req);
     hc->call = (struct call){
         .magic = CALL_MAGIC, .agent = agent, .arena = req->arena, .is_root = trusted, .roles = trusted ? ~0u : 0,
         .user_name = "", .originator = "", .peer = peer->is_unix ? "unix" : arena_strdup(req->arena, peer->address),
         .local = peer->is_unix,
     };
-    if (!identify(req, &hc->call, err) && !rbac_check_role(&hc->call, permission, role, err)
-        && !scope_check_permission(&hc->call, permission, err)) {
-        hc->call.task = live_task_begin(agent->tasks, in_db ? task : ref_new(), in_db);
-        log_set_call(hc->call.task->uuid);
-        *ret_call = &hc->call;
-        return 0;
+    if (!admit(req, hc, route, err)) {
+        bool mine = !in_db || !check_task(&hc->call, task, err);
+        if (mine) {
+            hc->call.task = live_task_begin(agent->tasks, in_db ? task : ref_new(), in_db);
+            log_set_call(hc->call.task->uuid);
+            *ret_call = &hc->call;
+            return 0;
+        }
+        in_db = false;
     }
-    audit_event(rpc_audit(agent->rpc), &hc->call, permission, hc->detail, err);
+    audit_event(rpc_audit(agent->rpc), &hc->call, hc->permission, hc->detail, err);
     if (in_db) task_row_finish(agent, task, "", err);
     return -1;
 }
 
-int http_authenticate(struct http_request *req, struct agent *agent, const char *permission, enum role_id role,
-                      struct call **ret_call, struct xerr *err)
+bool http_call_known(const struct call *c)
 {
-    return authenticate(req, agent, permission, role, named_task(req, agent), ret_call, err);
-}
-
-int http_authenticate_quietly(struct http_request *req, struct agent *agent, const char *permission,
-                              enum role_id role, struct call **ret_call, struct xerr *err)
-{
-    return authenticate(req, agent, permission, role, REF_NULL, ret_call, err);
+    return ((const struct http_call *)c)->known;
 }
 
 void http_reply_refused(struct http_request *req, const struct xerr *err)
@@ -131,6 +149,7 @@ void http_call_end(struct call *c, const struct value *result, const struct xerr
     _cleanup_strbuf_ struct strbuf text = STRBUF_INIT;
     bool failed = err && err->code;
 
+    if (!c->task) return;
     audit_event(rpc_audit(c->agent->rpc), c, hc->permission, hc->detail, err);
     if (c->task->in_db) {
         if (result && !failed && result->kind != VALUE_VOID) xmlrpc_encode_value(result, &text);

@@ -67,16 +67,6 @@ static void reply_text(struct http_request *req, bool json, struct strbuf *text)
     http_reply(req, &reply);
 }
 
-static struct call *enter(struct http_request *req, struct agent *agent, const char *permission)
-{
-    _cleanup_xerr_ struct xerr err = XERR_INIT;
-    struct call *c;
-
-    if (!http_authenticate_quietly(req, agent, permission, ROLE_READ_ONLY, &c, &err)) return c;
-    http_reply_refused(req, &err);
-    return NULL;
-}
-
 /* ---- rrd_updates ------------------------------------------------------------------------------------------------- */
 
 /* Every value of a repeated parameter. */
@@ -121,24 +111,21 @@ static bool read_query(const struct http_request *req, struct rrd_query *q)
     return true;
 }
 
-static void get_updates(struct http_request *req, void *arg)
+void get_rrd_updates(struct http_request *req, struct call *c, struct xerr *err)
 {
-    struct agent *agent = arg;
     struct strbuf text = STRBUF_INIT;
     struct rrd_query query;
     struct rrd_table table;
-    struct call *c = enter(req, agent, "http/rrd_updates");
 
-    if (!c) return;
+    (void)err;
     if (!read_query(req, &query)) {
         http_reply_error(req, 400, "start is needed, in seconds; cf is AVERAGE, MIN or MAX; interval is in seconds");
     } else {
         bool json = wants_json(req);
-        rrd_store_query(agent->rrds, &query, req->arena, &table);
+        rrd_store_query(c->agent->rrds, &query, req->arena, &table);
         rrd_write_table(&table, json, &text);
         reply_text(req, json, &text);
     }
-    http_call_end(c, NULL, NULL);
 }
 
 /* ---- whole archives ---------------------------------------------------------------------------------------------- */
@@ -158,73 +145,48 @@ static void reply_full(struct http_request *req, struct agent *agent, enum rrd_k
     reply_text(req, json, &text);
 }
 
-static void get_host(struct http_request *req, void *arg)
+void get_host_rrd(struct http_request *req, struct call *c, struct xerr *err)
 {
-    struct agent *agent = arg;
-    struct call *c = enter(req, agent, "http/host_rrd");
+    struct snap *s = db_snap(c->agent->db);
+    const struct row *host = snap_get(s, CLASS_host, c->agent->host);
 
-    if (!c) return;
-    struct snap *s = db_snap(agent->db);
-    const struct row *host = snap_get(s, CLASS_host, agent->host);
+    (void)err;
     const char *uuid = arena_strdup(req->arena, host ? row_uuid(host) : "");
     snap_unref(s);
-    reply_full(req, agent, RRD_HOST, uuid);
-    http_call_end(c, NULL, NULL);
+    reply_full(req, c->agent, RRD_HOST, uuid);
 }
 
-static void get_named(struct http_request *req, struct agent *agent, enum rrd_kind kind, const char *permission)
+static void get_named(struct http_request *req, struct agent *agent, enum rrd_kind kind)
 {
     const char *uuid = http_query(&req->head, "uuid");
-    struct call *c = enter(req, agent, permission);
 
-    if (!c) return;
     if (uuid) reply_full(req, agent, kind, uuid);
     else http_reply_error(req, 400, "uuid is needed");
-    http_call_end(c, NULL, NULL);
 }
 
-static void get_vm(struct http_request *req, void *arg)
+void get_vm_rrd(struct http_request *req, struct call *c, struct xerr *err)
 {
-    get_named(req, arg, RRD_VM, "http/vm_rrd");
+    (void)err;
+    get_named(req, c->agent, RRD_VM);
 }
 
-static void get_sr(struct http_request *req, void *arg)
+void get_sr_rrd(struct http_request *req, struct call *c, struct xerr *err)
 {
-    get_named(req, arg, RRD_SR, "http/sr_rrd");
+    (void)err;
+    get_named(req, c->agent, RRD_SR);
 }
 
 /* ---- OpenMetrics ------------------------------------------------------------------------------------------------- */
 
-static void get_openmetrics(struct http_request *req, void *arg)
+void get_metrics(struct http_request *req, struct call *c, struct xerr *err)
 {
-    struct agent *agent = arg;
     struct strbuf text = STRBUF_INIT;
     struct rrd_value *values;
-    struct call *c = enter(req, agent, "http/metrics");
 
-    if (!c) return;
-    size_t n = rrd_store_values(agent->rrds, req->arena, &values);
+    (void)err;
+    size_t n = rrd_store_values(c->agent->rrds, req->arena, &values);
     rrd_write_openmetrics(values, n, req->arena, &text);
     struct http_reply reply = { .status = 200, .body = &text,
                                 .content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8" };
     http_reply(req, &reply);
-    http_call_end(c, NULL, NULL);
-}
-
-void metrics_routes(struct http_server *server, struct agent *agent)
-{
-    /* A prefix: /host_rrds and its like, which XenCenter asks for, are the same. */
-    const struct {
-        const char *prefix;
-        http_handler_fn handler;
-    } list[] = {
-        { "/rrd_updates", get_updates }, { "/host_rrd", get_host }, { "/vm_rrd", get_vm }, { "/sr_rrd", get_sr },
-        { "/metrics", get_openmetrics },
-    };
-
-    for (size_t i = 0; i < ARRAY_SIZE(list); i++) {
-        const struct http_route route = { .method = HTTP_GET, .prefix = list[i].prefix, .flags = HTTP_STREAM,
-                                          .handler = list[i].handler, .arg = agent };
-        http_server_route(server, &route);
-    }
 }

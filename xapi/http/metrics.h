@@ -6,6 +6,11 @@
 #include "xapi/call/call.h"
 #include "xapi/http/server.h"
 
-void metrics_routes(struct http_server *server, struct agent *agent);
+/* Endpoints as routes.h has them. */
+void get_rrd_updates(struct http_request *req, struct call *c, struct xerr *err);
+void get_host_rrd(struct http_request *req, struct call *c, struct xerr *err);
+void get_vm_rrd(struct http_request *req, struct call *c, struct xerr *err);
+void get_sr_rrd(struct http_request *req, struct call *c, struct xerr *err);
+void get_metrics(struct http_request *req, struct call *c, struct xerr *err);
 
 #endif

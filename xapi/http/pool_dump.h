@@ -6,6 +6,8 @@
 #include "xapi/call/call.h"
 #include "xapi/http/server.h"
 
-void pool_dump_routes(struct http_server *server, struct agent *agent);
+/* Endpoints as routes.h has them. */
+void get_pool_xml_db_sync(struct http_request *req, struct call *c, struct xerr *err);
+void put_pool_xml_db_sync(struct http_request *req, struct call *c, struct xerr *err);
 
 #endif

@@ -299,7 +299,7 @@ static void list_methods(struct http_request *req, const struct dialect *d)
     answer(req, d, &out);
 }
 
-static void call(struct http_request *req, struct rpc *rpc, const struct dialect *d, const char *method,
+static void call(struct http_request *req, struct agent *agent, const struct dialect *d, const char *method,
                  const struct value *params)
 {
     struct post *post = arena_zalloc(req->arena, sizeof(*post));
@@ -311,7 +311,7 @@ static void call(struct http_request *req, struct rpc *rpc, const struct dialect
         list_methods(req, d);
         return;
     }
-    *post = (struct post){ rpc, *d, rpc_call_new(rpc_agent(rpc), req->arena, &origin) };
+    *post = (struct post){ agent->rpc, *d, rpc_call_new(agent, req->arena, &origin) };
     if (rpc_prepare(post->rc, method, params, &step, &err)) {
         rpc_call_end(post->rc);
         answer_failure(req, d, &err);
@@ -358,17 +358,6 @@ void post_jsonrpc(struct http_request *req, void *arg)
     _cleanup_xerr_ struct xerr err = XERR_INIT;
     xerr_internal(&err, "not a JSON-RPC request: %s", error);
     answer_failure(req, &d, &err);
-}
-
-void post_rpc_routes(struct http_server *s, struct agent *agent)
-{
-    struct rpc *rpc = agent->rpc;
-    const struct http_route routes[] = {
-        { .method = HTTP_POST, .prefix = "/", .body_limit = RPC_BODY_LIMIT, .handler = post_xmlrpc, .arg = rpc },
-        { .method = HTTP_POST, .prefix = "/json", .body_limit = RPC_BODY_LIMIT, .handler = post_jsonrpc, .arg = rpc },
-    };
-
-    http_server_routes(s, routes, ARRAY_SIZE(routes));
 }
 
 static void on_stopping(void *arg)

@@ -8,10 +8,7 @@
 
 enum { RPC_BODY_LIMIT = 1 << 20 };   /* the reference refuses more than 300 KiB */
 
-/* Adds POST /, /jsonrpc and /json. After rpc_init(). */
-void post_rpc_routes(struct http_server *s, struct agent *agent);
-
-/* Handlers: arg is the struct rpc. */
+/* Handlers: arg is the struct agent, after rpc_init(). */
 void post_xmlrpc(struct http_request *req, void *arg);
 void post_jsonrpc(struct http_request *req, void *arg);
 

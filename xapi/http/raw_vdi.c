@@ -210,23 +210,17 @@ static int export(struct http_request *req, struct call *c, const struct format 
     return rc;
 }
 
-static void get_export_raw_vdi(struct http_request *req, void *arg)
+void get_export_raw_vdi(struct http_request *req, struct call *c, struct xerr *err)
 {
-    _cleanup_xerr_ struct xerr err = XERR_INIT;
     const struct format *f = find_format(req);
     bool started = false;
-    struct call *c;
 
-    if (http_authenticate(req, arg, "http/get_export_raw_vdi", ROLE_VM_ADMIN, &c, &err)) {
-        http_reply_refused(req, &err);
-        return;
-    }
     if (!f)
-        xerr_invalid_value(&err, "format", http_query(&req->head, "format"));
+        xerr_invalid_value(err, "format", http_query(&req->head, "format"));
     else
-        export(req, c, f, &started, &err);
-    http_call_end(c, NULL, &err);
-    if (err.code && !started) transfer_refuse(req, f ? 400 : 404, &err);
+        export(req, c, f, &started, err);
+    http_call_end(c, NULL, err);
+    if (err->code && !started) transfer_refuse(req, f ? 400 : 404, err);
 }
 
 /* ---- import ------------------------------------------------------------------------------------- */
@@ -448,43 +442,20 @@ static void settle(struct upload *u, int rc)
 
 /* 1. 200, for which clients wait; 2. the body; 3. the task, before the connection ends. A probe has no
  * task and no body. */
-static void put_import_raw_vdi(struct http_request *req, void *arg)
+void put_import_raw_vdi(struct http_request *req, struct call *c, struct xerr *err)
 {
-    _cleanup_xerr_ struct xerr err = XERR_INIT;
-    struct upload u = { .req = req, .format = find_format(req), .length = http_body_left(req) };
+    struct upload u = { .req = req, .c = c, .format = find_format(req), .length = http_body_left(req) };
 
-    if (http_authenticate(req, arg, "http/put_import_raw_vdi", ROLE_VM_ADMIN, &u.c, &err)) {
-        http_reply_refused(req, &err);
+    if (!u.format) xerr_invalid_value(err, "format", http_query(&req->head, "format"));
+    if (!u.format || find_target(&u, err)) {
+        http_call_end(c, NULL, err);
+        transfer_refuse(req, u.format ? 400 : 404, err);
         return;
     }
-    if (!u.format) xerr_invalid_value(&err, "format", http_query(&req->head, "format"));
-    if (!u.format || find_target(&u, &err)) {
-        http_call_end(u.c, NULL, &err);
-        transfer_refuse(req, u.format ? 400 : 404, &err);
-        return;
-    }
-    if (!transfer_begin_upload(req, &err) && u.length != 0) {
-        int rc = streq(u.format->name, "raw") ? receive_raw(&u, &err) : receive_image(&u, &err);
+    if (!transfer_begin_upload(req, err) && u.length != 0) {
+        int rc = streq(u.format->name, "raw") ? receive_raw(&u, err) : receive_image(&u, err);
         settle(&u, rc);
     }
     const struct value result = value_ref(u.vdi);
-    http_call_end(u.c, ref_is_null(u.vdi) ? NULL : &result, &err);
-}
-
-void raw_vdi_routes(struct http_server *server, struct agent *agent)
-{
-    const struct http_route routes[] = {
-        { .method = HTTP_GET,
-          .prefix = "/export_raw_vdi",
-          .flags = HTTP_STREAM,
-          .handler = get_export_raw_vdi,
-          .arg = agent },
-        { .method = HTTP_PUT,
-          .prefix = "/import_raw_vdi",
-          .flags = HTTP_STREAM,
-          .handler = put_import_raw_vdi,
-          .arg = agent },
-    };
-
-    http_server_routes(server, routes, ARRAY_SIZE(routes));
+    http_call_end(c, ref_is_null(u.vdi) ? NULL : &result, err);
 }

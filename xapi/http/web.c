@@ -238,14 +238,3 @@ void web_options(struct http_request *req, void *arg _unused_)
                              wanted ? wanted : "", wanted && *wanted ? ", " : "");
     http_reply(req, &r);
 }
-
-void web_routes(struct web *w, struct http_server *s)
-{
-    const struct http_route routes[] = {
-        { .method = HTTP_GET, .prefix = "/", .handler = web_get, .arg = w },
-        { .method = HTTP_OPTIONS, .prefix = "/", .handler = web_options },
-        { .method = HTTP_OPTIONS, .prefix = "*", .handler = web_options },
-    };
-
-    http_server_routes(s, routes, ARRAY_SIZE(routes));
-}

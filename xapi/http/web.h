@@ -11,9 +11,6 @@ struct web;
  * over plain TCP is answered 301 to https on that port. */
 struct web *web_new(const char *dir, unsigned https_port);
 void web_free(struct web *w);
-/* Adds GET / and OPTIONS / . */
-void web_routes(struct web *w, struct http_server *s);
-
 /* Handler: arg is a struct web. Files are found below the directory only, never through a symbolic link
  * and never with a leading dot; a directory gives its index.html. */
 void web_get(struct http_request *req, void *arg);

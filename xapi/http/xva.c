@@ -173,23 +173,17 @@ static int export(struct transfer *t, struct ref vm, struct xerr *err)
     return xva_export(t->c, vm, send_plain, t, err);
 }
 
-static void get_export(struct http_request *req, void *arg)
+void get_export(struct http_request *req, struct call *c, struct xerr *err)
 {
-    struct transfer t = { .req = req, .child = SUBPROC_INIT, .to = -1, .from = -1 };
-    _cleanup_xerr_ struct xerr err = XERR_INIT;
+    struct transfer t = { .req = req, .c = c, .child = SUBPROC_INIT, .to = -1, .from = -1 };
     struct ref vm;
 
-    if (http_authenticate(req, arg, "http/get_export", ROLE_VM_ADMIN, &t.c, &err)) {
-        http_reply_refused(req, &err);
+    if (find_vm(c, &req->head, &vm, err) || xva_export_check(c, vm, err)) {
+        http_call_end(c, NULL, err);
+        transfer_refuse(req, xerr_is(err, "HANDLE_INVALID") ? 404 : 400, err);
         return;
     }
-    if (find_vm(t.c, &req->head, &vm, &err) || xva_export_check(t.c, vm, &err)) {
-        http_call_end(t.c, NULL, &err);
-        transfer_refuse(req, xerr_is(&err, "HANDLE_INVALID") ? 404 : 400, &err);
-        return;
-    }
-    export(&t, vm, &err);
-    http_call_end(t.c, NULL, &err);
+    export(&t, vm, err);
 }
 
 /* ---- import ------------------------------------------------------------------------------------- */
@@ -304,41 +298,18 @@ static bool is_true(const struct http_head *head, const char *name)
 }
 
 /* 1. 200, for which clients wait; 2. the body; 3. the task, before the connection ends. */
-static void put_import(struct http_request *req, void *arg)
+void put_import(struct http_request *req, struct call *c, struct xerr *err)
 {
-    struct transfer t = { .req = req, .child = SUBPROC_INIT, .to = -1, .from = -1 };
+    struct transfer t = { .req = req, .c = c, .child = SUBPROC_INIT, .to = -1, .from = -1 };
     struct xva_import what = { .restore = is_true(&req->head, "restore"), .arg = &t };
-    _cleanup_xerr_ struct xerr err = XERR_INIT;
     bool empty = http_body_left(req) == 0;
     struct value vms = value_void();
 
-    if (http_authenticate(req, arg, "http/put_import", ROLE_VM_ADMIN, &t.c, &err)) {
-        http_reply_refused(req, &err);
+    if (find_sr(c, &req->head, &what.sr, err)) {
+        http_call_end(c, NULL, err);
+        transfer_refuse(req, 400, err);
         return;
     }
-    if (find_sr(t.c, &req->head, &what.sr, &err)) {
-        http_call_end(t.c, NULL, &err);
-        transfer_refuse(req, 400, &err);
-        return;
-    }
-    if (!transfer_begin_upload(req, &err) && !empty) import(&t, &what, &vms, &err);
-    http_call_end(t.c, &vms, &err);
-}
-
-void xva_routes(struct http_server *server, struct agent *agent)
-{
-    const struct http_route routes[] = {
-        { .method = HTTP_GET,
-          .prefix = "/export",
-          .flags = HTTP_STREAM,
-          .handler = get_export,
-          .arg = agent },
-        { .method = HTTP_PUT,
-          .prefix = "/import",
-          .flags = HTTP_STREAM,
-          .handler = put_import,
-          .arg = agent },
-    };
-
-    http_server_routes(server, routes, ARRAY_SIZE(routes));
+    if (!transfer_begin_upload(req, err) && !empty) import(&t, &what, &vms, err);
+    http_call_end(c, &vms, err);
 }

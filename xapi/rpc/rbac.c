@@ -2,6 +2,10 @@
  * Called by: dispatch.c, http_auth.  Calls: role, db/. */
 #include "xapi/rpc/rbac.h"
 
+#include <assert.h>
+#include <stdlib.h>
+
+#include "gen/permissions.h"
 #include "xapi/role.h"
 
 static bool has_role(const struct call *c, enum role_id role)
@@ -58,6 +62,19 @@ int rbac_check_role(const struct call *c, const char *permission, enum role_id r
 {
     if (has_role(c, role)) return 0;
     return xerr_rbac_permission_denied(err, permission, "The session's roles do not carry this permission");
+}
+
+static int by_name(const void *name, const void *permission)
+{
+    return strcmp(name, ((const struct permission_desc *)permission)->name);
+}
+
+int rbac_check_permission(const struct call *c, const char *permission, struct xerr *err)
+{
+    const struct permission_desc *p = bsearch(permission, permissions, N_PERMISSIONS, sizeof(*p), by_name);
+
+    assert(p);
+    return rbac_check_role(c, permission, p->role, err);
 }
 
 int rbac_check(struct call *c, const struct method_desc *m, const struct value *args, struct xerr *err)

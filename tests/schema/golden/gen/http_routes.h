@@ -8,6 +8,7 @@
 enum http_route_id {
     ROUTE_post_root,
     ROUTE_get_thing,
+    ROUTE_get_show,
     N_ROUTE_IDS
 };
 
@@ -17,12 +18,14 @@ struct http_route_desc {
     enum http_route_id id;
     const char *permission;      /* "http/put_import" */
     bool role_of_call;           /* authentication and role are those of the call inside */
+    bool open;                   /* the handler also gets who shows nothing, without rights */
+    bool task;                   /* follows the task that task_id names */
     enum role_id role;           /* ROLE_NONE: no session needed */
     const char *const *queries;  /* known parameters, NULL-terminated */
     const char *doc;
 };
 
-enum { N_HTTP_ROUTES = 2 };
+enum { N_HTTP_ROUTES = 3 };
 extern const struct http_route_desc http_routes[N_HTTP_ROUTES + 1];   /* the last has no path */
 
 #endif

@@ -10,7 +10,7 @@ struct permission_desc {
     enum role_id role;
 };
 
-enum { N_PERMISSIONS = 49 };
+enum { N_PERMISSIONS = 51 };
 extern const struct permission_desc permissions[N_PERMISSIONS + 1];   /* sorted by name; the last has none */
 
 #endif
