@@ -3,6 +3,7 @@
 #include "xe/commands.h"
 
 #include "lib/clock.h"
+#include "lib/num.h"
 
 #include <strings.h>
 #include <time.h>
@@ -14,6 +15,38 @@ static bool is_type(struct cmd *c, struct ref vbd, const char *type)
     const struct value *r = cmd_object_record(c, CLASS_VBD, vbd);
 
     return r && streq(cmd_member_text(r, "type"), type);
+}
+
+struct ordered {
+    struct value ref;
+    const struct value *record;
+    const char *key;
+};
+
+static int by_key(const void *a, const void *b)
+{
+    const char *x = ((const struct ordered *)a)->key, *y = ((const struct ordered *)b)->key;
+    int64_t i, k;
+
+    if (num_parse_int(x, &i) && num_parse_int(y, &k)) return i < k ? -1 : i > k;
+    return strcmp(x, y);
+}
+
+/* A set of references in the order of one field of their objects; those that are gone are left out. */
+static struct value in_order(struct cmd *c, const struct value *refs, int cls, const char *field)
+{
+    size_t n = 0, n_refs = refs->kind == VALUE_SET ? refs->set.n : 0;
+    struct ordered *all = arena_new_array(c->arena, struct ordered, n_refs + 1);
+    struct value *items = arena_new_array(c->arena, struct value, n_refs + 1);
+
+    for (size_t i = 0; i < n_refs; i++) {
+        const struct value *record = cmd_object_record(c, cls, cmd_as_ref(&refs->set.items[i]));
+
+        if (record) all[n++] = (struct ordered){ refs->set.items[i], record, cmd_member_text(record, field) };
+    }
+    qsort(all, n, sizeof *all, by_key);
+    for (size_t i = 0; i < n; i++) items[i] = all[i].ref;
+    return value_set(items, n);
 }
 
 /* {"vbd": {...}, "vdi": {...}}; "vdi" is null when nothing is in it. */
@@ -44,6 +77,7 @@ static int list_disks(struct cmd *c, struct ref vm, bool cds, struct xerr *err)
     size_t number = 0;
 
     if (cmd_call(c, "VM.get_VBDs", CMD_ARGS(value_ref(vm)), &vbds, err) < 0) return -1;
+    vbds = in_order(c, &vbds, CLASS_VBD, "userdevice");
     for (size_t i = 0; vbds.kind == VALUE_SET && i < vbds.set.n; i++) {
         bool has_vdi;
 
@@ -92,13 +126,14 @@ int cmd_snapshot_disk_list(struct cmd *c, struct xerr *err)
 }
 
 /* Shows each object of a set of references. */
-static int show_each(struct cmd *c, const struct value *refs, const char *type, const char *fallback,
-                     struct xerr *err)
+static int show_each(struct cmd *c, const struct value *refs, const char *type, const char *order,
+                     const char *fallback, struct xerr *err)
 {
     struct cmd_object_row row = { .type = cmd_record_type(type) };
+    struct value sorted = in_order(c, refs, row.type->cls, order);
 
-    for (size_t i = 0; refs->kind == VALUE_SET && i < refs->set.n; i++) {
-        row.ref = cmd_as_ref(&refs->set.items[i]);
+    for (size_t i = 0; i < sorted.set.n; i++) {
+        row.ref = cmd_as_ref(&sorted.set.items[i]);
         row.record = cmd_object_record(c, row.type->cls, row.ref);
         if (row.record && cmd_show(c, &row, cmd_get(c, "params"), fallback, err) < 0) return -1;
     }
@@ -111,7 +146,7 @@ static int list_vifs(struct cmd *c, struct cmd_object_row *vm, void *arg, struct
 
     (void)arg;
     if (cmd_call(c, "VM.get_VIFs", CMD_ARGS(value_ref(vm->ref)), &vifs, err) < 0) return -1;
-    return show_each(c, &vifs, "vif", "uuid,device,MAC,network-uuid,network-name-label,vm-name-label", err);
+    return show_each(c, &vifs, "vif", "device", "uuid,device,MAC,network-uuid,network-name-label,vm-name-label", err);
 }
 
 int cmd_vm_vif_list(struct cmd *c, struct xerr *err)
@@ -159,7 +194,7 @@ int cmd_cd_list(struct cmd *c, struct xerr *err)
         const struct value *sr = &srs.map.members[i].value, *vdis = value_get(sr, "VDIs");
 
         if (!streq(cmd_member_text(sr, "content_type"), "iso") || !vdis) continue;
-        if (show_each(c, vdis, "vdi", "name-label,uuid", err) < 0) return -1;
+        if (show_each(c, vdis, "vdi", "name_label", "name-label,uuid", err) < 0) return -1;
     }
     return 0;
 }

@@ -343,8 +343,8 @@ static ssize_t read_some(struct conn *c, void *buf, size_t n, bool wait)
         }
         got = read(c->fd, buf, n);
         if (got >= 0) return got;
-        if (errno == EAGAIN && (!wait || conn_wait(c, POLLIN, -1) < 0)) return -1;
-        if (errno != EAGAIN && errno != EINTR) return -1;
+        if (errno == EINTR) continue;
+        if (errno != EAGAIN || !wait || conn_wait(c, POLLIN, -1) < 0) return -1;
     }
 }
 
@@ -375,8 +375,8 @@ static ssize_t write_some(struct conn *c, const char *p, size_t n)
         }
         did = send(c->fd, p, n, MSG_NOSIGNAL);
         if (did >= 0) return did;
-        if (errno == EAGAIN && conn_wait(c, POLLOUT, -1) < 0) return -1;
-        if (errno != EAGAIN && errno != EINTR) return -1;
+        if (errno == EINTR) continue;
+        if (errno != EAGAIN || conn_wait(c, POLLOUT, -1) < 0) return -1;
     }
 }
 

@@ -120,11 +120,13 @@ int client_put(struct client *cl, const struct thin_msg *msg)
     if (!client_permitted(cl, msg->text, false)) return -1;
     in = open(msg->text, O_RDONLY | O_CLOEXEC);
     if (in < 0 || fstat(in, &st) < 0) {
+        int why = errno;
+
         client_respond(cl, THIN_FAILED);
-        if (errno == ENOENT)
+        if (why == ENOENT)
             fprintf(stderr, "Operation failed. Error: file '%s' does not exist\n", msg->text);
         else
-            fprintf(stderr, "Operation failed. Error: %s: %s\n", msg->text, strerror(errno));
+            fprintf(stderr, "Operation failed. Error: %s: %s\n", msg->text, strerror(why));
         cl->exit_code = 1;
         return 0;
     }

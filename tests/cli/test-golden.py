@@ -14,20 +14,23 @@ A transcript is what somebody would see:
     [1]
 
 "! " stands before lines of standard error, "[N]" is an exit status that is not 0, "< text" behind a command is its
-standard input, NAME=xe keeps the output in a variable. uuids, MAC addresses and times are numbered in the order in which
-they appear; the host's name is HOST.
+standard input, NAME=xe keeps the output in a variable, _NAME=xe also out of sight: it differs from machine to machine. "$ write NAME TEXT"
+makes a file in the folder where xe runs, "$ file NAME" tells what is in one. uuids, MAC addresses and times are numbered in
+the order in which they appear; the host's name is HOST.
 
-Each runs five ways, each on an agent of its own: the thin protocol over the unix socket, TCP and TLS, and XML-RPC over the
-unix socket and TLS. With GOLDEN_UPDATE=1 the transcripts are written anew. With XE_GOLDEN_SOCKET the agent that answers on
+Each runs three ways, each on an agent of its own: the thin protocol over the unix socket and over TLS, and XML-RPC over TLS;
+that of VMs also over TCP, and XML-RPC over the unix socket. With GOLDEN_UPDATE=1 the transcripts are written anew. With XE_GOLDEN_SOCKET the agent that answers on
 that socket is used, and only it. Arguments: the transcripts to run, all without.
 """
 import concurrent.futures
 import os
 import re
 import shlex
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 
 from harness import BUILD, PASSWORD, SOURCE, USER, Agent, check, done
 
@@ -70,19 +73,38 @@ def read(path):
     return steps, text
 
 
-def run(step, variables, connection):
+def pseudo(words, folder):
+    path = os.path.join(folder, words[1])
+    if words[0] == 'write':
+        with open(path, 'w') as f:
+            f.write(' '.join(words[2:]).replace('\\n', '\n'))
+        return []
+    assert words[0] == 'file', words
+    if not os.path.exists(path):
+        return ['none']
+    with open(path, 'rb') as f:
+        data = f.read()
+    return ['empty' if not data else 'text: ' + data.decode() if len(data) < 100 and data.isascii() and data.decode().isprintable() else
+            'gzip' if data[:2] == b'\x1f\x8b' else 'zstd' if data[:4] == b'\x28\xb5\x2f\xfd' else 'tar of ' + data[:100].rstrip(b'\0').decode()
+            if data[257:262] == b'ustar' else 'bzip2' if data[:3] == b'BZh' else '%d bytes' % len(data) if not any(data) else 'data']
+
+
+def run(step, variables, connection, folder):
     remarks, command, stdin = step
     name, eq, rest = command.partition('=xe ')
     words = shlex.split('xe ' + rest if eq else command)
-    assert words[0] == 'xe', command
+    if words[0] != 'xe':
+        return (['', *remarks] if remarks else []) + ['$ ' + command] + pseudo(words, folder)
     words = [re.sub(r'\$(\w+)', lambda m: variables[m.group(1)], w) for w in words[1:]]
     env = {k: v for k, v in os.environ.items() if k not in ('XE_EXTRA_ARGS', 'HOME')}
     env.update(connection[0])
-    answer = subprocess.run([XE] + connection[1] + words, input=stdin, env=env, capture_output=True, text=True, timeout=120)
+    answer = subprocess.run([XE] + connection[1] + words, input=stdin, env=env, cwd=folder, capture_output=True, text=True, timeout=120)
     if eq:
         variables[name] = answer.stdout.strip()
     lines = ['', *remarks] if remarks else []
-    lines += ['$ ' + command, *('< ' + line for line in stdin.splitlines()), *answer.stdout.splitlines()]
+    lines += ['$ ' + command, *('< ' + line for line in stdin.splitlines())]
+    if not name.startswith('_') or not eq:
+        lines += answer.stdout.splitlines()
     lines += ['! ' + line for line in answer.stderr.splitlines()]
     if answer.returncode:
         lines.append('[%d]' % answer.returncode)
@@ -92,8 +114,10 @@ def run(step, variables, connection):
 def play(path, connection):
     steps, expected = read(path)
     names, variables, lines = Names(), {}, []
+    folder = tempfile.mkdtemp(prefix='xe-golden-')
     for step in steps:
-        lines += [line if line.startswith(('$ ', '< ', '#')) else names.hide(line) for line in run(step, variables, connection)]
+        lines += [line if line.startswith(('$ ', '< ', '#')) else names.hide(line) for line in run(step, variables, connection, folder)]
+    shutil.rmtree(folder)
     while lines and not lines[0]:
         lines.pop(0)
     return expected, '\n'.join(lines) + '\n'
@@ -108,16 +132,22 @@ def show_difference(expected, got):
 LOGIN = ['-u', USER, '-pw', PASSWORD]
 WAYS = {
     'unix': lambda agent: ({'XAPI_SOCKET': agent.socket}, []),
-    'tcp': lambda agent: ({}, ['-s', '127.0.0.1', '-p', str(agent.http_port)] + LOGIN),
     'tls': lambda agent: ({}, ['-s', 'localhost', '-p', str(agent.https_port)] + LOGIN),
-    'xmlrpc, unix': lambda agent: ({'XAPI_SOCKET': agent.socket}, ['--xmlrpc']),
-    'xmlrpc, tls': lambda agent: ({}, ['--xmlrpc', '-s', 'localhost', '-p', str(agent.https_port)] + LOGIN),
+    'xmlrpc': lambda agent: ({}, ['--xmlrpc', '-s', 'localhost', '-p', str(agent.https_port)] + LOGIN),
 }
+MORE_WAYS = {
+    'tcp': lambda agent: ({}, ['-s', '127.0.0.1', '-p', str(agent.http_port)] + LOGIN),
+    'xmlrpc, unix': lambda agent: ({'XAPI_SOCKET': agent.socket}, ['--xmlrpc']),
+}
+
+
+def ways(path):
+    return {**WAYS, **MORE_WAYS} if os.path.basename(path) == 'vm.golden' else WAYS
 
 
 def play_on_new_agent(path, way):
     with Agent() as agent:
-        return play(path, WAYS[way](agent))
+        return play(path, ways(path)[way](agent))
 
 
 def main():
@@ -132,9 +162,9 @@ def main():
                 show_difference(expected, got)
         done()
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        plays = {(path, way): pool.submit(play_on_new_agent, path, way) for path in paths for way in WAYS}
+        plays = {(path, way): pool.submit(play_on_new_agent, path, way) for path in paths for way in ways(path)}
         for path in paths:
-            for way in WAYS:
+            for way in ways(path):
                 expected, got = plays[path, way].result()
                 if UPDATE and way == 'unix':
                     with open(path, 'w') as f:
