@@ -27,7 +27,9 @@ int jsonrpc_decode_request(const char *body, size_t len, struct arena *a, struct
     ret_request->method = value_get_str(&doc, "method", NULL);
     if (!ret_request->method) return *ret_error = "method is missing, or not a string", -1;
     const struct value *params = value_get(&doc, "params");
-    if (params && params->kind != VALUE_SET) return *ret_error = "params is not an array", -1;
+    bool named = params && params->kind == VALUE_MAP && ret_request->v2;
+    if (params && params->kind != VALUE_SET && !named)
+        return *ret_error = "params is not an array", -1;
     if (params) ret_request->params = *params;
     return 0;
 }

@@ -9,12 +9,12 @@
 struct jsonrpc_request {
     bool v2;              /* has "jsonrpc":"2.0" */
     const char *method;
-    struct value params;  /* a set */
+    struct value params;  /* a set; in version 2 also a map of the parameters' names */
     const char *id;       /* JSON text, to be echoed as it is */
 };
 
-/* Reads a request of at most 100,000 values. params may be absent; as an object it is refused, and so are a
- * batch and a request without an id. Everything lives in the arena. 0, or -1 with a short text; then v2 and
+/* Reads a request of at most 100,000 values. params may be absent. A batch and a request without an id are
+ * refused. Everything lives in the arena. 0, or -1 with a short text; then v2 and
  * id are set as far as they were seen (id "null" when not), so that a failure can be addressed. */
 int jsonrpc_decode_request(const char *body, size_t len, struct arena *a, struct jsonrpc_request *ret_request,
                            const char **ret_error);

@@ -42,11 +42,29 @@ def skip(what, why):
     print('ok %d - %s # SKIP %s' % (_count[0], what, why), flush=True)
 
 
+_errors = {}
+
+
+def error_parameters(code):
+    """The names of an error's parameters, as the model publishes them. None: free, or not the model's."""
+    if not _errors:
+        with tempfile.TemporaryDirectory() as folder:
+            subprocess.run([os.path.join(BUILD, 'schema', 'xapi-gen'), '--facts', os.path.join(SOURCE, 'schema'), folder], check=True)
+            for line in open(os.path.join(folder, 'errors.tsv')):
+                name, params, documented = line.rstrip('\n').split('\t')
+                _errors[name] = (params.split(',') if params else []) if documented == '1' else None
+        _errors['SESSION_AUTHENTICATION_FAILED'] = ['user', 'reason']      # published without, sent with these everywhere
+    return _errors.get(code)
+
+
 def fails(code, what, fn, *args):
-    """The call must fail with this XenAPI code; returns the error's parameters."""
+    """The call must fail with this XenAPI code, with as many parameters as the model says; returns them."""
     try:
         fn(*args)
     except Failure as e:
+        names = error_parameters(e.details[0])
+        if names is not None and len(names) != len(e.details) - 1:
+            check(False, '%s: %s has the parameters %s, not %s' % (what, e.details[0], names, e.details[1:]))
         check(e.details[0] == code, '%s: %s' % (what, code if e.details[0] == code else e.details))
         return e.details[1:]
     check(False, '%s: succeeded, expected %s' % (what, code))

@@ -70,7 +70,7 @@ static void finish(struct txn *t, struct ref task, enum task_status_type status)
 
     txn_set_enum(t, task, F_task_status, (int)status);
     txn_set_time(t, task, F_task_finished, clock_wall_seconds());
-    if (status == task_status_type_success) txn_set_float(t, task, F_task_progress, 1);
+    txn_set_float(t, task, F_task_progress, 1);   /* however it ended */
     txn_set_bits(t, task, F_task_allowed_operations, 0);
     txn_set_value(t, task, F_task_current_operations, &none);
 }

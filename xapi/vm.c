@@ -375,6 +375,10 @@ int vm_update_allowed_operations(struct call *c, struct ref vm, struct xerr *err
 {
     struct txn *t = db_begin(c->agent->db);
 
+    if (!snap_need(txn_snap(t), CLASS_VM, vm, err)) {
+        db_abort(t);
+        return -1;
+    }
     lifecycle_refresh(t, CLASS_VM, vm);
     return db_commit(t, err);
 }

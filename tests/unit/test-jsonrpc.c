@@ -194,8 +194,8 @@ static void wrong_requests_are_refused_and_still_addressed(void **state _unused_
         { "{\"jsonrpc\":\"1.1\",\"method\":\"m\",\"id\":4}", "jsonrpc is not", "4", true },
         { "{\"jsonrpc\":\"2.0\",\"id\":5}", "method is missing", "5", true },
         { "{\"jsonrpc\":\"2.0\",\"method\":5,\"id\":5}", "method is missing", "5", true },
-        { "{\"jsonrpc\":\"2.0\",\"method\":\"m\",\"params\":{\"a\":1},\"id\":6}", "params is not an array",
-        "6", true },
+        { "{\"jsonrpc\":\"2.0\",\"method\":\"m\",\"params\":7,\"id\":6}", "params is not an array", "6", true },
+        { "{\"method\":\"m\",\"params\":{\"a\":1},\"id\":6}", "params is not an array", "6", false },
         { "{\"method\":\"m\",\"params\":\"x\",\"id\":6}", "params is not an array", "6", false },
         { "{\"method\":", "at byte", "null", false },
     };

@@ -56,6 +56,14 @@ static int send_blob(struct http_request *req, const struct found *blob, struct 
     return -1;
 }
 
+/* What the request calls the blob. */
+static const char *named(const struct http_request *req)
+{
+    const char *ref = http_query(&req->head, "ref"), *uuid = http_query(&req->head, "uuid");
+
+    return ref && *ref ? ref : uuid ? uuid : "";
+}
+
 void get_blob(struct http_request *req, struct call *c, struct xerr *err)
 {
     struct found blob;
@@ -68,7 +76,7 @@ void get_blob(struct http_request *req, struct call *c, struct xerr *err)
     } else if (there) {
         send_blob(req, &blob, err);
     } else {
-        xerr_handle_invalid(err, "blob", "");
+        xerr_handle_invalid(err, "blob", named(req));
         transfer_refuse(req, 404, err);
     }
 }
@@ -95,7 +103,7 @@ void put_blob(struct http_request *req, struct call *c, struct xerr *err)
     if (find(req, c->agent, &blob)) {
         take_blob(req, c, &blob, err);
     } else {
-        xerr_handle_invalid(err, "blob", "");
+        xerr_handle_invalid(err, "blob", named(req));
         transfer_refuse(req, 404, err);
     }
 }

@@ -39,6 +39,44 @@ static int check_arity(const struct method_desc *m, size_t n_sent, struct xerr *
     return xerr_message_parameter_count_mismatch(err, m->name, expected, received);
 }
 
+/* What the i-th value of a request is called; the session comes first. */
+static const char *name_of(const struct method_desc *m, size_t i)
+{
+    size_t session = m->session ? 1 : 0;
+
+    return i < session ? "session_id" : m->params[i - session].name;
+}
+
+static bool is_optional(const struct method_desc *m, size_t i)
+{
+    size_t session = m->session ? 1 : 0;
+
+    return i >= session && m->params[i - session].optional;
+}
+
+/* Parameters by name (JSON-RPC 2.0) in the model's order, up to the first that must be there and is not.
+ * Errors: FIELD_TYPE_ERROR [name] for one that the message does not have. */
+static int in_order(struct call *c, const struct method_desc *m, const struct value *named, struct value *ret_list,
+                    struct xerr *err)
+{
+    size_t most = (m->session ? 1u : 0u) + m->n_params, n = 0;
+    struct value *items = arena_new_array(c->arena, struct value, most);
+
+    for (size_t k = 0; k < named->map.n; k++) {
+        size_t i = 0;
+        while (i < most && !streq(name_of(m, i), named->map.members[k].key)) i++;
+        if (i == most) return xerr_field_type_error(err, named->map.members[k].key);
+    }
+    for (size_t i = 0; i < most; i++) {
+        const struct value *v = value_get(named, name_of(m, i));
+        if (!v && !is_optional(m, i)) break;
+        items[i] = v ? *v : m->params[i - (m->session ? 1 : 0)].fallback;
+        if (v) n = i + 1;
+    }
+    *ret_list = value_set(items, n);
+    return 0;
+}
+
 static int resume(struct call *c, const struct value *param, struct xerr *err)
 {
     struct ref secret = REF_NULL;
@@ -197,7 +235,9 @@ int rpc_prepare(struct rpc_call *rc, const char *method, const struct value *par
 
     if (find_method(method, &c->method, &rc->async, err)) return -1;
     const struct method_desc *m = c->method;
-    int rc_check = check(rc, params, err);
+    struct value list = *params;
+    int rc_check = list.kind == VALUE_MAP ? in_order(c, m, params, &list, err) : 0;
+    if (!rc_check) rc_check = check(rc, &list, err);
     if (!rc_check && waits_for_events(m)) rc_check = prepare_events(rc, err);
     else if (!rc_check && may_block(rc)) rc_check = take_place(rc, err);
     if (rc_check) {
