@@ -512,10 +512,12 @@ static int take_down(struct daemon *d)
     return 0;
 }
 
-/* The same process, the same arguments: who supervises us sees no end. The lock of the root goes with the old program. */
+/* The same process, the same arguments: who supervises us sees no end. The lock of the root goes with the old program.
+ * By its path, where it is known: /proc/self/exe would be the old program after an upgrade. */
 static int run_again(char **argv)
 {
     log_info("starting anew");
+    if (argv[0][0] == '/') execv(argv[0], argv);
     execv("/proc/self/exe", argv);
     log_error("cannot run %s again: %s", argv[0], strerror(errno));
     return 1;

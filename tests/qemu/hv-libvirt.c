@@ -29,7 +29,7 @@ static const int64_t MIB = 1 << 20;
 enum { BOOT_S = 120, MAX_EVENTS = 4096 };
 
 static struct world {
-    const char *root, *kernel, *initrd, *modules;
+    const char *program, *root, *kernel, *initrd, *modules;
     struct hv *hv;
     struct arena *arena;
     bool child;
@@ -565,7 +565,7 @@ static void with_killed_agent(const char *how, useconds_t delay_us)
     assert_true(pid >= 0);
     if (pid == 0) {
         dup2(fds[1], 1);
-        execl("/proc/self/exe", "hv-libvirt", how, w.root, (char *)NULL);
+        execl(w.program, w.program, how, w.root, (char *)NULL);
         _exit(1);
     }
     close(fds[1]);
@@ -870,6 +870,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "XAPI_BUILD is not set\n");
         return 77;
     }
+    w.program = argv[0];
     w.kernel = arena_printf(w.arena, "%s/guest/vmlinuz", build);
     w.initrd = arena_printf(w.arena, "%s/guest/initramfs.gz", build);
     w.modules = arena_printf(w.arena, "%s/.libs", build);

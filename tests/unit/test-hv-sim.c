@@ -587,6 +587,7 @@ static void killed_agents_do_no_harm(void **state)
     struct world *w = *state;
     struct xerr err = XERR_INIT;
 
+    SKIP_EMULATED("no set_robust_list(): a lock whose owner was killed stays locked");
     for (int round = 0; round < 12; round++) {
         pid_t pid = fork();
         assert_true(pid >= 0);

@@ -8,8 +8,18 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include <cmocka.h>
+
+/* For a test of what an emulator of programs lacks (tests/cross runs an arm64 build under qemu-user). */
+#define SKIP_EMULATED(why)                         \
+    do {                                           \
+        if (getenv("XAPI_EMULATED")) {             \
+            print_message("# emulated: " why "\n"); \
+            skip();                                \
+        }                                          \
+    } while (0)
 
 /* The tests of this program:  UNIT_MAIN(cmocka_unit_test(a), cmocka_unit_test(b)) */
 #define UNIT_MAIN(...)                                          \
