@@ -87,7 +87,7 @@ while read -r f; do
     f=./${f#./}
     is_arm64 "$f" || { not_ok "$f is an arm64 program"; continue; }
     emulate "${f#./}" && programs=$((programs + 1))
-done < <(find . -type f -perm -u+x ! -path '*/.libs/*' ! -name '*-native' ! -name '*.sh' ! -name config.status ! -name libtool ! -name run)
+done < <(find . -type f -perm -u+x ! -path '*/.libs/*' ! -name '*-native' ! -name '*.sh' ! -name config.status ! -name libtool ! -name 'run*')
 is_arm64 .libs/hv_libvirt.so && [ $programs -gt 50 ] && [ -x "$emulated/xapi-hv-keeper" ] && [ -x "$emulated/sm/file" ] &&
     ok "$programs arm64 programs and the libvirt module" || not_ok "all programs and the libvirt module are for arm64"
 
