@@ -1,5 +1,5 @@
 /* Object references: 16 bytes in memory, "OpaqueRef:<uuid>" on the wire, all zero = OpaqueRef:NULL.
- * Called by: everyone.  Calls: libuuid. */
+ * Called by: everyone.  Calls: getrandom. */
 #ifndef LIB_REF_H
 #define LIB_REF_H
 
