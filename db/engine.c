@@ -208,6 +208,15 @@ void db_close(struct db *db)
     store_close(store);
 }
 
+void db_fill_bits(struct db *db, field_id f, fill_fn fn, void *arg)
+{
+    const struct snap *s = db->durable;
+
+    assert(!db->next_txn && model_field(f)->cell == CELL_BITS && !model_field(f)->persistent);
+    SNAP_EACH(s, (enum class_id)field_class(f), row)
+        row_put((struct row *)(uintptr_t)row, field_index(f), (union cell){ .bits = fn(arg, s, row) });
+}
+
 struct snap *db_snap(struct db *db)
 {
     pthread_mutex_lock(&db->head);

@@ -12,6 +12,7 @@ int xerr_set(struct xerr *err, const char *code, size_t n, const char *const *pa
     if (!err) return -1;
     assert(!err->code);
     err->code = code;
+    if (err->quiet) return -1;
     err->n = n < XERR_MAX_PARAMS ? n : XERR_MAX_PARAMS;
     for (size_t i = 0; i < err->n; i++) err->params[i] = xstrdup(params[i] ? params[i] : "");
     return -1;
@@ -20,7 +21,7 @@ int xerr_set(struct xerr *err, const char *code, size_t n, const char *const *pa
 int xerr_set_dynamic(struct xerr *err, const char *code, size_t n, const char *const *params)
 {
     if (!err) return -1;
-    xerr_set(err, code, n, params);
+    xerr_set(err, "", n, params);
     err->code = err->code_owned = xstrdup(code);
     return -1;
 }
@@ -30,6 +31,7 @@ int xerr_internal(struct xerr *err, const char *fmt, ...)
     _cleanup_strbuf_ struct strbuf b = STRBUF_INIT;
     va_list ap;
 
+    if (err && err->quiet) return xerr_set(err, "INTERNAL_ERROR", 0, NULL);
     va_start(ap, fmt);
     strbuf_vprintf(&b, fmt, ap);
     va_end(ap);

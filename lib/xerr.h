@@ -15,9 +15,12 @@ struct xerr {
     char *code_owned;
     size_t n;
     char *params[XERR_MAX_PARAMS];   /* owned */
+    bool quiet;                      /* only the code is kept */
 };
 
 #define XERR_INIT { .code = NULL }
+/* For those who ask whether, and not why: nothing is copied. */
+#define XERR_QUIET { .quiet = true }
 
 /* Set code and n parameters (all copied but the code, which must be a literal). Always returns -1.
  * err may be NULL. An error that is already set is a programming error. */

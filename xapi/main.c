@@ -24,7 +24,9 @@
 #include "lib/fault.h"
 #include "lib/log.h"
 #include "lib/tls.h"
+#include "xapi/call/lifecycle.h"
 #include "xapi/call/live_task.h"
+#include "xapi/call/ready.h"
 #include "xapi/certificate.h"
 #include "xapi/host_management.h"
 #include "xapi/http/routes.h"
@@ -210,7 +212,9 @@ static int open_database(struct daemon *d, struct xerr *err)
     _cleanup_free_ char *path = xasprintf("%s/state.db", d->agent.root);
     struct store *store;
 
-    return store_open_sqlite(path, &store, err) || db_open(store, &d->agent.db, err) ? -1 : 0;
+    if (store_open_sqlite(path, &store, err) || db_open(store, &d->agent.db, err)) return -1;
+    lifecycle_fill(d->agent.db);
+    return 0;
 }
 
 /* For a hypervisor that makes its guests' interfaces itself: they go onto bridges as taps do. */
@@ -250,7 +254,6 @@ static int open_hypervisor(struct daemon *d, struct xerr *err)
         .plug = { plug, drop_tap, &d->agent },
     };
 
-    d->agent.vms = vm_monitor_new(&d->agent);
     return hv_open(conf_str(d->conf, "hv"), &config, vm_monitor_event, d->agent.vms, &d->agent.hv, err);
 }
 
@@ -294,19 +297,11 @@ static void choose_machine(struct daemon *d)
     d->agent.etc = d->etc;
 }
 
-static int open_layers(struct daemon *d, struct xerr *err)
+/* The database and the gates: with these, and listeners, what needs nothing else is answered. */
+static int open_records(struct daemon *d, struct xerr *err)
 {
     struct agent *agent = &d->agent;
     _cleanup_free_ char *metrics = xasprintf("%s/rrd", agent->root);
-
-    agent->conf = d->conf;
-    choose_machine(d);
-    agent->address = d->address = own_address(d);
-    agent->tasks = live_tasks_new();
-    agent->rrds = rrd_store_new(metrics, conf_bool(d->conf, "rrd-min-max"));
-    if (open_database(d, err) || startup_records(agent, err)) return -1;
-    if (net_open(conf_str(d->conf, "net"), agent->root, &agent->net, err)) return -1;
-    if (open_storage(d, err) || open_hypervisor(d, err)) return -1;
     const struct rpc_config rpc = {
         .auth = {
             .source = conf_str(d->conf, "auth"),
@@ -316,8 +311,24 @@ static int open_layers(struct daemon *d, struct xerr *err)
         },
         .audit_reads = conf_bool(d->conf, "audit-reads"),
     };
-    if (rpc_init(agent, &rpc, &d->rpc, err)) return -1;
-    if (startup_resources(agent, err)) return -1;
+
+    agent->conf = d->conf;
+    choose_machine(d);
+    agent->ready = ready_new();
+    agent->address = d->address = own_address(d);
+    agent->tasks = live_tasks_new();
+    agent->vms = vm_monitor_new(agent);
+    agent->rrds = rrd_store_new(metrics, conf_bool(d->conf, "rrd-min-max"));
+    return open_database(d, err) || startup_records(agent, err) || rpc_init(agent, &rpc, &d->rpc, err) ? -1 : 0;
+}
+
+/* Everything else, and the records compared with it; while it happens, calls that need it wait. */
+static int open_resources(struct daemon *d, struct xerr *err)
+{
+    struct agent *agent = &d->agent;
+
+    if (net_open(conf_str(d->conf, "net"), agent->root, &agent->net, err)) return -1;
+    if (open_storage(d, err) || open_hypervisor(d, err) || startup_resources(agent, err)) return -1;
     vm_monitor_run(agent->vms);
     return 0;
 }
@@ -496,12 +507,14 @@ static int take_down(struct daemon *d)
     vm_monitor_free(agent->vms);
     http_server_free(d->http);
     routes_free(d->routes);
+    storage_drain(agent->storage);
     rpc_free(d->rpc);
     storage_close(agent->storage);
     net_close(agent->net);
     if (agent->db) db_close(agent->db);
     rrd_store_free(agent->rrds);
     live_tasks_free(agent->tasks);
+    ready_free(agent->ready);
     tls_server_free(d->tls);
     free(d->plain_at);
     free(d->tls_at);
@@ -562,10 +575,13 @@ int main(int argc, char **argv)
     sigaddset(&signals, SIGUSR1);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
 
-    int rc = take_root(&d, &err) || open_layers(&d, &err) || listen_all(&d, &err) || tell_ready(&d, &err);
+    int rc = take_root(&d, &err) || open_records(&d, &err) || listen_all(&d, &err) || open_resources(&d, &err)
+             || tell_ready(&d, &err);
     if (rc) {
         fail(&err);
+        ready_give_up(d.agent.ready);
     } else {
+        ready_set(d.agent.ready);
         d.jobs = jobs_start(&d.agent);
         d.gc = gc_start(&d.agent);
         d.metrics = metrics_start(&d.agent);

@@ -176,20 +176,6 @@ static int find(struct call *c, struct ref pbd, struct ref *ret_sr, bool *ret_pl
     return snap_need(s, CLASS_SR, *ret_sr, err) ? 0 : -1;
 }
 
-/* allowed_operations of an SR and of its disks follow from this. */
-static void refresh_disks(struct txn *t, struct ref sr)
-{
-    const struct row *row = snap_get(txn_snap(t), CLASS_SR, sr);
-    _cleanup_arena_ struct arena *a = arena_new();
-    const struct refset *vdis = row ? row_refs(row, F_SR_VDIs) : NULL;
-    size_t n = vdis ? vdis->n : 0;
-    struct ref *copy = arena_new_array(a, struct ref, n);
-
-    if (n) memcpy(copy, vdis->refs, n * sizeof(*copy));
-    lifecycle_refresh(t, CLASS_SR, sr);
-    for (size_t i = 0; i < n; i++) lifecycle_refresh(t, CLASS_VDI, copy[i]);
-}
-
 static int mark(struct call *c, struct ref pbd, struct ref sr, bool plugged, const struct value *answer,
                 struct xerr *err)
 {
@@ -199,13 +185,12 @@ static int mark(struct call *c, struct ref pbd, struct ref sr, bool plugged, con
 
     if (changes) txn_set_bool(t, pbd, F_PBD_currently_attached, plugged);
     if (answer) sr_put_space(t, sr, answer);
-    if (changes || !plugged) refresh_disks(t, sr);
-    return db_commit(t, err);
+    if (db_commit(t, err)) return -1;
+    return changes ? sr_refresh_operations(c, sr, err) : 0;
 }
 
-int pbd_attach(struct call *c, struct ref pbd, int deadline_ms, struct xerr *err)
+int pbd_connect(struct call *c, struct ref pbd, int deadline_ms, struct xerr *err)
 {
-    _cleanup_xerr_ struct xerr why = XERR_INIT;
     struct storage_sr ids;
     struct value answer;
     struct ref sr;
@@ -215,20 +200,31 @@ int pbd_attach(struct call *c, struct ref pbd, int deadline_ms, struct xerr *err
     if (storage_call(c->agent->storage, &ids, NULL, "sr_attach", NULL, 0, NULL, deadline_ms, c->arena,
                      &answer, err))
         return -1;
-    if (mark(c, pbd, sr, true, &answer, err)) return -1;
-    if (sr_has_feature(c, &ids, "SR_SCAN") && sr_scan_records(c, &ids, deadline_ms, &why)) {
+    return mark(c, pbd, sr, true, &answer, err);
+}
+
+int pbd_attach(struct call *c, struct ref pbd, struct xerr *err)
+{
+    _cleanup_xerr_ struct xerr why = XERR_INIT;
+    struct storage_sr ids;
+    struct ref sr;
+    bool plugged;
+
+    if (pbd_connect(c, pbd, 0, err)) return -1;
+    if (find(c, pbd, &sr, &plugged, err) || sr_for_driver(c, sr, false, &ids, err)) return -1;
+    if (sr_has_feature(c, &ids, "SR_SCAN") && sr_scan_records(c, &ids, 0, &why)) {
         _cleanup_free_ char *text = xerr_text(&why);
         log_warn("SR %s is plugged but cannot be scanned: %s", ids.uuid, text);
     }
     return 0;
 }
 
-int pbd_mark_unplugged(struct call *c, struct ref pbd, struct xerr *err)
+int pbd_mark(struct call *c, struct ref pbd, bool plugged, struct xerr *err)
 {
     struct ref sr;
-    bool plugged;
+    bool was;
 
-    return find(c, pbd, &sr, &plugged, err) || mark(c, pbd, sr, false, NULL, err) ? -1 : 0;
+    return find(c, pbd, &sr, &was, err) || mark(c, pbd, sr, plugged, NULL, err) ? -1 : 0;
 }
 
 int pbd_plug(struct call *c, struct ref self, struct xerr *err)
@@ -237,7 +233,7 @@ int pbd_plug(struct call *c, struct ref self, struct xerr *err)
     bool plugged;
 
     if (find(c, self, &sr, &plugged, err)) return -1;
-    return plugged ? 0 : pbd_attach(c, self, 0, err);
+    return plugged ? 0 : pbd_attach(c, self, err);
 }
 
 /* VDI_IN_USE naming the first disk of the SR that is attached here. */

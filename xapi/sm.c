@@ -61,9 +61,11 @@ static struct ref find_orphan(const struct snap *s, struct storage *storage)
     return REF_NULL;
 }
 
-int sm_startup(struct agent *agent, struct xerr *err)
+/* The records as the drivers are. *ret_changed: what some driver can do is not what it was. */
+static int sync_drivers(struct agent *agent, bool *ret_changed, struct xerr *err)
 {
     struct txn *t = db_begin(agent->db);
+    bool changed = false;
     struct ref orphan;
 
     for (size_t i = 0; i < storage_driver_count(agent->storage); i++) {
@@ -73,11 +75,34 @@ int sm_startup(struct agent *agent, struct xerr *err)
             sm = ref_new();
             txn_create(t, CLASS_SM, sm);
         }
+        const struct row *row = snap_get(txn_snap(t), CLASS_SM, sm);
+        changed |= row && !value_eq(row_value(row, F_SM_features), &d->features);
         put_driver(t, sm, d);
     }
-    while (!txn_failed(t) && !ref_is_null(orphan = find_orphan(txn_snap(t), agent->storage)))
+    while (!txn_failed(t) && !ref_is_null(orphan = find_orphan(txn_snap(t), agent->storage))) {
         txn_destroy(t, CLASS_SM, orphan);
+        changed = true;
+    }
+    *ret_changed = changed;
     return db_commit(t, err);
+}
+
+static int sm_startup(struct call *c, struct xerr *err)
+{
+    struct ref *srs;
+    size_t n = 0;
+    bool changed;
+
+    if (sync_drivers(c->agent, &changed, err)) return -1;
+    if (!changed) return 0;
+    {
+        _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+        srs = arena_new_array(c->arena, struct ref, snap_count(s, CLASS_SR));
+        SNAP_EACH (s, CLASS_SR, sr) srs[n++] = row_ref_of(sr);
+    }
+    for (size_t i = 0; i < n; i++)
+        if (sr_refresh_operations(c, srs[i], err)) return -1;
+    return 0;
 }
 
 /* ---- plugging at start --------------------------------------------------------------------- */
@@ -86,6 +111,8 @@ struct plug {
     struct agent *agent;
     struct ref pbd;
     struct plugging *all;
+    bool done, plugged;            /* lock: of all */
+    bool late;                     /* lock: of all; the record says unplugged meanwhile */
 };
 
 /* Lives until the last thread and the starter have let go. */
@@ -93,8 +120,9 @@ struct plugging {
     pthread_mutex_t lock;
     pthread_cond_t changed;        /* with lock */
     unsigned left;                 /* lock: threads that have not ended */
-    bool abandoned;                /* lock: the starter waits no more */
+    bool abandoned;                /* lock: the starter has let go */
     struct plug *plugs;
+    size_t n;                      /* immutable */
 };
 
 static void plugging_free(struct plugging *all)
@@ -105,23 +133,69 @@ static void plugging_free(struct plugging *all)
     free(all);
 }
 
-/* A repository that does not answer is left unplugged; neither its neighbours nor the start wait for it. */
-static void plug_one(const struct plug *p)
+/* As an operation: by now others may work on the repository. */
+static void first_scan(struct call *c, struct ref pbd)
+{
+    struct storage_sr ids;
+    _cleanup_xerr_ struct xerr err = XERR_INIT;
+    struct ref sr;
+
+    {
+        _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+        const struct row *row = snap_get(s, CLASS_PBD, pbd);
+        sr = row ? row_ref(row, F_PBD_SR) : REF_NULL;
+    }
+    if (sr_for_driver(c, sr, true, &ids, &err) || !sr_has_feature(c, &ids, "SR_SCAN")) return;
+    if (!call_message(c, "SR.scan", ARGS(value_ref(sr)), NULL, &err)) return;
+    _cleanup_free_ char *text = xerr_text(&err);
+    log_warn("SR %s is plugged but cannot be scanned: %s", ids.uuid, text);
+}
+
+static void mark(struct call *c, const struct plug *p, bool plugged)
+{
+    _cleanup_xerr_ struct xerr err = XERR_INIT;
+
+    if (pbd_mark(c, p->pbd, plugged, &err)) log_error("PBD %s: %s", REF_STR(p->pbd), err.code);
+}
+
+/* Until the driver has answered the record says what the last agent knew: nearly always it is true, and nothing acts on
+ * it before the agent is ready. A repository that does not answer is left unplugged; neither its neighbours nor the start
+ * wait for it. */
+static void plug_one(struct plug *p)
 {
     struct call *c = call_new_internal(p->agent, "plug storage");
-    _cleanup_xerr_ struct xerr err = XERR_INIT, why = XERR_INIT;
+    _cleanup_xerr_ struct xerr err = XERR_INIT;
+    bool plugged = !pbd_connect(c, p->pbd, PLUG_MS, &err);
 
-    if (pbd_attach(c, p->pbd, PLUG_MS, &err)) {
+    if (!plugged) {
         _cleanup_free_ char *text = xerr_text(&err);
         log_error("PBD %s stays unplugged: %s", REF_STR(p->pbd), text);
-        if (pbd_mark_unplugged(c, p->pbd, &why)) log_error("PBD %s: %s", REF_STR(p->pbd), why.code);
+        mark(c, p, false);
     }
+    pthread_mutex_lock(&p->all->lock);
+    p->done = true;
+    p->plugged = plugged;
+    bool late = p->late;
+    pthread_mutex_unlock(&p->all->lock);
+    if (plugged && late) mark(c, p, true);
+    if (plugged) first_scan(c, p->pbd);
     call_free_internal(c);
+}
+
+/* One that has not answered in time. It may do so at any moment: then either we see that, or its thread sees us. */
+static void give_up(struct call *c, struct plug *p)
+{
+    mark(c, p, false);
+    pthread_mutex_lock(&p->all->lock);
+    p->late = true;
+    bool after_all = p->done && p->plugged;
+    pthread_mutex_unlock(&p->all->lock);
+    if (after_all) mark(c, p, true);
 }
 
 static void *plug_thread(void *arg)
 {
-    const struct plug *p = arg;
+    struct plug *p = arg;
     struct plugging *all = p->all;
     struct storage *storage = p->agent->storage;
 
@@ -135,17 +209,15 @@ static void *plug_thread(void *arg)
     return NULL;
 }
 
-static size_t own_pbds(struct call *c, struct plugging *all)
+static void list_own_pbds(struct call *c, struct plugging *all)
 {
     _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
-    size_t n = 0;
 
     all->plugs = xcalloc(snap_count(s, CLASS_PBD), sizeof(*all->plugs));
     SNAP_EACH (s, CLASS_PBD, pbd) {
         if (ref_eq(row_ref(pbd, F_PBD_host), c->agent->host))
-            all->plugs[n++] = (struct plug){ .agent = c->agent, .pbd = row_ref_of(pbd), .all = all };
+            all->plugs[all->n++] = (struct plug){ .agent = c->agent, .pbd = row_ref_of(pbd), .all = all };
     }
-    return n;
 }
 
 static void start_thread(struct call *c, struct plug *p)
@@ -160,46 +232,36 @@ static void start_thread(struct call *c, struct plug *p)
     pthread_attr_destroy(&attr);
 }
 
-/* What the last agent knew of its PBDs is not believed. */
-static int unmark_all(struct call *c, struct xerr *err)
-{
-    struct txn *t = db_begin(c->agent->db);
-
-    for (;;) {
-        struct ref plugged = REF_NULL;
-        SNAP_EACH (txn_snap(t), CLASS_PBD, pbd) {
-            if (row_bool(pbd, F_PBD_currently_attached) && ref_eq(row_ref(pbd, F_PBD_host), c->agent->host))
-                plugged = row_ref_of(pbd);
-        }
-        if (ref_is_null(plugged) || txn_failed(t)) return db_commit(t, err);
-        txn_set_bool(t, plugged, F_PBD_currently_attached, false);
-    }
-}
-
-/* Side by side; the start goes on when all are plugged, or after a while without those that hang. */
+/* Side by side; the start goes on when all are plugged and scanned, or after a while without those that hang. */
 static void plug_all(struct call *c)
 {
     struct plugging *all = xcalloc(1, sizeof(*all));
-    size_t n = own_pbds(c, all);
     pthread_condattr_t attr;
     struct timespec until;
 
+    list_own_pbds(c, all);
     pthread_mutex_init(&all->lock, NULL);
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&all->changed, &attr);
     pthread_condattr_destroy(&attr);
-    all->left = (unsigned)n;
-    for (size_t i = 0; i < n; i++) start_thread(c, &all->plugs[i]);
+    all->left = (unsigned)all->n;
+    for (size_t i = 0; i < all->n; i++) start_thread(c, &all->plugs[i]);
     clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += START_WAIT_S;
     pthread_mutex_lock(&all->lock);
     while (all->left && pthread_cond_timedwait(&all->changed, &all->lock, &until) != ETIMEDOUT) {}
-    bool done = all->left == 0;
+    if (all->left) log_warn("%u storage repositories are still being plugged or scanned", all->left);
+    for (size_t i = 0; all->left && i < all->n; i++) {
+        if (all->plugs[i].done) continue;
+        pthread_mutex_unlock(&all->lock);
+        give_up(c, &all->plugs[i]);
+        pthread_mutex_lock(&all->lock);
+    }
+    bool last = all->left == 0;
     all->abandoned = true;
-    if (!done) log_warn("%u storage repositories do not answer yet", all->left);
     pthread_mutex_unlock(&all->lock);
-    if (done) plugging_free(all);
+    if (last) plugging_free(all);
 }
 
 /* ---- attachments that nobody stands behind ------------------------------------------------- */
@@ -255,7 +317,7 @@ static int add_existing(struct call *c, const struct first_sr *f, const struct v
         { "host", value_ref(c->agent->host) }, { "SR", value_ref(*ret_sr) }, { "device_config", *config },
     };
     const struct value pbd_record = value_map(record, ARRAY_SIZE(record));
-    return pbd_create(c, &pbd_record, &pbd, err) || pbd_attach(c, pbd, 0, err) ? -1 : 0;
+    return pbd_create(c, &pbd_record, &pbd, err) || pbd_attach(c, pbd, err) ? -1 : 0;
 }
 
 /* Makes it; or takes the one that an earlier database knew. */
@@ -318,12 +380,11 @@ int storage_startup(struct call *c, struct xerr *err)
 {
     bool first;
 
-    if (sm_startup(c->agent, err)) return -1;
+    if (sm_startup(c, err)) return -1;
     {
         _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
         first = snap_count(s, CLASS_SR) == 0;
     }
-    if (unmark_all(c, err)) return -1;
     plug_all(c);
     drop_stale(c);
     return first ? first_start(c, err) : 0;

@@ -5,12 +5,9 @@
 
 #include "xapi/call/call.h"
 
-/* SM rows of the installed drivers: made, refreshed, removed. */
-int sm_startup(struct agent *agent, struct xerr *err);
-
-/* sm_startup(); then plugs this host's PBDs, side by side, and waits two seconds for those that hang;
- * drops attachments that no VBD stands behind; on the first start makes "Local storage" (type file,
- * root/sr) and the CD repository of the tools. Blocks. */
+/* SM rows of the installed drivers: made, refreshed, removed; then plugs and scans this host's repositories,
+ * side by side, and waits two seconds for those that hang; drops attachments that no VBD stands behind; on
+ * the first start makes "Local storage" (type file, root/sr) and the CD repository of the tools. Blocks. */
 int storage_startup(struct call *c, struct xerr *err);
 
 #endif

@@ -100,7 +100,7 @@ int sr_create(struct call *c, struct ref host, const struct value *device_config
     ask_content_type(c, &ids, &n);
     if (pbd_hide_secrets(c, device_config, &n.device_config, err) || commit_new(c, &n, &answer, err))
         goto undo;
-    if (pbd_attach(c, n.pbd, 0, err)) {
+    if (pbd_attach(c, n.pbd, err)) {
         drop_new(c, &n);
         goto undo;
     }

@@ -40,6 +40,10 @@ void vdi_put_answer(struct txn *t, struct ref vdi, const struct value *answer);
 /* In a transaction: the VDI row goes; CD drives become empty, other VBDs of it go with it. */
 void vdi_drop_row(struct txn *t, struct ref vdi);
 
+/* allowed_operations of the SR and of its disks, after what they follow from has changed: the driver, a PBD. In
+ * portions that hold nobody up. */
+int sr_refresh_operations(struct call *c, struct ref sr, struct xerr *err);
+
 /* Asks the driver what is there and makes the records agree with it. Errors: the driver's. Blocks. */
 int sr_scan_records(struct call *c, const struct storage_sr *sr, int deadline_ms, struct xerr *err);
 
@@ -49,11 +53,12 @@ int sr_scan_records(struct call *c, const struct storage_sr *sr, int deadline_ms
 int sr_gc_step(struct call *c, struct ref sr, int64_t rate, const atomic_bool *stop, size_t *ret_left,
                struct xerr *err);
 
-/* sr_attach and the first scan; marks the PBD plugged. deadline_ms: of each driver call, 0 = their own.
- * Errors: the driver's. Blocks. */
-int pbd_attach(struct call *c, struct ref pbd, int deadline_ms, struct xerr *err);
-/* The PBD's record says that it is not plugged. */
-int pbd_mark_unplugged(struct call *c, struct ref pbd, struct xerr *err);
+/* sr_attach; marks the PBD plugged. deadline_ms: of the driver call, 0 = its own. Errors: the driver's. Blocks. */
+int pbd_connect(struct call *c, struct ref pbd, int deadline_ms, struct xerr *err);
+/* The same, and the first scan. */
+int pbd_attach(struct call *c, struct ref pbd, struct xerr *err);
+/* The PBD's record says whether it is plugged. */
+int pbd_mark(struct call *c, struct ref pbd, bool plugged, struct xerr *err);
 /* device_config with secrets in secret rows: password -> password_secret. In c->arena. */
 int pbd_hide_secrets(struct call *c, const struct value *device_config, struct value *ret_config,
                      struct xerr *err);

@@ -137,6 +137,35 @@ void driver_undo(struct call *c, const struct storage_sr *sr, const struct stora
     }
 }
 
+/* ---- allowed operations -------------------------------------------------------------------- */
+
+static size_t list_disks(struct call *c, struct ref sr, struct ref **ret_vdis)
+{
+    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+    const struct row *row = snap_get(s, CLASS_SR, sr);
+    const struct refset *vdis = row ? row_refs(row, F_SR_VDIs) : NULL;
+    size_t n = vdis ? vdis->n : 0;
+
+    *ret_vdis = arena_new_array(c->arena, struct ref, n);
+    if (n) memcpy(*ret_vdis, vdis->refs, n * sizeof(**ret_vdis));
+    return n;
+}
+
+int sr_refresh_operations(struct call *c, struct ref sr, struct xerr *err)
+{
+    enum { PORTION = 500 };
+    struct ref *vdis;
+    size_t n = list_disks(c, sr, &vdis), at = 0;
+
+    do {
+        struct txn *t = db_begin(c->agent->db);
+        if (!at) lifecycle_refresh(t, CLASS_SR, sr);
+        for (size_t i = 0; i < PORTION && at < n; i++) lifecycle_refresh(t, CLASS_VDI, vdis[at++]);
+        if (db_commit(t, err)) return -1;
+    } while (at < n);
+    return 0;
+}
+
 /* ---- from the driver ----------------------------------------------------------------------- */
 
 int64_t answer_int(const struct value *answer, const char *key, int64_t fallback)

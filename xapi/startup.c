@@ -6,7 +6,6 @@
 #include "lib/clock.h"
 #include "lib/log.h"
 #include "xapi/blob.h"
-#include "xapi/call/lifecycle.h"
 #include "xapi/host.h"
 #include "xapi/network.h"
 #include "xapi/sm.h"
@@ -44,27 +43,6 @@ int startup_records(struct agent *agent, struct xerr *err)
     return template_startup(agent, err);
 }
 
-/* allowed_operations are volatile: worked out anew for every object, in portions that hold nobody up. */
-static int refresh_operations(struct call *c, struct xerr *err)
-{
-    enum { PORTION = 500 };
-    static const enum class_id classes[] = { CLASS_host, CLASS_pool, CLASS_SR, CLASS_VDI, CLASS_VM,
-                                             CLASS_VBD, CLASS_VIF, CLASS_VM_appliance };
-
-    for (size_t i = 0; i < ARRAY_SIZE(classes); i++) {
-        _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
-        struct snap_iter it = snap_iter(s, classes[i]);
-        const struct row *row = snap_next(s, &it);
-        while (row) {
-            struct txn *t = db_begin(c->agent->db);
-            for (unsigned n = 0; row && n < PORTION; n++, row = snap_next(s, &it))
-                lifecycle_refresh_one(t, classes[i], row_ref_of(row));
-            if (db_commit(t, err)) return -1;
-        }
-    }
-    return 0;
-}
-
 static int resync(struct call *c, struct xerr *err)
 {
     return vm_monitor_resync(c->agent->vms, err);
@@ -79,7 +57,6 @@ int startup_resources(struct agent *agent, struct xerr *err)
         { "blobs", blobs_sweep, false },
         { "host crash dumps", host_crashdumps_scan, false },
         { "running VMs", resync, false },
-        { "operations", refresh_operations, false },
     };
     return run_steps(agent, steps, ARRAY_SIZE(steps), err);
 }

@@ -474,6 +474,7 @@ static int adopt(struct call *c, struct ref vm, const struct hv_domain *domain, 
             txn_set_int(t, metrics, F_VM_metrics_VCPUs_number, domain->vcpus);
             if (domain->start_time) txn_set_time(t, metrics, F_VM_metrics_start_time, domain->start_time);
         }
+        lifecycle_refresh(t, CLASS_VM, vm);
     }
     return db_commit(t, err);
 }

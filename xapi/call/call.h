@@ -20,6 +20,7 @@ struct storage;
 struct tls_server;     /* lib/tls.h */
 struct call;
 struct live_tasks;     /* xapi/call/live_task.h */
+struct ready;          /* xapi/call/ready.h */
 struct vm_monitor;
 struct auth;           /* xapi/auth.h */
 struct event_hub;      /* xapi/event.h */
@@ -28,6 +29,7 @@ struct rpc;            /* xapi/rpc/rpc.h */
 /* The agent: one per process, made by main.c. Everything but what is marked is immutable after startup. */
 struct agent {
     struct db *db;
+    struct ready *ready;           /* before it is: hv, net and storage are for nobody but startup */
     const struct conf *conf;
     const char *root;              /* state directory; every path of ours is below it */
     const char *machine;           /* program that changes the machine (xapi/machine.h); NULL = none */

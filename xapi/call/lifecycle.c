@@ -35,6 +35,13 @@ bool lifecycle_runs(const struct row *object, field_id current, const struct enu
     return false;
 }
 
+static void look(const struct lifecycle_rules *l, struct facts *f, const struct snap *s, const struct row *object)
+{
+    f->s = s;
+    f->object = object;
+    if (l->look) l->look(f);
+}
+
 static int check_beside(const struct lifecycle_rules *l, const struct row *object, int op, struct xerr *err)
 {
     const struct enum_desc *ops = lifecycle_operations(l->allowed);
@@ -58,21 +65,53 @@ int lifecycle_check(const struct snap *s, enum class_id cls, struct ref ref, int
     if (!object) return -1;
     if (!l) return 0;
     if (strict && check_beside(l, object, op, err)) return -1;
-    return l->check(s, object, op, err);
+    struct facts f = { .s = NULL };
+    look(l, &f, s, object);
+    return l->check(&f, op, err);
+}
+
+static uint64_t allowed(const struct lifecycle_rules *l, const struct facts *f)
+{
+    const unsigned n = lifecycle_operations(l->allowed)->n;
+    const bool busy = lifecycle_busy(f->object, l->current);
+    struct xerr why = XERR_QUIET;
+    uint64_t bits = 0;
+
+    for (unsigned op = 0; op < n; op++) {
+        why.code = NULL;
+        if ((!busy || !check_beside(l, f->object, (int)op, &why)) && !l->check(f, (int)op, &why)) bits |= OP(op);
+    }
+    return bits;
 }
 
 uint64_t lifecycle_allowed(const struct snap *s, enum class_id cls, struct ref ref)
 {
     const struct lifecycle_rules *l = find(cls);
-    uint64_t allowed = 0;
+    const struct row *object = l ? snap_get(s, cls, ref) : NULL;
+    struct facts f = { .s = NULL };
 
-    if (!l) return 0;
-    const struct enum_desc *ops = lifecycle_operations(l->allowed);
-    for (unsigned op = 0; op < ops->n; op++) {
-        _cleanup_xerr_ struct xerr why = XERR_INIT;
-        if (!lifecycle_check(s, cls, ref, (int)op, true, &why)) allowed |= OP(op);
-    }
-    return allowed;
+    if (!object) return 0;
+    look(l, &f, s, object);
+    return allowed(l, &f);
+}
+
+struct filling {
+    const struct lifecycle_rules *l;
+    struct facts facts;
+};
+
+static uint64_t fill_one(void *arg, const struct snap *s, const struct row *object)
+{
+    struct filling *f = arg;
+
+    look(f->l, &f->facts, s, object);
+    return allowed(f->l, &f->facts);
+}
+
+void lifecycle_fill(struct db *db)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(tables); i++)
+        db_fill_bits(db, tables[i]->allowed, fill_one, &(struct filling){ .l = tables[i] });
 }
 
 void lifecycle_refresh_one(struct txn *t, enum class_id cls, struct ref ref)
@@ -81,8 +120,8 @@ void lifecycle_refresh_one(struct txn *t, enum class_id cls, struct ref ref)
     const struct row *object = l ? snap_get(txn_snap(t), cls, ref) : NULL;
 
     if (!object) return;
-    uint64_t allowed = lifecycle_allowed(txn_snap(t), cls, ref);
-    if (allowed != row_bits(object, l->allowed)) txn_set_bits(t, ref, l->allowed, allowed);
+    uint64_t now = lifecycle_allowed(txn_snap(t), cls, ref);
+    if (now != row_bits(object, l->allowed)) txn_set_bits(t, ref, l->allowed, now);
 }
 
 void lifecycle_refresh(struct txn *t, enum class_id cls, struct ref ref)

@@ -16,6 +16,9 @@ int lifecycle_check(const struct snap *s, enum class_id cls, struct ref ref, int
 /* All operations allowed now, as bits of the class's operations enum. */
 uint64_t lifecycle_allowed(const struct snap *s, enum class_id cls, struct ref ref);
 
+/* allowed_operations of every object, of a database that nobody has read yet: it does not keep them (see db_fill_bits()). */
+void lifecycle_fill(struct db *db);
+
 /* Recompute allowed_operations of this object (a volatile change) and of those whose answer depends on it
  * (a VM's VBDs, VIFs and their VDIs; a VDI's SR). Inside a transaction. */
 void lifecycle_refresh(struct txn *t, enum class_id cls, struct ref ref);

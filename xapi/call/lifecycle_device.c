@@ -4,9 +4,14 @@
 
 #include "xapi/call/lifecycle.h"
 
-static const struct row *vm_of(const struct snap *s, const struct row *device, field_id vm_field)
+static void look_vbd(struct facts *f)
 {
-    return snap_get(s, CLASS_VM, row_ref(device, vm_field));
+    f->vm = snap_get(f->s, CLASS_VM, row_ref(f->object, F_VBD_VM));
+}
+
+static void look_vif(struct facts *f)
+{
+    f->vm = snap_get(f->s, CLASS_VM, row_ref(f->object, F_VIF_VM));
 }
 
 /* The VM must be in the state that plugging needs: running, or paused for unplugging in a hurry. */
@@ -21,25 +26,25 @@ static int need_running(const struct row *vm, struct xerr *err)
 static int need_attached(bool wanted, bool attached, struct ref device, struct xerr *err)
 {
     if (wanted == attached) return 0;
-    return wanted ? xerr_device_already_detached(err, REF_STR(device))
-                  : xerr_device_already_attached(err, REF_STR(device));
+    return wanted ? xerr_device_already_detached(err, NAMED(err, device))
+                  : xerr_device_already_attached(err, NAMED(err, device));
 }
 
-static int check_vbd(const struct snap *s, const struct row *vbd, int op, struct xerr *err)
+static int check_vbd(const struct facts *f, int op, struct xerr *err)
 {
-    const struct row *vm = vm_of(s, vbd, F_VBD_VM);
+    const struct row *vbd = f->object, *vm = f->vm;
     struct ref self = row_ref_of(vbd);
     bool attached = row_bool(vbd, F_VBD_currently_attached);
 
-    if (!vm) return xerr_handle_invalid(err, "VM", REF_STR(row_ref(vbd, F_VBD_VM)));
+    if (!vm) return xerr_handle_invalid(err, "VM", NAMED(err, row_ref(vbd, F_VBD_VM)));
     switch ((enum vbd_operations)op) {
     case vbd_operations_attach:
         return 0;
     case vbd_operations_insert:
     case vbd_operations_eject:
-        if (row_enum(vbd, F_VBD_type) != vbd_type_CD) return xerr_vbd_not_removable_media(err, REF_STR(self));
-        if (op == vbd_operations_insert && !row_bool(vbd, F_VBD_empty)) return xerr_vbd_not_empty(err, REF_STR(self));
-        if (op == vbd_operations_eject && row_bool(vbd, F_VBD_empty)) return xerr_vbd_is_empty(err, REF_STR(self));
+        if (row_enum(vbd, F_VBD_type) != vbd_type_CD) return xerr_vbd_not_removable_media(err, NAMED(err, self));
+        if (op == vbd_operations_insert && !row_bool(vbd, F_VBD_empty)) return xerr_vbd_not_empty(err, NAMED(err, self));
+        if (op == vbd_operations_eject && row_bool(vbd, F_VBD_empty)) return xerr_vbd_is_empty(err, NAMED(err, self));
         if (row_enum(vm, F_VM_power_state) == vm_power_state_Suspended) return need_running(vm, err);
         return 0;
     case vbd_operations_plug:
@@ -53,12 +58,12 @@ static int check_vbd(const struct snap *s, const struct row *vbd, int op, struct
     return xerr_operation_not_allowed(err, "unknown operation");
 }
 
-static int check_vif(const struct snap *s, const struct row *vif, int op, struct xerr *err)
+static int check_vif(const struct facts *f, int op, struct xerr *err)
 {
-    const struct row *vm = vm_of(s, vif, F_VIF_VM);
+    const struct row *vif = f->object, *vm = f->vm;
     bool attached = row_bool(vif, F_VIF_currently_attached);
 
-    if (!vm) return xerr_handle_invalid(err, "VM", REF_STR(row_ref(vif, F_VIF_VM)));
+    if (!vm) return xerr_handle_invalid(err, "VM", NAMED(err, row_ref(vif, F_VIF_VM)));
     switch ((enum vif_operations)op) {
     case vif_operations_attach:
         return 0;
@@ -74,6 +79,7 @@ const struct lifecycle_rules lifecycle_vbd = {
     .cls = CLASS_VBD,
     .allowed = F_VBD_allowed_operations,
     .current = F_VBD_current_operations,
+    .look = look_vbd,
     .check = check_vbd,
 };
 
@@ -81,5 +87,6 @@ const struct lifecycle_rules lifecycle_vif = {
     .cls = CLASS_VIF,
     .allowed = F_VIF_allowed_operations,
     .current = F_VIF_current_operations,
+    .look = look_vif,
     .check = check_vif,
 };

@@ -2,17 +2,17 @@
  * Called by: lifecycle.c.  Calls: db/. */
 #include "xapi/call/lifecycle_table.h"
 
-static int check_host(const struct snap *s, const struct row *host, int op, struct xerr *err)
+static int check_host(const struct facts *f, int op, struct xerr *err)
 {
+    const struct row *host = f->object;
     bool enabled = row_bool(host, F_host_enabled);
 
-    (void)s;
     switch ((enum host_allowed_operations)op) {
     case host_allowed_operations_provision:
     case host_allowed_operations_vm_start:
     case host_allowed_operations_vm_resume:
     case host_allowed_operations_vm_migrate:
-        return enabled ? 0 : xerr_host_disabled(err, REF_STR(row_ref_of(host)));
+        return enabled ? 0 : xerr_host_disabled(err, NAMED(err, row_ref_of(host)));
     case host_allowed_operations_shutdown:
     case host_allowed_operations_reboot:
         return enabled ? xerr_host_not_disabled(err) : 0;
@@ -35,9 +35,10 @@ static bool host_beside(int op, int running)
     return many & OP(op) && many & OP(running);
 }
 
-static int check_pool(const struct snap *s, const struct row *pool, int op, struct xerr *err)
+static int check_pool(const struct facts *f, int op, struct xerr *err)
 {
-    (void)s;
+    const struct row *pool = f->object;
+
     switch ((enum pool_allowed_operations)op) {
     case pool_allowed_operations_ha_enable:
         return row_bool(pool, F_pool_ha_enabled) ? xerr_ha_is_enabled(err) : 0;
@@ -63,12 +64,12 @@ static int check_pool(const struct snap *s, const struct row *pool, int op, stru
 }
 
 /* An appliance may start while any of its VMs is not running, and stop while any is not halted. */
-static int check_vm_appliance(const struct snap *s, const struct row *appliance, int op, struct xerr *err)
+static int check_vm_appliance(const struct facts *f, int op, struct xerr *err)
 {
-    const struct refset *vms = row_refs(appliance, F_VM_appliance_VMs);
+    const struct refset *vms = row_refs(f->object, F_VM_appliance_VMs);
 
     for (size_t i = 0; i < vms->n; i++) {
-        const struct row *vm = snap_get(s, CLASS_VM, vms->refs[i]);
+        const struct row *vm = snap_get(f->s, CLASS_VM, vms->refs[i]);
         if (!vm) continue;
         int state = row_enum(vm, F_VM_power_state);
         if (op == vm_appliance_operation_start ? state != vm_power_state_Running : state != vm_power_state_Halted)

@@ -44,14 +44,23 @@ static const char *const sr_feature[] = {
     [storage_operations_pbd_destroy] = NULL,
 };
 
-static bool sr_can(const struct snap *s, const struct row *sr, const char *feature)
+static const struct row *driver_of(const struct snap *s, const struct row *sr)
 {
-    if (!feature) return true;
     SNAP_EACH (s, CLASS_SM, sm) {
-        if (streq(row_str(sm, F_SM_type), row_str(sr, F_SR_type)))
-            return value_get(row_value(sm, F_SM_features), feature) != NULL;
+        if (streq(row_str(sm, F_SM_type), row_str(sr, F_SR_type))) return sm;
     }
-    return false;
+    return NULL;
+}
+
+/* Operations that need no feature, or one that the driver has. */
+static uint64_t able(const struct snap *s, const struct row *sr, const char *const *features, size_t n, size_t n_operations)
+{
+    const struct row *sm = driver_of(s, sr);
+    uint64_t bits = 0;
+
+    for (size_t op = 0; op < n_operations; op++)
+        if (op >= n || !features[op] || (sm && value_get(row_value(sm, F_SM_features), features[op]))) bits |= OP(op);
+    return bits;
 }
 
 static bool sr_attached(const struct snap *s, const struct row *sr)
@@ -78,18 +87,29 @@ static const struct row *open_vbd(const struct snap *s, const struct row *vdi)
     return NULL;
 }
 
-static int check_vdi(const struct snap *s, const struct row *vdi, int op, struct xerr *err)
+static void look_vdi(struct facts *f)
 {
+    struct ref ref = row_ref(f->object, F_VDI_SR);
+
+    f->open = open_vbd(f->s, f->object);
+    if (f->sr && ref_eq(row_ref_of(f->sr), ref)) return;
+    f->sr = snap_get(f->s, CLASS_SR, ref);
+    if (!f->sr) return;
+    f->able = able(f->s, f->sr, vdi_feature, ARRAY_SIZE(vdi_feature), lifecycle_operations(F_VDI_allowed_operations)->n);
+    f->attached = sr_attached(f->s, f->sr);
+}
+
+static int check_vdi(const struct facts *f, int op, struct xerr *err)
+{
+    const struct row *vdi = f->object, *sr = f->sr;
     struct ref self = row_ref_of(vdi);
-    const struct row *sr = snap_get(s, CLASS_SR, row_ref(vdi, F_VDI_SR));
     const char *name = lifecycle_operations(F_VDI_allowed_operations)->values[op];
 
-    if (!sr) return xerr_handle_invalid(err, "SR", REF_STR(row_ref(vdi, F_VDI_SR)));
-    if ((size_t)op < ARRAY_SIZE(vdi_feature) && !sr_can(s, sr, vdi_feature[op]))
-        return xerr_sr_operation_not_supported(err, REF_STR(row_ref_of(sr)));
-    if (op == vdi_operations_forget) return open_vbd(s, vdi) ? xerr_vdi_in_use(err, REF_STR(self), name) : 0;
-    if (!sr_attached(s, sr)) return xerr_sr_has_no_pbds(err, REF_STR(row_ref_of(sr)));
-    if (!row_bool(vdi, F_VDI_managed)) return xerr_vdi_not_managed(err, REF_STR(self));
+    if (!sr) return xerr_handle_invalid(err, "SR", NAMED(err, row_ref(vdi, F_VDI_SR)));
+    if (!(f->able & OP(op))) return xerr_sr_operation_not_supported(err, NAMED(err, row_ref_of(sr)));
+    if (op == vdi_operations_forget) return f->open ? xerr_vdi_in_use(err, NAMED(err, self), name) : 0;
+    if (!f->attached) return xerr_sr_has_no_pbds(err, NAMED(err, row_ref_of(sr)));
+    if (!row_bool(vdi, F_VDI_managed)) return xerr_vdi_not_managed(err, NAMED(err, self));
 
     switch ((enum vdi_operations)op) {
     case vdi_operations_destroy:
@@ -97,7 +117,7 @@ static int check_vdi(const struct snap *s, const struct row *vdi, int op, struct
     case vdi_operations_data_destroy:
     case vdi_operations_set_on_boot:
     case vdi_operations_revert_to:
-        return open_vbd(s, vdi) ? xerr_vdi_in_use(err, REF_STR(self), name) : 0;
+        return f->open ? xerr_vdi_in_use(err, NAMED(err, self), name) : 0;
     case vdi_operations_blocked:
         return xerr_operation_not_allowed(err, "This operation cannot be asked for");
     case vdi_operations_clone:
@@ -126,19 +146,26 @@ static bool vdi_beside(int op, int running)
     return readers & OP(op) && readers & OP(running);
 }
 
-static int check_sr(const struct snap *s, const struct row *sr, int op, struct xerr *err)
+static void look_sr(struct facts *f)
 {
-    struct ref self = row_ref_of(sr);
-    bool attached = sr_attached(s, sr);
+    f->sr = f->object;
+    f->able = able(f->s, f->sr, sr_feature, ARRAY_SIZE(sr_feature), lifecycle_operations(F_SR_allowed_operations)->n);
+    f->attached = sr_attached(f->s, f->sr);
+}
 
-    if ((size_t)op < ARRAY_SIZE(sr_feature) && !sr_can(s, sr, sr_feature[op]))
-        return xerr_sr_operation_not_supported(err, REF_STR(self));
+static int check_sr(const struct facts *f, int op, struct xerr *err)
+{
+    const struct row *sr = f->object;
+    struct ref self = row_ref_of(sr);
+    bool attached = f->attached;
+
+    if (!(f->able & OP(op))) return xerr_sr_operation_not_supported(err, NAMED(err, self));
     switch ((enum storage_operations)op) {
     case storage_operations_forget:
-        return attached ? xerr_sr_has_pbd(err, REF_STR(self)) : 0;
+        return attached ? xerr_sr_has_pbd(err, NAMED(err, self)) : 0;
     case storage_operations_destroy:
-        if (row_map_str(sr, F_SR_other_config, "indestructible", NULL)) return xerr_sr_indestructible(err, REF_STR(self));
-        return attached ? xerr_sr_has_pbd(err, REF_STR(self)) : 0;
+        if (row_map_str(sr, F_SR_other_config, "indestructible", NULL)) return xerr_sr_indestructible(err, NAMED(err, self));
+        return attached ? xerr_sr_has_pbd(err, NAMED(err, self)) : 0;
     case storage_operations_plug:
     case storage_operations_unplug:   /* of what is plugged already or not any more: fine */
     case storage_operations_pbd_create:
@@ -166,7 +193,7 @@ static int check_sr(const struct snap *s, const struct row *sr, int op, struct x
     case storage_operations_vdi_resize_online:
     case storage_operations_vdi_update:
     case storage_operations_vdi_revert:
-        return attached ? 0 : xerr_sr_has_no_pbds(err, REF_STR(self));
+        return attached ? 0 : xerr_sr_has_no_pbds(err, NAMED(err, self));
     }
     return xerr_operation_not_allowed(err, "unknown operation");
 }
@@ -184,6 +211,7 @@ const struct lifecycle_rules lifecycle_vdi = {
     .cls = CLASS_VDI,
     .allowed = F_VDI_allowed_operations,
     .current = F_VDI_current_operations,
+    .look = look_vdi,
     .check = check_vdi,
     .beside = vdi_beside,
 };
@@ -192,6 +220,7 @@ const struct lifecycle_rules lifecycle_sr = {
     .cls = CLASS_SR,
     .allowed = F_SR_allowed_operations,
     .current = F_SR_current_operations,
+    .look = look_sr,
     .check = check_sr,
     .beside = sr_beside,
 };

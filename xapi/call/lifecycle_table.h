@@ -6,12 +6,25 @@
 #include "gen/errors.h"
 #include "xapi/call/lifecycle.h"
 
+/* What the rules of one object rest on, gathered once for all its operations. Zero before the first object; kept from one
+ * to the next of a class while the snapshot stays, so that what many objects share is looked up once. */
+struct facts {
+    const struct snap *s;
+    const struct row *object;
+    const struct row *sr;                     /* VDI: its repository, or NULL. SR: the object */
+    uint64_t able;                            /* VDI, SR: operations that the repository's driver has */
+    bool attached;                            /* VDI, SR: some host has the repository plugged */
+    const struct row *open;                   /* VDI: a VBD that uses it */
+    const struct row *vm;                     /* VBD, VIF: the VM, or NULL */
+};
+
 /* One class's rules. check() answers for one operation with current_operations left aside; the common part asks
  * `beside` whether it may run next to what is in progress. */
 struct lifecycle_rules {
     enum class_id cls;
     field_id allowed, current;
-    int (*check)(const struct snap *s, const struct row *object, int op, struct xerr *err);
+    void (*look)(struct facts *f);            /* fills what check() wants beyond s and object; NULL = nothing */
+    int (*check)(const struct facts *f, int op, struct xerr *err);
     bool (*beside)(int op, int running);      /* may op begin while running is in progress? NULL = never */
     /* Objects whose allowed_operations depend on this one: refresh them too. NULL = none. */
     void (*dependents)(struct txn *t, struct ref ref);
@@ -28,5 +41,7 @@ bool lifecycle_busy(const struct row *object, field_id current);
 bool lifecycle_runs(const struct row *object, field_id current, const struct enum_desc *operations, int op);
 
 #define OP(x) (UINT64_C(1) << (x))
+/* REF_STR for an error that is wanted: most checks are made to learn whether. */
+#define NAMED(err, ref) ((err)->quiet ? "" : REF_STR(ref))
 
 #endif

@@ -88,21 +88,22 @@ int lifecycle_bad_power_state(const struct row *vm, unsigned states, struct xerr
                                          [vm_power_state_Running] = "running", [vm_power_state_Suspended] = "suspended" };
     _cleanup_strbuf_ struct strbuf expected = STRBUF_INIT;
 
-    for (unsigned i = 0; i < ARRAY_SIZE(names); i++)
+    for (unsigned i = 0; i < ARRAY_SIZE(names) && !err->quiet; i++)
         if (states & 1u << i) strbuf_printf(&expected, "%s%s", expected.len ? ", " : "", names[i]);
-    return xerr_vm_bad_power_state(err, REF_STR(row_ref_of(vm)), strbuf_cstr(&expected),
+    return xerr_vm_bad_power_state(err, NAMED(err, row_ref_of(vm)), strbuf_cstr(&expected),
                                    names[row_enum(vm, F_VM_power_state)]);
 }
 
-static int check(const struct snap *s, const struct row *vm, int op, struct xerr *err)
+static int check(const struct facts *f, int op, struct xerr *err)
 {
-    (void)s;
+    const struct row *vm = f->object;
+
     if (op < 0 || (size_t)op >= ARRAY_SIZE(rules)) return xerr_operation_not_allowed(err, "unknown operation");
     const char *name = lifecycle_operations(F_VM_allowed_operations)->values[op];
     int kind = kind_of(vm);
 
     if (!(rules[op].kinds & kind)) {
-        if (kind == TEMPLATE || kind == SNAPSHOT) return xerr_vm_is_template(err, REF_STR(row_ref_of(vm)));
+        if (kind == TEMPLATE || kind == SNAPSHOT) return xerr_vm_is_template(err, NAMED(err, row_ref_of(vm)));
         if (kind == DOM0) return xerr_operation_not_allowed(err, "This operation is not allowed on the control domain");
         return xerr_revert_only_allowed_on_snapshot(err, 0, NULL);
     }
@@ -110,7 +111,7 @@ static int check(const struct snap *s, const struct row *vm, int op, struct xerr
     if (!(rules[op].states & 1 << row_enum(vm, F_VM_power_state))) return lifecycle_bad_power_state(vm, (unsigned)rules[op].states, err);
 
     const char *blocked = row_map_str(vm, F_VM_blocked_operations, name, NULL);
-    if (blocked) return xerr_operation_blocked(err, REF_STR(row_ref_of(vm)), blocked);
+    if (blocked) return xerr_operation_blocked(err, NAMED(err, row_ref_of(vm)), blocked);
     return 0;
 }
 

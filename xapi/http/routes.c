@@ -5,6 +5,7 @@
 #include <assert.h>
 
 #include "gen/http_routes.h"
+#include "xapi/call/ready.h"
 #include "xapi/http/blob.h"
 #include "xapi/http/cli.h"
 #include "xapi/http/console.h"
@@ -74,7 +75,8 @@ struct routes {
     struct bound bound[N_HTTP_ROUTES];
 };
 
-/* 1. who asks, and his role; 2. the handler; 3. the call and its task end, whatever the handler did. */
+/* 1. who asks, and his role; 2. an agent that has just begun is waited for; 3. the handler; 4. the call and its task end,
+ * whatever the handler did. */
 static void serve(struct http_request *req, void *arg)
 {
     const struct bound *b = arg;
@@ -86,7 +88,9 @@ static void serve(struct http_request *req, void *arg)
         http_reply_refused(req, &err);
         return;
     }
-    if (fn) {
+    if (call_wait_ready(c, &err)) {
+        transfer_refuse(req, 503, &err);
+    } else if (fn) {
         fn(req, c, &err);
     } else {
         xerr_not_implemented(&err, b->desc->permission);

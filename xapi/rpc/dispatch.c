@@ -10,6 +10,7 @@
 #include "lib/log.h"
 #include "lib/xmlrpc.h"
 #include "xapi/call/live_task.h"
+#include "xapi/call/ready.h"
 #include "xapi/rpc/audit.h"
 #include "xapi/rpc/coerce.h"
 #include "xapi/rpc/oplock.h"
@@ -196,13 +197,22 @@ static bool waits_for_events(const struct method_desc *m)
     return m->cls == CLASS_event && (streq(m->message, "from") || streq(m->message, "next"));
 }
 
+/* Whether the agent must be ready; else the database alone answers. What a storage driver asks while it is being attached
+ * cannot wait for that. */
+static bool needs_resources(const struct call *c)
+{
+    const struct method_desc *m = c->method;
+
+    return c->scope != SCOPE_REPOSITORY && !fields_serve(m) && m->cls != CLASS_session && m->cls != CLASS_event && m->cls != CLASS_task;
+}
+
 /* True when the call may last. A login without a password to check does not. */
 static bool may_block(const struct rpc_call *rc)
 {
     const struct method_desc *m = rc->call.method;
 
     if (!m->session && rc->origin.local && rc->origin.trusted) return false;
-    return m->blocks || rc->async;
+    return m->blocks || rc->async || (needs_resources(&rc->call) && !ready_is(rc->call.agent->ready));
 }
 
 static int take_place(struct rpc_call *rc, struct xerr *err)
@@ -286,7 +296,8 @@ int rpc_perform(struct rpc_call *rc, struct rpc_result *r, struct xerr *err)
     bool writes = !rc->counted && !only_reads(c->method);
     if (writes) atomic_fetch_add(rpc_writers(rc->rpc), 1);
     begin_task(rc);
-    int failed = run(c, rpc_oplocks(rc->rpc), ref_text(c->task->ref, key), rc->args, r, err);
+    int failed = needs_resources(c) ? call_wait_ready(c, err) : 0;
+    if (!failed) failed = run(c, rpc_oplocks(rc->rpc), ref_text(c->task->ref, key), rc->args, r, err);
     end_task(rc);
     if (writes) atomic_fetch_sub(rpc_writers(rc->rpc), 1);
     audit_call(rpc_audit(rc->rpc), c, c->method, false, rc->args, failed ? err : NULL);
@@ -315,7 +326,7 @@ static void run_async(void *arg)
     char key[REF_TEXT];
 
     log_set_call(c->task->uuid);
-    int failed = call_check_cancel(c, &err)
+    int failed = call_check_cancel(c, &err) || (needs_resources(c) && call_wait_ready(c, &err))
                  || run(c, rpc_oplocks(rc->rpc), ref_text(c->task->ref, key), rc->args, &r, &err);
     audit_call(rpc_audit(rc->rpc), c, c->method, true, rc->args, failed ? &err : NULL);
     /* The result of a message without one is no fragment at all. */

@@ -222,7 +222,7 @@ void storage_stop(struct storage *s)
     slot_wake_all(s);
 }
 
-void storage_close(struct storage *s)
+void storage_drain(struct storage *s)
 {
     if (!s) return;
     assert(s->magic == STORAGE_MAGIC);
@@ -230,6 +230,12 @@ void storage_close(struct storage *s)
     pthread_mutex_lock(&s->lock);
     while (s->uses) pthread_cond_wait(&s->unused, &s->lock);
     pthread_mutex_unlock(&s->lock);
+}
+
+void storage_close(struct storage *s)
+{
+    if (!s) return;
+    storage_drain(s);
     slot_free_all(s);
     ledger_free(s);
     map_free(s->slots);

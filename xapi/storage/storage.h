@@ -57,8 +57,10 @@ int storage_open(const struct storage_config *config, struct storage **ret_stora
  * ones; drivers run on and are awaited by the next agent. For the end of the agent, when its patience is
  * over. NULL is fine. */
 void storage_stop(struct storage *s);
-/* storage_stop(), then waits for everything between storage_use_begin() and storage_use_end(). No other
- * call may run. NULL is fine. */
+/* storage_stop(), then waits for everything between storage_use_begin() and storage_use_end(): before what such work uses
+ * beside the storage is closed. NULL is fine. */
+void storage_drain(struct storage *s);
+/* storage_drain(), and the end of it. No other call may run. NULL is fine. */
 void storage_close(struct storage *s);
 /* Around work on a thread of its own that uses the storage and nobody else waits for. */
 void storage_use_begin(struct storage *s);
