@@ -1,29 +1,33 @@
 #!/usr/bin/env python3
-"""Xen Orchestra's own XenAPI library from npm, unmodified (tests/clients/xen-orchestra.mjs has the steps)."""
+"""Xen Orchestra's connector to XenAPI, npm's xen-api, unmodified, over JSON-RPC and XML-RPC (xen-orchestra.mjs has the steps):
+a VM's life seen by events, and the agent killed and started again under it."""
 import os
 import shutil
 import subprocess
 import sys
 
-from harness import BUILD, PASSWORD, SOURCE, USER, Agent
+import node_client
+from harness import PASSWORD, USER, Agent
 
-folder = os.path.join(BUILD, 'npm')
-if not shutil.which('npm'):
-    print('npm is not installed')
-    sys.exit(77)
-os.makedirs(folder, exist_ok=True)
-if not os.path.exists(os.path.join(folder, 'node_modules', 'xen-api')):
-    shutil.copy(os.path.join(SOURCE, 'tests', 'clients', 'package.json'), folder)
-    fetched = subprocess.run(['npm', 'install', '--no-audit', '--no-fund'], cwd=folder, timeout=240, capture_output=True, text=True)
-    if fetched.returncode:
-        print('npm cannot fetch xen-api: ' + (fetched.stderr.strip().splitlines() or ['no reason given'])[0])
-        sys.exit(77)
-agent = Agent()
-agent.start()
-try:
-    script = os.path.join(SOURCE, 'tests', 'clients', 'xen-orchestra.mjs')
-    status = subprocess.run(['node', script, str(agent.https_port), USER, PASSWORD], cwd=folder, timeout=120).returncode
-finally:
-    agent.stop()
-    shutil.rmtree(agent.root, ignore_errors=True)
-sys.exit(status)
+failed = False
+folder = node_client.install()
+for transport in ('json-rpc', 'xml-rpc'):
+    agent = Agent()
+    agent.start()
+    try:
+        script = os.path.join(node_client.HERE, 'xen-orchestra.mjs')
+        steps = subprocess.Popen(['node', script, str(agent.https_port), USER, PASSWORD, transport], cwd=folder, text=True,
+                                 stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        for line in steps.stdout:
+            print(line, end='', flush=True)
+            if line.startswith('# restart'):
+                agent.kill()
+                port = agent.https_port
+                agent = Agent('--https', '127.0.0.1:%d' % port, root=agent.root)
+                agent.start()
+                print('started', file=steps.stdin, flush=True)
+        failed |= steps.wait(60) != 0
+    finally:
+        agent.stop()
+        shutil.rmtree(agent.root, ignore_errors=True)
+sys.exit(failed)
