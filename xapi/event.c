@@ -42,6 +42,7 @@ struct blocked {
     pthread_mutex_t lock;
     pthread_cond_t wake;
     bool answered;                 /* lock: lock */
+    struct xerr why;               /* the session has ended */
 };
 
 static void unblock(struct event_waiter *w, struct event_text *text, const struct xerr *why)
@@ -49,28 +50,30 @@ static void unblock(struct event_waiter *w, struct event_text *text, const struc
     struct blocked *b = (struct blocked *)w;
 
     (void)text;
-    (void)why;
     pthread_mutex_lock(&b->lock);
+    if (why) xerr_set(&b->why, why->code, why->n, (const char *const *)why->params);
     b->answered = true;
     pthread_cond_signal(&b->wake);
     pthread_mutex_unlock(&b->lock);
 }
 
-static void block(struct event_hub *hub, const struct event_request *r, struct token since)
+static int block(struct call *c, const struct event_request *r, struct token since, struct xerr *err)
 {
     struct blocked b = {
         .waiter = { .sub = r->sub, .since = since, .form = EVENT_WAKE, .deadline_ns = r->deadline_ns,
-                    .answer = unblock },
+                    .session = c->session, .handle = c->handle, .answer = unblock },
+        .why = XERR_INIT,
     };
 
     pthread_mutex_init(&b.lock, NULL);
     pthread_cond_init(&b.wake, NULL);
-    event_wait(hub, &b.waiter);
+    event_wait(c->agent->events, &b.waiter);
     pthread_mutex_lock(&b.lock);
     while (!b.answered) pthread_cond_wait(&b.wake, &b.lock);
     pthread_mutex_unlock(&b.lock);
     pthread_cond_destroy(&b.wake);
     pthread_mutex_destroy(&b.lock);
+    return b.why.code ? xerr_move(err, &b.why) : 0;
 }
 
 struct collector {
@@ -122,7 +125,7 @@ static int wait_for_changes(struct call *c, const struct event_request *r, struc
         if (event_hub_stopping(c->agent->events)) return 0;    /* nobody would wait any more */
         since = snap_token(*ret_s);
         snap_unref(take_ptr(*ret_s));
-        block(c->agent->events, r, since);
+        if (block(c, r, since, err)) return -1;
     }
 }
 

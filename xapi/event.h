@@ -55,6 +55,8 @@ struct event_waiter {
     enum event_form form;
     int64_t deadline_ns;           /* CLOCK_BOOTTIME */
     struct ref legacy;             /* event.next: the session whose place in the stream moves on; else null */
+    struct ref session;            /* with its end comes SESSION_INVALID; null: not bound to one */
+    struct ref handle;             /* how the client names that session */
     /* Called once, from the hub's thread, without locks; the owner may free the waiter in it. text is borrowed, NULL
      * for a delay, a wake and an error; why is NULL or the error. */
     void (*answer)(struct event_waiter *w, struct event_text *text, const struct xerr *why);
@@ -62,6 +64,7 @@ struct event_waiter {
     int state;
     struct event_group *group;
     struct event_waiter *prev, *next;
+    struct event_waiter *session_prev, *session_next;
     size_t heap_at;
 };
 
@@ -82,6 +85,8 @@ enum event_cancel {
 };
 enum event_cancel event_wait_cancel(struct event_hub *hub, struct event_waiter *w);
 size_t event_hub_waiters(struct event_hub *hub);
+/* True while somebody waits in this session. */
+bool event_hub_has_session(struct event_hub *hub, struct ref session);
 
 /* ---- the legacy registrations: one a session, in memory ---- */
 

@@ -54,6 +54,9 @@ struct event_hub {
     struct event_waiter **heap;            /* the earliest deadline first */
     size_t n_heap, cap_heap;
     struct refmap *legacy;                 /* session -> struct legacy */
+    struct refmap *sessions;               /* session -> the first that waits in it */
+    struct ref *touched;                   /* sessions that changed or went while somebody waited in them */
+    size_t n_touched, cap_touched;
 };
 
 /* ---- the heap of deadlines (under the lock) ---- */
@@ -216,6 +219,43 @@ static void drop_if_empty(struct event_hub *h, struct event_group *g)
     group_free(g);
 }
 
+/* ---- sessions (under the lock) ---- */
+
+static void session_join(struct event_hub *h, struct event_waiter *w)
+{
+    if (ref_is_null(w->session)) return;
+    struct event_waiter *first = refmap_get(h->sessions, w->session);
+    w->session_prev = NULL;
+    w->session_next = first;
+    if (first) first->session_prev = w;
+    refmap_put(h->sessions, w->session, w);
+}
+
+static void session_leave(struct event_hub *h, struct event_waiter *w)
+{
+    if (ref_is_null(w->session)) return;
+    if (w->session_next) w->session_next->session_prev = w->session_prev;
+    if (w->session_prev) w->session_prev->session_next = w->session_next;
+    else if (w->session_next) refmap_put(h->sessions, w->session, w->session_next);
+    else refmap_remove(h->sessions, w->session);
+}
+
+static void note_session(struct event_hub *h, struct ref session)
+{
+    if (h->n_touched == h->cap_touched) {
+        h->cap_touched = h->cap_touched ? h->cap_touched * 2 : 16;
+        h->touched = xrealloc(h->touched, h->cap_touched * sizeof(h->touched[0]));
+    }
+    h->touched[h->n_touched++] = session;
+}
+
+static bool session_lives(struct event_hub *h, struct ref session)
+{
+    _cleanup_snap_ struct snap *s = db_snap(h->db);
+
+    return snap_get(s, CLASS_session, session) != NULL;
+}
+
 /* ---- commits ---- */
 
 static void on_publish(void *arg, const struct touched *rows, size_t n)
@@ -223,13 +263,14 @@ static void on_publish(void *arg, const struct touched *rows, size_t n)
     struct event_hub *h = arg;
 
     pthread_mutex_lock(&h->lock);
-    bool before = h->ready != NULL;
+    bool before = h->ready || h->n_touched;
     for (size_t i = 0; i < n; i++) {
+        if (rows[i].cls == CLASS_session && refmap_get(h->sessions, rows[i].ref)) note_session(h, rows[i].ref);
         const struct class_list *l = &h->classes[rows[i].cls];
         for (size_t j = 0; j < l->n; j++) mark_ready(h, l->groups[j]);
         for (struct watch *w = refmap_get(h->objects, rows[i].ref); w; w = w->next) mark_ready(h, w->group);
     }
-    if (!before && h->ready) pthread_cond_signal(&h->wake);
+    if (!before && (h->ready || h->n_touched)) pthread_cond_signal(&h->wake);
     pthread_mutex_unlock(&h->lock);
 }
 
@@ -308,9 +349,11 @@ bool event_wait(struct event_hub *h, struct event_waiter *w)
     w->group = NULL;
     if (w->sub) file(h, w);
     heap_add(h, w);
+    session_join(h, w);
     /* What was published since the caller looked woke nobody here. Filed first, asked then: nothing slips through. */
     if (w->sub && moved_on(h, w->since)) mark_ready(h, w->group);
-    if (h->ready || h->heap[0] == w) pthread_cond_signal(&h->wake);
+    if (!ref_is_null(w->session) && !session_lives(h, w->session)) note_session(h, w->session);
+    if (h->ready || h->n_touched || h->heap[0] == w) pthread_cond_signal(&h->wake);
     pthread_mutex_unlock(&h->lock);
     return true;
 }
@@ -320,6 +363,7 @@ static void take(struct event_hub *h, struct event_waiter *w)
 {
     w->state = WAITER_TAKEN;
     heap_remove(h, w);
+    session_leave(h, w);
     if (w->group) {
         leave(w);
         drop_if_empty(h, w->group);
@@ -349,6 +393,14 @@ size_t event_hub_waiters(struct event_hub *h)
     size_t n = h->n_heap;
     pthread_mutex_unlock(&h->lock);
     return n;
+}
+
+bool event_hub_has_session(struct event_hub *h, struct ref session)
+{
+    pthread_mutex_lock(&h->lock);
+    bool has = refmap_get(h->sessions, session) != NULL;
+    pthread_mutex_unlock(&h->lock);
+    return has;
 }
 
 /* ---- the thread ---- */
@@ -386,6 +438,7 @@ static void look_at(struct event_hub *h, struct event_group *g)
         struct event_waiter *w = g->first;
         leave(w);
         heap_remove(h, w);
+        session_leave(h, w);
         w->state = WAITER_TAKEN;
         w->group = NULL;
         w->next = all;
@@ -396,6 +449,24 @@ static void look_at(struct event_hub *h, struct event_group *g)
     answer_all(h, all, form == EVENT_WAKE ? NULL : text, until, lost ? &err : NULL);
     event_text_unref(text);
     pthread_mutex_lock(&h->lock);
+}
+
+/* A session that somebody waits in was written: when it has gone, so does who waits. Lock held at both ends. */
+static void look_at_session(struct event_hub *h, struct ref session)
+{
+    if (!refmap_get(h->sessions, session)) return;
+    pthread_mutex_unlock(&h->lock);
+    bool lives = session_lives(h, session);
+    pthread_mutex_lock(&h->lock);
+    if (lives) return;
+    for (struct event_waiter *w; (w = refmap_get(h->sessions, session));) {
+        _cleanup_xerr_ struct xerr err = XERR_INIT;
+        take(h, w);
+        pthread_mutex_unlock(&h->lock);
+        xerr_session_invalid(&err, REF_STR(w->handle));
+        w->answer(w, NULL, &err);
+        pthread_mutex_lock(&h->lock);
+    }
 }
 
 /* The time of one waiter has come: what there is, even nothing. */
@@ -432,7 +503,9 @@ static void *run(void *arg)
     pthread_setname_np(pthread_self(), "events");
     pthread_mutex_lock(&h->lock);
     for (;;) {
-        if (h->ready) {
+        if (h->n_touched) {
+            look_at_session(h, h->touched[--h->n_touched]);
+        } else if (h->ready) {
             struct event_group *g = h->ready;
             h->ready = g->ready_next;
             look_at(h, g);
@@ -465,6 +538,7 @@ struct event_hub *event_hub_new(struct db *db)
     h->groups = map_new();
     h->objects = refmap_new();
     h->legacy = refmap_new();
+    h->sessions = refmap_new();
     h->classes = xcalloc(model.n_classes, sizeof(h->classes[0]));
     db_on_publish(db, on_publish, h);
     if (pthread_create(&h->thread, NULL, run, h)) abort();
@@ -505,6 +579,8 @@ void event_hub_free(struct event_hub *h)
     for (unsigned i = 0; i < model.n_classes; i++) free(h->classes[i].groups);
     free(h->classes);
     free(h->heap);
+    free(h->touched);
+    refmap_free(h->sessions);
     map_free(h->groups);
     refmap_free(h->objects);
     refmap_free(h->legacy);

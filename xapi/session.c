@@ -8,6 +8,7 @@
 #include "lib/clock.h"
 #include "lib/log.h"
 #include "xapi/auth.h"
+#include "xapi/event.h"
 #include "xapi/role.h"
 #include "xapi/storage/storage.h"
 
@@ -45,6 +46,7 @@ int session_resume(struct call *c, struct ref secret, const char *handle, struct
     if (!row || clock_wall_seconds() - row_time(row, F_session_last_active) > SESSION_IDLE_S + SESSION_TOUCH_S)
         return xerr_session_invalid(err, handle);
     adopt(c, s, row);
+    c->handle = secret;
     return 0;
 }
 
@@ -142,6 +144,7 @@ static int open_session(struct call *c, const struct opening *o, struct ref *ret
     _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
     const struct row *row = snap_get(s, CLASS_session, key);
     if (row) adopt(c, s, row);
+    c->handle = secret;
     *ret_secret = secret;
     return 0;
 }
@@ -340,16 +343,23 @@ static bool driver_gone(const struct agent *agent, const struct snap *s, const s
 
 size_t sessions_expire(struct agent *agent)
 {
-    int64_t limit = clock_wall_seconds() - SESSION_IDLE_S - SESSION_TOUCH_S;
+    int64_t now = clock_wall_seconds(), limit = now - SESSION_IDLE_S - SESSION_TOUCH_S;
     struct txn *t = db_begin(agent->db);
-    size_t n = 0, room = snap_count(txn_snap(t), CLASS_session);
-    struct ref *gone = xcalloc(room, sizeof(*gone));
+    size_t n = 0, n_used = 0, room = snap_count(txn_snap(t), CLASS_session);
+    struct ref *gone = xcalloc(room, sizeof(*gone)), *used = xcalloc(room, sizeof(*used));
 
-    SNAP_EACH(txn_snap(t), CLASS_session, row)
-        if (row_time(row, F_session_last_active) < limit || driver_gone(agent, txn_snap(t), row)) gone[n++] = row_ref_of(row);
+    SNAP_EACH(txn_snap(t), CLASS_session, row) {
+        int64_t last = row_time(row, F_session_last_active);
+        struct ref session = row_ref_of(row);
+        /* A console, an upload, somebody who waits for events: no call says that the session is used, but it is. */
+        if (last < now - SESSION_TOUCH_S && event_hub_has_session(agent->events, session)) used[n_used++] = session;
+        else if (last < limit || driver_gone(agent, txn_snap(t), row)) gone[n++] = session;
+    }
     for (size_t i = 0; i < n; i++) txn_destroy(t, CLASS_session, gone[i]);
+    for (size_t i = 0; i < n_used; i++) txn_set_time(t, used[i], F_session_last_active, now);
     free(gone);
-    if (!n) {
+    free(used);
+    if (!n && !n_used) {
         db_abort(t);
         return 0;
     }

@@ -37,6 +37,14 @@ void session_close(struct agent *agent, struct ref key);
 /* The row's reference for a reference that a client gave as an argument: the key of a secret, or the row itself. */
 struct ref session_argument(struct agent *agent, struct ref given);
 
+/* Tells when the call's session ends. While it lasts the session is in use and does not expire. NULL for a call without a session. */
+struct session_watch;
+struct session_watch *session_watch_begin(const struct call *c);
+/* fn(arg) runs once, from the hub's thread or at once, when the session ends or the agent stops. It must not block. */
+void session_watch_set(struct session_watch *w, void (*fn)(void *arg), void *arg);
+/* Afterwards fn does not run and will not. NULL is fine. */
+void session_watch_end(struct session_watch *w);
+
 /* Ends what has been idle for SESSION_IDLE_S, and what is left of storage drivers that have gone; returns how many. Background
  * work, every few minutes. */
 size_t sessions_expire(struct agent *agent);

@@ -79,6 +79,7 @@ struct call {
     struct arena *arena;                  /* lives until the answer is encoded */
     const struct method_desc *method;
     struct ref session;                   /* the session's row (not the secret the client holds); null before login */
+    struct ref handle;                    /* that secret: only to name the session in an answer to this client */
     bool is_root;                         /* local superuser: every role */
     unsigned roles;                       /* bit i = has role i (enum role_id) */
     enum call_scope scope;

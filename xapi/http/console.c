@@ -3,6 +3,7 @@
 #include "xapi/http/console.h"
 
 #include <fcntl.h>
+#include <sys/socket.h>
 
 #define LOG_MODULE "console"
 #include "lib/log.h"
@@ -66,6 +67,20 @@ static int open_guest(struct call *c, const struct target *t, struct stream *ret
     return 0;
 }
 
+/* Both ends of a console. */
+struct ends {
+    int client, guest;
+};
+
+/* The relay then meets the end of both. */
+static void cut(void *arg)
+{
+    const struct ends *e = arg;
+
+    shutdown(e->client, SHUT_RDWR);
+    shutdown(e->guest, SHUT_RDWR);
+}
+
 static void serve(struct http_request *req, struct call *c, const struct target *t, bool framed, struct xerr *err)
 {
     struct stream guest;
@@ -74,9 +89,12 @@ static void serve(struct http_request *req, struct call *c, const struct target 
         http_reply_error(req, 503, "the console is not to be had now");
     } else {
         int rc = framed ? http_stream_head(req, 101, websocket_headers(req)) : http_stream_head(req, 200, NULL);
+        struct ends ends = { http_stream(req)->fd, guest.fd };
         log_info("console of VM %s opened by %s", t->uuid, c->peer);
+        http_call_on_session_end(c, cut, &ends);
         if (!rc) rc = framed ? websocket_relay(http_stream(req), &guest, IDLE_MS) : stream_relay(http_stream(req), &guest, IDLE_MS);
         log_info("console of VM %s closed", t->uuid);
+        http_call_end(c, NULL, err);
         stream_close(&guest);
     }
 }

@@ -20,6 +20,7 @@ struct http_call {
     const char *permission;
     bool known;                    /* somebody, not just anybody */
     const char *detail;            /* of the audit line: path and query without the session */
+    struct session_watch *watch;   /* NULL without a session */
 };
 
 static const char *describe(const struct http_request *req)
@@ -119,6 +120,7 @@ int http_authenticate(struct http_request *req, struct agent *agent, const struc
         bool mine = !in_db || !check_task(&hc->call, task, err);
         if (mine) {
             hc->call.task = live_task_begin(agent->tasks, in_db ? task : ref_new(), in_db);
+            hc->watch = session_watch_begin(&hc->call);
             log_set_call(hc->call.task->uuid);
             *ret_call = &hc->call;
             return 0;
@@ -128,6 +130,13 @@ int http_authenticate(struct http_request *req, struct agent *agent, const struc
     audit_event(rpc_audit(agent->rpc), &hc->call, hc->permission, hc->detail, err);
     if (in_db) task_row_finish(agent, task, "", err);
     return -1;
+}
+
+void http_call_on_session_end(struct call *c, void (*fn)(void *arg), void *arg)
+{
+    struct http_call *hc = (struct http_call *)c;
+
+    if (hc->watch) session_watch_set(hc->watch, fn, arg);
 }
 
 bool http_call_known(const struct call *c)
@@ -150,6 +159,7 @@ void http_call_end(struct call *c, const struct value *result, const struct xerr
     bool failed = err && err->code;
 
     if (!c->task) return;
+    session_watch_end(take_ptr(hc->watch));
     audit_event(rpc_audit(c->agent->rpc), c, hc->permission, hc->detail, err);
     if (c->task->in_db) {
         if (result && !failed && result->kind != VALUE_VOID) xmlrpc_encode_value(result, &text);

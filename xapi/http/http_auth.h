@@ -19,6 +19,9 @@ int http_authenticate(struct http_request *req, struct agent *agent, const struc
                       struct call **ret_call, struct xerr *err);
 /* False on an open route when the client showed nothing: it has no rights at all. */
 bool http_call_known(const struct call *c);
+/* fn(arg) runs once when the call's session has ended or the agent stops, from any thread, before http_call_end() returns or
+ * not at all; at once when that has happened already. It must not block. */
+void http_call_on_session_end(struct call *c, void (*fn)(void *arg), void *arg);
 /* Answers 401, 403, 503 or 500 for an error of http_authenticate(). */
 void http_reply_refused(struct http_request *req, const struct xerr *err);
 /* Ends the call and its task: with result (NULL = none) when err is NULL or unset, else with the error. Before the reply

@@ -214,6 +214,8 @@ static void answer_events(struct http_request *req, struct post *post)
         p->waiter.form = form;
         p->waiter.deadline_ns = r->deadline_ns;
         p->waiter.legacy = r->legacy;
+        p->waiter.session = post->rc->call.session;
+        p->waiter.handle = post->rc->call.handle;
         park(req, p);
     }
 }
