@@ -15,31 +15,49 @@
 
 enum { MARK_LIMIT = 4096 };
 #define MARK ".xapi-sr"
+#define LOCK_NAME ".xapi-lock"
 
 void dir_close(struct dir *d)
 {
     if (d->fd < 0) return;
     d->sm->dir_fd = -1;
+    close_fdp(&d->lock_fd);
     close(d->fd);
+}
+
+/* Network file systems lock files that are open for writing, no folders. A server without locks leaves us with the one of
+ * this host. */
+static int lock_file(struct dir *d, struct xerr *err)
+{
+    d->lock_fd = openat(d->fd, LOCK_NAME, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (d->lock_fd < 0) return errno == EROFS ? 0 : sm_fail_errno(err, SM_LOCK, "cannot lock %s", d->path);
+    while (flock(d->lock_fd, LOCK_EX)) {
+        if (errno == ENOLCK || errno == EOPNOTSUPP) return 0;
+        if (errno != EINTR) return sm_fail_errno(err, SM_LOCK, "cannot lock %s", d->path);
+    }
+    return 0;
 }
 
 static int lock_dir(struct dir *d, struct xerr *err)
 {
     /* Against another host's or another root's driver on the same directory. */
-    while (flock(d->fd, LOCK_EX))
+    while (flock(d->fd, LOCK_EX)) {
+        if (errno == EBADF || errno == EINVAL) return lock_file(d, err);
         if (errno != EINTR && errno != EOPNOTSUPP)
             return sm_fail_errno(err, SM_LOCK, "cannot lock %s", d->path);
+    }
     return 0;
 }
 
 int dir_open(struct sm *sm, struct dir *ret_dir, struct xerr *err)
 {
-    struct dir d = { .sm = sm, .fd = -1 };
+    struct dir d = { .sm = sm, .fd = -1, .lock_fd = -1 };
 
     if (sm->driver->locate(sm, &d.path, err)) return -1;
     d.fd = open(d.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (d.fd < 0) return sm_fail_errno(err, SM_SR_UNAVAILABLE, "cannot open %s", d.path);
     if (lock_dir(&d, err)) {
+        close_fdp(&d.lock_fd);
         close(d.fd);
         return -1;
     }
@@ -204,7 +222,9 @@ int dir_share(int fd)
     struct group g, *found = NULL;
 
     if (getgrnam_r("kvm", &g, text, sizeof(text), &found) || !found) return 0;
-    return fchown(fd, (uid_t)-1, found->gr_gid) || fchmod(fd, 0660) ? -1 : 0;
+    /* A server that takes root for nobody does not let us: then its own rules say who reads. */
+    if (fchown(fd, (uid_t)-1, found->gr_gid)) return errno == EPERM || errno == EINVAL ? 0 : -1;
+    return fchmod(fd, 0660);
 }
 
 const char *dir_write_tmp(struct dir *d, const char *name, const struct image_format *f, int64_t size,
@@ -224,11 +244,19 @@ const char *dir_write_tmp(struct dir *d, const char *name, const struct image_fo
     return tmp;
 }
 
+int dir_rename_new(struct dir *d, const char *from, const char *to)
+{
+    if (renameat2(d->fd, from, d->fd, to, RENAME_NOREPLACE) == 0) return 0;
+    if (errno != EINVAL && errno != ENOSYS) return -1;
+    /* NFS and SMB know no such flag; a link fails when the name is there. */
+    return linkat(d->fd, from, d->fd, to, 0) || unlinkat(d->fd, from, 0) ? -1 : 0;
+}
+
 int dir_put_tmp(struct dir *d, const char *tmp, bool replace, enum sm_error number, struct xerr *err)
 {
     const char *name = tmp + strlen(TMP);
 
-    if (renameat2(d->fd, tmp, d->fd, name, replace ? 0 : RENAME_NOREPLACE)) {
+    if (replace ? renameat(d->fd, tmp, d->fd, name) : dir_rename_new(d, tmp, name)) {
         sm_fail_errno(err, errno == EEXIST ? SM_VDI_EXISTS : number, "cannot rename %s/%s", d->path, tmp);
         unlinkat(d->fd, tmp, 0);
         return -1;

@@ -13,11 +13,12 @@ enum { DIR_MAX_CHAIN = 128 };
 struct dir {
     struct sm *sm;
     const char *path;
-    int fd; /* of the directory; locked */
+    int fd;      /* of the directory; locked */
+    int lock_fd; /* of a file in it, where directories cannot be locked; -1 = none */
 };
 #define DIR_INIT                                                                                             \
     {                                                                                                        \
-        .fd = -1                                                                                             \
+        .fd = -1, .lock_fd = -1                                                                              \
     }
 
 struct image {
@@ -78,6 +79,8 @@ int dir_make_image(struct dir *d, const char *name, const struct image_format *f
 const char *dir_write_tmp(struct dir *d, const char *name, const struct image_format *f, int64_t size,
                           const char *parent, struct ref parent_id, enum sm_error number, struct xerr *err);
 int dir_put_tmp(struct dir *d, const char *tmp, bool replace, enum sm_error number, struct xerr *err);
+/* A rename that never replaces. 0, or -1 + errno (EEXIST). */
+int dir_rename_new(struct dir *d, const char *from, const char *to);
 /* Guests' processes may read it and write its end. 0 or -1 + errno. */
 int dir_share(int fd);
 /* Nothing for formats whose names say it. */

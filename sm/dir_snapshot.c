@@ -76,8 +76,7 @@ static int copy_raw(struct dir *d, const struct image *leaf, const char *uuid, s
     int rc = sm_run(d->sm, argv, NULL, SM_VDI_CLONE, err);
     _cleanup_close_ int fd = rc ? -1 : openat(d->fd, tmp, O_RDONLY | O_CLOEXEC);
 
-    if (rc == 0 &&
-        (fd < 0 || dir_share(fd) || fsync(fd) || renameat2(d->fd, tmp, d->fd, name, RENAME_NOREPLACE)))
+    if (rc == 0 && (fd < 0 || dir_share(fd) || fsync(fd) || dir_rename_new(d, tmp, name)))
         rc = sm_fail_errno(err, SM_VDI_CLONE, "cannot finish %s/%s", d->path, name);
     if (rc) unlinkat(d->fd, tmp, 0);
     return rc ? -1 : dir_sync(d, err);

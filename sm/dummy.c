@@ -34,7 +34,8 @@ static int before(struct sm *sm, struct xerr *err)
     if (concerns(sm_config(sm, "sleep_commands", ""), sm->command))
         num_parse_int(sm_config(sm, "sleep_ms", "0"), &ms);
     struct timespec left = { .tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000 };
-    while (ms > 0 && nanosleep(&left, &left) && errno == EINTR) {}
+    while (ms > 0 && nanosleep(&left, &left) && errno == EINTR) {
+    }
     if (num_parse_int(sm_config(sm, "fail_code", "0"), &number) && number > 0 &&
         concerns(sm_config(sm, "fail_commands", ""), sm->command))
         return sm_fail(err, (enum sm_error)number, "%s fails as asked", sm->command);
@@ -117,7 +118,4 @@ static const struct sm_driver driver = {
     .locate = locate,
 };
 
-int main(int argc, char **argv)
-{
-    return sm_main(&driver, argc, argv);
-}
+int main(int argc, char **argv) { return sm_main(&driver, argc, argv); }

@@ -3,10 +3,10 @@
  *
  * The file system's own uuid is the SR's: a wrong disk is not mounted, and a probe finds the SR. */
 #include "sm/dir.h"
+#include "sm/mount.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <mntent.h>
 #include <stdio.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -19,13 +19,6 @@ enum {
     FREE_AT = 12,
     BLOCK_SIZE_AT = 24
 };
-
-static int locate(struct sm *sm, const char **ret_path, struct xerr *err)
-{
-    if (!*sm->sr_uuid) return sm_fail(err, SM_BAD_REQUEST, "sr_uuid is missing");
-    *ret_path = arena_printf(sm->arena, "%s/%s", sm->mount_dir, sm->sr_uuid);
-    return 0;
-}
 
 /* The device, resolved, open for reading. The reference accepts a list with commas; one is what we can
  * use. */
@@ -73,21 +66,6 @@ static bool read_superblock(int fd, struct superblock *ret_sb)
     return true;
 }
 
-/* What is mounted at path: a device, or "" . */
-static const char *mounted_device(struct sm *sm, const char *path)
-{
-    FILE *f = setmntent("/proc/self/mounts", "re");
-    struct mntent entry;
-    char buf[4096];
-    const char *found = "";
-
-    if (!f) return "";
-    while (getmntent_r(f, &entry, buf, sizeof(buf)))
-        if (streq(entry.mnt_dir, path)) found = arena_strdup(sm->arena, entry.mnt_fsname);
-    endmntent(f);
-    return found;
-}
-
 static int mount_it(const char *device, const char *path, struct xerr *err)
 {
     if (make_dirs(path, 0711)) return sm_fail_errno(err, SM_MOUNT, "cannot make %s", path);
@@ -99,25 +77,14 @@ static int mount_it(const char *device, const char *path, struct xerr *err)
     return 0;
 }
 
-static int unmount_it(const char *path, struct xerr *err)
-{
-    if (umount2(path, UMOUNT_NOFOLLOW)) {
-        if (errno == EBUSY) return xerr_set(err, "SR_DEVICE_IN_USE", 0, NULL);
-        if (errno != EINVAL && errno != ENOENT)
-            return sm_fail_errno(err, SM_UNMOUNT, "cannot unmount %s", path);
-    }
-    rmdir(path);
-    return 0;
-}
-
 static int sr_attach(struct sm *sm, struct value *ret_answer, struct xerr *err)
 {
     const char *path = NULL, *device = NULL, *mounted;
     _cleanup_close_ int fd = -1;
     struct superblock sb;
 
-    if (locate(sm, &path, err)) return -1;
-    mounted = mounted_device(sm, path);
+    if (mount_point(sm, &path, err)) return -1;
+    mounted = mounted_source(sm, path);
     if (!*mounted) {
         if (open_device(sm, O_RDONLY, &device, &fd, err)) return -1;
         if (!read_superblock(fd, &sb))
@@ -135,7 +102,7 @@ static int sr_detach(struct sm *sm, struct value *ret_answer, struct xerr *err)
     const char *path = NULL;
 
     *ret_answer = value_void();
-    return locate(sm, &path, err) ? -1 : unmount_it(path, err);
+    return mount_point(sm, &path, err) ? -1 : unmount_at(path, SM_UNMOUNT, err);
 }
 
 /* Formats, mounts once to write the mark, and unmounts: sr_attach follows. */
@@ -144,13 +111,15 @@ static int sr_create(struct sm *sm, struct value *ret_answer, struct xerr *err)
     const char *path = NULL, *device = NULL;
     _cleanup_close_ int fd = -1;
 
-    if (locate(sm, &path, err) || open_device(sm, O_RDWR | O_EXCL, &device, &fd, err)) return -1;
+    if (mount_point(sm, &path, err) || open_device(sm, O_RDWR | O_EXCL, &device, &fd, err)) return -1;
     close(take_fd(fd));
     const char *argv[] = { "mkfs.ext4", "-q", "-F", "-m", "0", "-U", sm->sr_uuid, "-L", "", device, NULL };
     if (sm_run(sm, argv, NULL, SM_FILESYSTEM, err) || mount_it(device, path, err)) return -1;
-    if (chmod(path, 0711)) sm_fail_errno(err, SM_SR_CREATE, "cannot set the mode of %s", path);
-    else if (dir_mark(sm, path, err) == 0) dir_sr_update(sm, ret_answer, err);
-    unmount_it(path, err->code ? NULL : err);
+    if (chmod(path, 0711))
+        sm_fail_errno(err, SM_SR_CREATE, "cannot set the mode of %s", path);
+    else if (dir_mark(sm, path, err) == 0)
+        dir_sr_update(sm, ret_answer, err);
+    unmount_at(path, SM_UNMOUNT, err->code ? NULL : err);
     return err->code ? -1 : 0;
 }
 
@@ -161,12 +130,12 @@ static int sr_delete(struct sm *sm, struct value *ret_answer, struct xerr *err)
     struct value ignored;
 
     *ret_answer = value_void();
-    if (sr_attach(sm, &ignored, err) || locate(sm, &path, err)) return -1;
+    if (sr_attach(sm, &ignored, err) || mount_point(sm, &path, err)) return -1;
     if (dir_unmark(sm, path, err)) {
-        unmount_it(path, NULL);
+        unmount_at(path, SM_UNMOUNT, NULL);
         return -1;
     }
-    if (unmount_it(path, err) || open_device(sm, O_RDWR | O_EXCL, &device, &fd, err)) return -1;
+    if (unmount_at(path, SM_UNMOUNT, err) || open_device(sm, O_RDWR | O_EXCL, &device, &fd, err)) return -1;
     const char *argv[] = { "wipefs", "-q", "-a", device, NULL };
     close(take_fd(fd));
     return sm_run(sm, argv, NULL, SM_SR_DELETE, err);
@@ -219,10 +188,7 @@ static const struct sm_driver driver = {
     .features = features,
     .formats = formats,
     .commands = commands,
-    .locate = locate,
+    .locate = mount_point,
 };
 
-int main(int argc, char **argv)
-{
-    return sm_main(&driver, argc, argv);
-}
+int main(int argc, char **argv) { return sm_main(&driver, argc, argv); }

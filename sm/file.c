@@ -105,7 +105,4 @@ static const struct sm_driver driver = {
     .locate = locate,
 };
 
-int main(int argc, char **argv)
-{
-    return sm_main(&driver, argc, argv);
-}
+int main(int argc, char **argv) { return sm_main(&driver, argc, argv); }

@@ -6,9 +6,9 @@
 #include <sys/stat.h>
 
 enum {
-    CLUSTER_BITS = 16,                /* of the images made here */
+    CLUSTER_BITS = 16, /* of the images made here */
     CLUSTER = 1 << CLUSTER_BITS,
-    HEADER = 104,                     /* version 3 */
+    HEADER = 104, /* version 3 */
     MAX_NAME = 1023,
     MAX_EXTENSIONS = 64,
     L1_CHUNK = 1 << 16,
@@ -16,17 +16,14 @@ enum {
 #define MAGIC UINT32_C(0x514649fb)
 #define EXT_END UINT32_C(0)
 #define EXT_BACKING_FORMAT UINT32_C(0xe2792aca)
-#define MAX_L1_ENTRIES (UINT32_C(32) << 17)   /* 32 MiB of table, QEMU's own limit */
+#define MAX_L1_ENTRIES (UINT32_C(32) << 17) /* 32 MiB of table, QEMU's own limit */
 
 static uint32_t get32(const unsigned char *p)
 {
     return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
 }
 
-static uint64_t get64(const unsigned char *p)
-{
-    return (uint64_t)get32(p) << 32 | get32(p + 4);
-}
+static uint64_t get64(const unsigned char *p) { return (uint64_t)get32(p) << 32 | get32(p + 4); }
 
 static void put32(unsigned char *p, uint32_t v)
 {
@@ -177,7 +174,7 @@ int qcow2_write_empty(int fd, int64_t virtual_size, const char *backing_file, co
     put64(b + 40, 3 * CLUSTER);
     put64(b + 48, CLUSTER);
     put32(b + 56, 1);
-    put32(b + 96, 4);                         /* refcounts of 16 bits */
+    put32(b + 96, 4); /* refcounts of 16 bits */
     put32(b + 100, HEADER);
     if (backing_file) {
         size_t n = strlen(backing_format);
@@ -185,7 +182,7 @@ int qcow2_write_empty(int fd, int64_t virtual_size, const char *backing_file, co
         put32(b + at + 4, (uint32_t)n);
         memcpy(b + at + 8, backing_format, n);
         at += 8 + ((n + 7) & ~(size_t)7);
-        at += 8;                              /* the end mark, all zeros */
+        at += 8; /* the end mark, all zeros */
         put64(b + 8, at);
         put32(b + 16, (uint32_t)strlen(backing_file));
         memcpy(b + at, backing_file, strlen(backing_file));

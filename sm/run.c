@@ -25,11 +25,13 @@ int sm_run(struct sm *sm, const char *const argv[], const char **ret_out, enum s
            struct xerr *err)
 {
     /* The program holds our locks too: if we are killed it may still be writing. */
-    struct subproc_fd locks[] = { { sm->lock_fd, 3 }, { sm->dir_fd, 4 } };
-    struct subproc_command cmd = { .argv = argv, .fds = locks, .n_fds = sm->dir_fd < 0 ? 1 : 2 };
+    struct subproc_fd locks[2];
+    struct subproc_command cmd = { .argv = argv, .fds = locks };
     struct subproc_limits limits = { .timeout_ms = DAY_MS }; /* the agent's deadline is the one that counts */
     _cleanup_subproc_result_ struct subproc_result r = { .code = 0 };
 
+    if (sm->lock_fd >= 0) locks[cmd.n_fds++] = (struct subproc_fd){ sm->lock_fd, 3 };
+    if (sm->dir_fd >= 0) locks[cmd.n_fds++] = (struct subproc_fd){ sm->dir_fd, 4 };
     if (subproc_run(&cmd, NULL, 0, &limits, &r)) {
         if (errno == ENOENT) return sm_fail(err, number, "%s is not installed", argv[0]);
         return sm_fail_errno(err, SM_GENERAL, "cannot start %s", argv[0]);

@@ -91,27 +91,43 @@ enum sm_error {
     SM_VDI_REMOVE = 64,
     SM_VDI_LOAD = 65,
     SM_VDI_TYPE = 66,
+    SM_NFS_VERSION = 72,
+    SM_NFS_MOUNT = 73,
+    SM_NFS_UNMOUNT = 74,
     SM_VDI_CREATE = 78,
     SM_VDI_SIZE = 79,
     SM_VDI_CLONE = 81,
     SM_VDI_SNAPSHOT = 82,
+    SM_NFS_CREATE = 88,
     SM_DEVICE_MISSING = 90,
     SM_DEVICE_INVALID = 91,
     SM_LOCATION_MISSING = 94,
+    SM_SERVER_PATH_MISSING = 101,
+    SM_SERVER_MISSING = 102,
+    SM_SERVER_PATH_BAD = 103,
+    SM_NFS_TARGET = 108,
     SM_CHAIN_TOO_LONG = 109,
     SM_VDI_RESIZE = 110,
+    SM_SMB_MOUNT = 111,
+    SM_SMB_UNMOUNT = 112,
+    SM_SMB_CREATE = 116,
     SM_BAD_REQUEST = 143,
     SM_VDI_MISSING = 144,
     SM_IO = 200,
     SM_GENERAL = 202,
     SM_ISO_LOCATION_MISSING = 220,
     SM_ISO_EXTENSION = 221,
+    SM_ISO_MOUNT = 222,
+    SM_ISO_UNMOUNT = 223,
+    SM_ISO_LOCATION = 225,
     SM_ISO_LOCAL_PATH = 226,
 };
 /* Always -1. The text says what went wrong with which object. */
 int sm_fail(struct xerr *err, enum sm_error number, const char *fmt, ...) _printf_(3, 4);
 /* As sm_fail with ": <errno's text>"; ENOSPC and EDQUOT become SM_NO_SPACE. */
 int sm_fail_errno(struct xerr *err, enum sm_error number, const char *fmt, ...) _printf_(3, 4);
+/* SR_BACKEND_FAILURE_<number> ["", text, xml]: what a client is to choose from before it asks again. Always -1. */
+int sm_fail_choice(struct xerr *err, enum sm_error number, const char *text, const char *xml);
 /* VDI_MISSING [sr, vdi] by the references in the request. Always -1. */
 int sm_fail_missing(const struct sm *sm, struct xerr *err);
 

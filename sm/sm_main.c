@@ -54,13 +54,18 @@ int sm_arg_size(const struct sm *sm, size_t i, int64_t *ret_bytes, struct xerr *
 
 /* ---- errors -------------------------------------------------------------------------------- */
 
-static int fail_text(struct xerr *err, enum sm_error number, const char *text)
+int sm_fail_choice(struct xerr *err, enum sm_error number, const char *text, const char *xml)
 {
     char code[40];
-    const char *params[] = { "", text, "" };
+    const char *params[] = { "", text, xml };
 
     snprintf(code, sizeof(code), "SR_BACKEND_FAILURE_%d", (int)number);
     return xerr_set_dynamic(err, code, ARRAY_SIZE(params), params);
+}
+
+static int fail_text(struct xerr *err, enum sm_error number, const char *text)
+{
+    return sm_fail_choice(err, number, text, "");
 }
 
 int sm_fail(struct xerr *err, enum sm_error number, const char *fmt, ...)
@@ -255,12 +260,15 @@ int sm_main(const struct sm_driver *driver, int argc, char **argv)
     const char *why = NULL;
 
     umask(0077);
-    signal(SIGPIPE, SIG_IGN);   /* an agent that has gone must not stop us half-way */
+    signal(SIGPIPE, SIG_IGN); /* an agent that has gone must not stop us half-way */
     if (fault_start(true, &why))
         sm_fail(&err, SM_GENERAL, "%s", why); /* the agent never hands the variable on */
-    else if (read_request(&sm, argc, argv, &request, &err) == 0) run_command(&sm, &result, &err);
-    if (err.code) xmlrpc_encode_failure(&err, &answer);
-    else xmlrpc_encode_success(&result, &answer);
+    else if (read_request(&sm, argc, argv, &request, &err) == 0)
+        run_command(&sm, &result, &err);
+    if (err.code)
+        xmlrpc_encode_failure(&err, &answer);
+    else
+        xmlrpc_encode_success(&result, &answer);
     strbuf_char(&answer, '\n');
     return write_all(answer.ptr, answer.len) ? 1 : 0;
 }

@@ -317,6 +317,7 @@ class Rig:
         with tempfile.TemporaryDirectory() as folder:
             subprocess.run(['make', '-s', '-C', BUILD, 'install-strip', 'DESTDIR=' + folder], stdout=subprocess.DEVNULL,
                            stderr=subprocess.PIPE, check=True)
+            os.chmod(folder, 0o755)     # it becomes the machine's root folder
             packed = subprocess.run(['tar', '-c', '-C', folder, '.'], stdout=subprocess.PIPE, check=True).stdout
         self.must('tar -x -C / --no-same-owner --keep-directory-symlink && ldconfig', 120, packed)
         return self

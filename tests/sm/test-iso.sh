@@ -13,7 +13,7 @@ ln -s /nowhere $loc/dangling.iso
 
 is "an SR needs a location" "$(sm iso sr_create sr_uuid=$sr | cut -d' ' -f1)" error=SR_BACKEND_FAILURE_220
 is "a directory" "$(sm iso sr_create sr_uuid=$sr config.location=$loc/b.ISO | cut -d' ' -f1)" error=SR_BACKEND_FAILURE_226
-is "of this host" "$(sm iso sr_create sr_uuid=$sr config.location=server:/path | cut -d' ' -f1)" error=SR_BACKEND_FAILURE_226
+is "of this host" "$(sm iso sr_create sr_uuid=$sr config.location=some/where | cut -d' ' -f1)" error=SR_BACKEND_FAILURE_226
 ok "sr_create" iso sr_create config.legacy_mode=true args=0
 ok "sr_attach" iso sr_attach
 is "its content type is iso" "$(field "$(iso sr_content_type)" value)" iso
