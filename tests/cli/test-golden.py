@@ -15,7 +15,7 @@ A transcript is what somebody would see:
 
 "! " stands before lines of standard error, "[N]" is an exit status that is not 0, "< text" behind a command is its
 standard input, NAME=xe keeps the output in a variable, _NAME=xe also out of sight: it differs from machine to machine. "$ write NAME TEXT"
-makes a file in the folder where xe runs, "$ file NAME" tells what is in one. uuids, MAC addresses and times are numbered in
+makes a file in the folder where xe runs ($folder), "$ file NAME" tells what is in one. uuids, MAC addresses and times are numbered in
 the order in which they appear; the host's name is HOST.
 
 Each runs three ways, each on an agent of its own: the thin protocol over the unix socket and over TLS, and XML-RPC over TLS;
@@ -50,11 +50,13 @@ class Names:
     def __init__(self):
         self.seen = {}
 
-    def hide(self, text):
+    def hide(self, text, folder):
+        text = text.replace(folder, 'FOLDER')
         for kind, pattern in PATTERNS:
             names = self.seen.setdefault(kind, {})
             text = pattern.sub(lambda m: names.setdefault(m.group(0), '%s-%d' % (kind, len(names) + 1)), text)
-        return re.sub(r'(?<=: )%s$' % re.escape(socket.gethostname()), 'HOST', text)
+        host = re.escape(socket.gethostname())
+        return re.sub(r'(?<=: )%s$|(?<=\()%s(?=\)$)' % (host, host), 'HOST', text)
 
 
 def read(path):
@@ -113,10 +115,10 @@ def run(step, variables, connection, folder):
 
 def play(path, connection):
     steps, expected = read(path)
-    names, variables, lines = Names(), {}, []
     folder = tempfile.mkdtemp(prefix='xe-golden-')
+    names, variables, lines = Names(), {'folder': folder}, []
     for step in steps:
-        lines += [line if line.startswith(('$ ', '< ', '#')) else names.hide(line) for line in run(step, variables, connection, folder)]
+        lines += [line if line.startswith(('$ ', '< ', '#')) else names.hide(line, folder) for line in run(step, variables, connection, folder)]
     shutil.rmtree(folder)
     while lines and not lines[0]:
         lines.pop(0)

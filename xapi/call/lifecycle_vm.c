@@ -37,8 +37,8 @@ static const struct {
     [vm_operations_unpause] = { P, VM, ALONE },
     [vm_operations_clean_shutdown] = { R, VM, ALONE },
     [vm_operations_clean_reboot] = { R, VM, ALONE },
-    [vm_operations_hard_shutdown] = { R | P | S, VM, FORCE },
-    [vm_operations_power_state_reset] = { ANY, VM, FORCE },
+    [vm_operations_hard_shutdown] = { R | P | S, VM | SNAPSHOT, FORCE },     /* a checkpoint: its memory goes */
+    [vm_operations_power_state_reset] = { ANY, VM | SNAPSHOT, FORCE },
     [vm_operations_hard_reboot] = { R | P, VM, FORCE },
     [vm_operations_suspend] = { R, VM, ALONE },
     [vm_operations_csvm] = { H | R | S, VM, ALONE },
