@@ -1,10 +1,15 @@
 /* Class message: alerts about objects, with a priority and a text.
  * Called by: the generated thunks (schema/message.xml).  Calls: db/. */
+#include "xapi/message.h"
+
+#include <libxml/parser.h>
+#include <libxml/tree.h>
+#include <time.h>
+
 #include "gen/methods.h"
 #include "lib/iso8601.h"
-#include "xapi/call/call.h"
-
-#include <time.h>
+#include "lib/num.h"
+#include "lib/xmlrpc.h"
 
 enum {
     NAME_MAX_BYTES = 256,
@@ -208,4 +213,108 @@ int message_destroy_all(struct call *c, const struct value *filters, struct xerr
         if (match) txn_destroy(t, CLASS_message, row_ref_of(m));
     }
     return db_commit(t, err);
+}
+
+/* ---- as a document ---------------------------------------------------------------------------------------------- */
+
+static void put_element(struct strbuf *out, const char *name, const char *text)
+{
+    strbuf_printf(out, "<%s>", name);
+    xmlrpc_encode_text(text, strlen(text), out);
+    strbuf_printf(out, "</%s>", name);
+}
+
+void messages_write(struct call *c, enum cls cls, const char *obj_uuid, struct strbuf *out)
+{
+    const struct choice choice = { .cls = (int)cls, .obj_uuid = obj_uuid, .since = INT64_MIN };
+    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+
+    strbuf_str(out, "<messages>");
+    SNAP_EACH (s, CLASS_message, m) {
+        char date[ISO8601_TEXT];
+        if (!chosen(&choice, m)) continue;
+        iso8601_text(row_time(m, F_message_timestamp), date);
+        strbuf_str(out, "<message>");
+        put_element(out, "ref", REF_STR(row_ref_of(m)));
+        put_element(out, "name", row_str(m, F_message_name));
+        strbuf_printf(out, "<priority>%lld</priority>", (long long)row_int(m, F_message_priority));
+        put_element(out, "cls", enum_desc_cls.values[cls]);
+        put_element(out, "obj_uuid", obj_uuid);
+        put_element(out, "timestamp", date);
+        put_element(out, "uuid", row_uuid(m));
+        put_element(out, "body", row_str(m, F_message_body));
+        strbuf_str(out, "</message>");
+    }
+    strbuf_str(out, "</messages>");
+}
+
+/* The text of one element of a <message>, from the arena; NULL when there is none. */
+static const char *element(struct call *c, const xmlNode *message, const char *name)
+{
+    for (const xmlNode *n = message->children; n; n = n->next) {
+        if (n->type != XML_ELEMENT_NODE || !streq((const char *)n->name, name)) continue;
+        xmlChar *text = xmlNodeGetContent(n);
+        const char *copy = arena_strdup(c->arena, text ? (const char *)text : "");
+        xmlFree(text);
+        return copy;
+    }
+    return NULL;
+}
+
+static int add_message(struct call *c, struct txn *t, const xmlNode *node, enum cls cls, const char *obj_uuid,
+                       struct xerr *err)
+{
+    const char *name = element(c, node, "name"), *priority = element(c, node, "priority");
+    const char *date = element(c, node, "timestamp"), *uuid = element(c, node, "uuid"), *body = element(c, node, "body");
+    struct ref bytes, message = ref_new();
+    int64_t level, at;
+
+    if (!name || !priority || !num_parse_int(priority, &level)) return xerr_import_error(err, "a message without name or priority");
+    if (!date || !iso8601_parse(date, &at)) return xerr_import_error(err, "a message without a date");
+    if (uuid && !uuid_from_text(uuid, &bytes)) return xerr_import_error(err, "a message whose uuid is none");
+    if (uuid && snap_by_uuid(txn_snap(t), CLASS_message, uuid)) return 0;
+    if (!body) body = "";
+    if (check_length(c, "name", name, NAME_MAX_BYTES, err) || check_length(c, "body", body, BODY_MAX_BYTES, err)) return -1;
+    drop_oldest(t, strlen(name) + strlen(body));
+    txn_create(t, CLASS_message, message);
+    if (uuid) txn_set_str(t, message, F_message_uuid, uuid);
+    txn_set_str(t, message, F_message_name, name);
+    txn_set_int(t, message, F_message_priority, level);
+    txn_set_enum(t, message, F_message_cls, (int)cls);
+    txn_set_str(t, message, F_message_obj_uuid, obj_uuid);
+    txn_set_str(t, message, F_message_body, body);
+    txn_set_time(t, message, F_message_timestamp, at);
+    return 0;
+}
+
+enum { DOCUMENT_MAX = 1000 };   /* the writer lock is held meanwhile */
+
+static int add_all(struct call *c, const xmlNode *root, enum cls cls, const char *obj_uuid, struct xerr *err)
+{
+    struct txn *t = db_begin(c->agent->db);
+    size_t n = 0;
+    int rc = 0;
+
+    if (!snap_by_uuid(txn_snap(t), (enum class_id)class_of(cls), obj_uuid))
+        rc = xerr_uuid_invalid(err, model.classes[class_of(cls)].name, obj_uuid);
+    for (const xmlNode *node = root->children; node && !rc; node = node->next) {
+        if (node->type != XML_ELEMENT_NODE || !streq((const char *)node->name, "message")) continue;
+        rc = ++n > DOCUMENT_MAX ? xerr_import_error(err, "too many messages") : add_message(c, t, node, cls, obj_uuid, err);
+    }
+    if (!rc) return db_commit(t, err);
+    db_abort(t);
+    return -1;
+}
+
+int messages_read(struct call *c, enum cls cls, const char *obj_uuid, const char *xml, size_t len, struct xerr *err)
+{
+    xmlDoc *doc = xmlReadMemory(xml, (int)len, NULL, NULL, XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING);
+    const xmlNode *root = doc ? xmlDocGetRootElement(doc) : NULL;
+    int rc;
+
+    if (!root || !streq((const char *)root->name, "messages")) rc = xerr_import_error(err, "the body is no list of messages");
+    else if (doc->intSubset) rc = xerr_import_error(err, "the body has a DTD");
+    else rc = add_all(c, root, cls, obj_uuid, err);
+    if (doc) xmlFreeDoc(doc);
+    return rc;
 }

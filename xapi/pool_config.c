@@ -28,6 +28,44 @@ int pool_get_license_state(struct call *c, struct ref self, struct value *ret_re
     return 0;
 }
 
+/* ---- guest agents and telemetry ------------------------------------------------------------------------ */
+
+/* What guest agents of Windows ask for: "auto_update_enabled", "auto_update_url". */
+int pool_add_to_guest_agent_config(struct call *c, struct ref self, const char *key, const char *value, struct xerr *err)
+{
+    const struct value text = value_string(value);
+
+    if (pool_need_self(c, self, err)) return -1;
+    struct txn *t = db_begin(c->agent->db);
+    txn_map_add(t, self, F_pool_guest_agent_config, key, &text);
+    return db_commit(t, err);
+}
+
+int pool_remove_from_guest_agent_config(struct call *c, struct ref self, const char *key, struct xerr *err)
+{
+    if (pool_need_self(c, self, err)) return -1;
+    struct txn *t = db_begin(c->agent->db);
+    txn_map_remove(t, self, F_pool_guest_agent_config, key);
+    return db_commit(t, err);
+}
+
+/* A random identifier in a secret of its own; the old one goes. */
+int pool_reset_telemetry_uuid(struct call *c, struct ref self, struct xerr *err)
+{
+    struct ref secret = ref_new();
+    char text[UUID_TEXT];
+
+    if (pool_need_self(c, self, err)) return -1;
+    struct txn *t = db_begin(c->agent->db);
+    const struct row *row = snap_get(txn_snap(t), CLASS_pool, self);
+    struct ref old = row ? row_ref(row, F_pool_telemetry_uuid) : REF_NULL;
+    txn_create(t, CLASS_secret, secret);
+    txn_set_str(t, secret, F_secret_value, uuid_new(text));
+    txn_set_ref(t, self, F_pool_telemetry_uuid, secret);
+    if (snap_get(txn_snap(t), CLASS_secret, old)) txn_destroy(t, CLASS_secret, old);
+    return db_commit(t, err);
+}
+
 /* ---- TLS ----------------------------------------------------------------------------------------------- */
 
 int pool_disable_ssl_legacy(struct call *c, struct ref self, struct xerr *err)

@@ -24,6 +24,7 @@ struct ready;          /* xapi/call/ready.h */
 struct vm_monitor;
 struct auth;           /* xapi/auth.h */
 struct event_hub;      /* xapi/event.h */
+struct user_agents;    /* xapi/user_agents.h */
 struct rpc;            /* xapi/rpc/rpc.h */
 
 /* The agent: one per process, made by main.c. Everything but what is marked is immutable after startup. */
@@ -42,6 +43,7 @@ struct agent {
     struct live_tasks *tasks;
     struct auth *auth;             /* passwords and session keys */
     struct event_hub *events;      /* waiters of event.from */
+    struct user_agents *user_agents;   /* who logged in lately */
     struct rpc *rpc;               /* the gates' own state; set by rpc_init() */
     struct ref pool, host, dom0;   /* this host's own rows */
     char *address;                 /* this host's management address as clients reach it */

@@ -8,7 +8,11 @@
 #include "lib/clock.h"
 #include "lib/num.h"
 #include "xapi/http/http_auth.h"
+#include "xapi/http/transfer.h"
+#include "xapi/rrd/rrd_read.h"
 #include "xapi/rrd/rrd_write.h"
+
+enum { RRD_XML_MAX = 64 << 20 };
 
 /* Pages of other origins (XO Lite) read every host of a pool. */
 static const char cors[] = "Access-Control-Allow-Origin: *\r\n";
@@ -174,6 +178,42 @@ void get_sr_rrd(struct http_request *req, struct call *c, struct xerr *err)
 {
     (void)err;
     get_named(req, c->agent, RRD_SR);
+}
+
+/* ---- history from elsewhere --------------------------------------------------------------------------------------- */
+
+/* Whose uuid it is. */
+static bool find_owner(struct agent *agent, const char *uuid, enum rrd_kind *ret_kind)
+{
+    static const struct { enum class_id cls; enum rrd_kind kind; } owners[] = {
+        { CLASS_VM, RRD_VM }, { CLASS_host, RRD_HOST }, { CLASS_SR, RRD_SR },
+    };
+    _cleanup_snap_ struct snap *s = db_snap(agent->db);
+
+    for (size_t i = 0; i < ARRAY_SIZE(owners); i++) {
+        if (!snap_by_uuid(s, owners[i].cls, uuid)) continue;
+        *ret_kind = owners[i].kind;
+        return true;
+    }
+    return false;
+}
+
+/* 1. 200, for which clients wait; 2. the document; 3. it is the object's history. */
+void put_rrd(struct http_request *req, struct call *c, struct xerr *err)
+{
+    const char *uuid = http_query(&req->head, "uuid"), *why;
+    _cleanup_strbuf_ struct strbuf xml = STRBUF_INIT;
+    enum rrd_kind kind;
+
+    if (!uuid || !find_owner(c->agent, uuid, &kind)) {
+        xerr_uuid_invalid(err, "VM", uuid ? uuid : "");
+        transfer_refuse(req, 404, err);
+        return;
+    }
+    if (transfer_begin_upload(req, err) || transfer_receive(req, c, RRD_XML_MAX, &xml, err)) return;
+    struct rrd *r = rrd_read_full(strbuf_cstr(&xml), xml.len, rrd_store_cfs(c->agent->rrds), &why);
+    if (r) rrd_store_put(c->agent->rrds, kind, uuid, r);
+    else xerr_import_error(err, why);
 }
 
 /* ---- OpenMetrics ------------------------------------------------------------------------------------------------- */

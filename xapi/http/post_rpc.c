@@ -5,6 +5,7 @@
 #include "lib/clock.h"
 #include "lib/jsonrpc.h"
 #include "lib/xmlrpc.h"
+#include "xapi/user_agents.h"
 
 static const char reply_headers[] = "Access-Control-Allow-Origin: *\r\n"
                                     "Access-Control-Allow-Headers: X-Requested-With\r\n"
@@ -313,6 +314,7 @@ static void call(struct http_request *req, struct agent *agent, const struct dia
         list_methods(req, d);
         return;
     }
+    if (has_prefix(method, "session.login")) user_agents_note(agent->user_agents, http_header(&req->head, "user-agent"));
     *post = (struct post){ agent->rpc, *d, rpc_call_new(agent, req->arena, &origin) };
     if (rpc_prepare(post->rc, method, params, &step, &err)) {
         rpc_call_end(post->rc);

@@ -11,6 +11,7 @@
 #include "xapi/http/console.h"
 #include "xapi/http/host_files.h"
 #include "xapi/http/http_auth.h"
+#include "xapi/http/messages.h"
 #include "xapi/http/metrics.h"
 #include "xapi/http/pool_dump.h"
 #include "xapi/http/post_rpc.h"
@@ -50,6 +51,7 @@ static const http_call_fn served[N_ROUTE_IDS] = {
     [ROUTE_get_host_backup] = get_host_backup,
     [ROUTE_get_host_logs_download] = get_host_logs_download,
     [ROUTE_get_host_rrd] = get_host_rrd,
+    [ROUTE_get_messages] = get_messages,
     [ROUTE_get_metrics] = get_metrics,
     [ROUTE_get_pool_xml_db_sync] = get_pool_xml_db_sync,
     [ROUTE_get_rrd_updates] = get_rrd_updates,
@@ -60,7 +62,9 @@ static const http_call_fn served[N_ROUTE_IDS] = {
     [ROUTE_put_host_restore] = put_host_restore,
     [ROUTE_put_import] = put_import,
     [ROUTE_put_import_raw_vdi] = put_import_raw_vdi,
+    [ROUTE_put_messages] = put_messages,
     [ROUTE_put_pool_xml_db_sync] = put_pool_xml_db_sync,
+    [ROUTE_put_rrd] = put_rrd,
 };
 
 /* ---- the gate ---- */

@@ -17,6 +17,7 @@
 #include "xapi/rpc/audit.h"
 #include "xapi/rpc/oplock.h"
 #include "xapi/task.h"
+#include "xapi/user_agents.h"
 
 enum { THREADS = 256, SESSION_THREADS = 64, SR_THREADS = 48, STACK_BYTES = 1 << 20, STOP_MS = 10000 };
 
@@ -54,6 +55,7 @@ int rpc_init(struct agent *agent, const struct rpc_config *config, struct rpc **
     agent->call_message = rpc_call_message;
     db_set_encoders(agent->db, xmlrpc_encode_value, json_encode_value);
     agent->events = event_hub_new(agent->db);
+    agent->user_agents = user_agents_new();
     if (!auth_new(&config->auth, &agent->auth, err)
         && !audit_open(agent->root, config->audit_reads, &rpc->audit, err) && !roles_seed(agent, err)
         && !tasks_recover(agent, err)) {
@@ -96,6 +98,7 @@ void rpc_free(struct rpc *rpc)
     /* Calls that do not end keep what they use: the process is about to end, and they must not crash it. */
     if (rpc_stop(rpc, STOP_MS)) return;
     event_hub_free(take_ptr(rpc->agent->events));
+    user_agents_free(take_ptr(rpc->agent->user_agents));
     auth_free(take_ptr(rpc->agent->auth));
     audit_close(rpc->audit);
     oplocks_free(rpc->oplocks);

@@ -140,6 +140,18 @@ static struct rrd_source *add_source(struct rrd *r, const char *name)
     return s;
 }
 
+struct rrd_source *rrd_add(struct rrd *r, const char *name, enum rrd_type type)
+{
+    struct rrd_source *s = add_source(r, name);
+
+    if (!s) return NULL;
+    s->type = type;
+    s->min = -INFINITY;
+    s->max = INFINITY;
+    s->seen_us = r->last_us;
+    return s;
+}
+
 /* ---- consolidation ----------------------------------------------------------------------------------------------- */
 
 static void accumulate(enum rrd_cf cf, struct rrd_prep *p, double value, unsigned n)
@@ -312,6 +324,14 @@ double rrd_row(const struct rrd *r, const struct rrd_source *s, enum rrd_cf cf, 
 
     if (!s->enabled || (unsigned)cf >= r->n_cfs || row > last || row <= last - rows || row < 0) return NAN;
     return (double)ring(s, cf, archive)[row % rows];
+}
+
+void rrd_set_row(struct rrd *r, struct rrd_source *s, enum rrd_cf cf, unsigned archive, int64_t row, double value)
+{
+    int64_t last = rrd_last_row(r, archive), rows = rrd_archives[archive].rows;
+
+    if (!s->enabled || (unsigned)cf >= r->n_cfs || row > last || row <= last - rows || row < 0) return;
+    ring(s, cf, archive)[row % rows] = (float)value;
 }
 
 unsigned rrd_pick(int64_t last_us, int64_t start_s, int64_t interval_s)

@@ -87,6 +87,11 @@ void rrd_enable(struct rrd *r, struct rrd_source *s, bool enabled);
 /* AVERAGE only (1) or all (RRD_CFS); what is new begins as not known. */
 void rrd_set_cfs(struct rrd *r, unsigned n_cfs);
 
+/* For history that was read: a source that is recorded, nothing known of it yet. NULL when there are too many. */
+struct rrd_source *rrd_add(struct rrd *r, const char *name, enum rrd_type type);
+/* What one row is; outside the ring nothing happens. */
+void rrd_set_row(struct rrd *r, struct rrd_source *s, enum rrd_cf cf, unsigned archive, int64_t row, double value);
+
 /* The index of the last whole row at the time of the last update; row i ends at i x rrd_row_s(). */
 int64_t rrd_last_row(const struct rrd *r, unsigned archive);
 /* NaN outside the ring. */

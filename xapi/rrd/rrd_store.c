@@ -9,6 +9,7 @@
 #include <stdio.h>
 
 #define LOG_MODULE "rrd"
+#include "lib/clock.h"
 #include "lib/log.h"
 #include "lib/map.h"
 
@@ -31,6 +32,8 @@ struct rrd_store {
     size_t n, cap;                 /* lock */
     struct entry **entries;        /* lock; in the order in which they came */
     struct map *index;             /* lock: "vm-<uuid>" -> entry */
+    unsigned asked, flushed;       /* lock: how often everything was to be written, and was */
+    pthread_cond_t done;           /* with lock: flushed has grown */
 };
 
 /* ---- life -------------------------------------------------------------------------------------------------------- */
@@ -39,7 +42,13 @@ struct rrd_store *rrd_store_new(const char *folder, bool min_max)
 {
     struct rrd_store *st = xcalloc(1, sizeof(*st));
 
+    pthread_condattr_t monotonic;
+
     pthread_mutex_init(&st->lock, NULL);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&st->done, &monotonic);
+    pthread_condattr_destroy(&monotonic);
     st->folder = xstrdup(folder);
     st->n_cfs = min_max ? RRD_CFS : 1;
     st->index = map_new();
@@ -60,6 +69,7 @@ void rrd_store_free(struct rrd_store *st)
     free(st->entries);
     map_free(st->index);
     free(st->folder);
+    pthread_cond_destroy(&st->done);
     pthread_mutex_destroy(&st->lock);
     free(st);
 }
@@ -161,14 +171,85 @@ static void leave(struct rrd_store *st, size_t i)
     entry_free(e);
 }
 
+void rrd_store_save(struct rrd_store *st)
+{
+    for (size_t i = 0; i < st->n; i++) save(st, st->entries[i]);
+}
+
+static void save_if_asked(struct rrd_store *st)
+{
+    pthread_mutex_lock(&st->lock);
+    unsigned asked = st->asked;
+    bool wanted = asked != st->flushed;
+    pthread_mutex_unlock(&st->lock);
+    if (!wanted) return;
+    rrd_store_save(st);
+    pthread_mutex_lock(&st->lock);
+    st->flushed = asked;
+    pthread_cond_broadcast(&st->done);
+    pthread_mutex_unlock(&st->lock);
+}
+
+bool rrd_store_flush(struct rrd_store *st, int timeout_ms, bool (*stop)(void *arg), void *arg)
+{
+    enum { LOOK_MS = 200 };
+    int64_t deadline_ns = clock_monotonic_ns() + timeout_ms * NS_PER_MS;
+
+    pthread_mutex_lock(&st->lock);
+    unsigned ticket = ++st->asked;
+    bool done, given_up = false;
+    while (!(done = (int)(st->flushed - ticket) >= 0) && clock_monotonic_ns() < deadline_ns && !given_up) {
+        int64_t until_ns = clock_monotonic_ns() + LOOK_MS * NS_PER_MS;
+        struct timespec until = { until_ns / NS_PER_S, until_ns % NS_PER_S };
+        pthread_cond_timedwait(&st->done, &st->lock, &until);
+        given_up = stop(arg);
+    }
+    pthread_mutex_unlock(&st->lock);
+    return done;
+}
+
+void rrd_store_put(struct rrd_store *st, enum rrd_kind kind, const char *uuid, struct rrd *r)
+{
+    struct entry e = { .kind = kind, .rrd = r };
+    char key[KEY_TEXT];
+
+    if (!make_key(kind, uuid, key)) {
+        rrd_free(r);
+        return;
+    }
+    memcpy(e.uuid, strchr(key, '-') + 1, sizeof(e.uuid));
+    save(st, &e);   /* whoever reads the file from here on has it */
+    pthread_mutex_lock(&st->lock);
+    struct entry *fed = map_get(st->index, key);
+    if (fed) {
+        struct rrd *old = fed->rrd;
+        fed->rrd = r;
+        r = old;
+    }
+    pthread_mutex_unlock(&st->lock);
+    rrd_free(r);
+}
+
+unsigned rrd_store_cfs(const struct rrd_store *st) { return st->n_cfs; }
+
+static int64_t last_update(struct rrd_store *st, const struct entry *e)
+{
+    pthread_mutex_lock(&st->lock);
+    int64_t last_us = e->rrd->last_us;
+    pthread_mutex_unlock(&st->lock);
+    return last_us;
+}
+
 /* A share a round, so that a thousand objects are not a thousand files at once. */
 void rrd_store_settle(struct rrd_store *st, int64_t now_us)
 {
     size_t share = st->n / (SAVE_EVERY_S / RRD_STEP_S) + 1;
 
+    save_if_asked(st);
+
     for (size_t i = st->n; i-- > 0;) {
         struct entry *e = st->entries[i];
-        bool idle = now_us - e->rrd->last_us > IDLE_S * US_PER_S;
+        bool idle = now_us - last_update(st, e) > IDLE_S * US_PER_S;
         bool due = now_us - e->saved_us >= SAVE_EVERY_S * US_PER_S || e->saved_us > now_us;
         if (!idle && (!due || !share)) continue;
         save(st, e);
@@ -176,11 +257,6 @@ void rrd_store_settle(struct rrd_store *st, int64_t now_us)
         if (share) share--;
         if (idle) leave(st, i);
     }
-}
-
-void rrd_store_save(struct rrd_store *st)
-{
-    for (size_t i = 0; i < st->n; i++) save(st, st->entries[i]);
 }
 
 /* Which object a file's name means. */

@@ -29,6 +29,16 @@ void rrd_store_save(struct rrd_store *st);
 /* Drops objects, and files of objects, that are not wanted any more. */
 void rrd_store_prune(struct rrd_store *st, bool (*wanted)(void *arg, enum rrd_kind kind, const char *uuid), void *arg);
 
+/* ---- any thread -------------------------------------------------------------------------------------------------- */
+
+/* Everything that is known now is on disk; asked of the one who feeds, who comes every five seconds. False when he has not
+ * come within timeout_ms, or when stop(arg) is true meanwhile (asked a few times a second). */
+bool rrd_store_flush(struct rrd_store *st, int timeout_ms, bool (*stop)(void *arg), void *arg);
+/* History from elsewhere takes the place of what is known of the object; r is taken. */
+void rrd_store_put(struct rrd_store *st, enum rrd_kind kind, const char *uuid, struct rrd *r);
+/* How many consolidations are kept: 1 or RRD_CFS. */
+unsigned rrd_store_cfs(const struct rrd_store *st);
+
 /* ---- readers, any thread ----------------------------------------------------------------------------------------- */
 
 /* The caller's own copy, from memory or else from the file; NULL when nothing is known of the object. */
