@@ -23,8 +23,9 @@ import http.client
 import json
 import os
 import re
+import shutil
 import subprocess
-import sys
+import tempfile
 import xmlrpc.client
 
 from harness import BUILD, SOURCE, Agent, check, done, wait_until
@@ -49,7 +50,7 @@ MASKED = {'hostname', 'subroles', 'linux', 'agent_start_time', 'boot_time', 'mem
           'fingerprint_sha256'}
 # Sets that are as long as the machine or the schema is large: only that there is something.
 COUNTED = {'system.listMethods', 'host.list_methods', 'session.get_rbac_permissions', 'role.get_permissions',
-           'role.get_permissions_name_label', 'role.get_all', 'host_cpu.get_all', 'VM.get_all'}
+           'role.get_permissions_name_label', 'role.get_all', 'host_cpu.get_all', 'VM.get_all', 'SR.get_supported_types'}
 NAMES = ('name_label', 'device', 'type', 'name', 'label', 'number', 'userdevice')
 
 
@@ -288,7 +289,12 @@ def complete(world, seen):
                                                           'missing ' + ', '.join(sorted(wanted - seen.get(cls, set())))))
 
 
-with Agent() as agent:
+# The same storage drivers, however many there are.
+drivers = tempfile.mkdtemp(prefix='xapi-test-sm-')
+for name in ('dummy', 'ext', 'file', 'iso'):
+    os.symlink(os.path.join(BUILD, 'sm', name), os.path.join(drivers, name))
+
+with Agent(env={'XAPI_SM_DIR': drivers}) as agent:
     world, seen = World(agent), {}
     for number, path in enumerate(sorted(glob.glob(os.path.join(FOLDER, '*.txt')))):
         if number < 2:      # what is there from the start, and what the first file has made
@@ -304,4 +310,5 @@ with Agent() as agent:
             print('# %s: %s\n#   expected %s\n#   got      %s' % (file.name, ask, '\n#     '.join(expected), '\n#     '.join(got)))
         check(not differ, '%s: %s' % (file.name, 'as written' if not differ else '%d answers differ' % len(differ)))
     complete(world, seen)
+shutil.rmtree(drivers)
 done()
