@@ -1,8 +1,8 @@
 /* The content of one disk over HTTP.
  * Called by: the HTTP server, on threads of their own.  Calls: storage/content, vdi, transfer.
  *
- * Raw bytes go straight between the client and the image. The other formats are files with tables in front
- * of or behind the data, so they are made and read in a file below ROOT/tmp with qemu-img. */
+ * Raw bytes and VHDs go straight from the image to the client, raw bytes back as well. Other images have their tables where
+ * they like, so they are made and read in a file below ROOT/tmp. */
 #define LOG_MODULE "http"
 #include "xapi/http/raw_vdi.h"
 
@@ -16,6 +16,7 @@
 #include "lib/subproc.h"
 #include "xapi/http/http_auth.h"
 #include "xapi/http/transfer.h"
+#include "xapi/http/vhd_stream.h"
 #include "xapi/report.h"
 #include "xapi/storage/content.h"
 #include "xapi/vdi.h"
@@ -156,13 +157,11 @@ static int send_raw(struct http_request *req, struct call *c, const struct stora
 static int make_image(struct call *c, const struct storage_disk *disk, const struct format *f, int64_t size,
                       const char *path, struct xerr *err)
 {
-    const char *qemu = streq(f->image, "vhd") ? "vpc" : f->image;
-    const char *options = streq(f->image, "vhd") ? "subformat=dynamic,force_size=on" : "compat=1.1";
     const char *bytes = arena_printf(c->arena, "%lld", (long long)size);
-    const char *argv[] = { "qemu-img", "create", "-q", "-f", qemu, "-o", options, path, bytes, NULL };
+    const char *argv[] = { "qemu-img", "create", "-q", "-f", f->image, "-o", "compat=1.1", path, bytes, NULL };
     struct storage_copy copy = {
         .from = *disk,
-        .to = { .path = path, .format = qemu, .writable = true },
+        .to = { .path = path, .format = f->image, .writable = true },
         .target_is_zero = true,
         .task = c->task->ref,
         .progress = on_progress,
@@ -190,23 +189,68 @@ static int send_image(struct http_request *req, struct call *c, const struct sto
     return rc;
 }
 
+/* A disk that is attached for reading as long as it is sent. */
+struct opened {
+    struct ref vdi;
+    struct disk_facts facts;
+    const char *owner;
+    struct storage_disk disk;
+};
+
+static int open_disk(struct call *c, const char *text, const char *what, struct opened *ret_disk, struct xerr *err)
+{
+    struct opened o = { .owner = owner_of(c, what) };
+
+    if (find_object(c, CLASS_VDI, text, &o.vdi, err) || read_facts(c, o.vdi, &o.facts, err) ||
+        vdi_attach(c, o.vdi, o.owner, false, &o.disk, err))
+        return -1;
+    o.disk.writable = false;
+    *ret_disk = o;
+    return 0;
+}
+
+/* base NULL: all of the disk. */
+static int send_vhd(struct http_request *req, struct call *c, const struct opened *o, const struct opened *base,
+                    const char *headers, bool *ret_started, struct xerr *err)
+{
+    struct vhd_source disk = { .uuid = o->facts.uuid }, on = { 0 };
+
+    if (o->facts.size > VHD_MOST) return xerr_invalid_value(err, "format", "vhd");
+    if (content_open(c->agent->storage, &o->disk, &disk.content, err)) return -1;
+    int rc = base ? content_open(c->agent->storage, &base->disk, &on.content, err) : 0;
+    if (base) on.uuid = base->facts.uuid;
+    if (!rc) rc = vhd_stream_send(req, c, &disk, base ? &on : NULL, headers, ret_started, err);
+    content_close(on.content);
+    content_close(disk.content);
+    return rc;
+}
+
+static int send_disk(struct http_request *req, struct call *c, const struct format *f, const struct opened *o,
+                     const char *base_text, bool *ret_started, struct xerr *err)
+{
+    const char *headers = export_headers(req, f, o->facts.uuid);
+    struct opened base;
+
+    if (streq(f->name, "raw")) return send_raw(req, c, &o->disk, headers, ret_started, err);
+    if (!streq(f->name, "vhd")) return send_image(req, c, &o->disk, f, &o->facts, headers, ret_started, err);
+    if (!*base_text) return send_vhd(req, c, o, NULL, headers, ret_started, err);
+    if (open_disk(c, base_text, "export-base", &base, err)) return -1;
+    int rc = send_vhd(req, c, o, &base, headers, ret_started, err);
+    detach(c, base.vdi, base.owner);
+    return rc;
+}
+
 static int export(struct http_request *req, struct call *c, const struct format *f, bool *ret_started,
                   struct xerr *err)
 {
     const char *base = http_query(&req->head, "base"), *text = http_query(&req->head, "vdi");
-    struct storage_disk disk;
-    struct disk_facts facts;
-    struct ref vdi;
+    struct opened o;
 
-    if (base && *base) return xerr_invalid_value(err, "base", base);
-    if (find_object(c, CLASS_VDI, text ? text : "", &vdi, err) || read_facts(c, vdi, &facts, err)) return -1;
-    if (streq(f->name, "vhd") && facts.size > VHD_MOST) return xerr_invalid_value(err, "format", "vhd");
-    const char *owner = owner_of(c, "export"), *headers = export_headers(req, f, facts.uuid);
-    if (vdi_attach(c, vdi, owner, false, &disk, err)) return -1;
-    disk.writable = false;
-    int rc = streq(f->name, "raw") ? send_raw(req, c, &disk, headers, ret_started, err)
-                                   : send_image(req, c, &disk, f, &facts, headers, ret_started, err);
-    detach(c, vdi, owner);
+    if (!base) base = "";
+    if (*base && !streq(f->name, "vhd")) return xerr_invalid_value(err, "base", base);
+    if (open_disk(c, text ? text : "", "export", &o, err)) return -1;
+    int rc = send_disk(req, c, f, &o, base, ret_started, err);
+    detach(c, o.vdi, o.owner);
     return rc;
 }
 
@@ -358,17 +402,13 @@ static int receive_raw(struct upload *u, struct xerr *err)
 }
 
 /* An image is a stranger's: it must not name files of this host, and must be whole. */
-static int check_image(struct call *c, const struct format *f, int fd, int64_t size, const char *path,
+static int check_image(struct call *c, int fd, int64_t size, const char *path,
                        struct xerr *err)
 {
     unsigned char head[80] = "";
     const char *argv[] = { "qemu-img", "check", "-q", "-f", "qcow2", path, NULL };
 
-    if (streq(f->name, "vhd")) {
-        if (size < 1024 || pread(fd, head, 8, size - 512) != 8 || memcmp(head, "conectix", 8) != 0)
-            return content_error(err, "this is no whole VHD");
-        return 0;
-    }
+    if (size < 72) return content_error(err, "the body ended too early");
     if (pread(fd, head, sizeof(head), 0) < 72 || memcmp(head, "QFI\xfb", 4) != 0)
         return content_error(err, "this is no qcow2 image");
     bool backed = memcmp(head + 8, "\0\0\0\0\0\0\0\0", 8) != 0;
@@ -377,18 +417,37 @@ static int check_image(struct call *c, const struct format *f, int fd, int64_t s
     return qemu_img(c, argv, err);
 }
 
-static int write_image(struct upload *u, const char *path, struct xerr *err)
+static int write_qcow2(struct upload *u, const char *path, const struct storage_disk *disk, struct xerr *err)
 {
-    struct storage_copy copy = {
-        .from = { .path = path, .format = streq(u->format->image, "vhd") ? "vpc" : u->format->image },
+    const struct storage_copy copy = {
+        .from = { .path = path, .format = u->format->image },
+        .to = *disk,
         .task = u->c->task->ref,
         .progress = on_progress,
         .arg = u->c,
     };
-    const char *owner = owner_of(u->c, "import");
 
-    if (vdi_attach(u->c, u->vdi, owner, true, &copy.to, err)) return -1;
-    int rc = storage_copy(u->c->agent->storage, &copy, err);
+    return storage_copy(u->c->agent->storage, &copy, err);
+}
+
+static int write_vhd(struct upload *u, int fd, const struct storage_disk *disk, struct xerr *err)
+{
+    struct content *k;
+
+    if (content_open(u->c->agent->storage, disk, &k, err)) return -1;
+    int rc = vhd_stream_apply(u->c, fd, k, u->made, err);
+    if (!rc) rc = content_flush(k, err);
+    content_close(k);
+    return rc;
+}
+
+static int write_image(struct upload *u, int fd, const char *path, struct xerr *err)
+{
+    const char *owner = owner_of(u->c, "import");
+    struct storage_disk disk;
+
+    if (vdi_attach(u->c, u->vdi, owner, true, &disk, err)) return -1;
+    int rc = streq(u->format->name, "vhd") ? write_vhd(u, fd, &disk, err) : write_qcow2(u, path, &disk, err);
     detach(u->c, u->vdi, owner);
     return rc;
 }
@@ -406,8 +465,8 @@ static int receive_image(struct upload *u, struct xerr *err)
                     : transfer_receive_file(u->req, u->c, fd, limit, &size, err);
     if (!rc && u->length > 0 && u->length < LENGTH_UNKNOWN && size < u->length)
         rc = content_error(err, "the body ended too early");
-    if (!rc && size) rc = check_image(u->c, u->format, fd, size, path, err);
-    if (!rc && size) rc = write_image(u, path, err);
+    if (!rc && size && streq(u->format->name, "qcow2")) rc = check_image(u->c, fd, size, path, err);
+    if (!rc && size) rc = write_image(u, fd, path, err);
     if (fd >= 0) close(fd);
     report_remove_folder(folder);
     return rc;
