@@ -116,7 +116,7 @@ class World:
         text = UUID.sub(lambda m: m.group(0) if '-0000-4000-8000-' in m.group(0) else '<%s>' % self.uuids.get(m.group(0), 'uuid'), text)
         text = DATE.sub(lambda m: '<time>Z' if m.group(0).endswith('Z') else '<time>', text)
         text = re.sub(r'<[^<>,]+>(?:,<[^<>,]+>)+', lambda m: ','.join(sorted(m.group(0).split(','))), text)
-        return text.replace(self.agent.root, '<root>').replace(str(self.agent.https_port), '<port>') \
+        return text.replace(self.agent.root, '<root>').replace(drivers, '<drivers>').replace(str(self.agent.https_port), '<port>') \
                    .replace(str(self.agent.http_port), '<port>')
 
     def mask(self, value, key=''):
