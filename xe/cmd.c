@@ -10,6 +10,8 @@ const char CMD_USAGE[] = "CLI usage";
 const char CMD_EXIT[] = "CLI exit";
 const char CMD_MULTIPLE[] = "CLI multiple";
 
+static const char unknown_command[] = "Unknown command";
+
 int cmd_fail(struct xerr *err, const char *fmt, ...)
 {
     _cleanup_strbuf_ struct strbuf b = STRBUF_INIT;
@@ -71,6 +73,11 @@ static void print_usage_error(struct cmd *c, const char *subject, const char *wh
         cmd_printf_error(c, "%s: %s\n", subject, what);
     else
         cmd_print_error(c, what);
+    if (streq(subject, unknown_command)) {
+        const char *names = cmd_suggest(c, what);
+
+        if (names) cmd_printf_error(c, "Did you mean %s?\n", names);
+    }
     cmd_print_error(c, "For usage run: 'xe help'");
 }
 
@@ -127,7 +134,7 @@ static int find_command(struct cmd *c, const struct command **ret_command, struc
         *ret_command = cmd_record_command(c->record, verb, c->arena);
         if (*ret_command) return 0;
     }
-    return cmd_usage(err, "Unknown command", c->name);
+    return cmd_usage(err, unknown_command, c->name);
 }
 
 static int check_required(struct cmd *c, struct xerr *err)

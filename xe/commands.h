@@ -35,6 +35,9 @@ extern const size_t n_commands;
 /* By name; NULL when there is none. */
 const struct command *command_find(const char *name);
 
+/* The names nearest to one that is no command, "vm-start or vm-stop"; NULL when none is near. */
+const char *cmd_suggest(struct cmd *c, const char *name);
+
 /* Runs a plan. */
 int cmd_plan(struct cmd *c, const char *plan, struct xerr *err);
 /* The first message of a plan, in the arena. */
