@@ -171,6 +171,8 @@ static void xn_free(struct xn *xn)
     pthread_mutex_destroy(&xn->emit_lock);
     free(xn->logger);
     free(xn->store_path);
+    free(xn->emulator);
+    free(xn->hvmloader);
     free(xn->helper);
     free(xn->boot_dir);
     free(xn->guest_dir);
@@ -194,6 +196,7 @@ static struct xn *xn_new(const struct hv_open_args *args)
     xn->console_dir = xasprintf("%s/console", xn->dir);
     xn->guest_dir = xasprintf("%s/guest", xn->dir);
     xn->boot_dir = xasprintf("%s/boot", xn->dir);
+    xn->emulator = xstrdup(config->emulator);
     xn->store_path = xstrdup(*config->uri ? config->uri : "/run/xenstored/socket");
     xn->logger = xcalloc(1, sizeof *xn->logger);
     *xn->logger = (xentoollog_logger){ .vmessage = vmessage, .destroy = no_destroy };
@@ -222,6 +225,25 @@ static int open_hypervisor(struct xn *xn, struct hv_failure *f)
                : hv_fail(f, HV_FAIL_ENGINE, "the hypervisor does not obey: %s", strerror(errno));
 }
 
+/* hvmloader of the running version, "" when it is not there. */
+static char *find_hvmloader(struct xn *xn)
+{
+    int version = xc_version(xn->xch, XENVER_version, NULL);
+    char *const places[] = {
+        xasprintf("/usr/lib/xen-%d.%d/boot/hvmloader", version >> 16, version & 0xffff),
+        xstrdup("/usr/lib/xen/boot/hvmloader"),
+        xstrdup("/usr/libexec/xen/boot/hvmloader"),
+        xstrdup("/usr/local/lib/xen/boot/hvmloader"),
+    };
+    char *found = NULL;
+
+    for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
+        if (!found && access(places[i], R_OK) == 0) found = places[i];
+        else free(places[i]);
+    }
+    return found ? found : xstrdup("");
+}
+
 static int make_folders(struct xn *xn, struct hv_failure *f)
 {
     const char *const all[] = { xn->console_dir, xn->guest_dir, xn->boot_dir, xn->run };
@@ -237,6 +259,7 @@ static int do_open(const struct hv_open_args *args, void **ret_d, struct hv_fail
     struct xst *store;
 
     if (open_hypervisor(xn, f) < 0 || make_folders(xn, f) < 0) goto fail;
+    xn->hvmloader = find_hvmloader(xn);
     xn->helper = find_helper(args->config->module_dir);
     if (!xn->helper) {
         hv_fail(f, HV_FAIL_ENGINE, "xapi-domain is neither in %s nor in " PKGLIBEXECDIR, args->config->module_dir);
@@ -290,6 +313,7 @@ const struct hv_driver hv_driver = {
     .disk_attach = xn_disk_attach,
     .disk_detach = xn_disk_detach,
     .cd_change = xn_cd_change,
+    .disk_snapshot = xn_disk_snapshot,
     .disk_resize = xn_disk_resize,
     .nic_attach = xn_nic_attach,
     .nic_detach = xn_nic_detach,

@@ -15,6 +15,7 @@
 #define LOG_MODULE "hv"
 #include "lib/log.h"
 
+enum { STD_VIDEO_MIB = 8, CIRRUS_VIDEO_MIB = 4, MAX_VIDEO_MIB = 256 };
 enum { MAX_EVTCHN_PORT = 4095, TSC_DEFAULT = 0, TSC_MAX = 2, NO_DELAY_FOR_MISSED_TICKS = 1, MAX_CAP = 65535 };
 static const int64_t MIB = 1 << 20;
 /* Beside what the guest sees: its special pages, and room for the rounding of both sides. */
@@ -31,6 +32,20 @@ struct making {
 };
 
 static bool is_pv(const struct hv_vm *vm) { return vm->domain_type == HV_DOMAIN_PV; }
+static bool is_hvm(const struct hv_vm *vm) { return vm->domain_type == HV_DOMAIN_HVM; }
+
+static bool platform_bool(const struct hv_vm *vm, const char *key, bool fallback)
+{
+    return hv_pair_bool(vm->platform, vm->n_platform, key, fallback);
+}
+
+static int64_t platform_int(const struct hv_vm *vm, const char *key, int64_t min, int64_t max, int64_t fallback)
+{
+    int64_t n;
+    const char *text = hv_pair_get(vm->platform, vm->n_platform, key, NULL);
+
+    return text && num_parse_int(text, &n) && n >= min && n <= max ? n : fallback;
+}
 
 /* ---- memory ---------------------------------------------------------------------------------- */
 
@@ -45,9 +60,22 @@ static int64_t paging_bytes(const struct hv_vm *vm)
     return (bytes + MIB - 1) / MIB * MIB;
 }
 
+/* Of the guest's memory; a power of two. */
+static int64_t video_bytes(const struct hv_vm *vm)
+{
+    bool cirrus = streq(hv_pair_get(vm->platform, vm->n_platform, "vga", "std"), "cirrus");
+    int64_t mib = platform_int(vm, "videoram", 1, MAX_VIDEO_MIB, cirrus ? CIRRUS_VIDEO_MIB : STD_VIDEO_MIB), power = 1;
+
+    while (power < mib) power *= 2;
+    return is_hvm(vm) ? power * MIB : 0;
+}
+
+/* What a device model puts into its guest besides: firmware of the screen and of a card. */
+static int64_t slack_bytes(const struct hv_vm *vm) { return is_hvm(vm) ? 2 * SLACK_BYTES : SLACK_BYTES; }
+
 static int64_t needed_bytes(const struct making *m)
 {
-    return m->vm->memory_target_bytes + paging_bytes(m->vm) + SLACK_BYTES + m->vm->vcpus_max * (MIB / 16);
+    return m->vm->memory_target_bytes + paging_bytes(m->vm) + slack_bytes(m->vm) + m->vm->vcpus_max * (MIB / 16);
 }
 
 static int check_memory(const struct making *m)
@@ -89,19 +117,6 @@ static void copy_uuid(const char *text, xen_domain_handle_t handle)
     }
 }
 
-static bool platform_bool(const struct hv_vm *vm, const char *key, bool fallback)
-{
-    return hv_pair_bool(vm->platform, vm->n_platform, key, fallback);
-}
-
-static int64_t platform_int(const struct hv_vm *vm, const char *key, int64_t min, int64_t max, int64_t fallback)
-{
-    int64_t n;
-    const char *text = hv_pair_get(vm->platform, vm->n_platform, key, NULL);
-
-    return text && num_parse_int(text, &n) && n >= min && n <= max ? n : fallback;
-}
-
 static int create_domain(const struct making *m)
 {
     const struct hv_vm *vm = m->vm;
@@ -117,7 +132,7 @@ static int create_domain(const struct making *m)
     copy_uuid(vm->id.uuid, config.handle);
     if (!is_pv(vm)) config.flags |= XEN_DOMCTL_CDF_hvm | XEN_DOMCTL_CDF_hap;
     if (!is_pv(vm) && platform_bool(vm, "nested-virt", false)) config.flags |= XEN_DOMCTL_CDF_nested_virt;
-    if (vm->domain_type == HV_DOMAIN_HVM) config.arch.emulation_flags = XEN_X86_EMU_ALL & ~XEN_X86_EMU_VPCI;
+    if (is_hvm(vm)) config.arch.emulation_flags = XEN_X86_EMU_ALL & ~XEN_X86_EMU_VPCI;
     else if (!is_pv(vm)) config.arch.emulation_flags = XEN_X86_EMU_LAPIC;
     if (xn_fault("hv.xen.create", m->f) < 0) return -1;
     STEP(xc_domain_create, m->xn->xch, &domid, &config);
@@ -125,6 +140,16 @@ static int create_domain(const struct making *m)
     m->g->domid = domid;
     pthread_mutex_unlock(&m->xn->lock);
     return 0;
+}
+
+/* What Windows asks its hypervisor for. */
+static uint64_t viridian(const struct hv_vm *vm)
+{
+    if (!platform_bool(vm, "viridian", false)) return 0;
+    uint64_t set = HVMPV_base_freq | HVMPV_time_ref_count | HVMPV_apic_assist | HVMPV_crash_ctl;
+    if (platform_bool(vm, "viridian_reference_tsc", false)) set |= HVMPV_reference_tsc;
+    if (platform_bool(vm, "viridian_stimer", false)) set |= HVMPV_synic | HVMPV_stimer;
+    return set;
 }
 
 static int set_limits(const struct making *m)
@@ -135,7 +160,7 @@ static int set_limits(const struct making *m)
 
     if (xn_fault("hv.xen.limits", m->f) < 0) return -1;
     STEP(xc_domain_max_vcpus, xch, domid, vm->vcpus_max);
-    STEP(xc_domain_setmaxmem, xch, domid, (uint64_t)((vm->memory_target_bytes + SLACK_BYTES) >> 10));
+    STEP(xc_domain_setmaxmem, xch, domid, (uint64_t)((vm->memory_target_bytes + slack_bytes(vm)) >> 10));
     STEP(xc_domain_set_tsc_info, xch, domid, (uint32_t)platform_int(vm, "tsc_mode", 0, TSC_MAX, TSC_DEFAULT), 0, 0, 0);
     if (is_pv(vm)) {
         STEP(xc_domain_set_memmap_limit, xch, domid, (unsigned long)((vm->memory_static_max_bytes + SLACK_BYTES) >> 10));
@@ -143,6 +168,7 @@ static int set_limits(const struct making *m)
         STEP(xc_set_paging_mempool_size, xch, domid, (uint64_t)paging_bytes(vm));
         STEP(xc_hvm_param_set, xch, domid, HVM_PARAM_TIMER_MODE,
              (uint64_t)platform_int(vm, "timer_mode", 0, 3, NO_DELAY_FOR_MISSED_TICKS));
+        if (is_hvm(vm) && viridian(vm)) STEP(xc_hvm_param_set, xch, domid, HVM_PARAM_VIRIDIAN, viridian(vm));
     }
     STEP(xc_cpuid_apply_policy, xch, domid, false, NULL, 0, platform_bool(vm, "pae", true), false,
          platform_bool(vm, "nested-virt", false), NULL, NULL);
@@ -271,6 +297,20 @@ static int open_ports(const struct making *m)
     return 0;
 }
 
+/* What hvmloader starts; "" = none is installed. */
+static const char *firmware(const struct hv_vm *vm)
+{
+    static const char *const bios[] = { "/usr/share/seabios/bios-256k.bin", "/usr/share/qemu/bios-256k.bin" };
+    static const char *const uefi[] = { "/usr/share/ovmf/OvmfXen.fd", "/usr/share/OVMF/OvmfXen.fd", "/usr/share/ovmf/OVMF.fd",
+                                        "/usr/share/OVMF/OVMF.fd" };
+    const char *const *all = vm->firmware == HV_FIRMWARE_UEFI ? uefi : bios;
+    size_t n = vm->firmware == HV_FIRMWARE_UEFI ? ARRAY_SIZE(uefi) : ARRAY_SIZE(bios);
+
+    for (size_t i = 0; i < n; i++)
+        if (access(all[i], R_OK) == 0) return all[i];
+    return "";
+}
+
 static int fill_request(const struct making *m, struct domain_build *q)
 {
     const struct hv_vm *vm = m->vm;
@@ -289,8 +329,10 @@ static int fill_request(const struct making *m, struct domain_build *q)
     };
     if ((size_t)snprintf(q->args, sizeof q->args, "%s", vm->args) >= sizeof q->args)
         return hv_fail(m->f, HV_FAIL_INCOMPATIBLE, "the kernel's arguments are too long");
-    snprintf(q->kernel, sizeof q->kernel, "%s", vm->kernel);      /* paths are short enough: the guard has looked */
+    /* Paths are short enough: the guard has looked. */
+    snprintf(q->kernel, sizeof q->kernel, "%s", is_hvm(vm) ? m->xn->hvmloader : vm->kernel);
     snprintf(q->ramdisk, sizeof q->ramdisk, "%s", vm->ramdisk);
+    if (is_hvm(vm)) snprintf(q->system_firmware, sizeof q->system_firmware, "%s", firmware(vm));
     return 0;
 }
 
@@ -306,6 +348,7 @@ static int build(const struct making *m)
     if (fill_request(m, q) < 0) goto out;
     if (xn_build_begin(m->xn, q, m->deadline_ms, &builder, m->f) < 0) goto out;
     rc = write_nodes(m);
+    if (rc == 0 && xn_qemu_needed(m->g)) rc = xn_qemu_start(m->xn, m->g, m->vm, m->f);
     struct hv_failure *f = rc < 0 ? &(struct hv_failure){ .kind = HV_FAIL_NONE } : m->f;
     if (xn_build_end(m->xn, builder, m->deadline_ms, &r, f) < 0) rc = -1;
     m->g->store_frame = r.store_frame;
@@ -341,7 +384,11 @@ static int check(const struct making *m)
         return hv_fail(m->f, HV_FAIL_INCOMPATIBLE, "this host's processors lack nested paging, which HVM and PVH guests need");
     if (!is_pv(vm) && vm->vcpus_max > ACPI_VCPUS_MAX)
         return hv_fail(m->f, HV_FAIL_INCOMPATIBLE, "an HVM or PVH guest has at most %d vcpus", ACPI_VCPUS_MAX);
-    if (vm->domain_type != HV_DOMAIN_HVM && !*vm->kernel) return hv_fail(m->f, HV_FAIL_BUILD, "there is no kernel to boot");
+    if (is_hvm(vm) && !*m->xn->hvmloader) return hv_fail(m->f, HV_FAIL_INCOMPATIBLE, "hvmloader is not installed on this host");
+    if (is_hvm(vm) && !*firmware(vm))
+        return hv_fail(m->f, HV_FAIL_INCOMPATIBLE, "this firmware is not installed on this host (package %s)",
+                       vm->firmware == HV_FIRMWARE_UEFI ? "ovmf" : "seabios");
+    if (!is_hvm(vm) && !*vm->kernel) return hv_fail(m->f, HV_FAIL_BUILD, "there is no kernel to boot");
     return check_memory(m);
 }
 
@@ -357,6 +404,7 @@ static int make(struct making *m)
     /* 3. Disks and cards; 4. kernel, memory and xenstore's nodes; 5. the rings. */
     if (prepare_devices(m) < 0 || build(m) < 0 || introduce(m) < 0) return -1;
     /* 6. The backends have taken up their devices. */
+    if (xn_qemu_needed(m->g) && xn_qemu_await(m->xn, m->g, m->deadline_ms, m->f) < 0) return -1;
     return await_devices(m);
 }
 
@@ -388,6 +436,7 @@ int xn_start(void *d, const struct hv_vm *vm, int64_t deadline_ms, int64_t *ret_
 
     m.g->busy = true;
     m.g->phase = XN_MAKING;
+    m.g->video_bytes = video_bytes(vm);
     if (!xn_guest_add(xn, m.g, &f->number)) {
         xn_guest_unref(xn, m.g);
         return hv_fail(f, HV_FAIL_EXISTS, "it exists already");

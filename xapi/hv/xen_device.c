@@ -209,6 +209,10 @@ void xn_devices_clear(struct xn *xn, struct xn_guest *g, int64_t deadline_ms)
 {
     _cleanup_batch_ struct xst_batch offline = XST_BATCH_INIT, forget = XST_BATCH_INIT;
     _cleanup_arena_ struct arena *a = arena_new();
+    /* The last two are QEMU's, which has ended. */
+    static const char *const places[] = { "backend/vbd", "backend/vif", "error/backend/vbd", "error/backend/vif",
+                                          "backend/qdisk", "device-model" };
+    enum { ALWAYS = 4 };
     struct backend *all;
     size_t n = all_backends(xn, g, a, &all);
 
@@ -224,13 +228,9 @@ void xn_devices_clear(struct xn *xn, struct xn_guest *g, int64_t deadline_ms)
             log_warn("xen: domain %jd (%s): %s", (intmax_t)g->domid, g->uuid, f.why);
         xst_rm(&forget, XN_B(all[i].class, g->domid, all[i].devid, ""));
     }
-    if (n) {
-        for (size_t i = 0; i < 2; i++) {
-            _cleanup_free_ char *home = xasprintf("/local/domain/0/backend/%s/%jd", i ? "vif" : "vbd", (intmax_t)g->domid);
-            _cleanup_free_ char *error = xasprintf("/local/domain/0/error/backend/%s/%jd", i ? "vif" : "vbd", (intmax_t)g->domid);
-            xst_rm(&forget, home);
-            xst_rm(&forget, error);
-        }
+    for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
+        _cleanup_free_ char *place = xasprintf("/local/domain/0/%s/%jd", places[i], (intmax_t)g->domid);
+        if (n || i >= ALWAYS) xst_rm(&forget, place);
     }
     run_or_log(xn, &forget, "forgetting devices", g);
 }

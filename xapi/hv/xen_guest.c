@@ -216,6 +216,7 @@ static struct value disk_value(struct arena *a, const struct xn_disk *d)
     put_int(&b, "readonly", d->readonly);
     put_int(&b, "major", d->major);
     put_int(&b, "minor", d->minor);
+    put_int(&b, "generation", d->generation);
     if (d->path) put_str(&b, "path", d->path);
     return value_built_map(&b);
 }
@@ -320,6 +321,7 @@ static void read_disks(struct xn_guest *g, const struct value *disks)
             .slot = slot, .devid = xn_devid(slot), .kind = (enum xn_kind)get_int(d, "kind"),
             .cdrom = get_int(d, "cdrom") != 0, .readonly = get_int(d, "readonly") != 0,
             .major = (unsigned)get_int(d, "major"), .minor = (unsigned)get_int(d, "minor"),
+            .generation = (unsigned)get_int(d, "generation"),
             .path = path ? xstrdup(path) : NULL,
         });
     }

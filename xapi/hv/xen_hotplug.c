@@ -24,6 +24,19 @@ static void undo(struct xn *xn, const struct xn_guest *g, enum xn_class class, u
     xn_store_run(xn, &b, hv_now_ms() + XN_STORE_MS, &ignored);
 }
 
+/* A guest that had no such disk so far has no QEMU yet. */
+static int serve_by_qemu(struct xn *xn, struct xn_guest *g, const struct hv_disk *disk, struct xn_disk *d,
+                         int64_t deadline_ms, struct hv_failure *f)
+{
+    const struct hv_vm none = { .id = hv_id(g->uuid, REF_NULL), .name = "" };
+
+    if (!xn_qemu_alive(g)) {
+        if (g->qemu_pid) return hv_fail(f, HV_FAIL_ENGINE, "the guest's QEMU has died");
+        if (xn_qemu_start(xn, g, &none, f) < 0 || xn_qemu_await(xn, g, deadline_ms, f) < 0) return -1;
+    }
+    return xn_qemu_disk_attach(xn, g, disk, d, deadline_ms, f);
+}
+
 static int plug_disk(struct xn *xn, struct xn_guest *g, const struct hv_disk *disk, int64_t deadline_ms, struct hv_failure *f)
 {
     _cleanup_batch_ struct xst_batch b = XST_BATCH_INIT;
@@ -33,7 +46,8 @@ static int plug_disk(struct xn *xn, struct xn_guest *g, const struct hv_disk *di
     if (xn_fault("hv.xen.disk", f) < 0 || xn_disk_prepare(xn, g, disk, &made, &fd, f) < 0) return -1;
     struct xn_disk *d = xn_disk_add(g, &made);
     xn_disk_layout(&b, g->domid, d);
-    if (xn_record_write(xn, g, f) < 0 || xn_store_run(xn, &b, deadline_ms, f) < 0 ||
+    if (xn_record_write(xn, g, f) < 0 || (b.n && xn_store_run(xn, &b, deadline_ms, f) < 0) ||
+        (d->kind == XN_QDISK && serve_by_qemu(xn, g, disk, d, deadline_ms, f) < 0) ||
         xn_disk_await(xn, g, d, deadline_ms, f) < 0) {
         struct hv_failure ignored = { .kind = HV_FAIL_NONE };
         undo(xn, g, XN_VBD, d->devid);
@@ -189,6 +203,7 @@ int xn_disk_detach(void *d, const char *uuid, const struct hv_disk *disk, int64_
     struct xn_disk *found = xn_disk_find(g, slot);
     if (!found) rc = hv_fail(f, HV_FAIL_DEVICE_MISSING, "it is not plugged");
     else if (found->kind == XN_PHY) rc = unplug(xn, g, XN_VBD, found->devid, deadline_ms, f);
+    else if (found->kind == XN_QDISK) rc = xn_qemu_disk_detach(xn, g, found, deadline_ms, f);
     else if (found->kind == XN_EMULATED) rc = hv_fail(f, HV_FAIL_DEVICE_REJECTED, "an emulated drive cannot be unplugged");
     if (rc == 0) {
         xn_disk_remove(g, found);
@@ -248,6 +263,13 @@ static int change_medium(struct xn *xn, struct xn_guest *g, const struct hv_disk
 
     if (!found) return hv_fail(f, HV_FAIL_DEVICE_MISSING, "no such drive");
     if (!found->cdrom) return hv_fail(f, HV_FAIL_NOT_REMOVABLE, "not a CD drive");
+    if (found->kind == XN_EMULATED) {
+        int rc = xn_qemu_cd_change(xn, g, disk, found, deadline_ms, f);
+        struct hv_failure ignored = { .kind = HV_FAIL_NONE };
+        xn_record_write(xn, g, rc < 0 ? &ignored : f);
+        return rc;
+    }
+    if (found->kind == XN_QDISK && xn_qemu_disk_detach(xn, g, found, deadline_ms, f) < 0) return -1;
     if (found->kind == XN_PHY && unplug(xn, g, XN_VBD, found->devid, deadline_ms, f) < 0) {
         if (f->kind == HV_FAIL_DEVICE_REJECTED || f->kind == HV_FAIL_TIMEOUT) f->kind = HV_FAIL_TRAY_LOCKED;
         return -1;
@@ -280,11 +302,12 @@ int xn_disk_resize(void *d, const char *uuid, const struct hv_disk *disk, int64_
     struct xn_guest *g = xn_turn_running(xn, uuid, true, deadline_ms, f);
     int rc = 0;
 
-    (void)size_bytes;
     if (!g) return -1;
     const struct xn_disk *found = xn_disk_find(g, (unsigned)hv_slot(disk->device));
     if (!found) {
         rc = hv_fail(f, HV_FAIL_DEVICE_MISSING, "no such disk");
+    } else if (found->kind == XN_QDISK) {
+        rc = xn_qemu_disk_resize(xn, g, found, size_bytes, deadline_ms, f);
     } else if (found->kind == XN_PHY && found->major == LOOP_MAJOR) {
         _cleanup_free_ char *name = xasprintf("/dev/loop%u", found->minor);
         _cleanup_close_ int fd = open(name, O_RDWR | O_CLOEXEC);

@@ -35,6 +35,7 @@ struct xn_disk {
     bool cdrom, readonly;
     char *path;                  /* owned; NULL = empty */
     unsigned major, minor;       /* XN_PHY */
+    unsigned generation;         /* how many images QEMU has put on top of the first: names its block node */
 };
 struct xn_nic {
     unsigned device, mtu;
@@ -79,7 +80,7 @@ struct xn_guest {
     size_t n_nics;
     struct hv_pair *data;        /* VM.xenstore_data, for a xenstored that lost it; owned */
     size_t n_data;
-    pid_t qemu_pid;              /* 0 = none */
+    pid_t qemu_pid;              /* of the device model or disk backend; 0 = none */
     uint64_t qemu_start;
 };
 
@@ -92,6 +93,8 @@ struct xn {
     char *dir, *run;             /* immutable from here ... */
     char *console_dir, *guest_dir, *boot_dir;
     char *helper;                /* xapi-domain */
+    char *hvmloader;             /* path; "" = not installed */
+    char *emulator;              /* of the configuration; "" = look for one */
     char *store_path;
     struct hv_plug plug;
     hv_event_fn on_event;
@@ -231,6 +234,28 @@ int xn_nic_detach(void *d, const char *uuid, const struct hv_nic *nic, int64_t d
 /* xen_loop.c: a loop device on a raw file, which ends by itself when nobody has it open. */
 int xn_loop_open(const char *path, bool readonly, unsigned *ret_major, unsigned *ret_minor, int *ret_fd,
                  struct hv_failure *f);
+
+/* xen_qemu.c: the QEMU of a guest, as device model (HVM), as backend of disks that blkback cannot serve, or both. */
+/* Names the emulator to run; NULL, and the failure, when none is installed. malloc'd. */
+char *xn_qemu_find(const struct xn *xn, struct hv_failure *f);
+/* Does it need one? */
+bool xn_qemu_needed(const struct xn_guest *g);
+/* Starts it; the guest's disks and cards are as prepared from vm. *incoming: descriptor of a device state, -1 = none. */
+int xn_qemu_start(struct xn *xn, struct xn_guest *g, const struct hv_vm *vm, struct hv_failure *f);
+/* Waits until it serves. */
+int xn_qemu_await(struct xn *xn, const struct xn_guest *g, int64_t deadline_ms, struct hv_failure *f);
+bool xn_qemu_alive(const struct xn_guest *g);
+/* Ends it, also one that a killed agent had no time to write down; its sockets vanish. */
+void xn_qemu_end(struct xn *xn, struct xn_guest *g);
+int xn_qemu_disk_attach(struct xn *xn, struct xn_guest *g, const struct hv_disk *disk, struct xn_disk *d,
+                        int64_t deadline_ms, struct hv_failure *f);
+int xn_qemu_disk_detach(struct xn *xn, struct xn_guest *g, const struct xn_disk *d, int64_t deadline_ms,
+                        struct hv_failure *f);
+int xn_qemu_cd_change(struct xn *xn, struct xn_guest *g, const struct hv_disk *disk, struct xn_disk *d,
+                      int64_t deadline_ms, struct hv_failure *f);
+int xn_qemu_disk_resize(struct xn *xn, struct xn_guest *g, const struct xn_disk *d, int64_t size_bytes,
+                        int64_t deadline_ms, struct hv_failure *f);
+int xn_disk_snapshot(void *d, const char *uuid, const struct hv_disk *disk, int64_t deadline_ms, struct hv_failure *f);
 
 /* xen_watch.c */
 int xn_watch_start(struct xn *xn, struct hv_failure *f);

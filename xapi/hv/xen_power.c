@@ -58,6 +58,7 @@ void xn_clear_away(struct xn *xn, struct xn_guest *g, int64_t deadline_ms)
     pthread_mutex_unlock(&xn->lock);
     int owner = owner_of_number(xn, g);
     if (owner == OURS) destroy_domain(xn, g, deadline_ms);
+    xn_qemu_end(xn, g);
     if (g->domid >= 0 && owner != FOREIGN) {
         xn_devices_clear(xn, g, deadline_ms);
         forget_nodes(xn, g);
