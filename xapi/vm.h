@@ -51,7 +51,8 @@ void vm_monitor_event(void *arg, const struct hv_event *event);
  * stands behind. At startup and when the engine came back. */
 int vm_monitor_resync(struct vm_monitor *m, struct xerr *err);
 
-enum vm_news { VM_NEWS_HALTED = 1, VM_NEWS_REBOOTED = 2, VM_NEWS_CRASHED = 4 };
+/* ENDED: the engine does not restart guests; who asked for the reboot starts it again. */
+enum vm_news { VM_NEWS_HALTED = 1, VM_NEWS_REBOOTED = 2, VM_NEWS_CRASHED = 4, VM_NEWS_ENDED = 8 };
 /* Wakes those who wait for this news of the VM. */
 void vm_tell(struct vm_monitor *m, struct ref vm, enum vm_news news);
 

@@ -175,6 +175,7 @@ struct known {
     bool deliberate;      /* an operation that ends the domain is at work and writes the record itself */
     bool starting;        /* an operation that makes the domain has not written the record yet */
     bool restart;
+    bool rebooting;       /* a clean reboot waits for it: that operation starts it again, not one of its own */
     int crash_action;
 };
 
@@ -197,6 +198,7 @@ static bool find_known(struct call *c, const struct queued *e, struct known *ret
                     operation_runs(row, vm_operations_resume) || operation_runs(row, vm_operations_resume_on) ||
                     operation_runs(row, vm_operations_hard_reboot) || operation_runs(row, vm_operations_checkpoint),
         .restart = wants_restart(row, e->reason),
+        .rebooting = operation_runs(row, vm_operations_clean_reboot),
         .crash_action = row_enum(row, F_VM_actions_after_crash),
     };
     return true;
@@ -223,6 +225,10 @@ static void after_stop(struct call *c, const struct queued *e, const struct know
     if (vm_make_halted(c, k->vm, e->domid, &err)) log_failure("end", e->uuid, &err);
     if (!reboot) vm_tell(c->agent->vms, k->vm, VM_NEWS_HALTED);
     if (!k->restart) return;
+    if (reboot && k->rebooting) {
+        vm_tell(c->agent->vms, k->vm, VM_NEWS_ENDED);
+        return;
+    }
     if (call_message(c, "VM.start", ARGS(value_ref(k->vm), value_bool(false), value_bool(false)), NULL, &err))
         log_failure("restart", e->uuid, &err);
     else if (reboot) vm_tell(c->agent->vms, k->vm, VM_NEWS_REBOOTED);

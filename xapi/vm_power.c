@@ -161,9 +161,9 @@ int vm_start_on(struct call *c, struct ref vm, struct ref host, bool start_pause
 
 /* ---- stop ---------------------------------------------------------------------------------------------------- */
 
-/* Asks with `ask`, again every ASK_AGAIN_MS, until the wanted news comes. */
+/* Asks with `ask`, again every ASK_AGAIN_MS, until the wanted news comes: all that came is in *ret_news. */
 static int ask_guest(struct call *c, struct ref vm, int (*ask)(struct hv *, struct hv_id, struct xerr *), int wanted,
-                     struct xerr *err)
+                     int *ret_news, struct xerr *err)
 {
     struct vm_wait w;
     int rc = -1;
@@ -179,6 +179,7 @@ static int ask_guest(struct call *c, struct ref vm, int (*ask)(struct hv *, stru
         xerr_clear(&why);   /* a guest on its way down may refuse to be asked again */
         asked = true;
         if (vm_wait_for(c->agent->vms, &w, wanted | VM_NEWS_HALTED, ASK_AGAIN_MS, c)) {
+            *ret_news = w.news;
             rc = 0;
             goto out;
         }
@@ -192,12 +193,17 @@ out:
 
 int vm_clean_shutdown(struct call *c, struct ref vm, struct xerr *err)
 {
-    return ask_guest(c, vm, hv_shutdown, VM_NEWS_HALTED, err);
+    int news;
+
+    return ask_guest(c, vm, hv_shutdown, VM_NEWS_HALTED, &news, err);
 }
 
 int vm_clean_reboot(struct call *c, struct ref vm, struct xerr *err)
 {
-    return ask_guest(c, vm, hv_reboot, VM_NEWS_REBOOTED, err);
+    int news = 0;
+
+    if (ask_guest(c, vm, hv_reboot, VM_NEWS_REBOOTED | VM_NEWS_ENDED, &news, err)) return -1;
+    return news & VM_NEWS_ENDED ? start_here(c, vm, false, err) : 0;
 }
 
 static int destroy_suspend_image(struct call *c, struct ref vm, struct xerr *err)

@@ -474,11 +474,12 @@ void xn_consoles_stop(struct xn *xn)
 
 /* ---- verbs ----------------------------------------------------------------------------------- */
 
-static int connect_screen(struct xn *xn, const char *uuid, int *ret_fd, struct hv_failure *f)
+/* A socket of the guest's QEMU: 'v' its screen, 's' its serial line. */
+static int connect_qemu(struct xn *xn, const char *uuid, char which, int *ret_fd, struct hv_failure *f)
 {
     struct sockaddr_un addr = { .sun_family = AF_UNIX };
     struct timeval tv = { .tv_sec = 5 };
-    int n = snprintf(addr.sun_path, sizeof addr.sun_path, "%s/%s.v", xn->run, uuid);
+    int n = snprintf(addr.sun_path, sizeof addr.sun_path, "%s/%s.%c", xn->run, uuid, which);
 
     if (n < 0 || (size_t)n >= sizeof addr.sun_path) return hv_fail(f, HV_FAIL_ENGINE, "the socket's name is too long");
     _cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -486,7 +487,7 @@ static int connect_screen(struct xn *xn, const char *uuid, int *ret_fd, struct h
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof tv);      /* a full backlog would block */
     if (connect(fd, (const struct sockaddr *)&addr, sizeof addr) < 0)
         return hv_fail(f, errno == ENOENT || errno == ECONNREFUSED ? HV_FAIL_UNSUPPORTED : HV_FAIL_ENGINE,
-                       "the guest has no screen: %s: %s", addr.sun_path, strerror(errno));
+                       "the guest has none: %s: %s", addr.sun_path, strerror(errno));
     tv.tv_sec = 0;
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof tv);
     *ret_fd = take_fd(fd);
@@ -502,8 +503,10 @@ int xn_console_open(void *d, const char *uuid, enum hv_console which, int64_t de
 
     (void)deadline_ms;
     if (!g) return hv_fail(f, HV_FAIL_NO_DOMAIN, "no such domain");
+    bool emulated = g->type == HV_DOMAIN_HVM;
     xn_guest_unref(xn, g);
-    if (which == HV_CONSOLE_VNC) return connect_screen(xn, uuid, ret_fd, f);
+    if (which == HV_CONSOLE_VNC) return connect_qemu(xn, uuid, 'v', ret_fd, f);
+    if (emulated) return connect_qemu(xn, uuid, 's', ret_fd, f);
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
         return hv_fail(f, HV_FAIL_ENGINE, "socketpair: %s", strerror(errno));
     give_order(xn->consoles, ORDER_CLIENT, uuid, -1, fds[1]);
