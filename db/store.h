@@ -66,4 +66,7 @@ static inline void store_close(struct store *st) { if (st) st->ops->close(st); }
  * the path. */
 int store_open_sqlite(const char *path, struct store **ret_store, struct xerr *err);
 
+/* Nothing is kept: what is committed lives as long as the database is open. */
+struct store *store_new_memory(void);
+
 #endif

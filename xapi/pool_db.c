@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #define LOG_MODULE "db"
+#include "db/store.h"
 #include "gen/identity.h"
 #include "gen/methods.h"
 #include "lib/iso8601.h"
@@ -214,13 +215,14 @@ struct dump {
         struct ref theirs, ours;
     } same[3]; /* host, pool, control domain */
     bool format_ok, redacted, has_host;
+    bool apart; /* its host, pool and control domain stay what they are */
 };
 
 enum { SAME_HOST, SAME_POOL, SAME_DOM0 };
 
 static struct ref our_ref(const struct dump *d, struct ref theirs)
 {
-    for (size_t i = 0; i < ARRAY_SIZE(d->same); i++)
+    for (size_t i = 0; i < ARRAY_SIZE(d->same) && !d->apart; i++)
         if (!ref_is_null(theirs) && ref_eq(d->same[i].theirs, theirs)) return d->same[i].ours;
     return theirs;
 }
@@ -273,7 +275,7 @@ static int read_row(struct dump *d, xmlTextReader *reader, const struct class_de
                                  arena_printf(d->c->arena, "a row of %s without a reference", cls->name));
     image->ref = our_ref(d, theirs);
     image->renamed = !ref_eq(image->ref, theirs);
-    if (ref_eq(image->ref, d->c->agent->host)) d->has_host = true;
+    if (ref_eq(theirs, d->same[SAME_HOST].theirs) || ref_eq(image->ref, d->c->agent->host)) d->has_host = true;
     if (d->last[cls->id])
         d->last[cls->id]->next = image;
     else
@@ -591,4 +593,25 @@ int pool_db_restore(struct call *c, const char *xml, size_t len, bool dry_run, s
     if (db_commit(t, err)) return -1;
     log_info("the database is that of the dump: %zu objects", d->rows);
     return 0;
+}
+
+int pool_db_load(struct call *c, const char *xml, size_t len, struct db **ret_db, struct xerr *err)
+{
+    struct dump *d = arena_zalloc(c->arena, sizeof(*d));
+    struct db *db;
+
+    d->c = c;
+    d->apart = true;
+    if (read_dump(d, xml, len, err) || db_open(store_new_memory(), &db, err)) return -1;
+    struct txn *t = db_begin(db);
+    int rc = write_dump(d, t, err);
+    if (rc)
+        db_abort(t);
+    else
+        rc = db_commit(t, err);
+    if (rc)
+        db_close(db);
+    else
+        *ret_db = db;
+    return rc;
 }

@@ -24,4 +24,8 @@ void pool_db_dump(const struct agent *agent, bool redact, struct strbuf *out);
  * know; the transaction's. */
 int pool_db_restore(struct call *c, const char *xml, size_t len, bool dry_run, struct xerr *err);
 
+/* The dump as a database of its own, with its own host and pool, that nothing keeps. c: for its arena. The caller closes it.
+ * Errors: IMPORT_ERROR; RESTORE_INCOMPATIBLE_VERSION; the transaction's. */
+int pool_db_load(struct call *c, const char *xml, size_t len, struct db **ret_db, struct xerr *err);
+
 #endif

@@ -9,7 +9,9 @@
 #include "lib/log.h"
 #include "xapi/auth.h"
 #include "xapi/event.h"
+#include "xapi/pool_secret.h"
 #include "xapi/role.h"
+#include "xapi/session_db.h"
 #include "xapi/storage/storage.h"
 
 enum { DRIVER_MAX_S = 3600 };
@@ -17,6 +19,7 @@ enum { DRIVER_MAX_S = 3600 };
 /* Marks of a session that is good for less than its roles say: in other_config, which such a session cannot write. */
 #define LOCAL_KEY "_local"             /* session.slave_local_login*: "true" */
 #define REPOSITORY_KEY "_repository"   /* a storage driver's: the SR's reference */
+#define DATABASE_KEY "_database"       /* one that reads a dump: "true" */
 
 /* ---- the session behind a call ---- */
 
@@ -33,7 +36,10 @@ static void adopt(struct call *c, const struct snap *s, const struct row *row)
     c->originator = arena_strdup(c->arena, row_str(row, F_session_originator));
     c->roles = c->is_root ? ~0u : role_bits_of_subject(s, row_ref(row, F_session_subject));
     const char *repository = mark(row, REPOSITORY_KEY);
-    c->scope = repository ? SCOPE_REPOSITORY : mark(row, LOCAL_KEY) ? SCOPE_LOCAL : SCOPE_ALL;
+    c->scope = repository ? SCOPE_REPOSITORY
+               : mark(row, LOCAL_KEY) ? SCOPE_LOCAL
+               : mark(row, DATABASE_KEY) ? SCOPE_DATABASE
+                                         : SCOPE_ALL;
     if (!repository || !ref_parse(repository, &c->repository)) c->repository = REF_NULL;
 }
 
@@ -113,8 +119,8 @@ static void make_room(struct txn *t, const char *originator, const char *sid)
 
 struct opening {
     const char *user, *sid, *originator;
-    struct ref subject;
-    bool root;
+    struct ref subject, host;      /* host: null = this one */
+    bool root, pool;
     const char *key, *value;       /* a mark, or NULL */
 };
 
@@ -126,7 +132,8 @@ static int open_session(struct call *c, const struct opening *o, struct ref *ret
 
     make_room(t, o->originator, o->sid);
     txn_create(t, CLASS_session, key);
-    txn_set_ref(t, key, F_session_this_host, c->agent->host);
+    txn_set_ref(t, key, F_session_this_host, ref_is_null(o->host) ? c->agent->host : o->host);
+    txn_set_bool(t, key, F_session_pool, o->pool);
     txn_set_time(t, key, F_session_last_active, now);
     txn_set_time(t, key, F_session_validation_time, now);
     txn_set_bool(t, key, F_session_is_local_superuser, o->root);
@@ -169,6 +176,16 @@ int session_open_repository(struct agent *agent, struct ref repository, char **r
     if (!rc) *ret_session = xstrdup(ref_text(secret, text));
     call_free_internal(c);
     return rc;
+}
+
+int session_open_database(struct call *c, struct ref *ret_secret, struct ref *ret_session, struct xerr *err)
+{
+    struct opening o = { .user = "", .sid = "", .originator = "dump", .root = true, .key = DATABASE_KEY, .value = "true" };
+    struct call other = *c;
+
+    if (open_session(&other, &o, ret_secret, err)) return -1;
+    *ret_session = other.session;
+    return 0;
 }
 
 void session_close_text(struct agent *agent, const char *session)
@@ -262,6 +279,30 @@ int session_slave_local_login_with_password(struct call *c, const char *uname, c
     return open_session(c, &o, ret_result, err);
 }
 
+static int wrong_secret(struct xerr *err)
+{
+    return xerr_set(err, "SESSION_AUTHENTICATION_FAILED", 2, (const char *[]){ "pool", "This is not the pool's secret" });
+}
+
+int session_slave_login(struct call *c, struct ref host, const char *psecret, struct ref *ret_result, struct xerr *err)
+{
+    struct opening o = { .user = "", .sid = "", .originator = "pool", .root = true, .pool = true, .host = host };
+
+    if (!pool_secret_is(c->agent->pool_secret, psecret)) return wrong_secret(err);
+    {
+        _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+        if (!call_need(s, CLASS_host, host, err)) return -1;
+    }
+    return open_session(c, &o, ret_result, err);
+}
+
+int session_slave_local_login(struct call *c, const char *psecret, struct ref *ret_result, struct xerr *err)
+{
+    struct opening o = { .user = "", .sid = "", .originator = "local", .root = true, .key = LOCAL_KEY, .value = "true" };
+
+    return pool_secret_is(c->agent->pool_secret, psecret) ? open_session(c, &o, ret_result, err) : wrong_secret(err);
+}
+
 void session_close(struct agent *agent, struct ref key)
 {
     struct txn *t = db_begin(agent->db);
@@ -279,6 +320,7 @@ int session_logout(struct call *c, struct xerr *err)
 {
     (void)err;
     session_close(c->agent, c->session);
+    if (c->scope == SCOPE_DATABASE) session_dbs_tidy(c->agent);
     return 0;
 }
 
@@ -354,6 +396,7 @@ size_t sessions_expire(struct agent *agent)
         /* A console, an upload, somebody who waits for events: no call says that the session is used, but it is. */
         if (last < now - SESSION_TOUCH_S && event_hub_has_session(agent->events, session)) used[n_used++] = session;
         else if (last < limit || driver_gone(agent, txn_snap(t), row)) gone[n++] = session;
+        else if (mark(row, DATABASE_KEY) && !session_db_is_open(agent, session)) gone[n++] = session;
     }
     for (size_t i = 0; i < n; i++) txn_destroy(t, CLASS_session, gone[i]);
     for (size_t i = 0; i < n_used; i++) txn_set_time(t, used[i], F_session_last_active, now);
@@ -365,5 +408,6 @@ size_t sessions_expire(struct agent *agent)
     }
     _cleanup_xerr_ struct xerr why = XERR_INIT;
     if (db_commit(t, &why)) log_warn("idle sessions could not be ended: %s", why.code);
+    session_dbs_tidy(agent);
     return n;
 }

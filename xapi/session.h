@@ -30,6 +30,8 @@ int session_assume_user(struct call *c, const char *user, struct xerr *err);
 /* A session for the call-backs of one storage driver's process: SCOPE_REPOSITORY, over the unix socket only. repository may be
  * null (a probe). *ret_session: the secret's text, malloc'd. */
 int session_open_repository(struct agent *agent, struct ref repository, char **ret_session, struct xerr *err);
+/* A session for reading a dump, without the dump. Also sets *ret_session, the row's reference. */
+int session_open_database(struct call *c, struct ref *ret_secret, struct ref *ret_session, struct xerr *err);
 /* Ends the session of this text. */
 void session_close_text(struct agent *agent, const char *session);
 /* Ends it; a missing one is fine. key: the row's reference. */

@@ -23,6 +23,8 @@ struct live_tasks;     /* xapi/call/live_task.h */
 struct ready;          /* xapi/call/ready.h */
 struct vm_monitor;
 struct auth;           /* xapi/auth.h */
+struct pool_secret;    /* xapi/pool_secret.h */
+struct session_dbs;    /* xapi/session_db.h */
 struct event_hub;      /* xapi/event.h */
 struct user_agents;    /* xapi/user_agents.h */
 struct rpc;            /* xapi/rpc/rpc.h */
@@ -42,6 +44,8 @@ struct agent {
     struct vm_monitor *vms;        /* xapi/vm_monitor.c */
     struct live_tasks *tasks;
     struct auth *auth;             /* passwords and session keys */
+    struct pool_secret *pool_secret;
+    struct session_dbs *session_dbs;   /* dumps that sessions read */
     struct event_hub *events;      /* waiters of event.from */
     struct user_agents *user_agents;   /* who logged in lately */
     struct rpc *rpc;               /* the gates' own state; set by rpc_init() */
@@ -71,6 +75,7 @@ enum call_scope {
     SCOPE_ALL,
     SCOPE_LOCAL,                   /* messages marked local: session.slave_local_login* */
     SCOPE_REPOSITORY,              /* reading, and changing the records of one SR: a foreign storage driver */
+    SCOPE_DATABASE,                /* reading a dump of a database instead: session.create_from_db_file */
 };
 
 #define CALL_MAGIC 0x63616c6cu

@@ -9,6 +9,7 @@
 #include "lib/xmlrpc.h"
 #include "xapi/auth.h"
 #include "xapi/call/live_task.h"
+#include "xapi/pool_secret.h"
 #include "xapi/rpc/audit.h"
 #include "xapi/rpc/rbac.h"
 #include "xapi/rpc/rpc.h"
@@ -57,6 +58,7 @@ static int identify(struct http_request *req, struct call *c, bool *ret_known, s
 {
     const char *session = http_param(&req->head, "session_id");
     const char *authorization = http_header(&req->head, "authorization");
+    const char *pool_secret = http_param(&req->head, "pool_secret");
     struct ref secret;
 
     *ret_known = true;
@@ -67,6 +69,13 @@ static int identify(struct http_request *req, struct call *c, bool *ret_known, s
         return 0;
     }
     if (c->is_root) return 0;
+    if (pool_secret) {
+        if (!pool_secret_is(c->agent->pool_secret, pool_secret)) return xerr_session_invalid(err, "");
+        c->user_name = "pool";
+        c->is_root = true;
+        c->roles = ~0u;
+        return 0;
+    }
     if (authorization) return check_basic(c, authorization, err);
     *ret_known = false;
     return 0;

@@ -17,6 +17,7 @@
 #include "xapi/rpc/rbac.h"
 #include "xapi/rpc/rpc.h"
 #include "xapi/session.h"
+#include "xapi/session_db.h"
 #include "xapi/task.h"
 
 enum {
@@ -133,6 +134,21 @@ static int settle(const struct method_desc *m, int rc, struct xerr *err)
     return rc ? -1 : 0;
 }
 
+/* A session that reads a dump: the same accessors on another database. */
+static int read_dump(struct call *c, const struct method_desc *m, const struct value *args, struct rpc_result *r,
+                     struct xerr *err)
+{
+    struct agent there = *c->agent;
+    struct call other = *c;
+
+    there.db = session_db_use(c->agent, c->session);
+    if (!there.db) return xerr_session_invalid(err, REF_STR(c->handle));
+    other.agent = &there;
+    int rc = fields_call(&other, m, args, r, err);
+    session_db_done(c->agent, c->session);
+    return rc;
+}
+
 /* Operations and behaviour. key: what current_operations names the call by. */
 static int run(struct call *c, const struct oplocks *oplocks, const char *key, const struct value *args,
                struct rpc_result *r, struct xerr *err)
@@ -141,6 +157,7 @@ static int run(struct call *c, const struct oplocks *oplocks, const char *key, c
     struct oplock lock;
     struct value result;
 
+    if (c->scope == SCOPE_DATABASE && m->cls != CLASS_session) return read_dump(c, m, args, r, err);
     if (fields_serve(m)) return fields_call(c, m, args, r, err);
     if (!has_behaviour(m)) return xerr_not_implemented(err, m->name);
     if (oplock_take(c, oplocks, m, args, key, m->blocks ? OPERATION_WAIT_MS : 0, &lock, err)) return -1;

@@ -13,9 +13,11 @@
 #include "lib/map.h"
 #include "lib/xmlrpc.h"
 #include "xapi/call/live_task.h"
+#include "xapi/pool_secret.h"
 #include "xapi/role.h"
 #include "xapi/rpc/audit.h"
 #include "xapi/rpc/oplock.h"
+#include "xapi/session_db.h"
 #include "xapi/task.h"
 #include "xapi/user_agents.h"
 
@@ -56,7 +58,8 @@ int rpc_init(struct agent *agent, const struct rpc_config *config, struct rpc **
     db_set_encoders(agent->db, xmlrpc_encode_value, json_encode_value);
     agent->events = event_hub_new(agent->db);
     agent->user_agents = user_agents_new();
-    if (!auth_new(&config->auth, &agent->auth, err)
+    agent->session_dbs = session_dbs_new();
+    if (!auth_new(&config->auth, &agent->auth, err) && !pool_secret_open(agent->root, &agent->pool_secret, err)
         && !audit_open(agent->root, config->audit_reads, &rpc->audit, err) && !roles_seed(agent, err)
         && !tasks_recover(agent, err)) {
         *ret_rpc = rpc;
@@ -99,7 +102,9 @@ void rpc_free(struct rpc *rpc)
     if (rpc_stop(rpc, STOP_MS)) return;
     event_hub_free(take_ptr(rpc->agent->events));
     user_agents_free(take_ptr(rpc->agent->user_agents));
+    session_dbs_free(take_ptr(rpc->agent->session_dbs));
     auth_free(take_ptr(rpc->agent->auth));
+    pool_secret_free(take_ptr(rpc->agent->pool_secret));
     audit_close(rpc->audit);
     oplocks_free(rpc->oplocks);
     refmap_free(rpc->by_ref);

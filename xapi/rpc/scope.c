@@ -1,14 +1,19 @@
-/* What a session is good for, besides its roles: this host alone, or the records of one storage repository.
+/* What a session is good for, besides its roles: this host alone, the records of one storage repository, a dump.
  * Called by: dispatch.c, http_auth.  Calls: rbac, db/. */
 #include "xapi/rpc/rbac.h"
 
 #include "xapi/role.h"
+#include "xapi/rpc/fields.h"
 
 static int refuse(const struct call *c, const char *permission, struct xerr *err)
 {
-    return xerr_rbac_permission_denied(err, permission,
-                                       c->scope == SCOPE_LOCAL ? "A local session is good for emergency calls only"
-                                                               : "This session is good for the records of one SR only");
+    static const char *const why[] = {
+        [SCOPE_LOCAL] = "A local session is good for emergency calls only",
+        [SCOPE_REPOSITORY] = "This session is good for the records of one SR only",
+        [SCOPE_DATABASE] = "This session is good for reading a dump only",
+    };
+
+    return xerr_rbac_permission_denied(err, permission, why[c->scope]);
 }
 
 int scope_check_permission(const struct call *c, const char *permission, struct xerr *err)
@@ -80,23 +85,33 @@ static bool own_alert(const struct snap *s, const struct value *args, struct ref
     return row && ref_eq(row_ref(row, F_VDI_SR), repository);
 }
 
+static bool reads(const struct method_desc *m)
+{
+    return m->kind == METHOD_GET || (m->kind >= METHOD_GET_RECORD && m->kind <= METHOD_GET_BY_NAME_LABEL);
+}
+
+static bool database_may(const struct method_desc *m)
+{
+    if (m->cls == CLASS_session) return reads(m) || streq(m->message, "logout") || streq(m->message, "local_logout");
+    return reads(m) && fields_serve(m);
+}
+
 static bool repository_may(const struct call *c, const struct method_desc *m, const struct value *args)
 {
     _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
-    bool reads = m->kind == METHOD_GET || (m->kind >= METHOD_GET_RECORD && m->kind <= METHOD_GET_BY_NAME_LABEL)
-                 || (m->role == ROLE_READ_ONLY && has_prefix(m->message, "get_"));
+    bool looks = reads(m) || (m->role == ROLE_READ_ONLY && has_prefix(m->message, "get_"));
 
     switch (m->cls) {
     case CLASS_secret: return own_secret(s, m, args, c->repository);
     /* The driver waits for its slot already: what would start another driver on the repository would wait for ever. */
     case CLASS_SR:
     case CLASS_VDI:
-    case CLASS_PBD: return reads || (!m->blocks && only_ours(s, m, args, c->repository));
-    case CLASS_message: return reads || (streq(m->message, "create") && own_alert(s, args, c->repository));
-    case CLASS_session: return reads || streq(m->message, "logout") || streq(m->message, "local_logout");
+    case CLASS_PBD: return looks || (!m->blocks && only_ours(s, m, args, c->repository));
+    case CLASS_message: return looks || (streq(m->message, "create") && own_alert(s, args, c->repository));
+    case CLASS_session: return looks || streq(m->message, "logout") || streq(m->message, "local_logout");
     /* Drivers run plug-ins on the hosts of a pool; both are root's programs. */
-    case CLASS_host: return reads || streq(m->message, "call_plugin");
-    default: return reads;
+    case CLASS_host: return looks || streq(m->message, "call_plugin");
+    default: return looks;
     }
 }
 
@@ -109,6 +124,7 @@ int scope_check(struct call *c, const struct method_desc *m, const struct value 
     switch (c->scope) {
     case SCOPE_ALL: return 0;
     case SCOPE_LOCAL: may = m->local; break;
+    case SCOPE_DATABASE: may = database_may(m); break;
     case SCOPE_REPOSITORY: may = c->local && repository_may(c, m, args); break;
     }
     return may ? 0 : refuse(c, role_permission_name(m->name, c->arena), err);

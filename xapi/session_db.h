@@ -1,0 +1,24 @@
+/* Sessions that read a dump of a database instead of the database.
+ * Called by: rpc/, session.c.  Calls: pool_db, db/. */
+#ifndef XAPI_SESSION_DB_H
+#define XAPI_SESSION_DB_H
+
+#include "xapi/call/call.h"
+
+/* The dumps that are open now: at most SESSION_DBS, each as large as POOL_DB_MAX allows. */
+enum { SESSION_DBS = 4 };
+struct session_dbs;
+
+struct session_dbs *session_dbs_new(void);
+/* No call may run. NULL is fine. */
+void session_dbs_free(struct session_dbs *dbs);
+
+/* The database of a SCOPE_DATABASE session until session_db_done(); NULL when it is not open (any more). */
+struct db *session_db_use(struct agent *agent, struct ref session);
+void session_db_done(struct agent *agent, struct ref session);
+/* True while the session's dump is open. */
+bool session_db_is_open(struct agent *agent, struct ref session);
+/* Closes the dumps whose sessions have gone. */
+void session_dbs_tidy(struct agent *agent);
+
+#endif
