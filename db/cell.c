@@ -368,7 +368,7 @@ union cell cell_map_change(const union cell *map, size_t at, const char *key, co
 
 /* ---- types ---- */
 
-static bool key_fits(const char *key, const struct type_desc *type)
+bool map_key_fits(const char *key, const struct type_desc *type)
 {
     struct ref r;
     char *end;
@@ -391,7 +391,7 @@ static bool set_fits(const struct value *v, const struct type_desc *type)
 static bool map_fits(const struct value *v, const struct type_desc *type)
 {
     for (size_t i = 0; i < v->map.n; i++) {
-        if (!key_fits(v->map.members[i].key, type->key)) return false;
+        if (!map_key_fits(v->map.members[i].key, type->key)) return false;
         if (!value_fits(&v->map.members[i].value, type->elem)) return false;
     }
     return true;

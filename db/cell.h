@@ -42,6 +42,12 @@ union cell {
     struct box *box;       /* CELL_VALUE; NULL = empty */
 };
 
+/* Whether a cell of this kind refers to a block, NULL = empty. */
+static inline bool cell_is_counted(enum cell_kind kind)
+{
+    return kind == CELL_STRING || kind == CELL_REFSET || kind == CELL_VALUE;
+}
+
 /* Another reference to the same content. */
 union cell cell_share(union cell c, enum cell_kind kind);
 /* Drops what the cell refers to; the cell is empty afterwards. */
@@ -74,5 +80,7 @@ bool cell_from_value(const struct field_desc *f, const struct value *v, union ce
 struct value cell_to_value(const struct field_desc *f, const union cell *c, struct arena *a);
 /* Whether a value fits a type (of a set's item, a map's value); enumerations by their wire text. */
 bool value_fits(const struct value *v, const struct type_desc *type);
+/* The same for the text of a map's key. */
+bool map_key_fits(const char *key, const struct type_desc *type);
 
 #endif

@@ -92,7 +92,7 @@ bool celltext_read(const struct field_desc *f, const char *text, size_t len, uni
     const char *why;
     struct value v;
 
-    if (streq(text, "[]") || streq(text, "{}") || streq(text, "null")) {
+    if (len == 2 ? streq(text, "[]") || streq(text, "{}") : len == 4 && streq(text, "null")) {
         *ret_cell = (union cell){ .ref = REF_NULL };
         return true;
     }

@@ -26,8 +26,9 @@ struct store;
 /* Opens (creates) the database in the store and loads every row; raises the boot epoch. Ownership of the
  * store passes, also on failure. Errors: INTERNAL_ERROR with the file's name. */
 int db_open(struct store *store, struct db **ret_db, struct xerr *err);
-/* Gives a volatile field of every row of its class a content, in place: no version, no event. Only while nobody else
- * has the database: between db_open() and the first transaction (asserted). fn returns what the row shall hold. */
+/* Gives a volatile field of every row of its class a content, in place: no version, no event. Only while
+ * nobody else has the database: between db_open() and the first transaction (asserted). fn returns what the
+ * row shall hold. */
 typedef uint64_t (*fill_fn)(void *arg, const struct snap *s, const struct row *row);
 void db_fill_bits(struct db *db, field_id f, fill_fn fn, void *arg);
 /* Closes the store. No transaction may be open and no snapshot held (asserted). NULL is fine. */

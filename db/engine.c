@@ -13,14 +13,22 @@
 
 /* ---- loading ---- */
 
-/* "self refers to target", collected while rows are read. */
-struct link { field_id back; struct ref target, self; };
+/* Rows of one class as they come. */
+struct batch {
+    struct keyed *rows;
+    size_t n, cap;
+};
+
+/* "self refers to a target", collected while rows are read; sorted by target. */
+struct link { field_id back; struct ref self; };
 
 struct loading {
     struct db *db;
     const struct load_hooks *hooks;
     struct snap *s;
+    struct batch *batches;         /* by class */
     struct link *links;
+    struct keyed *targets;         /* of each link; what: the link's place + 1 */
     size_t n, cap;
 };
 
@@ -30,45 +38,92 @@ static void add_link(struct loading *l, field_id back, struct ref target, struct
     if (l->n == l->cap) {
         l->cap = l->cap ? l->cap * 2 : 256;
         l->links = xrealloc(l->links, l->cap * sizeof(*l->links));
+        l->targets = xrealloc(l->targets, l->cap * sizeof(*l->targets));
     }
-    l->links[l->n++] = (struct link){ back, target, self };
+    l->links[l->n] = (struct link){ back, self };
+    l->targets[l->n] = (struct keyed){ target, (void *)(uintptr_t)(l->n + 1) };
+    l->n++;
 }
 
-static void add_links(struct loading *l, field_id back, enum cell_kind kind, const union cell *c,
-                      struct ref self)
+static void add_links(struct loading *l, const struct row *row, unsigned field)
 {
-    if (kind == CELL_REF) {
-        add_link(l, back, c->ref, self);
+    union cell c = row_cell(row, field);
+    field_id back = row->kind->inverse[field];
+
+    if (row->kind->cls->fields[field].cell == CELL_REF) {
+        add_link(l, back, c.ref, row->leaf.key);
         return;
     }
-    const struct refset *set = cell_refs(c);
-    for (size_t i = 0; i < set->n; i++) add_link(l, back, set->refs[i], self);
+    const struct refset *set = cell_refs(&c);
+    for (size_t i = 0; i < set->n; i++) add_link(l, back, set->refs[i], row->leaf.key);
 }
 
-static int load_row(void *arg, struct row *row, struct xerr *err)
+static int load_row(void *arg, struct row *row, struct xerr *err _unused_)
 {
     struct loading *l = arg;
-    const struct kind *kind = row->kind;
-    struct ref self = row->leaf.key;
+    struct batch *b = &l->batches[row->kind->cls->id];
 
     if (row->serial > l->db->next_serial) l->db->next_serial = row->serial;
-    if (snap_get_row(l->s, (unsigned)kind->cls->id, self)) {
-        if (l->hooks->duplicate) {
-            l->hooks->duplicate(l->hooks->arg, row);
-            return 0;
-        }
-        row_unref(row);
-        return xerr_internal(err, "the database has %s %s twice; run xapi --repair-db", kind->cls->name,
-                             REF_STR(self));
+    if (b->n == b->cap) {
+        b->cap = b->cap ? b->cap * 2 : 64;
+        b->rows = xrealloc(b->rows, b->cap * sizeof(*b->rows));
     }
-    for (unsigned i = 0; i < kind->cls->n_fields; i++) {
-        union cell c = row_cell(row, i);
-        if (kind->inverse[i]) add_links(l, kind->inverse[i], kind->cls->fields[i].cell, &c, self);
-    }
-    snap_put_row(l->s, row);
-    snap_index_uuid(l->s, row, true);
-    snap_index_name(l->s, row, true);
+    b->rows[b->n++] = (struct keyed){ row->leaf.key, row };
     return 0;
+}
+
+/* The first of its reference stays. */
+static int drop_double(struct loading *l, struct row *row, struct xerr *err)
+{
+    int rc = 0;
+
+    if (l->hooks->duplicate) {
+        l->hooks->duplicate(l->hooks->arg, row);
+        return 0;
+    }
+    if (!err->code)
+        rc = xerr_internal(err, "the database has %s %s twice; run xapi --repair-db", row->kind->cls->name,
+                           REF_STR(row->leaf.key));
+    row_unref(row);
+    return rc;
+}
+
+/* A class's rows become its table. The rows pass, also on failure. */
+static int make_table(struct loading *l, unsigned cls, struct batch *b, struct xerr *err)
+{
+    size_t kept = 0;
+
+    keyed_sort(b->rows, b->n);
+    for (size_t i = 0; i < b->n; i++) {
+        if (kept && ref_eq(b->rows[kept - 1].key, b->rows[i].key)) drop_double(l, b->rows[i].what, err);
+        else b->rows[kept++] = b->rows[i];
+    }
+    b->n = 0;
+    snap_fill_table(l->s, cls, b->rows, kept);
+    for (size_t i = 0; i < kept; i++) {
+        const struct row *row = b->rows[i].what;
+        for (unsigned f = 0; f < row->kind->n_forward; f++) add_links(l, row, row->kind->forward[f]);
+    }
+    return err->code ? -1 : 0;
+}
+
+static int make_tables(struct loading *l, struct xerr *err)
+{
+    for (unsigned cls = 0; cls < l->db->kinds->n; cls++)
+        if (l->batches[cls].n && make_table(l, cls, &l->batches[cls], err)) return -1;
+    return 0;
+}
+
+static void loading_end(struct loading *l)
+{
+    for (unsigned cls = 0; cls < l->db->kinds->n; cls++) {
+        for (size_t i = 0; i < l->batches[cls].n; i++) row_unref(l->batches[cls].rows[i].what);
+        free(l->batches[cls].rows);
+    }
+    free(l->batches);
+    free(l->links);
+    free(l->targets);
+    snap_unrefp(&l->s);
 }
 
 static void load_bad_cell(void *arg, const struct row *row, unsigned field, const char *why)
@@ -85,13 +140,25 @@ static void load_tomb(void *arg, const struct tomb *tomb)
     snap_add_tomb(l->s, tomb);
 }
 
-static int link_order(const void *a, const void *b)
+static const struct link *link_at(const struct loading *l, size_t i)
 {
-    const struct link *x = a, *y = b;
-    int order = ref_cmp(x->target, y->target);
+    return &l->links[(uintptr_t)l->targets[i].what - 1];
+}
 
-    if (!order) order = x->back < y->back ? -1 : x->back > y->back;
-    return order ? order : ref_cmp(x->self, y->self);
+/* One field of one object: those of the links from..to that feed it. Moves the others to the front and
+ * returns how many. */
+static size_t give_back(struct loading *l, size_t from, size_t to, struct ref *members)
+{
+    field_id back = link_at(l, from)->back;
+    size_t n = 0, left = from;
+
+    for (size_t i = from; i < to; i++) {
+        if (link_at(l, i)->back == back) members[n++] = link_at(l, i)->self;
+        else l->targets[left++] = l->targets[i];
+    }
+    struct row *row = snap_get_row(l->s, field_class(back), l->targets[from].key);
+    if (row) row_replace(row, field_index(back), cell_set(members, n));
+    return left - from;
 }
 
 /* Back-references are not stored: each target gets the set of those who refer to it. */
@@ -99,15 +166,10 @@ static void build_back_references(struct loading *l)
 {
     struct ref *members = xmalloc(l->n * sizeof(*members));
 
-    if (l->n) qsort(l->links, l->n, sizeof(*l->links), link_order);
-    for (size_t i = 0, n; i < l->n; i += n) {
-        const struct link *first = &l->links[i];
-        for (n = 0; i + n < l->n; n++) {
-            if (!ref_eq(l->links[i + n].target, first->target) || l->links[i + n].back != first->back) break;
-            members[n] = l->links[i + n].self;
-        }
-        struct row *row = snap_get_row(l->s, field_class(first->back), first->target);
-        if (row) row_replace(row, field_index(first->back), cell_set(members, n));
+    keyed_sort(l->targets, l->n);
+    for (size_t i = 0, to; i < l->n; i = to) {
+        for (to = i + 1; to < l->n && ref_eq(l->targets[to].key, l->targets[i].key); to++) continue;
+        for (size_t left = to - i; left;) left = give_back(l, i, i + left, members);
     }
     free(members);
 }
@@ -129,7 +191,10 @@ static void set_tomb_floor(struct snap *s, uint64_t floor)
 
 static int load(struct db *db, const struct load_hooks *hooks, bool raise_epoch, struct xerr *err)
 {
-    struct loading l = { .db = db, .hooks = hooks, .s = snap_new_empty(db->kinds, &db->live_snaps) };
+    struct loading l = {
+        .db = db, .hooks = hooks, .s = snap_new_empty(db->kinds, &db->live_snaps),
+        .batches = xcalloc(db->kinds->n, sizeof(struct batch)),
+    };
     const struct store_sink sink = {
         .arg = &l, .row = load_row, .tomb = load_tomb, .bad_cell = load_bad_cell
     };
@@ -137,7 +202,7 @@ static int load(struct db *db, const struct load_hooks *hooks, bool raise_epoch,
     uint64_t epoch = 0;
     int rc = -1;
 
-    if (db->store->ops->load(db->store, db->kinds, &sink, &state, err)) goto out;
+    if (db->store->ops->load(db->store, db->kinds, &sink, &state, err) || make_tables(&l, err)) goto out;
     if (raise_epoch && db->store->ops->raise_epoch(db->store, &epoch, err)) goto out;
     l.s->token = (struct token){ state.revision, epoch << EPOCH_SHIFT };
     set_tomb_floor(l.s, state.tomb_floor);
@@ -147,8 +212,7 @@ static int load(struct db *db, const struct load_hooks *hooks, bool raise_epoch,
     db->durable = take_ptr(l.s);
     rc = 0;
 out:
-    free(l.links);
-    snap_unrefp(&l.s);
+    loading_end(&l);
     return rc;
 }
 

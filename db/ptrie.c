@@ -262,6 +262,35 @@ bool ptrie_remove(struct ptrie *t, struct ref key, pleaf_unref_fn unref)
     return true;
 }
 
+/* A subtree: sorted keys first differ where the first and the last do. */
+static uintptr_t build(const struct keyed *leaves, size_t n)
+{
+    size_t starts[17], count = 0;
+
+    if (n == 1) return from_leaf(leaves->what);
+    unsigned at = divergence(leaves[0].key, leaves[n - 1].key), present = 0;
+    for (size_t i = 0; i < n; i++) {
+        unsigned bit = 1u << nibble(leaves[i].key, at);
+        if (present & bit) continue;
+        present |= bit;
+        starts[count++] = i;
+    }
+    starts[count] = n;
+    struct pnode *node = xmalloc(node_size((unsigned)count));
+    atomic_init(&node->refs, 1);
+    node->present = (uint16_t)present;
+    node->at = (uint8_t)at;
+    node->prefix = leaves[0].key;
+    for (size_t i = 0; i < count; i++) node->child[i] = build(leaves + starts[i], starts[i + 1] - starts[i]);
+    return (uintptr_t)node;
+}
+
+void ptrie_build(struct ptrie *t, const struct keyed *leaves, size_t n)
+{
+    assert(!t->root);
+    if (n) t->root = build(leaves, n);
+}
+
 struct ptrie ptrie_copy(const struct ptrie *t)
 {
     if (t->root) retain(t->root);

@@ -44,6 +44,8 @@ static int kind_init(struct kind *k, const struct class_desc *cls, struct kinds 
                              MAX_FIELDS);
     k->inverse = xcalloc(cls->n_fields, sizeof(*k->inverse));
     k->heap = xcalloc(cls->n_fields, sizeof(*k->heap));
+    k->preset = xcalloc(cls->n_fields, sizeof(*k->preset));
+    k->forward = xcalloc(cls->n_fields, sizeof(*k->forward));
     if (lay_out(k)) return xerr_internal(err, "class %s has an enumeration that is too large", cls->name);
     k->blank = row_blank(k);
     for (unsigned i = 0; i < cls->n_fields; i++) {
@@ -53,8 +55,10 @@ static int kind_init(struct kind *k, const struct class_desc *cls, struct kinds 
             return xerr_internal(err, "the default of %s.%s is not of its type: %s", cls->name, f->name,
                                  f->default_text);
         row_put(k->blank, i, c);
-        if (f->cell == CELL_STRING || f->cell == CELL_REFSET || f->cell == CELL_VALUE)
+        if (cell_is_counted(f->cell)) {
             k->heap[k->n_heap++] = (uint8_t)i;
+            if (c.text) k->preset[k->n_preset++] = (uint8_t)i;   /* whatever it is: not NULL */
+        }
         if (f->persistent && !f->inverse) field_set_add(&k->persistent, i);
         else k->has_volatile = true;
     }
@@ -80,6 +84,7 @@ static int link_inverses(struct kinds *all, struct xerr *err)
                 return xerr_internal(err, "%s.%s cannot be the inverse of %s.%s", cls->name, back->name,
                                      from->cls->name, forward->name);
             from->inverse[field_index(forward->id)] = back->id;
+            from->forward[from->n_forward++] = (uint8_t)field_index(forward->id);
         }
     }
     return 0;
@@ -111,6 +116,8 @@ void kinds_free(struct kinds *all)
         free(k->offset);
         free(k->size);
         free(k->heap);
+        free(k->preset);
+        free(k->forward);
         free(k->inverse);
     }
     free(all);
@@ -141,13 +148,13 @@ static struct row *row_blank(const struct kind *kind)
     return r;
 }
 
-static void share_cells(struct row *r, const struct row *from)
+static void share_cells(struct row *r, const struct row *from, const uint8_t *fields, unsigned n)
 {
     const struct kind *kind = r->kind;
 
     memcpy(r->data, from->data, kind->data_size);
-    for (unsigned h = 0; h < kind->n_heap; h++)
-        cell_share(row_cell(r, kind->heap[h]), kind->cls->fields[kind->heap[h]].cell);
+    for (unsigned i = 0; i < n; i++)
+        cell_share(row_cell(r, fields[i]), kind->cls->fields[fields[i]].cell);
 }
 
 void row_replace(struct row *r, unsigned field, union cell c)
@@ -162,7 +169,7 @@ struct row *row_new(const struct kind *kind, struct ref ref, uint64_t serial)
 {
     struct row *r = row_alloc(kind, ref, serial);
 
-    share_cells(r, kind->blank);
+    share_cells(r, kind->blank, kind->preset, kind->n_preset);
     return r;
 }
 
@@ -170,7 +177,7 @@ struct row *row_copy(const struct row *from)
 {
     struct row *r = row_alloc(from->kind, from->leaf.key, from->serial);
 
-    share_cells(r, from);
+    share_cells(r, from, from->kind->heap, from->kind->n_heap);
     return r;
 }
 

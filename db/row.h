@@ -28,6 +28,8 @@ struct kind {
     struct field_set persistent;   /* written to the store */
     bool has_volatile;             /* a field that is not, back-references included */
     field_id *inverse;             /* by field: the back-reference that this field feeds, 0 = none */
+    uint8_t *forward;              /* fields that feed one */
+    unsigned n_forward;
     struct row *blank;             /* a row with the schema's defaults */
     /* Where a row has its fields: a reference takes 16 bytes, a truth or an enumerator one, the rest 8. */
     uint16_t *offset;
@@ -35,6 +37,8 @@ struct kind {
     size_t data_size;
     uint8_t *heap;                 /* fields whose content is counted: text, sets, values */
     unsigned n_heap;
+    uint8_t *preset;               /* of these, the ones that are not empty in a fresh row */
+    unsigned n_preset;
 };
 
 struct kinds {

@@ -126,7 +126,7 @@ void entry_leaf_unref(struct pleaf *leaf)
     if (atomic_fetch_sub_explicit(&leaf->refs, 1, memory_order_acq_rel) == 1) free(leaf);
 }
 
-void entry_put(struct ptrie *t, struct ref key, unsigned cls, struct ref ref)
+static struct entry *entry_new(struct ref key, unsigned cls, struct ref ref)
 {
     struct entry *e = xmalloc(sizeof(*e));
 
@@ -134,7 +134,12 @@ void entry_put(struct ptrie *t, struct ref key, unsigned cls, struct ref ref)
     e->leaf.tag = cls;
     e->leaf.key = key;
     e->ref = ref;
-    ptrie_put(t, &e->leaf, entry_leaf_unref);
+    return e;
+}
+
+void entry_put(struct ptrie *t, struct ref key, unsigned cls, struct ref ref)
+{
+    ptrie_put(t, &entry_new(key, cls, ref)->leaf, entry_leaf_unref);
 }
 
 static uint64_t hash_text(const char *s, uint64_t seed)
@@ -154,6 +159,11 @@ static struct ref uuid_key(const char *uuid)
     return key;
 }
 
+static struct ref name_key(const struct row *row)
+{
+    return (struct ref){ hash_text(row_str(row, row->kind->cls->name_label), 0), row->serial };
+}
+
 void snap_index_uuid(struct snap *s, const struct row *row, bool add)
 {
     const char *uuid = row_uuid(row);
@@ -170,7 +180,7 @@ void snap_index_name(struct snap *s, const struct row *row, bool add)
     const struct class_desc *cls = row->kind->cls;
 
     if (!cls->name_label) return;
-    struct ref key = { hash_text(row_str(row, cls->name_label), 0), row->serial };
+    struct ref key = name_key(row);
     struct table *t = table_own(s, (unsigned)cls->id);
     if (add) entry_put(&t->names, key, (unsigned)cls->id, row->leaf.key);
     else ptrie_remove(&t->names, key, entry_leaf_unref);
@@ -181,6 +191,41 @@ void snap_put_row(struct snap *s, struct row *row)
     struct table *t = table_own(s, (unsigned)row->kind->cls->id);
 
     if (ptrie_put(&t->rows, &row->leaf, row_leaf_unref)) t->count++;
+}
+
+/* Gives an index its entries; of several rows with one key the first has it. */
+static void fill_index(struct ptrie *index, unsigned cls, struct keyed *keys, size_t n)
+{
+    size_t kept = 0;
+
+    keyed_sort(keys, n);
+    for (size_t i = 0; i < n; i++) {
+        const struct row *row = keys[i].what;
+        if (kept && ref_eq(keys[kept - 1].key, keys[i].key)) continue;
+        keys[kept++] = (struct keyed){ keys[i].key, entry_new(keys[i].key, cls, row->leaf.key) };
+    }
+    ptrie_build(index, keys, kept);
+}
+
+void snap_fill_table(struct snap *s, unsigned cls, const struct keyed *rows, size_t n)
+{
+    const struct class_desc *desc = &model.classes[cls];
+    struct table *t = table_own(s, cls);
+    struct keyed *keys = xmalloc(n * sizeof(*keys));
+    size_t n_keys = 0;
+
+    ptrie_build(&t->rows, rows, n);
+    t->count = n;
+    for (size_t i = 0; desc->uuid && i < n; i++) {
+        const char *uuid = row_uuid(rows[i].what);
+        if (*uuid) keys[n_keys++] = (struct keyed){ uuid_key(uuid), rows[i].what };
+    }
+    fill_index(&t->uuids, cls, keys, n_keys);
+    if (desc->name_label) {
+        for (size_t i = 0; i < n; i++) keys[i] = (struct keyed){ name_key(rows[i].what), rows[i].what };
+        fill_index(&t->names, cls, keys, n);
+    }
+    free(keys);
 }
 
 void snap_remove_row(struct snap *s, const struct row *row)

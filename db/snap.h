@@ -76,6 +76,8 @@ struct snap *snap_fork(const struct snap *s);
 /* Changes of a root that nobody else sees. */
 void snap_put_row(struct snap *s, struct row *row);        /* the reference passes */
 void snap_remove_row(struct snap *s, const struct row *row);
+/* A table at once, of rows in the order of their references, none twice. */
+void snap_fill_table(struct snap *s, unsigned cls, const struct keyed *rows, size_t n);
 /* Index entries of a row's present uuid and name. */
 void snap_index_uuid(struct snap *s, const struct row *row, bool add);
 void snap_index_name(struct snap *s, const struct row *row, bool add);

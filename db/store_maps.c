@@ -171,23 +171,31 @@ static int next_entry(struct sqlite_store *st, struct map_reader *r, struct xerr
     int rc = sqlite3_step(r->stmt);
 
     r->at_row = rc == SQLITE_ROW;
+    if (r->at_row) {
+        const char *field = (const char *)sqlite3_column_text(r->stmt, 1);
+        r->serial = (uint64_t)sqlite3_column_int64(r->stmt, 0);
+        r->field = field ? field : "";
+    }
     return rc == SQLITE_ROW || rc == SQLITE_DONE ? 0 : sqlite_fail(st->db, st->path, "maps", err);
 }
 
 int maps_read_begin(struct sqlite_store *st, const struct class_desc *cls, struct map_reader *ret_reader,
                     struct xerr *err)
 {
-    struct map_reader r = { NULL, false };
+    struct map_reader r = { .stmt = NULL };
 
-    if (has_any_entries(cls)) {
+    for (unsigned i = 0; i < cls->n_fields; i++)
+        if (has_entries(&cls->fields[i])) r.fields[r.n_fields++] = (uint8_t)i;
+    if (r.n_fields) {
         if (sqlite_prepare(
                 st,
                 "SELECT _id, field, key, value, revision FROM _map WHERE class = ?1 ORDER BY _id, field, key",
                 &r.stmt, err))
             return -1;
         sqlite3_bind_text(r.stmt, 1, cls->name, -1, SQLITE_STATIC);
+        r.arena = arena_new();
         if (next_entry(st, &r, err)) {
-            sqlite3_finalize(r.stmt);
+            maps_read_end(&r);
             return -1;
         }
     }
@@ -198,64 +206,79 @@ int maps_read_begin(struct sqlite_store *st, const struct class_desc *cls, struc
 void maps_read_end(struct map_reader *r)
 {
     sqlite3_finalize(r->stmt);
+    arena_free(r->arena);
 }
 
-static void read_entry(sqlite3_stmt *stmt, const struct row *row, unsigned field, struct arena *a,
-                       struct value_builder *b, const struct store_sink *sink)
+/* What the statement stands at, as a member of the map; false when it cannot be read. */
+static bool entry_value(sqlite3_stmt *stmt, const struct type_desc *type, struct arena *a,
+                        struct member *ret_member)
 {
-    const struct type_desc *type = row->kind->cls->fields[field].type;
-    const char *key = (const char *)sqlite3_column_text(stmt, 2),
-               *text = (const char *)sqlite3_column_text(stmt, 3);
-    struct member m = { key ? arena_strdup(a, key) : NULL, value_void() };
+    sqlite3_value *key = sqlite3_column_value(stmt, 2), *text = sqlite3_column_value(stmt, 3);
+    struct member m = { NULL, value_void() };
 
-    if (key && text &&
-        celltext_read_value(type->elem, text, (size_t)sqlite3_column_bytes(stmt, 3), a, &m.value)) {
-        struct value one = value_map(&m, 1);
-        if (value_fits(&one, type)) {
-            value_put_new(b, m.key, m.value);
-            return;
-        }
+    if (sqlite3_value_type(key) != SQLITE_TEXT || sqlite3_value_type(text) != SQLITE_TEXT) return false;
+    m.key = arena_strdup(a, (const char *)sqlite3_value_text(key));
+    if (!celltext_read_value(type->elem, (const char *)sqlite3_value_text(text),
+                             (size_t)sqlite3_value_bytes(text), a, &m.value) ||
+        !map_key_fits(m.key, type->key))
+        return false;
+    *ret_member = m;
+    return true;
+}
+
+static void read_entry(struct map_reader *r, const struct row *row, unsigned field, struct value_builder *b,
+                       const struct store_sink *sink)
+{
+    const struct field_desc *f = &row->kind->cls->fields[field];
+    struct member m;
+
+    if (entry_value(r->stmt, f->type, r->arena, &m)) {
+        value_put_new(b, m.key, m.value);
+        return;
     }
     if (!sink->bad_cell) return;
-    const char *shown = row->kind->cls->fields[field].secret ? "" : text ? text : "NULL";
+    const char *key = (const char *)sqlite3_column_text(r->stmt, 2),
+               *text = (const char *)sqlite3_column_text(r->stmt, 3);
     sink->bad_cell(sink->arg, row, field,
-                   arena_printf(a, "unreadable at key %.100s: %.200s", key ? key : "NULL", shown));
+                   arena_printf(r->arena, "unreadable at key %.100s: %.200s", key ? key : "NULL",
+                                f->secret ? "" : text ? text : "NULL"));
 }
 
 /* The entries of one field, which come together. */
 static int read_map(struct sqlite_store *st, struct map_reader *r, struct row *row, unsigned field,
                     const struct store_sink *sink, struct xerr *err)
 {
-    _cleanup_arena_ struct arena *a = arena_new();
-    const struct field_desc *f = &row->kind->cls->fields[field];
-    struct value_builder b = value_builder(a);
+    const char *name = row->kind->cls->fields[field].name;
+    struct value_builder b = value_builder(r->arena);
 
-    while (r->at_row && (uint64_t)sqlite3_column_int64(r->stmt, 0) == row->serial &&
-           streq((const char *)sqlite3_column_text(r->stmt, 1), f->name)) {
+    do {
         uint64_t revision = (uint64_t)sqlite3_column_int64(r->stmt, 4);
         if (revision > row->revision) row->revision = revision;
-        read_entry(r->stmt, row, field, a, &b, sink);
+        read_entry(r, row, field, &b, sink);
         if (next_entry(st, r, err)) return -1;
-    }
+    } while (r->at_row && r->serial == row->serial && streq(r->field, name));
     struct value map = value_built_map(&b);
     row_replace(row, field, cell_box(&map));
+    arena_reset(r->arena);
     return 0;
+}
+
+/* The place of the map that the statement stands at, or -1. */
+static int field_at(const struct map_reader *r, const struct class_desc *cls)
+{
+    for (unsigned i = 0; i < r->n_fields; i++)
+        if (streq(cls->fields[r->fields[i]].name, r->field)) return r->fields[i];
+    return -1;
 }
 
 int maps_read(struct sqlite_store *st, struct map_reader *r, struct row *row, const struct store_sink *sink,
               struct xerr *err)
 {
-    const struct class_desc *cls = row->kind->cls;
-
     /* No entries: empty, not the default. */
-    for (unsigned i = 0; r->stmt && i < cls->n_fields; i++)
-        if (has_entries(&cls->fields[i])) row_replace(row, i, (union cell){ .box = NULL });
-    while (r->at_row && (uint64_t)sqlite3_column_int64(r->stmt, 0) <= row->serial) {
-        const char *name = (const char *)sqlite3_column_text(r->stmt, 1);
-        const struct field_desc *f = name ? model_field_by_name(cls, name) : NULL;
-        bool ours = (uint64_t)sqlite3_column_int64(r->stmt, 0) == row->serial && f && has_entries(f) &&
-                    streq(f->name, name);
-        if (ours ? read_map(st, r, row, field_index(f->id), sink, err) : next_entry(st, r, err)) return -1;
+    for (unsigned i = 0; i < r->n_fields; i++) row_replace(row, r->fields[i], (union cell){ .box = NULL });
+    while (r->at_row && r->serial <= row->serial) {
+        int field = r->serial == row->serial ? field_at(r, row->kind->cls) : -1;
+        if (field < 0 ? next_entry(st, r, err) : read_map(st, r, row, (unsigned)field, sink, err)) return -1;
     }
     return 0;
 }

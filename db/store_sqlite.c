@@ -100,22 +100,18 @@ static int get_meta(struct sqlite_store *st, const char *key, uint64_t *ret_valu
 
 static void ref_to_bytes(struct ref r, unsigned char out[16])
 {
-    for (int i = 0; i < 8; i++) {
-        out[i] = (unsigned char)(r.hi >> (56 - 8 * i));
-        out[i + 8] = (unsigned char)(r.lo >> (56 - 8 * i));
-    }
+    const uint64_t halves[2] = { htobe64(r.hi), htobe64(r.lo) };
+
+    memcpy(out, halves, sizeof(halves));
 }
 
 static bool ref_from_bytes(const unsigned char *p, int len, struct ref *ret_ref)
 {
-    struct ref r = REF_NULL;
+    uint64_t halves[2];
 
     if (!p || len != 16) return false;
-    for (int i = 0; i < 8; i++) {
-        r.hi = r.hi << 8 | p[i];
-        r.lo = r.lo << 8 | p[i + 8];
-    }
-    *ret_ref = r;
+    memcpy(halves, p, sizeof(halves));
+    *ret_ref = (struct ref){ be64toh(halves[0]), be64toh(halves[1]) };
     return true;
 }
 
@@ -166,50 +162,52 @@ void sqlite_bind_cell(sqlite3_stmt *stmt, int at, const struct field_desc *f, co
     }
 }
 
+static union cell text_cell(const char *s, size_t len, const union cell *fallback)
+{
+    const struct text *usual = fallback->text;
+
+    if (usual && usual->len == len && memcmp(usual->s, s, len) == 0) return cell_share(*fallback, CELL_STRING);
+    return cell_text(s, strnlen(s, len));
+}
+
 /* False, with the cell untouched, when the column has nothing of the field's type. */
-static bool read_cell(sqlite3_stmt *stmt, int at, const struct field_desc *f, const union cell *fallback,
+static bool read_cell(sqlite3_value *v, const struct field_desc *f, const union cell *fallback,
                       union cell *ret_cell)
 {
-    int type = sqlite3_column_type(stmt, at);
+    int type = sqlite3_value_type(v);
     union cell c = { .ref = REF_NULL };
 
     switch (f->cell) {
     case CELL_STRING:
         if (type != SQLITE_TEXT) return false;
-        const char *s = (const char *)sqlite3_column_text(stmt, at);
-        size_t len = (size_t)sqlite3_column_bytes(stmt, at);
-        if (fallback->text && fallback->text->len == len && memcmp(fallback->text->s, s, len) == 0)
-            c = cell_share(*fallback, CELL_STRING);
-        else
-            c = cell_text(s, strlen(s));
+        c = text_cell((const char *)sqlite3_value_text(v), (size_t)sqlite3_value_bytes(v), fallback);
         break;
     case CELL_INT:
     case CELL_BOOL:
     case CELL_DATETIME:
         if (type != SQLITE_INTEGER) return false;
-        c.i = sqlite3_column_int64(stmt, at);
+        c.i = sqlite3_value_int64(v);
         if (f->cell == CELL_BOOL) c.i = c.i != 0;
         break;
     case CELL_FLOAT:
-        c.d = type == SQLITE_TEXT ? (double)NAN : sqlite3_column_double(stmt, at);
+        c.d = type == SQLITE_TEXT ? (double)NAN : sqlite3_value_double(v);
         if (type != SQLITE_FLOAT && type != SQLITE_INTEGER && type != SQLITE_TEXT) return false;
         break;
     case CELL_REF:
-        if (type != SQLITE_NULL &&
-            !ref_from_bytes(sqlite3_column_blob(stmt, at), sqlite3_column_bytes(stmt, at), &c.ref))
+        if (type != SQLITE_NULL && !ref_from_bytes(sqlite3_value_blob(v), sqlite3_value_bytes(v), &c.ref))
             return false;
         break;
     case CELL_ENUM:
         if (type != SQLITE_TEXT) return false;
-        c.i = enum_index(f->type->e, (const char *)sqlite3_column_text(stmt, at));
+        c.i = enum_index(f->type->e, (const char *)sqlite3_value_text(v));
         if (c.i < 0) return false;
         break;
     case CELL_BITS:
     case CELL_REFSET:
     case CELL_VALUE:
         if (type != SQLITE_TEXT) return false;
-        const char *text = (const char *)sqlite3_column_text(stmt, at);
-        if (!celltext_read(f, text, (size_t)sqlite3_column_bytes(stmt, at), &c)) return false;
+        const char *text = (const char *)sqlite3_value_text(v);
+        if (!celltext_read(f, text, (size_t)sqlite3_value_bytes(v), &c)) return false;
         break;
     }
     *ret_cell = c;
@@ -230,29 +228,36 @@ static void report_cell(const struct store_sink *sink, const struct row *row, un
     sink->bad_cell(sink->arg, row, field, why);
 }
 
-/* Columns: _id, _ref, _created, _revision, then the persistent fields. */
-static struct row *read_row(const struct kind *kind, sqlite3_stmt *stmt, struct ref ref,
-                            const struct store_sink *sink)
+/* The fields that have columns, in the order of these. */
+struct plan {
+    uint8_t fields[MAX_FIELDS];
+    unsigned n;
+};
+
+/* Columns: _id, _ref, _created, _revision, then the persistent fields. Only this thread reads from this
+ * connection, so that a column's value may be looked at as it is. */
+static struct row *read_row(const struct kind *kind, const struct plan *plan, sqlite3_stmt *stmt,
+                            struct ref ref, const struct store_sink *sink)
 {
+    enum { FIRST = 4 };
     struct row *row = row_new(kind, ref, (uint64_t)sqlite3_column_int64(stmt, 0));
-    int at = 4;
 
     row->created = (uint64_t)sqlite3_column_int64(stmt, 2);
     row->revision = (uint64_t)sqlite3_column_int64(stmt, 3);
-    for (unsigned i = 0; i < kind->cls->n_fields; i++) {
-        const struct field_desc *f = &kind->cls->fields[i];
-        union cell c;
-        if (!has_column(f)) continue;
-        union cell fallback = row_cell(kind->blank, i);
-        if (read_cell(stmt, at, f, &fallback, &c)) row_replace(row, i, c);
-        else report_cell(sink, row, i, stmt, at);
-        at++;
+    for (unsigned i = 0; i < plan->n; i++) {
+        unsigned field = plan->fields[i];
+        union cell c, fallback = row_cell(kind->blank, field);
+        const struct field_desc *f = &kind->cls->fields[field];
+        if (!read_cell(sqlite3_column_value(stmt, (int)i + FIRST), f, &fallback, &c))
+            report_cell(sink, row, field, stmt, (int)i + FIRST);
+        else if (fallback.text && cell_is_counted(f->cell)) row_replace(row, field, c);
+        else row_put(row, field, c);
     }
     return row;
 }
 
-static int load_row(struct sqlite_store *st, const struct kind *kind, sqlite3_stmt *stmt,
-                    struct map_reader *maps, const struct store_sink *sink, struct xerr *err)
+static int load_row(struct sqlite_store *st, const struct kind *kind, const struct plan *plan,
+                    sqlite3_stmt *stmt, struct map_reader *maps, const struct store_sink *sink, struct xerr *err)
 {
     struct ref ref;
 
@@ -260,7 +265,7 @@ static int load_row(struct sqlite_store *st, const struct kind *kind, sqlite3_st
         ref_is_null(ref))
         return xerr_internal(err, "database %s: %s number %lld has no reference", st->path, kind->cls->name,
                              (long long)sqlite3_column_int64(stmt, 0));
-    struct row *row = read_row(kind, stmt, ref, sink);
+    struct row *row = read_row(kind, plan, stmt, ref, sink);
     if (maps_read(st, maps, row, sink, err) == 0) return sink->row(sink->arg, row, err);
     row_unref(row);
     return -1;
@@ -271,19 +276,23 @@ static int load_class(struct sqlite_store *st, const struct kind *kind, const st
 {
     _cleanup_strbuf_ struct strbuf sql = STRBUF_INIT;
     struct map_reader maps;
+    struct plan plan = { .n = 0 };
     sqlite3_stmt *stmt = NULL;
     int rc;
 
     strbuf_str(&sql, "SELECT _id, _ref, _created, _revision");
-    for (unsigned i = 0; i < kind->cls->n_fields; i++)
-        if (has_column(&kind->cls->fields[i])) strbuf_printf(&sql, ", \"%s\"", kind->cls->fields[i].name);
+    for (unsigned i = 0; i < kind->cls->n_fields; i++) {
+        if (!has_column(&kind->cls->fields[i])) continue;
+        plan.fields[plan.n++] = (uint8_t)i;
+        strbuf_printf(&sql, ", \"%s\"", kind->cls->fields[i].name);
+    }
     strbuf_printf(&sql, " FROM \"%s\" ORDER BY _id", kind->cls->name);
     if (maps_read_begin(st, kind->cls, &maps, err)) return -1;
     if (sqlite_prepare(st, strbuf_cstr(&sql), &stmt, err)) {
         maps_read_end(&maps);
         return -1;
     }
-    while ((rc = sqlite3_step(stmt)) == SQLITE_ROW && (rc = load_row(st, kind, stmt, &maps, sink, err)) == 0)
+    while ((rc = sqlite3_step(stmt)) == SQLITE_ROW && (rc = load_row(st, kind, &plan, stmt, &maps, sink, err)) == 0)
         continue;
     if (rc == SQLITE_DONE) rc = 0;
     else if (rc > 0) rc = fail(st, kind->cls->name, err);

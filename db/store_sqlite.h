@@ -52,6 +52,11 @@ int maps_drop(struct sqlite_store *st, const struct row *row, struct xerr *err);
 struct map_reader {
     sqlite3_stmt *stmt;
     bool at_row;                       /* the statement stands at an entry not yet taken */
+    uint64_t serial;                   /* of the row that it belongs to */
+    const char *field;                 /* its field's name; lives until the statement goes on */
+    struct arena *arena;
+    uint8_t fields[MAX_FIELDS];        /* the class's maps */
+    unsigned n_fields;
 };
 int maps_read_begin(struct sqlite_store *st, const struct class_desc *cls, struct map_reader *ret_reader,
                     struct xerr *err);

@@ -158,5 +158,79 @@ static void the_next_key_is_found_from_keys_that_are_not_there(void **state _unu
     assert_int_equal(live_leaves, 0);
 }
 
+/* ---- many at once ---- */
+
+static void assert_sorted_and_stable(const struct keyed *items, size_t n)
+{
+    for (size_t i = 1; i < n; i++) {
+        int order = ref_cmp(items[i - 1].key, items[i].key);
+        assert_true(order <= 0);
+        if (order == 0) assert_true((uintptr_t)items[i - 1].what < (uintptr_t)items[i].what);
+    }
+}
+
+static void sorting_keeps_what_is_equal_in_its_order(void **state _unused_)
+{
+    static const size_t sizes[] = { 0, 1, 2, 3, 255, 256, 257, 5000 };
+    uint64_t seed = 2463534242u;
+
+    for (size_t s = 0; s < ARRAY_SIZE(sizes); s++) {
+        for (int shape = 0; shape < 4; shape++) {
+            size_t n = sizes[s];
+            uintptr_t sum = 0;
+            struct keyed *items = xcalloc(n + 1, sizeof(*items));
+            for (size_t i = 0; i < n; i++) {
+                uint64_t r = next_random(&seed);
+                /* random; few different; begin alike and descend; every second one the same */
+                items[i].key = shape == 0   ? (struct ref){ r, next_random(&seed) }
+                               : shape == 1 ? (struct ref){ r % 5, r % 3 }
+                               : shape == 2 ? (struct ref){ 42, n - i }
+                                            : (struct ref){ i % 2 ? r : 77, i % 2 ? r : 78 };
+                items[i].what = (void *)(uintptr_t)(i + 1);
+            }
+            keyed_sort(items, n);
+            assert_sorted_and_stable(items, n);
+            for (size_t i = 0; i < n; i++) sum += (uintptr_t)items[i].what;
+            assert_int_equal(sum, n * (n + 1) / 2);   /* nothing is lost or doubled */
+            free(items);
+        }
+    }
+}
+
+static void a_trie_built_at_once_is_like_one_grown(void **state _unused_)
+{
+    uint64_t seed = 88172645463325252u;
+    struct ref keys[KEYS];
+    struct keyed leaves[KEYS] = { { .what = NULL } };
+    struct ptrie built = { 0 }, empty = { 0 }, old;
+    struct plain model = { .n = 0 };
+
+    ptrie_build(&empty, leaves, 0);
+    assert_null(ptrie_first(&empty));
+    make_keys(keys, &seed);
+    for (unsigned i = 0; i < KEYS; i++) plain_put(&model, keys[i], i);
+    for (size_t i = 0; i < model.n; i++)
+        leaves[i] = (struct keyed){ model.items[i].key, leaf_new(model.items[i].key, model.items[i].tag) };
+    ptrie_build(&built, leaves, model.n);
+    assert_same(&built, &model);
+
+    /* It changes as any other does, and its old version stays. */
+    old = ptrie_copy(&built);
+    struct plain before = model;
+    for (unsigned i = 0; i < KEYS; i += 2) {
+        assert_int_equal(ptrie_remove(&built, keys[i], leaf_unref), plain_remove(&model, keys[i]));
+        struct ref key = { next_random(&seed), keys[i].lo };
+        ptrie_put(&built, leaf_new(key, i), leaf_unref);
+        plain_put(&model, key, i);
+    }
+    assert_same(&built, &model);
+    assert_same(&old, &before);
+    ptrie_clear(&built, leaf_unref);
+    ptrie_clear(&old, leaf_unref);
+    assert_int_equal(live_leaves, 0);
+}
+
 UNIT_MAIN(cmocka_unit_test(random_operations_agree_with_a_sorted_array),
-          cmocka_unit_test(the_next_key_is_found_from_keys_that_are_not_there))
+          cmocka_unit_test(the_next_key_is_found_from_keys_that_are_not_there),
+          cmocka_unit_test(sorting_keeps_what_is_equal_in_its_order),
+          cmocka_unit_test(a_trie_built_at_once_is_like_one_grown))
