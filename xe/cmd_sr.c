@@ -75,9 +75,15 @@ int cmd_sr_probe(struct cmd *c, struct xerr *err)
 
 static void print_found_sr(struct cmd *c, const struct value *sr)
 {
-    static const struct { const char *title, *field; } fields[] = {
-        { "uuid", "uuid" }, { "name-label", "name_label" }, { "name-description", "name_description" },
-        { "total-space", "total_space" }, { "free-space", "free_space" }, { "clustered", "clustered" },
+    static const struct {
+        const char *title, *field;
+    } fields[] = {
+        { "uuid", "uuid" },
+        { "name-label", "name_label" },
+        { "name-description", "name_description" },
+        { "total-space", "total_space" },
+        { "free-space", "free_space" },
+        { "clustered", "clustered" },
         { "health", "health" },
     };
     struct cmd_pair pairs[ARRAY_SIZE(fields)];
@@ -147,5 +153,100 @@ int cmd_sr_probe_ext(struct cmd *c, struct xerr *err)
             &results, err) < 0)
         return -1;
     for (int kind = 0; results.kind == VALUE_SET && kind < 3; kind++) print_results(c, &results, kind);
+    return 0;
+}
+
+/* ---- merging ----------------------------------------------------------------------------------------- */
+
+/* Bytes of the disks that stand on their parent alone, which background work is to merge into it. */
+struct backlog {
+    int64_t images, bytes;
+};
+
+static const char *parent_of(const struct value *vdi)
+{
+    const struct value *config = value_get(vdi, "sm_config");
+
+    return config ? value_get_str(config, "vhd-parent", "") : "";
+}
+
+static bool is_plugged(struct cmd *c, const struct value *vdi)
+{
+    const struct value *vbds = value_get(vdi, "VBDs");
+
+    for (size_t i = 0; vbds && vbds->kind == VALUE_SET && i < vbds->set.n; i++) {
+        const struct value *vbd = cmd_object_record(c, CLASS_VBD, cmd_as_ref(&vbds->set.items[i]));
+        if (vbd && cmd_member_bool(vbd, "currently_attached")) return true;
+    }
+    return false;
+}
+
+static struct backlog count_backlog(struct cmd *c, const struct value *vdis)
+{
+    struct map *children = map_new(); /* parent's uuid -> how many stand on it */
+    struct map *bases = map_new();    /* uuids of hidden images: those that a scan has seen */
+    struct backlog b = { 0 };
+
+    for (size_t i = 0; vdis->kind == VALUE_MAP && i < vdis->map.n; i++) {
+        const char *parent = parent_of(&vdis->map.members[i].value);
+        if (*parent) map_put(children, parent, (void *)((uintptr_t)map_get(children, parent) + 1));
+        if (!cmd_member_bool(&vdis->map.members[i].value, "managed"))
+            map_put(bases, cmd_member_text(&vdis->map.members[i].value, "uuid"), &b);
+    }
+    for (size_t i = 0; vdis->kind == VALUE_MAP && i < vdis->map.n; i++) {
+        const struct value *vdi = &vdis->map.members[i].value;
+        const char *parent = parent_of(vdi);
+        if (!*parent || !map_get(bases, parent) || (uintptr_t)map_get(children, parent) != 1) continue;
+        if (cmd_member_bool(vdi, "managed") && is_plugged(c, vdi)) continue;
+        b.images++;
+        b.bytes += cmd_member_int(vdi, "physical_utilisation");
+    }
+    map_free(children);
+    map_free(bases);
+    return b;
+}
+
+/* The merge under way in this SR, from its task; both "" when there is none. */
+static int find_running(struct cmd *c, const char *sr_uuid, const char **ret_what, const char **ret_progress,
+                        struct xerr *err)
+{
+    struct value tasks;
+
+    *ret_what = *ret_progress = "";
+    if (cmd_call(c, "task.get_all_records_where",
+                 CMD_ARGS(value_string(
+                     "field \"name__label\" = \"SR.coalesce\" and field \"status\" = \"pending\"")),
+                 &tasks, err) < 0)
+        return -1;
+    for (size_t i = 0; tasks.kind == VALUE_MAP && i < tasks.map.n; i++) {
+        const struct value *task = &tasks.map.members[i].value;
+        if (!strstr(cmd_member_text(task, "name_description"), sr_uuid)) continue;
+        *ret_what = cmd_member_text(task, "name_description");
+        *ret_progress = cmd_value_text(c, NULL, value_get(task, "progress"));
+    }
+    return 0;
+}
+
+int cmd_sr_gc_status(struct cmd *c, struct xerr *err)
+{
+    const char *uuid = cmd_need(c, "uuid"), *what, *progress;
+    struct value vdis;
+    struct ref sr;
+
+    if (cmd_get_ref(c, "uuid", CLASS_SR, &sr, err) < 0) return -1;
+    if (cmd_call(c, "VDI.get_all_records_where",
+                 CMD_ARGS(value_string(arena_printf(c->arena, "field \"SR\" = \"%s\"", REF_STR(sr)))), &vdis,
+                 err) < 0)
+        return -1;
+    if (find_running(c, uuid, &what, &progress, err) < 0) return -1;
+    const struct backlog b = count_backlog(c, &vdis);
+    const struct cmd_pair pairs[] = {
+        { "uuid", uuid },
+        { "images-to-merge", arena_printf(c->arena, "%lld", (long long)b.images) },
+        { "bytes-to-merge", arena_printf(c->arena, "%lld", (long long)b.bytes) },
+        { "running", what },
+        { "progress", progress },
+    };
+    cmd_row(c, pairs, ARRAY_SIZE(pairs));
     return 0;
 }

@@ -631,6 +631,8 @@ const struct command commands[] = {
       .help = "Keeps a copy of the database on an SR." },
     { "sr-forget", "uuid", "", 0, NULL, .plan = "SR.forget uuid",
       .help = "Forgets a storage repository; what is on it stays." },
+    { "sr-gc-status", "uuid", "", COMMAND_JSON, NULL, .run = cmd_sr_gc_status, .uses = "VDI.get_all_records_where",
+      .help = "Shows what deleted snapshots left in a storage repository, and how far merging it has come." },
     { "sr-introduce", "name-label,type,uuid", "name-description,shared,content-type", 0, NULL,
       .plan = "SR.introduce uuid name-label name-description= type content-type= shared=false "
               "sm-config: -> uuid",

@@ -110,6 +110,7 @@ int cmd_snapshot_reset_powerstate(struct cmd *c, struct xerr *err);
 int cmd_snapshot_revert(struct cmd *c, struct xerr *err);
 int cmd_snapshot_uninstall(struct cmd *c, struct xerr *err);
 int cmd_sr_create(struct cmd *c, struct xerr *err);
+int cmd_sr_gc_status(struct cmd *c, struct xerr *err);
 int cmd_sr_probe(struct cmd *c, struct xerr *err);
 int cmd_sr_probe_ext(struct cmd *c, struct xerr *err);
 int cmd_subject_add(struct cmd *c, struct xerr *err);

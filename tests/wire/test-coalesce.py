@@ -6,7 +6,7 @@ import os
 import subprocess
 import time
 
-from harness import Agent, check, done, fails, wait_until
+from harness import BUILD, Agent, check, done, fails, wait_until
 
 MIB = 1 << 20
 
@@ -29,6 +29,14 @@ def reads(path, pattern, at, size):
     return got.returncode == 0 and 'failed' not in got.stdout
 
 
+def status():
+    """`xe sr-gc-status` as a map."""
+    out = subprocess.run([os.path.join(BUILD, 'xe', 'xe'), 'sr-gc-status', 'uuid=' + s.SR.get_uuid(sr)],
+                         capture_output=True, text=True, env=dict(os.environ, XAPI_SOCKET=agent.socket))
+    rows = [line.split(':', 1) for line in out.stdout.splitlines() if ':' in line]
+    return {k.split('(')[0].strip(): v.strip() for k, v in rows} if out.returncode == 0 else {'error': out.stderr}
+
+
 with Agent('--coalesce-interval', '200ms', '--coalesce-rate', '4M') as agent:
     s = agent.login()
     sr = s.pool.get_default_SR(s.pool.get_all()[0])
@@ -42,6 +50,7 @@ with Agent('--coalesce-interval', '200ms', '--coalesce-rate', '4M') as agent:
     write(path, 9, 40 * MIB, MIB)
     keep = snaps.pop(1)
     check(len(glob.glob(folder + '/base-*')) == 4, 'four snapshots, four bases')
+    check(status()['images-to-merge'] == '0' and status()['running'] == '', 'nothing is to be merged: %s' % status())
     for v in snaps:
         s.VDI.destroy(v)
     check(wait_until(lambda: len(glob.glob(folder + '/base-*')) == 1, 30), 'one base is left, for the snapshot that is kept')
@@ -57,6 +66,9 @@ with Agent('--coalesce-interval', '200ms', '--coalesce-rate', '4M') as agent:
     s.VDI.destroy(keep)
     check(wait_until(lambda: [t for t, r in s.task.get_all_records().items()
                               if r['name_label'] == 'SR.coalesce' and 0 < r['progress'] < 1], 20), 'a merge that takes long is a task with progress')
+    got = status()
+    check(int(got['images-to-merge']) >= 1 and int(got['bytes-to-merge']) > 0, 'xe sr-gc-status counts what is left: %s' % got)
+    check('Merging' in got['running'] and 0 < float(got['progress']) < 1, 'and shows what is done')
     pbd = s.SR.get_PBDs(sr)[0]
     began = time.monotonic()
     s.PBD.unplug(pbd)
