@@ -17,9 +17,25 @@ int xva_export_check(struct call *c, struct ref vm, struct xerr *err);
  * VDI_IO_ERROR. */
 int xva_export(struct call *c, struct ref vm, xva_write_fn write, void *arg, struct xerr *err);
 
+/* The records of VMs without their disks: a file with ova.xml alone. */
+enum { XVA_NO_VIFS = 1, XVA_NO_VBDS = 2 };
+struct xva_metadata {
+    const struct ref *vms;
+    size_t n;
+    bool snapshots;   /* theirs too */
+    unsigned without; /* bits above: devices that are left out */
+};
+/* Errors: HANDLE_INVALID. */
+int xva_metadata(struct call *c, const struct xva_metadata *what, struct strbuf *out, struct xerr *err);
+
 struct xva_import {
     struct ref sr; /* where disks are made */
     bool restore;  /* VMs keep their uuid, cards their MAC */
+    /* Records only: disks are those that are here, by uuid or by the map's old uuid -> new uuid (NULL = none). */
+    bool metadata;
+    bool force;    /* metadata: a disk that is not here is left out, instead of IMPORT_ERROR_FAILED_TO_FIND_OBJECT */
+    bool dry_run;  /* metadata: whether it could be done; makes nothing, gives an empty set */
+    const struct value *vdi_map;
     /* More of the (unpacked) file: >0 bytes, 0 the end, -1 an error. */
     ssize_t (*read)(void *arg, void *buf, size_t n);
     void *arg;

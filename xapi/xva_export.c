@@ -11,6 +11,7 @@
 
 #include "lib/clock.h"
 #include "lib/log.h"
+#include "lib/map.h"
 #include "lib/tar.h"
 #include "lib/xmlrpc.h"
 #include "lib/xxh64.h"
@@ -18,7 +19,7 @@
 #include "xapi/storage/content.h"
 #include "xapi/vdi.h"
 
-enum { MAX_OBJECTS = 4096, QUIET_S = 5 };
+enum { QUIET_S = 5 };
 
 struct object {
     enum class_id cls;
@@ -29,8 +30,9 @@ struct exporter {
     struct call *c;
     xva_write_fn write;
     void *arg;
-    struct object objects[MAX_OBJECTS];
-    size_t n;
+    struct object *objects;
+    size_t n, cap;
+    struct refmap *index; /* reference -> its number + 1 */
     int64_t quiet_since; /* when something was sent last */
     int64_t done, total; /* bytes of disks */
 };
@@ -39,21 +41,23 @@ struct exporter {
 
 static bool add(struct exporter *x, const struct snap *s, enum class_id cls, struct ref ref)
 {
-    if (ref_is_null(ref) || !snap_get(s, cls, ref)) return false;
-    for (size_t i = 0; i < x->n; i++)
-        if (ref_eq(x->objects[i].ref, ref)) return true;
-    if (x->n == MAX_OBJECTS) return false;
+    if (ref_is_null(ref) || !snap_get(s, cls, ref) || refmap_get(x->index, ref)) return false;
+    if (x->n == x->cap) {
+        x->cap = x->cap ? 2 * x->cap : 64;
+        x->objects = xrealloc(x->objects, x->cap * sizeof(*x->objects));
+    }
     x->objects[x->n++] = (struct object){ cls, ref };
+    refmap_put(x->index, ref, (void *)(uintptr_t)x->n);
     return true;
 }
 
-static void collect(struct exporter *x, const struct snap *s, const struct row *vm)
+static void collect(struct exporter *x, const struct snap *s, const struct row *vm, unsigned without)
 {
     const struct refset *vbds = row_refs(vm, F_VM_VBDs), *vifs = row_refs(vm, F_VM_VIFs);
 
     for (size_t i = 0; i < vbds->n; i++) {
         const struct row *vbd = snap_get(s, CLASS_VBD, vbds->refs[i]);
-        if (!vbd || row_enum(vbd, F_VBD_type) != vbd_type_Disk) continue;
+        if (!vbd || row_enum(vbd, F_VBD_type) != vbd_type_Disk || without & XVA_NO_VBDS) continue;
         const struct row *vdi = snap_get(s, CLASS_VDI, row_ref(vbd, F_VBD_VDI));
         if (!vdi) continue;
         add(x, s, CLASS_SR, row_ref(vdi, F_VDI_SR));
@@ -64,19 +68,19 @@ static void collect(struct exporter *x, const struct snap *s, const struct row *
     add(x, s, CLASS_VM, row_ref_of(vm));
     for (size_t i = 0; i < vifs->n; i++) {
         const struct row *vif = snap_get(s, CLASS_VIF, vifs->refs[i]);
-        if (vif) add(x, s, CLASS_network, row_ref(vif, F_VIF_network));
+        if (vif && !(without & XVA_NO_VIFS)) add(x, s, CLASS_network, row_ref(vif, F_VIF_network));
     }
-    for (size_t i = 0; i < vbds->n; i++) add(x, s, CLASS_VBD, vbds->refs[i]);
-    for (size_t i = 0; i < vifs->n; i++) add(x, s, CLASS_VIF, vifs->refs[i]);
+    for (size_t i = 0; i < vbds->n && !(without & XVA_NO_VBDS); i++) add(x, s, CLASS_VBD, vbds->refs[i]);
+    for (size_t i = 0; i < vifs->n && !(without & XVA_NO_VIFS); i++) add(x, s, CLASS_VIF, vifs->refs[i]);
 }
 
 /* ---- ova.xml ------------------------------------------------------------------------------------ */
 
 static struct value ref_in_file(const struct exporter *x, struct ref ref)
 {
-    for (size_t i = 0; i < x->n; i++)
-        if (ref_eq(x->objects[i].ref, ref)) return value_string(arena_printf(x->c->arena, "Ref:%zu", i));
-    return value_string("OpaqueRef:NULL");
+    size_t number = ref_is_null(ref) ? 0 : (size_t)(uintptr_t)refmap_get(x->index, ref);
+
+    return value_string(number ? arena_printf(x->c->arena, "Ref:%zu", number - 1) : "OpaqueRef:NULL");
 }
 
 /* The value with the file's references. Sets lose those that are not in the file. */
@@ -221,23 +225,78 @@ static int put_description(struct exporter *x, struct ref vm, struct xerr *err)
         _cleanup_snap_ struct snap *s = db_snap(x->c->agent->db);
         const struct row *row = snap_need(s, CLASS_VM, vm, err);
         if (!row) return -1;
-        collect(x, s, row);
+        collect(x, s, row, 0);
         struct value file = describe(x, s);
         xmlrpc_encode_value(&file, &xml);
     }
     return put_file(x, "ova.xml", xml.ptr, xml.len, err);
 }
 
-int xva_export(struct call *c, struct ref vm, xva_write_fn write, void *arg, struct xerr *err)
-{
-    static const char end[2 * TAR_BLOCK];
-    struct exporter *x = arena_zalloc(c->arena, sizeof(*x));
+static const char archive_end[2 * TAR_BLOCK];
 
-    x->c = c;
-    x->write = write;
-    x->arg = arg;
+static void exporter_free(struct exporter *x)
+{
+    free(x->objects);
+    refmap_free(x->index);
+}
+
+static int export(struct exporter *x, struct ref vm, struct xerr *err)
+{
     if (put_description(x, vm, err)) return -1;
     for (size_t i = 0; i < x->n; i++)
         if (x->objects[i].cls == CLASS_VDI && put_disk(x, i, err)) return -1;
-    return write(arg, end, sizeof(end), err);
+    return x->write(x->arg, archive_end, sizeof(archive_end), err);
+}
+
+int xva_export(struct call *c, struct ref vm, xva_write_fn write, void *arg, struct xerr *err)
+{
+    struct exporter x = { .c = c, .write = write, .arg = arg, .index = refmap_new() };
+    int rc = export(&x, vm, err);
+
+    exporter_free(&x);
+    return rc;
+}
+
+/* ---- records only ------------------------------------------------------------------------------- */
+
+static int append(void *arg, const void *p, size_t n, struct xerr *err)
+{
+    (void)err;
+    strbuf_add(arg, p, n);
+    return 0;
+}
+
+static void collect_with_snapshots(struct exporter *x, const struct snap *s, const struct row *vm,
+                                   const struct xva_metadata *what)
+{
+    const struct refset *snapshots = row_refs(vm, F_VM_snapshots);
+
+    collect(x, s, vm, what->without);
+    for (size_t i = 0; what->snapshots && i < snapshots->n; i++) {
+        const struct row *snapshot = snap_get(s, CLASS_VM, snapshots->refs[i]);
+        if (snapshot) collect(x, s, snapshot, what->without);
+    }
+}
+
+int xva_metadata(struct call *c, const struct xva_metadata *what, struct strbuf *out, struct xerr *err)
+{
+    struct exporter x = { .c = c, .write = append, .arg = out, .index = refmap_new() };
+    _cleanup_strbuf_ struct strbuf xml = STRBUF_INIT;
+    int rc = 0;
+    {
+        _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+        for (size_t i = 0; i < what->n && !rc; i++) {
+            const struct row *row = snap_need(s, CLASS_VM, what->vms[i], err);
+            if (row) collect_with_snapshots(&x, s, row, what);
+            else rc = -1;
+        }
+        if (!rc) {
+            struct value file = describe(&x, s);
+            xmlrpc_encode_value(&file, &xml);
+        }
+    }
+    if (!rc) rc = put_file(&x, "ova.xml", xml.ptr, xml.len, err);
+    if (!rc) strbuf_add(out, archive_end, sizeof(archive_end));
+    exporter_free(&x);
+    return rc;
 }

@@ -11,11 +11,13 @@
 #include <ctype.h>
 
 #include "gen/methods.h"
+#include "lib/iso8601.h"
 #include "lib/log.h"
 #include "lib/num.h"
 #include "lib/tar.h"
 #include "lib/xmlrpc.h"
 #include "lib/xxh64.h"
+#include "xapi/call/lifecycle.h"
 #include "xapi/storage/content.h"
 #include "xapi/vdi.h"
 
@@ -25,7 +27,7 @@ struct disk {
     const char *id;     /* in the file */
     struct ref vdi;     /* here */
     int64_t size, last; /* number of its last block */
-    bool saw_last;
+    bool saw_last, was_here;
 };
 
 struct importer {
@@ -224,6 +226,19 @@ static int make_disk(struct importer *m, const char *id, const struct value *rec
     return 0;
 }
 
+/* A disk that is here: the one that the map names, else the one of this uuid. */
+static int find_disk(struct importer *m, const char *id, const struct value *record, struct xerr *err)
+{
+    const char *uuid = value_get_str(record, "uuid", "");
+    _cleanup_snap_ struct snap *s = db_snap(m->c->agent->db);
+
+    if (m->what->vdi_map) uuid = value_get_str(m->what->vdi_map, uuid, uuid);
+    const struct row *vdi = snap_by_uuid(s, CLASS_VDI, uuid);
+    if (vdi) m->disks[m->n_disks++] = (struct disk){ .id = id, .vdi = row_ref_of(vdi), .was_here = true };
+    else if (!m->what->force) return xerr_import_error_failed_to_find_object(err, id);
+    return 0;
+}
+
 static struct disk *disk_of(struct importer *m, const char *id, size_t len)
 {
     for (size_t i = 0; i < m->n_disks; i++)
@@ -248,9 +263,65 @@ static int make_vms(struct importer *m, struct xerr *err)
         const char *vdi_id = value_get_str(vbd, "VDI", "");
         const struct value *vdi = find(m, "VDI", vdi_id);
         if (!vdi || disk_of(m, vdi_id, strlen(vdi_id))) continue;
-        if (make_disk(m, vdi_id, vdi, err)) return -1;
+        if (m->what->metadata ? find_disk(m, vdi_id, vdi, err) : make_disk(m, vdi_id, vdi, err)) return -1;
     }
     return 0;
+}
+
+/* The VM that stands for one of the file, or null. */
+static struct ref vm_named(const struct importer *m, const char *id)
+{
+    for (size_t i = 0; i < m->n_vms; i++)
+        if (streq(m->vm_ids[i], id)) return m->vms[i];
+    return REF_NULL;
+}
+
+static int64_t record_date(const struct value *record, const char *key)
+{
+    const struct value *v = value_get(record, key);
+    int64_t at = 0;
+
+    if (v && v->kind == VALUE_DATETIME) return v->i;
+    return v && v->kind == VALUE_STRING && iso8601_parse(v->s, &at) ? at : 0;
+}
+
+/* Snapshots are snapshots again, of the VM that came with them. */
+static int join_snapshots(struct importer *m, struct xerr *err)
+{
+    struct txn *t = db_begin(m->c->agent->db);
+    const char *id;
+
+    for (size_t i = 0; i < m->objects.set.n; i++) {
+        const struct value *record = object_of(m, i, "VM", &id);
+        struct ref vm = record ? vm_named(m, id) : REF_NULL;
+        if (ref_is_null(vm)) continue;
+        txn_set_ref(t, vm, F_VM_parent, vm_named(m, value_get_str(record, "parent", "")));
+        if (!record_bool(record, "is_a_snapshot")) continue;
+        txn_set_bool(t, vm, F_VM_is_a_snapshot, true);
+        txn_set_bool(t, vm, F_VM_is_a_template, true);
+        txn_set_ref(t, vm, F_VM_snapshot_of, vm_named(m, value_get_str(record, "snapshot_of", "")));
+        txn_set_time(t, vm, F_VM_snapshot_time, record_date(record, "snapshot_time"));
+        lifecycle_refresh(t, CLASS_VM, vm);
+    }
+    return db_commit(t, err);
+}
+
+/* What would keep the records from being imported. */
+static int check_only(struct importer *m, struct xerr *err)
+{
+    const char *id;
+    size_t vms = 0;
+
+    for (size_t i = 0; i < m->objects.set.n; i++) {
+        const struct value *record = object_of(m, i, "VM", &id), *vdi = object_of(m, i, "VDI", &id);
+        if (vdi && find_disk(m, id, vdi, err)) return -1;
+        if (!record || record_bool(record, "is_control_domain")) continue;
+        vms++;
+        _cleanup_snap_ struct snap *s = db_snap(m->c->agent->db);
+        const struct row *other = snap_by_uuid(s, CLASS_VM, value_get_str(record, "uuid", ""));
+        if (other && m->what->restore) return xerr_duplicate_vm(err, REF_STR(row_ref_of(other)));
+    }
+    return vms ? 0 : xerr_import_error(err, "there is no VM in ova.xml");
 }
 
 /* ---- devices ------------------------------------------------------------------------------------ */
@@ -434,7 +505,7 @@ static void undo(struct importer *m)
     }
     for (size_t i = 0; i < m->n_disks; i++) {
         _cleanup_xerr_ struct xerr err = XERR_INIT;
-        if (vdi_destroy(m->c, m->disks[i].vdi, &err))
+        if (!m->disks[i].was_here && vdi_destroy(m->c, m->disks[i].vdi, &err))
             log_warn("a disk of a failed import stays: %s", err.code);
     }
 }
@@ -444,7 +515,7 @@ static void refresh(struct importer *m)
 {
     for (size_t i = 0; i < m->n_disks; i++) {
         _cleanup_xerr_ struct xerr err = XERR_INIT;
-        if (vdi_update(m->c, m->disks[i].vdi, &err))
+        if (!m->disks[i].was_here && vdi_update(m->c, m->disks[i].vdi, &err))
             log_warn("the size of an imported disk is not known: %s", err.code);
     }
 }
@@ -458,9 +529,14 @@ int xva_import(struct call *c, const struct xva_import *what, struct value *ret_
     m->what = what;
     m->tar = (struct tar_reader){ .read = what->read, .arg = what->arg };
     m->block = arena_alloc(c->arena, XVA_BLOCK);
-    int rc = read_description(m, err) || make_vms(m, err) || read_blocks(m, err) ? -1 : 0;
+    int rc = read_description(m, err);
+    if (!rc && what->dry_run) {
+        *ret_vms = value_set(NULL, 0);
+        return check_only(m, err);
+    }
+    if (!rc) rc = make_vms(m, err) || (!what->metadata && read_blocks(m, err)) ? -1 : 0;
     if (close_disk(m, rc ? NULL : err)) rc = -1;
-    if (!rc) rc = make_devices(m, err);
+    if (!rc) rc = make_devices(m, err) || (what->metadata && join_snapshots(m, err)) ? -1 : 0;
     if (rc) {
         undo(m);
         return -1;

@@ -218,6 +218,67 @@ def probes(agent, s):
     check(len(s.VM.get_all()) == vms, 'nothing happened')
 
 
+def metadata(agent, s, sr):
+    """Records without disks: out, the VM forgotten, and back onto the same disks, snapshots too."""
+    vm, vdi = make_vm(agent, s, sr)
+    s.VM.set_name_label(vm, 'records')
+    snapshot = s.VM.snapshot(vm, 'its snapshot', [])
+    frozen = disk_of(s, snapshot)
+    before = s.VM.get_record(vm)
+    mac = s.VIF.get_MAC(before['VIFs'][0])
+    status, head, tar = download(agent, s, 'uuid=' + before['uuid'], '/export_metadata')
+    check(status == 200 and 'content-length: %d' % len(tar) in head, 'records with their length')
+    names = tarfile.open(fileobj=io.BytesIO(tar)).getnames()
+    check(names == ['ova.xml'], 'ova.xml and nothing else: %s' % names)
+
+    def kinds(data):
+        ova = tarfile.open(fileobj=io.BytesIO(data)).extractfile('ova.xml').read().decode()
+        objects = xmlrpc.client.loads('<params><param>%s</param></params>' % ova)[0][0]['objects']
+        return [(o['class'], o['snapshot'].get('name_label')) for o in objects]
+    check(('VM', 'its snapshot') in kinds(tar), 'with the snapshot')
+    plain = download(agent, s, 'export_snapshots=false&excluded_device_types=vif,vbd&uuid=' + before['uuid'], '/export_metadata')[2]
+    check({c for c, _ in kinds(plain)} == {'VM', 'VM_metrics'}, 'without snapshots and devices: %s' % kinds(plain))
+    everything = kinds(download(agent, s, 'all=true', '/export_metadata')[2])
+    check(('VM', 'records') in everything and any(n and n.startswith('Control domain') for _, n in everything), 'all VMs')
+    check(not any(n and n.startswith('Control domain') for _, n in kinds(download(agent, s, 'all=true&include_dom0=false',
+                                                                                  '/export_metadata')[2])), 'but not dom0')
+    check(download(agent, s, 'uuid=none', '/export_metadata')[0] == 404, 'of an unknown VM: 404')
+
+    def back(query):
+        return upload(agent, s, tar, query, path='/import_metadata')[1]
+    count = len(s.VM.get_all())
+    check(back('restore=true&dry_run=true') == ('failure', ['DUPLICATE_VM', vm]), 'a dry run says what is in the way')
+    check(back('dry_run=true')[0] == 'success' and len(s.VM.get_all()) == count, 'or that nothing is, and makes nothing')
+    s.VM.destroy(snapshot)
+    s.VM.destroy(vm)
+    outcome, made = back('restore=true')
+    check(outcome == 'success' and len(made) == 2, 'back: %s' % (made,))
+    again = s.VM.get_by_uuid(before['uuid'])
+    check(disk_of(s, again) == vdi and s.VIF.get_MAC(s.VM.get_VIFs(again)[0]) == mac, 'on the same disk, with the same MAC')
+    snap = next(r for r in made if r != again)
+    check(s.VM.get_is_a_snapshot(snap) and s.VM.get_snapshot_of(snap) == again and disk_of(s, snap) == frozen, 'its snapshot is one')
+    check(str(s.VM.get_snapshot_time(snap)) > '2020', 'of that time')
+    s.VM.start(again, False, False)
+    s.VM.hard_shutdown(again)
+    for ref in (snap, again):
+        s.VM.destroy(ref)
+    s.VDI.destroy(frozen)
+    other = s.VDI.create({'name_label': 'another', 'SR': sr, 'virtual_size': str(MIB), 'type': 'user'})
+    uuids = s.VDI.get_uuid(vdi), s.VDI.get_uuid(other)
+    vms = len(s.VM.get_all())
+    outcome, why = back('restore=true')
+    check(outcome == 'failure' and why[0] == 'IMPORT_ERROR_FAILED_TO_FIND_OBJECT', 'a disk that is gone: %s' % why)
+    check(len(s.VM.get_all()) == vms and s.VDI.get_uuid(vdi) == uuids[0], 'leaves no VM, and the disks that are there alone')
+    outcome, made = back('force=true&vdi:%s=%s' % uuids)
+    moved = [r for r in made if not s.VM.get_is_a_snapshot(r)]
+    check(outcome == 'success' and [disk_of(s, r) for r in moved] == [other], 'by force, on another disk')
+    check(s.VM.get_uuid(moved[0]) != before['uuid'], 'as a new VM')
+    for ref in made:
+        s.VM.destroy(ref)
+    s.VDI.destroy(other)
+    s.VDI.destroy(vdi)
+
+
 with Agent() as agent:
     s = agent.login()
     sr = s.pool.get_default_SR(s.pool.get_all()[0])
@@ -228,5 +289,6 @@ with Agent() as agent:
     broken(agent, s, xva)
     probes(agent, s)
     restored(agent, s, vm, xva)
+    metadata(agent, s, sr)
     check(os.listdir(os.path.join(agent.root, 'storage', 'attached')) == ['boot-id'], 'nothing stays attached')
 done()

@@ -186,6 +186,64 @@ void get_export(struct http_request *req, struct call *c, struct xerr *err)
     export(&t, vm, err);
 }
 
+/* ---- records only ------------------------------------------------------------------------------- */
+
+/* A switch that is on unless the client says no. */
+static bool is_on(const struct http_head *head, const char *name)
+{
+    const char *text = http_query(head, name);
+
+    return !text || (!streq(text, "false") && !streq(text, "0"));
+}
+
+/* Every VM that is no snapshot; built-in templates come with the agent. */
+static const struct ref *every_vm(struct call *c, bool dom0, size_t *ret_n)
+{
+    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+    struct ref *vms = arena_new_array(c->arena, struct ref, snap_count(s, CLASS_VM) + 1);
+    size_t n = 0;
+
+    SNAP_EACH (s, CLASS_VM, vm) {
+        if (row_bool(vm, F_VM_is_a_snapshot) || row_bool(vm, F_VM_is_default_template)) continue;
+        if (dom0 || !row_bool(vm, F_VM_is_control_domain)) vms[n++] = row_ref_of(vm);
+    }
+    *ret_n = n;
+    return vms;
+}
+
+void get_export_metadata(struct http_request *req, struct call *c, struct xerr *err)
+{
+    const char *all = http_query(&req->head, "all"), *excluded = http_query(&req->head, "excluded_device_types");
+    struct strbuf tar = STRBUF_INIT;
+    struct ref vm;
+    struct xva_metadata what = {
+        .snapshots = is_on(&req->head, "export_snapshots"),
+        .without = (excluded && strstr(excluded, "vif") ? XVA_NO_VIFS : 0u) |
+                   (excluded && strstr(excluded, "vbd") ? XVA_NO_VBDS : 0u),
+    };
+
+    if (all && is_on(&req->head, "all")) {
+        what.vms = every_vm(c, is_on(&req->head, "include_dom0"), &what.n);
+    } else if (find_vm(c, &req->head, &vm, err)) {
+        transfer_refuse(req, 404, err);
+        return;
+    } else {
+        what.vms = &vm;
+        what.n = 1;
+    }
+    if (xva_metadata(c, &what, &tar, err)) {
+        strbuf_free(&tar);
+        transfer_refuse(req, 500, err);
+        return;
+    }
+    struct http_reply reply = {
+        .status = 200, .content_type = "application/octet-stream", .body = &tar, .close = true,
+        .headers = "Content-Disposition: attachment; filename=\"export.xva\"\r\nCache-Control: no-cache, no-store\r\n",
+    };
+    http_call_end(c, NULL, err);
+    http_reply(req, &reply);
+}
+
 /* ---- import ------------------------------------------------------------------------------------- */
 
 /* A client that leaves ends the file; the file says whether that was all. */
@@ -310,6 +368,32 @@ void put_import(struct http_request *req, struct call *c, struct xerr *err)
         transfer_refuse(req, 400, err);
         return;
     }
+    if (!transfer_begin_upload(req, err) && !empty) import(&t, &what, &vms, err);
+    http_call_end(c, &vms, err);
+}
+
+/* "vdi:<old uuid>=<new uuid>" of the query. */
+static struct value vdi_map(struct http_request *req)
+{
+    struct value_builder map = value_builder(req->arena);
+
+    for (size_t i = 0; i < req->head.n_query; i++)
+        if (has_prefix(req->head.query[i].name, "vdi:"))
+            value_put(&map, req->head.query[i].name + 4, value_string(req->head.query[i].value));
+    return value_built_map(&map);
+}
+
+void put_import_metadata(struct http_request *req, struct call *c, struct xerr *err)
+{
+    struct transfer t = { .req = req, .c = c, .child = SUBPROC_INIT, .to = -1, .from = -1 };
+    const struct value map = vdi_map(req);
+    struct xva_import what = {
+        .restore = is_true(&req->head, "restore"), .force = is_true(&req->head, "force"),
+        .dry_run = is_true(&req->head, "dry_run"), .metadata = true, .vdi_map = &map, .arg = &t,
+    };
+    bool empty = http_body_left(req) == 0;
+    struct value vms = value_void();
+
     if (!transfer_begin_upload(req, err) && !empty) import(&t, &what, &vms, err);
     http_call_end(c, &vms, err);
 }

@@ -8,6 +8,8 @@
 
 /* Endpoints as routes.h has them. */
 void get_export(struct http_request *req, struct call *c, struct xerr *err);
+void get_export_metadata(struct http_request *req, struct call *c, struct xerr *err);
+void put_import_metadata(struct http_request *req, struct call *c, struct xerr *err);
 void put_import(struct http_request *req, struct call *c, struct xerr *err);
 
 #endif
