@@ -74,8 +74,7 @@ static int wait_while_read(struct client *cl)
     return 0;
 }
 
-/* At least n bytes in the buffer. 1, 0 when the server ended, -1 + errno. */
-static int fill(struct client *cl, size_t n)
+static void make_room(struct client *cl, size_t n)
 {
     if (cl->at && cl->len - cl->at < n) {
         memmove(cl->in, cl->in + cl->at, cl->len - cl->at);
@@ -86,15 +85,24 @@ static int fill(struct client *cl, size_t n)
         cl->cap = n + CLIENT_BLOCK;
         cl->in = xrealloc(cl->in, cl->cap);
     }
-    while (cl->len - cl->at < n) {
+}
+
+/* At least n bytes in the buffer. 1, 0 when the server ended, -1 + errno. While it waits messages may be read that only say
+ * how far something is (hear_progress). */
+static int fill(struct client *cl, size_t n)
+{
+    for (;;) {
         ssize_t got;
 
+        make_room(cl, n);
+        if (cl->len - cl->at >= n) return 1;
         if (client_flush() < 0 || wait_while_read(cl) < 0) return -2;
-        got = conn_read(cl->conn, cl->in + cl->len, cl->cap - cl->len);
-        if (got <= 0) return (int)got;
-        cl->len += (size_t)got;
+        got = conn_read_now(cl->conn, cl->in + cl->len, cl->cap - cl->len);
+        if (got > 0) cl->len += (size_t)got;
+        if (got > 0) continue;
+        if (got == 0 || errno != EAGAIN) return (int)got;
+        if (conn_wait(cl->conn, POLLIN, -1) < 0) return -1;
     }
-    return 1;
 }
 
 /* The whole next message, or what is wrong on stderr and -1. */
@@ -109,7 +117,9 @@ static int next_message(struct client *cl, struct arena *a, struct thin_msg *ret
             fprintf(stderr, "Error: the server does not keep to the protocol (message of %d bytes).\n", n);
             return -1;
         }
+        cl->in_message = true;
         rc = fill(cl, 4 + (size_t)n);
+        cl->in_message = false;
     }
     if (rc == -2) return -1;
     if (rc != 1) {
@@ -191,7 +201,8 @@ static bool wants_to_cancel(struct client *cl)
     fputs("\nCancel the task? [y/N] ", stderr);
     for (;;) {
         struct pollfd p[2] = { { .fd = STDIN_FILENO, .events = POLLIN },
-                               { .fd = cl->transferring ? -1 : conn_fd(cl->conn), .events = POLLIN } };
+                               { .fd = cl->transferring || cl->in_message ? -1 : conn_fd(cl->conn),
+                                 .events = POLLIN } };
 
         if (poll(p, 2, -1) < 0 && errno != EINTR) return false;
         if (p[1].revents && !hear_progress(cl)) {
@@ -209,14 +220,15 @@ static bool wants_to_cancel(struct client *cl)
 /* A Ctrl-C that is heard: something is under way that can be cancelled. */
 static void hear_interrupt(struct client *cl)
 {
-    bool ask = terminal_can_ask();
+    struct terminal *term = cl->cfg->term;
+    bool ask = terminal_can_ask(), sure;
 
-    if (!terminal_interrupted(cl->cfg->term) || !cl->op.task) return;
-    if (ask && !wants_to_cancel(cl)) {
-        terminal_listen(cl->cfg->term, true);
-        return;
-    }
-    terminal_listen(cl->cfg->term, false);
+    if (!terminal_interrupted(term) || !cl->op.task) return;
+    term->asking = ask;
+    sure = !ask || wants_to_cancel(cl);
+    term->asking = false;
+    terminal_listen(term, !sure);
+    if (!sure) return;
     cl->op.cancelled = true;
     if (ask) fputs("Cancelling. Ctrl-C again leaves at once.\n", stderr);
     cancel_task(cl);

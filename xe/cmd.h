@@ -64,6 +64,9 @@ struct cmd_env {
     enum cmd_state (*transferred)(void *client, int timeout_ms);
     /* True when the client has hung up. */
     bool (*gone)(void *client);
+    /* A task of this session that the command waits for: it begins (done negative), is so far (0 .. 1), has ended (task
+     * NULL). NULL: the client does not want to know, and blocking messages need no task. */
+    void (*working)(void *client, const char *session, const char *task, double done);
 };
 
 struct cmd_param {
@@ -210,9 +213,6 @@ int cmd_call_ref(struct cmd *c, const char *method, const struct value *args, si
 /* Strings and enumerations. */
 int cmd_call_text(struct cmd *c, const char *method, const struct value *args, size_t n,
                   const char **ret_text, struct xerr *err);
-/* A message that may take long. With --progress it runs as a task whose progress is shown. */
-int cmd_work(struct cmd *c, const char *method, const struct value *args, size_t n, struct value *ret_result,
-             struct xerr *err);
 /* Waits for a change of one subscription, "vm" or "task/OpaqueRef:...", as env->watch does. */
 int cmd_watch(struct cmd *c, const char *what, char token[CMD_TOKEN], int timeout_ms, struct xerr *err);
 /* A value that should be a reference, whatever form the transport gave it; null when it is none. */
@@ -240,6 +240,38 @@ const struct value *cmd_object_record(struct cmd *c, int cls, struct ref ref);
 void cmd_prefetch(struct cmd *c, int cls);
 /* What was fetched before is of no use after a change; nor is the memory it took. */
 void cmd_forget(struct cmd *c);
+
+/* ---- long calls (cmd_task.c) -------------------------------------------------------------------------- */
+
+/* A message that may take long. With --progress it runs as a task whose progress is shown. */
+int cmd_work(struct cmd *c, const char *method, const struct value *args, size_t n, struct value *ret_result,
+             struct xerr *err);
+
+/* What --progress shows. */
+enum cmd_bar { BAR_NONE, BAR_PERCENT, BAR_LONG };
+struct cmd_progress {
+    struct ref task;
+    enum cmd_bar bar;
+    bool client;                       /* the client shows it, in its own way */
+};
+/* bar: the one to show with --progress. */
+int cmd_progress_begin(struct cmd *c, struct ref task, enum cmd_bar bar, struct cmd_progress *ret_progress,
+                       struct xerr *err);
+bool cmd_progress_wanted(const struct cmd_progress *p);
+/* record: the task's. */
+void cmd_progress_show(struct cmd *c, struct cmd_progress *p, const struct value *record, bool last);
+void cmd_progress_end(struct cmd *c, struct cmd_progress *p);
+/* Until the task has ended, or timeout_ms went by (negative: no limit); shows how far it is. The record as it is then. */
+int cmd_wait_for_task(struct cmd *c, struct cmd_progress *p, int timeout_ms, struct value *ret_record,
+                      struct xerr *err);
+/* Why a task that has ended is no success. */
+int cmd_task_failure(struct cmd *c, struct ref task, const struct value *record, struct xerr *err);
+/* Is it a message that runs as a task, so that the client can show and cancel it? cmd_call does so by itself. */
+bool cmd_goes_as_task(struct cmd *c, const char *method);
+int cmd_call_as_task(struct cmd *c, const char *method, const struct value *args, size_t n, enum cmd_bar bar,
+                     struct value *ret_result, struct xerr *err);
+
+/* ---- well-known objects ------------------------------------------------------------------------------ */
 
 int cmd_pool(struct cmd *c, struct ref *ret_pool, struct xerr *err);
 int cmd_coordinator(struct cmd *c, struct ref *ret_host, struct xerr *err);

@@ -2,14 +2,14 @@
  * Called by: cmd_*.c.  Calls: cmd_env. */
 #include "xe/cmd.h"
 
-enum { WATCH_MS = 5000 };
-
 int cmd_call(struct cmd *c, const char *method, const struct value *args, size_t n, struct value *ret_result,
              struct xerr *err)
 {
     _cleanup_xerr_ struct xerr dropped = XERR_INIT;
 
-    return c->env->call(c->env->arg, method, args, n, c->arena, ret_result, err ? err : &dropped);
+    if (!err) err = &dropped;
+    if (cmd_goes_as_task(c, method)) return cmd_call_as_task(c, method, args, n, BAR_NONE, ret_result, err);
+    return c->env->call(c->env->arg, method, args, n, c->arena, ret_result, err);
 }
 
 int cmd_do(struct cmd *c, const char *method, const struct value *args, size_t n, struct xerr *err)
@@ -55,89 +55,6 @@ int cmd_call_text(struct cmd *c, const char *method, const struct value *args, s
     if (cmd_call(c, method, args, n, &result, err) < 0) return -1;
     *ret_text = result.kind == VALUE_STRING ? result.s : cmd_value_text(c, NULL, &result);
     return 0;
-}
-
-/* ---- long calls -------------------------------------------------------------------------------------- */
-
-static void show_progress(struct cmd *c, double done, bool last)
-{
-    static const char bar[] = "######################################################################";
-    int percent = done < 0 ? 0 : done > 1 ? 100 : (int)(done * 100);
-
-    cmd_printf_error(c, "\r %3d%% %c %.*s%s", percent, "|/-\\"[percent % 4], percent * 70 / 100, bar,
-                     last ? "\n" : "");
-}
-
-/* A task's result: one XML-RPC value, of which only strings (references, too) matter here. */
-static struct value task_result(struct cmd *c, const char *xml)
-{
-    const char *start = strstr(xml, "<value>"), *end;
-
-    if (!start) return value_void();
-    start += strlen("<value>");
-    end = strstr(start, "</value>");
-    if (!end || memchr(start, '<', (size_t)(end - start))) return value_string(xml);
-    return value_string(arena_strndup(c->arena, start, (size_t)(end - start)));
-}
-
-static int task_failure(struct cmd *c, struct ref task, const struct value *record, struct xerr *err)
-{
-    const struct value *info = value_get(record, "error_info");
-    const char *params[XERR_MAX_PARAMS];
-    char text[REF_TEXT];
-    size_t n = 0;
-
-    if (has_prefix(cmd_member_text(record, "status"), "cancel")) {
-        params[0] = ref_text(task, text);
-        return xerr_set(err, "TASK_CANCELLED", 1, params);
-    }
-    if (!info || info->kind != VALUE_SET || !info->set.n)
-        return xerr_internal(err, "the task failed without saying why");
-    for (size_t i = 1; i < info->set.n && n < ARRAY_SIZE(params); i++) params[n++] = info->set.items[i].s;
-    return xerr_set_dynamic(err, arena_strdup(c->arena, info->set.items[0].s), n, params);
-}
-
-static int wait_for_task(struct cmd *c, struct ref task, struct value *ret_result, struct xerr *err)
-{
-    char text[REF_TEXT], token[CMD_TOKEN] = "";
-    const char *what = arena_printf(c->arena, "task/%s", ref_text(task, text));
-
-    for (;;) {
-        const struct value *progress;
-        struct value record;
-        bool pending;
-
-        if (cmd_watch(c, what, token, WATCH_MS, err) < 0) return -1;
-        if (cmd_call(c, "task.get_record", CMD_ARGS(value_ref(task)), &record, err) < 0) return -1;
-        progress = value_get(&record, "progress");
-        pending = streq(cmd_member_text(&record, "status"), "pending");
-        show_progress(c, progress && progress->kind == VALUE_FLOAT ? progress->d : 0, !pending);
-        if (!pending && !streq(cmd_member_text(&record, "status"), "success"))
-            return task_failure(c, task, &record, err);
-        if (!pending) {
-            *ret_result = task_result(c, cmd_member_text(&record, "result"));
-            return 0;
-        }
-        if (c->env->gone(c->env->client)) return cmd_exit(err, 1);
-    }
-}
-
-int cmd_work(struct cmd *c, const char *method, const struct value *args, size_t n, struct value *ret_result,
-             struct xerr *err)
-{
-    struct value dropped;
-    struct ref task;
-    bool progress;
-    int rc;
-
-    if (!ret_result) ret_result = &dropped;
-    if (cmd_get_bool(c, "progress", false, &progress, err) < 0) return -1;
-    if (!progress) return cmd_call(c, method, args, n, ret_result, err);
-    if (cmd_call_ref(c, arena_printf(c->arena, "Async.%s", method), args, n, &task, err) < 0) return -1;
-    rc = wait_for_task(c, task, ret_result, err);
-    (void)cmd_do(c, "task.destroy", CMD_ARGS(value_ref(task)),
-                 NULL); /* it has served; old ones are cleaned up */
-    return rc;
 }
 
 /* ---- records ----------------------------------------------------------------------------------------- */

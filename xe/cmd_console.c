@@ -2,6 +2,8 @@
  * Called by: commands.c.  Calls: cmd_call, cmd_select. */
 #include "xe/commands.h"
 
+#include <ctype.h>
+
 #include "gen/errors.h"
 
 enum { WAIT_MS = 5000 };
@@ -80,6 +82,15 @@ int cmd_console(struct cmd *c, struct xerr *err)
     return attach(c, &vm, cmd_member_text(console, "location"), err);
 }
 
+/* As the error names states. */
+static const char *lower_case(struct cmd *c, const char *word)
+{
+    char *copy = arena_strdup(c->arena, word);
+
+    for (char *p = copy; *p; p++) *p = (char)tolower((unsigned char)*p);
+    return copy;
+}
+
 /* A guest with a screen has a serial line too, which its one console leads to when asked for it by name. */
 int cmd_vm_console(struct cmd *c, struct xerr *err)
 {
@@ -92,7 +103,7 @@ int cmd_vm_console(struct cmd *c, struct xerr *err)
     if (one_vm(c, &ref, &vm, err) < 0) return -1;
     state = cmd_member_text(&vm, "power_state");
     if (!streq(state, "Running") && !streq(state, "Paused"))
-        return xerr_vm_bad_power_state(err, ref_text(ref, text), "Running", state);
+        return xerr_vm_bad_power_state(err, ref_text(ref, text), "running", lower_case(c, state));
     console = find_console(c, &vm, "vt100");
     if (console) return attach(c, &vm, cmd_member_text(console, "location"), err);
     console = find_console(c, &vm, NULL);

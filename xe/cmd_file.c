@@ -11,6 +11,7 @@ enum {
     LOAD_LIMIT = 8 << 20,              /* certificates, answer files, plug-in arguments */
     POLL_MS = 500,
     AFTER_MS = 2000,                   /* a client that failed may be faster than the handler that says why */
+    CANCEL_MS = 60 * 1000,             /* what is cancelled has to be put away */
 };
 
 const char *cmd_escape(struct cmd *c, const char *text)
@@ -66,74 +67,45 @@ int cmd_plugin_args(struct cmd *c, struct value *ret_args, struct xerr *err)
 
 /* ---- one transfer ------------------------------------------------------------------------------------ */
 
-static void show_bar(struct cmd *c, const struct value *task)
-{
-    const struct value *progress = value_get(task, "progress");
-    double done = progress && progress->kind == VALUE_FLOAT ? progress->d : 0;
-    int percent = done < 0 ? 0 : done > 1 ? 100 : (int)(done * 100);
-
-    cmd_printf_error(c, "\r %3d%%", percent);
-}
-
 /* Waits for the client; meanwhile shows how far the task is. */
-static enum cmd_state wait_for_client(struct cmd *c, struct ref task, bool progress)
+static enum cmd_state wait_for_client(struct cmd *c, struct cmd_progress *p)
 {
     enum cmd_state state;
 
     while ((state = c->env->transferred(c->env->client, POLL_MS)) == CMD_RUNNING) {
+        _cleanup_arena_ struct arena *a = arena_new();
         _cleanup_xerr_ struct xerr ignored = XERR_INIT;
+        const struct value task = value_ref(p->task);
         struct value record;
 
-        if (progress && cmd_call(c, "task.get_record", CMD_ARGS(value_ref(task)), &record, &ignored) == 0)
-            show_bar(c, &record);
+        if (cmd_progress_wanted(p) &&
+            c->env->call(c->env->arg, "task.get_record", &task, 1, a, &record, &ignored) == 0)
+            cmd_progress_show(c, p, &record, false);
     }
-    if (progress) cmd_print_error(c, "");
     return state;
-}
-
-/* Waits until the handler has completed the task, timeout_ms at most (negative: until it has). */
-static int wait_for_handler(struct cmd *c, struct ref task, int timeout_ms, struct value *ret_task,
-                            struct xerr *err)
-{
-    char text[REF_TEXT], token[CMD_TOKEN] = "";
-    const char *what = arena_printf(c->arena, "task/%s", ref_text(task, text));
-
-    if (cmd_watch(c, what, token, 0, err) < 0) return -1;
-    for (bool last = false;; last = timeout_ms >= 0) {
-        if (cmd_call(c, "task.get_record", CMD_ARGS(value_ref(task)), ret_task, err) < 0) return -1;
-        if (!streq(cmd_member_text(ret_task, "status"), "pending") || last) return 0;
-        if (c->env->gone(c->env->client)) return cmd_exit(err, 1);
-        if (cmd_watch(c, what, token, timeout_ms >= 0 ? timeout_ms : 5000, err) < 0) return -1;
-    }
-}
-
-static int task_error(struct cmd *c, const struct value *task, struct xerr *err)
-{
-    const struct value *info = value_get(task, "error_info");
-    const char *params[XERR_MAX_PARAMS];
-    size_t n = 0;
-
-    if (!info || info->kind != VALUE_SET || !info->set.n) return xerr_set(err, "CLIENT_ERROR", 0, NULL);
-    for (size_t i = 1; i < info->set.n && n < ARRAY_SIZE(params); i++) params[n++] = info->set.items[i].s;
-    return xerr_set_dynamic(err, arena_strdup(c->arena, info->set.items[0].s), n, params);
 }
 
 static int run_transfer(struct cmd *c, enum cmd_transfer kind, const char *file, const char *url,
                         struct ref task, const char **ret_result, struct xerr *err)
 {
+    struct cmd_progress p;
     enum cmd_state state;
     struct value record;
     char text[REF_TEXT];
-    bool progress;
+    int rc;
 
-    if (cmd_get_bool(c, "progress", false, &progress, err) < 0) return -1;
+    if (cmd_progress_begin(c, task, BAR_PERCENT, &p, err) < 0) return -1;
     url = arena_printf(c->arena, "%s%csession_id=%s&task_id=%s", url, strchr(url, '?') ? '&' : '?',
                        c->env->session(c->env->arg), ref_text(task, text));
     c->env->transfer(c->env->client, kind, file, url);
-    state = wait_for_client(c, task, progress);
-    if (wait_for_handler(c, task, state == CMD_DONE ? -1 : AFTER_MS, &record, err) < 0) return -1;
+    state = wait_for_client(c, &p);
+    rc = cmd_wait_for_task(c, &p, state == CMD_DONE ? -1 : AFTER_MS, &record, err);
+    if (!rc && streq(cmd_member_text(&record, "status"), "cancelling"))
+        rc = cmd_wait_for_task(c, &p, CANCEL_MS, &record, err);
+    cmd_progress_end(c, &p);
+    if (rc < 0) return -1;
     if (state != CMD_DONE || !streq(cmd_member_text(&record, "status"), "success"))
-        return task_error(c, &record, err);
+        return cmd_task_failure(c, task, &record, err);
     if (ret_result) *ret_result = cmd_member_text(&record, "result");
     return 0;
 }

@@ -3,8 +3,10 @@
 #include "xe/serve.h"
 
 #include <poll.h>
+#include <stdio.h>
 
 #include "lib/clock.h"
+#include "lib/http.h"
 #include "lib/utf8.h"
 #include "xe/thin.h"
 
@@ -178,7 +180,31 @@ static bool env_gone(void *client)
     return s->gone || (s->hung_up && s->hung_up(s->hung_up_arg));
 }
 
-void serve_env(struct serve *s, struct cmd_env *env)
+/* What the client is to read now. */
+static void remark(struct serve *s, const char *text)
+{
+    thin_put_text(&s->out, THIN_DEBUG, text, strlen(text));
+    serve_flush(s);
+}
+
+static void env_working(void *client, const char *session, const char *task, double done)
+{
+    struct serve *s = client;
+    char progress[64];
+
+    if (task && (!s->task || !streq(s->task, task))) {
+        s->task = arena_strdup(s->arena, task);
+        remark(s, arena_printf(s->arena, "xe-task begin %s %s", session, task));
+    } else if (task) {
+        snprintf(progress, sizeof progress, "xe-task progress %.4f", done);
+        remark(s, progress);
+    } else if (s->task) {
+        s->task = NULL;
+        remark(s, "xe-task end");
+    }
+}
+
+void serve_env(struct serve *s, const char *wants, struct cmd_env *env)
 {
     env->client = s;
     env->print = env_print;
@@ -189,6 +215,7 @@ void serve_env(struct serve *s, struct cmd_env *env)
     env->transfer = env_transfer;
     env->transferred = env_transferred;
     env->gone = env_gone;
+    env->working = wants && http_has_token(wants, "task") ? env_working : NULL;
 }
 
 /* ---- the conversation -------------------------------------------------------------------------------- */

@@ -33,7 +33,7 @@ void terminal_signal(struct terminal *t, int signal_number)
             return;
         }
     }
-    if (t->raw) show("\r\n");
+    if (t->raw || t->asking) show("\r\n");
     terminal_restore(t);
     if (t->bar) show(erase);
     if (file) unlink(file);

@@ -10,7 +10,7 @@
 
 struct terminal {
     int wake[2];                       /* a byte comes out of [0] when an interrupt waits to be heard */
-    volatile sig_atomic_t listening, interrupted, raw, bar;
+    volatile sig_atomic_t listening, interrupted, raw, asking, bar;
     const char *volatile file;
     struct termios saved;
 };

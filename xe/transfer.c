@@ -6,6 +6,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
 #include <stdio.h>
 #include <sys/stat.h>
 
@@ -32,14 +34,46 @@ static void say_broken(struct client *cl)
     fprintf(stderr, "Error: the transfer broke off: %s\n", strerror(why));
 }
 
+static bool ready(int fd, short events)
+{
+    struct pollfd p = { .fd = fd, .events = events };
+
+    return poll(&p, 1, 0) > 0;
+}
+
+/* To a file, or to what may have to wait for its reader: then Ctrl-C is heard meanwhile. */
+static int put_out(struct client *cl, int out, bool waits, const char *p, size_t n)
+{
+    while (waits && n) {
+        struct pollfd polls[2] = { { .fd = out, .events = POLLOUT },
+                                   { .fd = cl->waker.fd, .events = POLLIN } };
+        ssize_t did;
+
+        if (poll(polls, 2, cl->waker.every_ms) < 0 && errno != EINTR) return -1;
+        if (client_tick(cl) < 0) {
+            errno = ECANCELED;
+            return -1;
+        }
+        if (!polls[0].revents) continue;
+        did = write(out, p, n < PIPE_BUF ? n : PIPE_BUF);  /* so much goes without waiting */
+        if (did < 0 && errno != EINTR && errno != EAGAIN) return -1;
+        if (did < 0) continue;
+        p += did;
+        n -= (size_t)did;
+    }
+    return write_all(out, p, n);
+}
+
 static int copy_body(struct client *cl, struct web *web, int out)
 {
     _cleanup_free_ char *buf = xmalloc(CLIENT_BLOCK);
     uint64_t bytes = 0;
+    struct stat st;
     ssize_t got;
+    bool waits = fstat(out, &st) == 0 && !S_ISREG(st.st_mode);
 
     while ((got = web_read(web, buf, CLIENT_BLOCK)) > 0) {
-        if (write_all(out, buf, (size_t)got) < 0) return -1;
+        if (put_out(cl, out, waits, buf, (size_t)got) < 0) return -1;
         bytes += (uint64_t)got;
         operation_bytes(&cl->op, bytes, 0);
         if (client_tick(cl) < 0) {
@@ -88,14 +122,31 @@ int client_get(struct client *cl, const struct thin_msg *msg)
     return 0;
 }
 
-/* Sends the file, then waits until the server is done with it. */
-static bool send_body(struct client *cl, struct web *web, int in, uint64_t size)
+/* From a file, or from what may have to wait for its writer. */
+static ssize_t get_in(struct web *web, int in, bool waits, char *buf)
 {
-    _cleanup_free_ char *buf = xmalloc(CLIENT_BLOCK);
-    uint64_t bytes = 0;
     ssize_t got;
 
-    while ((got = read(in, buf, CLIENT_BLOCK)) > 0) {
+    do {
+        if (waits && conn_wait(web->conn, 0, in) < 0) return -1;
+        if (waits && !ready(in, POLLIN)) {         /* it was the server that had something to say */
+            errno = EPIPE;
+            return -1;
+        }
+        got = read(in, buf, CLIENT_BLOCK);
+    } while (got < 0 && (errno == EINTR || errno == EAGAIN));
+    return got;
+}
+
+/* Sends the file, then waits until the server is done with it. */
+static bool send_body(struct client *cl, struct web *web, int in, const struct stat *st)
+{
+    _cleanup_free_ char *buf = xmalloc(CLIENT_BLOCK);
+    bool waits = !S_ISREG(st->st_mode);
+    uint64_t bytes = 0, size = waits ? 0 : (uint64_t)st->st_size;
+    ssize_t got;
+
+    while ((got = get_in(web, in, waits, buf)) > 0) {
         if (conn_write(web->conn, buf, (size_t)got) < 0) return false;
         bytes += (uint64_t)got;
         operation_bytes(&cl->op, bytes, size);
@@ -118,7 +169,7 @@ int client_put(struct client *cl, const struct thin_msg *msg)
     bool ok = false;
 
     if (!client_permitted(cl, msg->text, false)) return -1;
-    in = open(msg->text, O_RDONLY | O_CLOEXEC);
+    in = open(msg->text, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (in < 0 || fstat(in, &st) < 0) {
         int why = errno;
 
@@ -134,7 +185,7 @@ int client_put(struct client *cl, const struct thin_msg *msg)
     length = S_ISREG(st.st_mode) ? xasprintf("Content-Length: %lld\r\n", (long long)st.st_size) : xstrdup("");
     client_transfer_begin(cl, msg->url);
     if (web_begin(&cl->target, &web, "PUT", msg->url, length, "", cl->cfg->debug) == 0 && web.status == 200)
-        ok = send_body(cl, &web, in, S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0);
+        ok = send_body(cl, &web, in, &st);
     web_close(&web);
     client_transfer_end(cl);
     client_respond(cl, ok ? THIN_OK : THIN_FAILED);

@@ -26,7 +26,7 @@ def run(agent, *args):
 
 def errors(agent, s, text):
     r = run(agent, 'vm-console', 'vm=text')
-    check(r.returncode == 1 and 'power state' in r.stderr and 'expected: Running\nactual: Halted\n' in r.stderr and
+    check(r.returncode == 1 and 'power state' in r.stderr and 'expected: running\nactual: halted\n' in r.stderr and
           s.VM.get_uuid(text) + ' (text)' in r.stderr, 'of a VM that does not run: says so, and which VM')
     r = run(agent, 'vm-console', 'vm=nobody')
     check((r.returncode, r.stderr) == (1, 'No VM found\n'), 'of a VM that there is not')

@@ -165,10 +165,16 @@ void http_call_end(struct call *c, const struct value *result, const struct xerr
 {
     struct http_call *hc = (struct http_call *)c;
     _cleanup_strbuf_ struct strbuf text = STRBUF_INIT;
+    _cleanup_xerr_ struct xerr cancelled = XERR_INIT;
     bool failed = err && err->code;
 
     if (!c->task) return;
     session_watch_end(take_ptr(hc->watch));
+    /* Whatever broke first: a client that cancels its task hangs up too. */
+    if (failed && call_cancelled(c)) {
+        xerr_task_cancelled(&cancelled, REF_STR(c->task->ref));
+        err = &cancelled;
+    }
     audit_event(rpc_audit(c->agent->rpc), c, hc->permission, hc->detail, err);
     if (c->task->in_db) {
         if (result && !failed && result->kind != VALUE_VOID) xmlrpc_encode_value(result, &text);
