@@ -13,6 +13,7 @@
 #include "xapi/session.h"
 #include "xapi/startup.h"
 #include "xapi/task.h"
+#include "xapi/vm_autostart.h"
 #include "xapi/vmss.h"
 
 struct job {
@@ -69,6 +70,16 @@ static void start_schedules(struct agent *agent)
         log_error("snapshot schedule %s: no thread is free for it", REF_STR(due[i]));
         free(s);
     }
+}
+
+static void run_autostart(void *arg) { vm_autostart_run(arg); }
+
+static void start_vms(struct agent *agent)
+{
+    _cleanup_xerr_ struct xerr err = XERR_INIT;
+
+    if (vm_autostart_due(agent) && rpc_spawn(agent->rpc, run_autostart, agent, &err))
+        log_error("VMs do not start by themselves: no thread is free for it");
 }
 
 static const struct job table[] = {
@@ -132,6 +143,7 @@ struct jobs *jobs_start(struct agent *agent)
     pthread_cond_init(&j->cond, &monotonic);
     pthread_condattr_destroy(&monotonic);
     if (pthread_create(&j->thread, NULL, jobs_main, j)) abort();
+    start_vms(agent);
     return j;
 }
 
