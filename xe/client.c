@@ -492,12 +492,32 @@ static int run_command(struct client *cl, struct thin_msg *msg)
     return -1;
 }
 
+/* What became of the last download. */
+static void confirm(struct client *cl, bool whole)
+{
+    if (!cl->unconfirmed) return;
+    if (!whole) unlink(cl->unconfirmed);
+    terminal_writing(cl->cfg->term, NULL);
+    free(cl->unconfirmed);
+    cl->unconfirmed = NULL;
+}
+
+/* A server that prints a result or asks for the next thing is content; complaints come before an exit status. */
+static void confirm_by(struct client *cl, const struct thin_msg *msg)
+{
+    if (msg->tag == THIN_EXIT)
+        confirm(cl, msg->number == 0);
+    else if (msg->tag != THIN_PRINT_STDERR && msg->tag != THIN_ERROR && msg->tag != THIN_DEBUG)
+        confirm(cl, true);
+}
+
 static int run_message(struct client *cl, struct thin_msg *msg)
 {
     if (msg->kind != THIN_COMMAND) {
         fprintf(stderr, "Unexpected message from server.\n");
         return -1;
     }
+    confirm_by(cl, msg);
     return run_command(cl, msg);
 }
 
@@ -580,6 +600,7 @@ int client_run(const struct client_config *cfg)
     }
     operation_init(&cl.op, cfg->term, cfg->n_args ? cfg->args[0] : "");
     if (converse(&cl) == 0) rc = cl.exit_code & 0xff;
+    confirm(&cl, false);
     operation_free(&cl.op);
     if (client_flush() < 0) rc = 1;
     conn_close(cl.conn);

@@ -25,6 +25,7 @@ struct client {
     bool ticking;                      /* in client_tick() */
     bool transferring;                 /* a second connection moves data; messages are read meanwhile */
     bool own_task;                     /* whose task was read off the URL: the server did not say that it begins */
+    char *unconfirmed;                 /* a file that has come; the server has not said yet that it is whole */
     int64_t next_heartbeat_ns, next_tick_ns;
     int exit_code;                     /* -1 until the server says */
 };

@@ -67,6 +67,7 @@ static int put_out(struct client *cl, int out, bool waits, const char *p, size_t
 static int copy_body(struct client *cl, struct web *web, int out)
 {
     _cleanup_free_ char *buf = xmalloc(CLIENT_BLOCK);
+    int64_t length = web_length(web);  /* before the body begins to be read: it moves */
     uint64_t bytes = 0;
     struct stat st;
     ssize_t got;
@@ -81,10 +82,15 @@ static int copy_body(struct client *cl, struct web *web, int out)
             return -1;
         }
     }
+    if (got == 0 && length >= 0 && bytes != (uint64_t)length) {
+        errno = EPIPE;                 /* the end came early */
+        return -1;
+    }
     return (int)got;
 }
 
-/* A download, whose head has come. */
+/* A download, whose head has come. Without a length its end may be that of the server: the file stays for good only when the
+ * server goes on as if all were well. */
 static bool save_body(struct client *cl, struct web *web, const char *file)
 {
     _cleanup_close_ int out = -1;
@@ -101,8 +107,11 @@ static bool save_body(struct client *cl, struct web *web, const char *file)
     if (!ok) {
         say_broken(cl);
         if (!to_stdout) unlink(file);
+        terminal_writing(cl->cfg->term, NULL);
+    } else if (!to_stdout) {
+        cl->unconfirmed = xstrdup(file);
+        terminal_writing(cl->cfg->term, cl->unconfirmed);
     }
-    terminal_writing(cl->cfg->term, NULL);
     return ok;
 }
 

@@ -2,6 +2,7 @@
  * Called by: client.c, transfer.c, console.c.  Calls: conn. */
 #include "xe/web.h"
 
+#include "lib/num.h"
 #include "lib/strbuf.h"
 
 #include <stdio.h>
@@ -15,17 +16,17 @@ void web_close(struct web *web)
     web->conn = NULL;
 }
 
-/* Where a redirect leads, malloc'd, or NULL. */
-static char *location(const struct web *web)
+/* A header's value, malloc'd, or NULL. name: in lower case, with its colon. */
+static char *header(const struct web *web, const char *name)
 {
-    static const char name[] = "location:";
     const char *line = web->head;
+    size_t n_name = strlen(name);
 
     while (line < web->head + web->body) {
         size_t n = strcspn(line, "\r\n");
 
-        if (strncasecmp(line, name, sizeof name - 1) == 0) {
-            line += sizeof name - 1;
+        if (strncasecmp(line, name, n_name) == 0) {
+            line += n_name;
             line += strspn(line, " \t");
             return xstrndup(line, strcspn(line, "\r\n"));
         }
@@ -33,6 +34,14 @@ static char *location(const struct web *web)
         line += strspn(line, "\r\n");
     }
     return NULL;
+}
+
+int64_t web_length(const struct web *web)
+{
+    _cleanup_free_ char *value = header(web, "content-length:");
+    int64_t length;
+
+    return value && num_parse_int(value, &length) && length >= 0 ? length : -1;
 }
 
 static int open_url(const struct conn_target *target, const char *url, struct web *web, const char **ret_path)
@@ -109,7 +118,7 @@ int web_begin(const struct conn_target *target, struct web *web, const char *met
             debug(status);
         }
         if (web->status != 302) return 0;
-        next = location(web);
+        next = header(web, "location:");
         web_close(web);
         if (!next) return -1;
         free(at);

@@ -19,6 +19,8 @@ struct web {
  * 0 with web->status set, or -1; only that it could not connect has been said then. The caller closes it in any case. */
 int web_begin(const struct conn_target *target, struct web *web, const char *method, const char *url,
               const char *headers, const char *body, void (*debug)(const char *line));
+/* Bytes of the body as the head says, asked before it is read; -1 when it does not. */
+int64_t web_length(const struct web *web);
 /* More of the body: what came with the head first. As conn_read and conn_read_now. */
 ssize_t web_read(struct web *web, void *buf, size_t n);
 ssize_t web_read_now(struct web *web, void *buf, size_t n);
