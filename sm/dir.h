@@ -39,6 +39,20 @@ int dir_sr_gc_finish(struct sm *sm, struct value *ret_answer, struct xerr *err);
 int dir_sr_scan(struct sm *sm, struct value *ret_answer, struct xerr *err);
 int dir_sr_update(struct sm *sm, struct value *ret_answer, struct xerr *err);
 
+int dir_sr_content_type(struct sm *sm, struct value *ret_answer, struct xerr *err);   /* "" */
+
+/* The table of a driver that has functions sr_create, sr_delete, sr_probe, sr_attach and sr_detach of its own. */
+#define DIR_COMMANDS                                                             \
+    { "sr_create", sr_create, SM_NEEDS_SR },                                     \
+    { "sr_delete", sr_delete, SM_NEEDS_SR },                                     \
+    { "sr_probe", sr_probe, 0 },                                                 \
+    { "sr_attach", sr_attach, SM_NEEDS_SR },                                     \
+    { "sr_detach", sr_detach, SM_NEEDS_SR },                                     \
+    { "sr_content_type", dir_sr_content_type, SM_NEEDS_SR },                     \
+    DIR_VDI_COMMANDS,                                                            \
+    { NULL, NULL, 0 }
+extern const char *const dir_features[], *const dir_formats[];
+
 /* The commands above, for a driver's table. */
 #define DIR_VDI_COMMANDS                                                         \
     { "vdi_create", dir_vdi_create, SM_NEEDS_SR },                               \

@@ -317,3 +317,15 @@ int dir_vdi_forget(struct sm *sm, struct value *ret_answer, struct xerr *err)
 {
     return dir_vdi_nothing(sm, ret_answer, err);
 }
+
+/* ---- the driver ---------------------------------------------------------------------------- */
+
+int dir_sr_content_type(struct sm *sm, struct value *ret_answer, struct xerr *err)
+{
+    (void)sm, (void)err;
+    *ret_answer = value_string("");
+    return 0;
+}
+
+const char *const dir_features[] = { DIR_FEATURES, NULL };
+const char *const dir_formats[] = { "qcow2", "vhd", "raw", NULL };

@@ -153,40 +153,20 @@ static int sr_probe(struct sm *sm, struct value *ret_answer, struct xerr *err)
     return 0;
 }
 
-static int sr_content_type(struct sm *sm, struct value *ret_answer, struct xerr *err)
-{
-    (void)sm, (void)err;
-    *ret_answer = value_string("");
-    return 0;
-}
-
 static const struct sm_key configuration[] = {
     { "device", "path of the local block device, for example /dev/sdb" },
     { NULL, NULL },
 };
 
-static const char *const features[] = { DIR_FEATURES, NULL };
-
-static const char *const formats[] = { "qcow2", "vhd", "raw", NULL };
-
-static const struct sm_command commands[] = {
-    { "sr_create", sr_create, SM_NEEDS_SR },
-    { "sr_delete", sr_delete, SM_NEEDS_SR },
-    { "sr_probe", sr_probe, 0 },
-    { "sr_attach", sr_attach, SM_NEEDS_SR },
-    { "sr_detach", sr_detach, SM_NEEDS_SR },
-    { "sr_content_type", sr_content_type, SM_NEEDS_SR },
-    DIR_VDI_COMMANDS,
-    { NULL, NULL, 0 },
-};
+static const struct sm_command commands[] = { DIR_COMMANDS };
 
 static const struct sm_driver driver = {
     .type = "ext",
     .name = "Local disk (ext4)",
     .description = "Disk images as qcow2 or raw files on a local disk formatted with ext4",
     .configuration = configuration,
-    .features = features,
-    .formats = formats,
+    .features = dir_features,
+    .formats = dir_formats,
     .commands = commands,
     .locate = mount_point,
 };

@@ -67,13 +67,6 @@ static int sr_probe(struct sm *sm, struct value *ret_answer, struct xerr *err)
     return 0;
 }
 
-static int sr_content_type(struct sm *sm, struct value *ret_answer, struct xerr *err)
-{
-    (void)sm, (void)err;
-    *ret_answer = value_string("");
-    return 0;
-}
-
 static const struct sm_key configuration[] = {
     { "server", "the share: \\\\SERVER\\SHARE" },
     { "username", "account on the server; none = guest" },
@@ -82,28 +75,15 @@ static const struct sm_key configuration[] = {
     { NULL, NULL },
 };
 
-static const char *const features[] = { DIR_FEATURES, NULL };
-
-static const char *const formats[] = { "qcow2", "vhd", "raw", NULL };
-
-static const struct sm_command commands[] = {
-    { "sr_create", sr_create, SM_NEEDS_SR },
-    { "sr_delete", sr_delete, SM_NEEDS_SR },
-    { "sr_probe", sr_probe, 0 },
-    { "sr_attach", sr_attach, SM_NEEDS_SR },
-    { "sr_detach", sr_detach, SM_NEEDS_SR },
-    { "sr_content_type", sr_content_type, SM_NEEDS_SR },
-    DIR_VDI_COMMANDS,
-    { NULL, NULL, 0 },
-};
+static const struct sm_command commands[] = { DIR_COMMANDS };
 
 static const struct sm_driver driver = {
     .type = "smb",
     .name = "SMB",
     .description = "Disk images as qcow2, VHD or raw files on an SMB share",
     .configuration = configuration,
-    .features = features,
-    .formats = formats,
+    .features = dir_features,
+    .formats = dir_formats,
     .commands = commands,
     .locate = mount_point,
 };
