@@ -7,6 +7,7 @@
 
 #include "gen/methods.h"
 #include "xapi/call/call.h"
+#include "xapi/ext_auth.h"
 
 static bool group_exists(const char *name, gid_t *ret_gid)
 {
@@ -18,10 +19,47 @@ static bool group_exists(const char *name, gid_t *ret_gid)
     return true;
 }
 
+/* A question to the plug-in in charge about one subject. What it does not know cannot be resolved. */
+static int ask(struct call *c, const char *type, const char *verb, const char *key, const char *text, enum value_kind kind,
+               struct value *ret_result, struct xerr *err)
+{
+    const struct member request[] = { { key, value_string(text) } };
+    struct ext_auth_refusal refusal;
+
+    if (ext_auth_ask(c, type, verb, request, 1, ret_result, &refusal, err)) {
+        if (!refusal.tag || !streq(refusal.tag, "NOT_FOUND")) return -1;
+        xerr_clear(err);
+        return xerr_subject_cannot_be_resolved(err);
+    }
+    return ret_result->kind == kind ? 0 : xerr_auth_service_error(err, "The plug-in's answer is not understood");
+}
+
+/* Maps and sets of texts are what clients get; anything else in them is left out. */
+static struct value only_texts(struct call *c, const struct value *v)
+{
+    struct value_builder b = value_builder(c->arena);
+
+    if (v->kind == VALUE_SET) {
+        for (size_t i = 0; i < v->set.n; i++)
+            if (v->set.items[i].kind == VALUE_STRING) value_push(&b, v->set.items[i]);
+        return value_built_set(&b);
+    }
+    for (size_t i = 0; i < v->map.n; i++)
+        if (v->map.members[i].value.kind == VALUE_STRING) value_put(&b, v->map.members[i].key, v->map.members[i].value);
+    return value_built_map(&b);
+}
+
 int auth_get_subject_identifier(struct call *c, const char *subject_name, const char **ret_result, struct xerr *err)
 {
+    const char *type = ext_auth_type(c);
+    struct value id;
     gid_t gid;
 
+    if (type) {
+        if (ask(c, type, "get_subject_identifier", "name", subject_name, VALUE_STRING, &id, err)) return -1;
+        *ret_result = id.s;
+        return 0;
+    }
     if (auth_user_exists(c->agent->auth, subject_name)) {
         *ret_result = arena_printf(c->arena, "user:%s", subject_name);
         return 0;
@@ -62,9 +100,15 @@ int auth_get_subject_information_from_identifier(struct call *c, const char *sub
 {
     struct value_builder b = value_builder(c->arena);
     const char *colon = strchr(subject_identifier, ':');
-    const char *name = colon ? colon + 1 : "";
+    const char *name = colon ? colon + 1 : "", *type = ext_auth_type(c);
+    struct value info;
     gid_t gid;
 
+    if (type) {
+        if (ask(c, type, "query_subject_information", "identifier", subject_identifier, VALUE_MAP, &info, err)) return -1;
+        *ret_result = only_texts(c, &info);
+        return 0;
+    }
     if (has_prefix(subject_identifier, "user:") && auth_user_exists(c->agent->auth, name)) {
         describe_user(c, &b, name);
     } else if (has_prefix(subject_identifier, "group:") && group_exists(name, &gid)) {
@@ -84,8 +128,14 @@ int auth_get_group_membership(struct call *c, const char *subject_identifier, st
                               struct xerr *err)
 {
     struct value_builder b = value_builder(c->arena);
-    const char *name = has_prefix(subject_identifier, "user:") ? subject_identifier + 5 : "";
+    const char *name = has_prefix(subject_identifier, "user:") ? subject_identifier + 5 : "", *type = ext_auth_type(c);
+    struct value groups;
 
+    if (type) {
+        if (ask(c, type, "query_group_membership", "identifier", subject_identifier, VALUE_SET, &groups, err)) return -1;
+        *ret_result = only_texts(c, &groups);
+        return 0;
+    }
     if (!auth_user_exists(c->agent->auth, name)) return xerr_subject_cannot_be_resolved(err);
     const char **ids = auth_user_identifiers(c->agent->auth, name, c->arena);
     for (size_t i = 1; ids[i]; i++) value_push(&b, value_string(ids[i]));

@@ -48,6 +48,10 @@ const struct conf_option daemon_options[] = {
       .doc = "who may log in over the network" },
     { .key = "auth-timeout", .type = CONF_DURATION, .fallback = "60s", .min = 100, .max = AUTH_TIMEOUT_MAX_MS,
       .doc = "how long PAM may take to check a password" },
+    { .key = "auth-plugin-dir", .type = CONF_PATH, .fallback = SYSCONFDIR "/xapi.d/auth",
+      .doc = "programs that know the accounts of external directories, a type each" },
+    { .key = "auth-recheck", .type = CONF_DURATION, .fallback = "5min", .min = 1000, .reloadable = true,
+      .max = 86400000, .doc = "how often the accounts behind sessions are looked up again" },
     { .key = "auth-programs", .type = CONF_BOOL, .fallback = "no",
       .doc = "let PAM modules start programs, as pam_exec does" },
 

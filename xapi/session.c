@@ -6,9 +6,11 @@
 
 #include "gen/methods.h"
 #include "lib/clock.h"
+#include "lib/conf.h"
 #include "lib/log.h"
 #include "xapi/auth.h"
 #include "xapi/event.h"
+#include "xapi/ext_auth.h"
 #include "xapi/pool_secret.h"
 #include "xapi/role.h"
 #include "xapi/session_db.h"
@@ -214,15 +216,22 @@ static bool find_subject(struct call *c, const char *const *identifiers, struct 
     return best != 0;
 }
 
-/* Who the account is: the superuser, or a subject with a role. */
-static int identify(struct call *c, const char *user, struct opening *o, struct xerr *err)
+/* Checks the password, and finds who the account is: the superuser, or a subject with a role. */
+static int authenticate(struct call *c, const char *user, const char *password, struct opening *o, struct xerr *err)
 {
-    if (auth_user_is_root(c->agent->auth, user)) {
-        o->root = true;
-        o->sid = "";
-        return 0;
+    const char **ids;
+
+    if (ext_auth_type(c) && !auth_user_is_root(c->agent->auth, user)) {
+        if (ext_auth_login(c, user, password, &ids, err)) return -1;
+    } else {
+        if (auth_check_password(c->agent->auth, user, password, err)) return -1;
+        if (auth_user_is_root(c->agent->auth, user)) {
+            o->root = true;
+            o->sid = "";
+            return 0;
+        }
+        ids = auth_user_identifiers(c->agent->auth, user, c->arena);
     }
-    const char **ids = auth_user_identifiers(c->agent->auth, user, c->arena);
     if (!find_subject(c, ids, &o->subject))
         return xerr_set(err, "SESSION_AUTHENTICATION_FAILED", 2,
                         (const char *[]){ user, "The account is known, but no subject with a role stands for it" });
@@ -230,20 +239,12 @@ static int identify(struct call *c, const char *user, struct opening *o, struct 
     return 0;
 }
 
-int session_open_user(struct call *c, const char *user, const char *originator, struct ref *ret_secret,
-                      struct xerr *err)
-{
-    struct opening o = { .user = user, .originator = originator };
-
-    return identify(c, user, &o, err) ? -1 : open_session(c, &o, ret_secret, err);
-}
-
-int session_assume_user(struct call *c, const char *user, struct xerr *err)
+int session_assume_user(struct call *c, const char *user, const char *password, struct xerr *err)
 {
     struct opening o = { .user = user };
-    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
 
-    if (identify(c, user, &o, err)) return -1;
+    if (authenticate(c, user, password, &o, err)) return -1;
+    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
     c->user_name = arena_strdup(c->arena, user);
     c->is_root = o.root;
     c->roles = o.root ? ~0u : role_bits_of_subject(s, o.subject);
@@ -259,8 +260,8 @@ int session_login_with_password(struct call *c, const char *uname, const char *p
 
     /* The peer of a unix socket is already known to be the superuser. */
     if (c->local && c->is_root) return session_open_root(c, originator, ret_result, err);
-    if (auth_check_password(c->agent->auth, uname, pwd, err)) return -1;
-    return session_open_user(c, uname, originator, ret_result, err);
+    struct opening o = { .user = uname, .originator = originator };
+    return authenticate(c, uname, pwd, &o, err) ? -1 : open_session(c, &o, ret_result, err);
 }
 
 int session_slave_local_login_with_password(struct call *c, const char *uname, const char *pwd,
@@ -381,6 +382,77 @@ static bool driver_gone(const struct agent *agent, const struct snap *s, const s
     if (sr) return !storage_driver_runs(agent->storage, row_uuid(sr));
     /* A probe, or a repository that is being made or was forgotten: no driver command lasts so long. */
     return clock_wall_seconds() - row_time(session, F_session_validation_time) > DRIVER_MAX_S;
+}
+
+/* ---- looking again ---- */
+
+/* A user whose sessions are due, once however many he has. */
+struct due {
+    const char *sid;
+    struct due *next;
+};
+
+static struct due *find_due(struct call *c, int64_t before)
+{
+    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+    struct due *first = NULL;
+
+    SNAP_EACH(s, CLASS_session, row) {
+        const char *sid = row_str(row, F_session_auth_user_sid);
+        bool known = row_bool(row, F_session_is_local_superuser) || !*sid || row_time(row, F_session_validation_time) > before;
+        for (const struct due *d = first; d && !known; d = d->next) known = streq(d->sid, sid);
+        if (known) continue;
+        struct due *d = arena_new_array(c->arena, struct due, 1);
+        *d = (struct due){ arena_strdup(c->arena, sid), first };
+        first = d;
+    }
+    return first;
+}
+
+/* The sessions of one user: subject null = they end, else they go on with that subject's rights. */
+static void settle_user(struct call *c, const char *sid, struct ref subject)
+{
+    _cleanup_xerr_ struct xerr why = XERR_INIT;
+    struct txn *t = db_begin(c->agent->db);
+    struct ref *mine = arena_new_array(c->arena, struct ref, snap_count(txn_snap(t), CLASS_session) + 1);
+    size_t n = 0;
+
+    SNAP_EACH(txn_snap(t), CLASS_session, row)
+        if (streq(row_str(row, F_session_auth_user_sid), sid) && !row_bool(row, F_session_is_local_superuser))
+            mine[n++] = row_ref_of(row);
+    struct value permissions = role_permissions_of_subject(txn_snap(t), subject, c->arena);
+    for (size_t i = 0; i < n; i++) {
+        if (ref_is_null(subject)) {
+            txn_destroy(t, CLASS_session, mine[i]);
+            continue;
+        }
+        txn_set_ref(t, mine[i], F_session_subject, subject);
+        txn_set_value(t, mine[i], F_session_rbac_permissions, &permissions);
+        txn_set_time(t, mine[i], F_session_validation_time, clock_wall_seconds());
+    }
+    if (db_commit(t, &why)) log_warn("sessions of %s were not looked at again: %s", sid, why.code);
+    else if (ref_is_null(subject)) log_info("sessions of %s ended: the account may not log in any more", sid);
+}
+
+void sessions_recheck(struct agent *agent)
+{
+    struct call *c = call_new_internal(agent, "accounts behind sessions");
+    int64_t before = clock_wall_seconds() - conf_ms(agent->conf, "auth-recheck") / 1000;
+
+    for (const struct due *d = find_due(c, before); d; d = d->next) {
+        _cleanup_xerr_ struct xerr err = XERR_INIT;
+        const char **ids;
+        struct ref subject = REF_NULL;
+        if (!ext_auth_recheck(c, d->sid, &ids, &err)) {
+            if (!find_subject(c, ids, &subject)) subject = REF_NULL;
+            settle_user(c, d->sid, subject);
+        } else if (xerr_is(&err, "SUBJECT_CANNOT_BE_RESOLVED")) {
+            settle_user(c, d->sid, REF_NULL);
+        } else {
+            log_warn("%s: the directory does not answer; sessions stay for now", d->sid);
+        }
+    }
+    call_free_internal(c);
 }
 
 size_t sessions_expire(struct agent *agent)

@@ -20,13 +20,10 @@ int session_resume(struct call *c, struct ref secret, const char *handle, struct
 /* last_active is brought up to date when it is older than SESSION_TOUCH_S. For every call, and now and then during a
  * long transfer. Waits for the commit when it writes. */
 void session_touch(struct call *c);
-/* A session of the local superuser or of a checked account; sets c->session and the rest as session_resume does.
- * Errors: SESSION_AUTHENTICATION_FAILED when the account has no subject with a role. */
+/* A session of the local superuser; sets c->session and the rest as session_resume does. */
 int session_open_root(struct call *c, const char *originator, struct ref *ret_secret, struct xerr *err);
-int session_open_user(struct call *c, const char *user, const char *originator, struct ref *ret_secret,
-                      struct xerr *err);
-/* The rights of a checked account for this one call, without a session. Errors: as session_open_user. */
-int session_assume_user(struct call *c, const char *user, struct xerr *err);
+/* Checks the password; the account's rights are this one call's, without a session. Errors: SESSION_AUTHENTICATION_FAILED. */
+int session_assume_user(struct call *c, const char *user, const char *password, struct xerr *err);
 /* A session for the call-backs of one storage driver's process: SCOPE_REPOSITORY, over the unix socket only. repository may be
  * null (a probe). *ret_session: the secret's text, malloc'd. */
 int session_open_repository(struct agent *agent, struct ref repository, char **ret_session, struct xerr *err);
@@ -47,6 +44,9 @@ void session_watch_set(struct session_watch *w, void (*fn)(void *arg), void *arg
 /* Afterwards fn does not run and will not. NULL is fine. */
 void session_watch_end(struct session_watch *w);
 
+/* Looks up again whom sessions belong to, when `auth-recheck` has passed: they end with the account, and their rights follow its
+ * groups. While the directory does not answer they stay. Background work; blocks on the plug-in. */
+void sessions_recheck(struct agent *agent);
 /* Ends what has been idle for SESSION_IDLE_S, and what is left of storage drivers that have gone; returns how many. Background
  * work, every few minutes. */
 size_t sessions_expire(struct agent *agent);

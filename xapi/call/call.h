@@ -46,6 +46,7 @@ struct agent {
     struct auth *auth;             /* passwords and session keys */
     struct pool_secret *pool_secret;
     struct session_dbs *session_dbs;   /* dumps that sessions read */
+    atomic_bool rechecking;            /* the accounts behind sessions are being looked up again */
     struct event_hub *events;      /* waiters of event.from */
     struct user_agents *user_agents;   /* who logged in lately */
     struct rpc *rpc;               /* the gates' own state; set by rpc_init() */

@@ -29,6 +29,23 @@ static void expire_sessions(struct agent *agent)
     if (n) log_info("%zu idle sessions ended", n);
 }
 
+/* On a thread of its own: a directory may be slow to answer. */
+static void run_recheck(void *arg)
+{
+    struct agent *agent = arg;
+
+    sessions_recheck(agent);
+    atomic_store(&agent->rechecking, false);
+}
+
+static void recheck_sessions(struct agent *agent)
+{
+    _cleanup_xerr_ struct xerr err = XERR_INIT;
+
+    if (atomic_exchange(&agent->rechecking, true)) return;
+    if (rpc_spawn(agent->rpc, run_recheck, agent, &err)) atomic_store(&agent->rechecking, false);
+}
+
 static void refresh_host(struct agent *agent)
 {
     struct call *c = call_new_internal(agent, "host metrics");
@@ -85,6 +102,7 @@ static void start_vms(struct agent *agent)
 static const struct job table[] = {
     { "forget finished tasks", 60, tasks_collect },
     { "end idle sessions", 300, expire_sessions },
+    { "accounts behind sessions", 5, recheck_sessions },
     { "host metrics", 30, refresh_host },
     { "scheduled snapshots", 5, start_schedules },
     { "SSH time-out", 5, host_close_expired_ssh },
