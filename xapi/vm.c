@@ -87,6 +87,9 @@ void vm_destroy_rows(struct txn *t, struct ref vm)
         if (!row || txn_failed(t) || !row_refs(row, F_VM_children)->n) break;
         txn_set_ref(t, row_refs(row, F_VM_children)->refs[0], F_VM_parent, parent);
     }
+    const struct value mine = value_ref(vm);
+    SNAP_EACH (txn_snap(t), CLASS_VM_group, group)
+        if (refset_has(row_refs(group, F_VM_group_VMs), vm)) txn_set_remove(t, row_ref_of(group), F_VM_group_VMs, &mine);
     txn_destroy(t, CLASS_VM, vm);
 }
 

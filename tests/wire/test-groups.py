@@ -73,6 +73,24 @@ def appliances(s):
     check(s.VM.get_appliance(db) == 'OpaqueRef:NULL', 'without the appliance the VMs stay')
 
 
+def placement(s):
+    one, two = [s.VM_group.create({'name_label': n, 'name_description': '', 'placement': 'anti_affinity'}) for n in ('one', 'two')]
+    vm = make_vm(s, 'in a group')
+    s.VM.set_groups(vm, [one])
+    check(s.VM.get_groups(vm) == [one] and s.VM_group.get_VMs(one) == [vm], 'a VM in a group, seen from both sides')
+    s.VM.set_groups(vm, [two])
+    check(s.VM_group.get_VMs(one) == [] and s.VM_group.get_VMs(two) == [vm], 'in another')
+    fails('TOO_MANY_GROUPS', 'in two', s.VM.set_groups, vm, [one, two])
+    fails('HANDLE_INVALID', 'in none that is there', s.VM.set_groups, vm, ['OpaqueRef:00000000-0000-4000-8000-00000000dead'])
+    dom0 = s.host.get_control_domain(s.host.get_all()[0])
+    fails('OPERATION_NOT_ALLOWED', 'the control domain', s.VM.set_groups, dom0, [one])
+    check(s.VM.get_boot_record(vm) == s.VM.get_record(vm), 'the record it boots with is the one it has')
+    s.VM.destroy(vm)
+    check(s.VM_group.get_VMs(two) == [], 'destroyed, it is in no group')
+    for group in (one, two):
+        s.VM_group.destroy(group)
+
+
 def snapshots(s, vm):
     return [r for r in s.VM.get_all_records().values() if r['snapshot_of'] == vm and r['is_vmss_snapshot']]
 
@@ -130,5 +148,6 @@ def schedules(s):
 with Agent() as agent:
     s = agent.login()
     appliances(s)
+    placement(s)
     schedules(s)
 done()
