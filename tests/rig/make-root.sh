@@ -84,9 +84,12 @@ ldconfig -r "$root"
 kernel=$(echo "$guest"/kernel/lib/modules/*)
 version=${kernel##*/}
 mkdir -p "$root/usr/lib/modules/$version/kernel"
-(cd "$kernel/kernel" && { sed 's/#.*//' "$here/modules" | tr ' ' '\n' | grep . | while read -r name; do
-    [ ! -e "$name" ] || echo "$name"
-done; } | tar -c -T - ) | tar -x -C "$root/usr/lib/modules/$version/kernel"
+# The folders and files that are listed, and what those need: "FILE: NEEDED..." are the lines of modules.dep.
+(cd "$kernel" && depmod -b "$guest/kernel" -n "$version" 2>/dev/null | sed -n 's/^\(kernel[^ ]*\.ko\):/\1/p' |
+    awk 'NR == FNR { if (!/^#/) for (i = 1; i <= NF; i++) want[++n] = "kernel/" $i; next }
+        { for (i = 1; i <= n; i++)
+            if ($1 == want[i] || index($1, want[i] "/") == 1) { for (j = 1; j <= NF; j++) print $j; break } }' "$here/modules" - |
+    sort -u | tar -c -T -) | tar -x -C "$root/usr/lib/modules/$version"
 cp "$kernel"/modules.{order,builtin,builtin.modinfo} "$root/usr/lib/modules/$version/"
 rm -f "$root/usr/lib/modules/$version/kernel/drivers/block/floppy.ko"      # looking for one takes seconds
 depmod -b "$root" -a "$version"
@@ -107,7 +110,7 @@ esac
 
 # 5. Our own files, and the initramfs that finds the root.
 mkdir -p "$root/usr/lib/rig"
-cp "$here/machine-init.sh" "$here/rigd.py" "$root/usr/lib/rig/"
+cp "$here/machine-init.sh" "$here/rigd.py" "$here/lio.py" "$root/usr/lib/rig/"
 openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=rig -days 3650 -keyout "$dir/key.pem" -out "$dir/cert.pem" 2>"$dir/fetch.log"
 cat "$dir/key.pem" "$dir/cert.pem" >"$root/usr/lib/rig/server.pem"     # making one takes the machine five seconds
 rm "$dir/key.pem" "$dir/cert.pem"

@@ -45,7 +45,7 @@ class RigError(Exception):
 
 def _inputs():
     """What the root image depends on."""
-    mine = [os.path.join(HERE, n) for n in ('packages', 'modules', 'make-root.sh', 'machine-init.sh', 'rigd.py')]
+    mine = [os.path.join(HERE, n) for n in ('packages', 'modules', 'make-root.sh', 'machine-init.sh', 'rigd.py', 'lio.py')]
     mine += [os.path.join(SOURCE, 'tests', 'qemu', n) for n in ('guest.sh', 'mkinitramfs.sh')]
     digest = hashlib.sha256()
     for path in mine:
