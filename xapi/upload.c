@@ -12,14 +12,8 @@
 
 enum { STEP_MS = 60000, PIECE = 64 << 10 };
 
-struct address {
-    bool tls;
-    const char *host, *target;
-    unsigned port;
-};
-
 /* scheme://host[:port][/path] */
-static int parse(struct call *c, const char *url, struct address *ret, struct xerr *err)
+int url_parse(struct call *c, const char *url, struct url_address *ret, struct xerr *err)
 {
     const char *p = has_prefix(url, "https://") ? url + 8 : has_prefix(url, "http://") ? url + 7 : NULL;
     int64_t port = 0;
@@ -61,7 +55,7 @@ static int send_body(struct call *c, struct stream *to, int fd, const char *path
     return n < 0 ? xerr_internal(err, "%s: %s", path, strerror(errno)) : 0;
 }
 
-static int put(struct call *c, struct httpc *http, const struct address *to, int fd, const char *path,
+static int put(struct call *c, struct httpc *http, const struct url_address *to, int fd, const char *path,
                struct xerr *err)
 {
     const struct http_status *head;
@@ -81,10 +75,10 @@ static int put(struct call *c, struct httpc *http, const struct address *to, int
 
 int upload_file(struct call *c, const char *path, const char *url, struct xerr *err)
 {
-    struct address to = { .host = NULL };
+    struct url_address to = { .host = NULL };
     struct tls_client *tls = NULL;
 
-    if (parse(c, url, &to, err)) return -1;
+    if (url_parse(c, url, &to, err)) return -1;
     _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) return xerr_internal(err, "%s: %s", path, strerror(errno));
     if (to.tls && certificate_client(c->agent, &tls, err)) return -1;

@@ -1,14 +1,17 @@
 #!/usr/bin/env python3
 """VMs as files: GET /export, PUT /import: round trips, foreign files, broken files, clients that leave."""
+import gzip
+import http.server
 import io
 import os
 import random
 import socket
 import tarfile
+import threading
 import uuid
 import xmlrpc.client
 
-from harness import Agent, check, done, wait_until
+from harness import Agent, Failure, check, done, wait_until
 
 MIB = 1 << 20
 SIZE = 5 * MIB + 4096
@@ -218,6 +221,56 @@ def probes(agent, s):
     check(len(s.VM.get_all()) == vms, 'nothing happened')
 
 
+def from_the_web(agent, s, sr, vm, xva):
+    """VM.import: the server fetches the file itself."""
+    files = {'/plain.xva': xva, '/packed.xva': gzip.compress(xva, 1), '/cut.xva': xva[:len(xva) // 2], '/empty.xva': b'',
+             '/cut.gz': gzip.compress(xva, 1)[:100000]}
+
+    class Web(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            data = files.get(self.path.split('?')[0])
+            self.send_response(404 if data is None else 200)
+            self.send_header('Content-Length', str(len(data or b'')))
+            self.end_headers()
+            try:
+                self.wfile.write(data or b'')
+            except OSError:
+                pass
+
+        def log_message(self, *args):
+            pass
+    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Web)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = 'http://127.0.0.1:%d' % server.server_port
+    wanted = content_of(agent, s, vm)
+    for name in ('/plain.xva?token=hush-hush', '/packed.xva'):
+        made = getattr(s.VM, 'import')(url + name, sr, False, False)
+        check(len(made) == 1 and content_of(agent, s, made[0]) == wanted, 'a VM from the web: ' + name)
+        disk = disk_of(s, made[0])
+        s.VM.destroy(made[0])
+        s.VDI.destroy(disk)
+    left = len(s.VM.get_all()), len(s.VDI.get_all())
+
+    def refused(code, what, *args):
+        try:
+            getattr(s.VM, 'import')(*args)
+            check(False, what + ': succeeded')
+        except Failure as e:
+            check(e.details[0] == code, '%s: %s' % (what, e.details))
+    refused('IMPORT_ERROR_PREMATURE_EOF', 'a file that is cut', url + '/cut.xva', sr, False, False)
+    refused('IMPORT_ERROR_PREMATURE_EOF', 'a packed file that is cut', url + '/cut.gz', sr, False, False)
+    refused('IMPORT_ERROR_PREMATURE_EOF', 'an empty file', url + '/empty.xva', sr, False, False)
+    refused('IMPORT_ERROR', 'a file that is not there', url + '/none', sr, False, False)
+    refused('INVALID_VALUE', 'another scheme', 'file:///etc/passwd', sr, False, False)
+    refused('INVALID_VALUE', 'a line break', url + '/x\r\nHost: y', sr, False, False)
+    refused('HANDLE_INVALID', 'no repository', url + '/plain.xva', 'OpaqueRef:NULL', False, False)
+    refused('DUPLICATE_VM', 'restored twice', url + '/plain.xva', sr, True, False)
+    check((len(s.VM.get_all()), len(s.VDI.get_all())) == left, 'none of them left anything')
+    with open(os.path.join(agent.root, 'audit.log')) as f:
+        check('hush-hush' not in f.read(), 'the address is not in the audit log')
+    server.shutdown()
+
+
 def metadata(agent, s, sr):
     """Records without disks: out, the VM forgotten, and back onto the same disks, snapshots too."""
     vm, vdi = make_vm(agent, s, sr)
@@ -287,6 +340,7 @@ with Agent() as agent:
     packed(agent, s, vm, xva)
     foreign(agent, s, xva)
     broken(agent, s, xva)
+    from_the_web(agent, s, sr, vm, xva)
     probes(agent, s)
     restored(agent, s, vm, xva)
     metadata(agent, s, sr)

@@ -14,15 +14,14 @@
 #include "lib/subproc.h"
 #include "xapi/http/http_auth.h"
 #include "xapi/http/transfer.h"
+#include "xapi/unpack.h"
 #include "xapi/xva.h"
 
-enum { PIECE = 64 << 10, STEP_MS = 60000, LOOK_MS = 1000, END_MS = 60000, MAGIC = 4 };
+enum { PIECE = 64 << 10, STEP_MS = 60000, LOOK_MS = 1000, END_MS = 60000 };
 
 struct transfer {
     struct http_request *req;
     struct call *c;
-    char early[MAGIC]; /* of the body, read to see what it is */
-    size_t n_early, at_early;
     /* with a packer */
     struct subproc child;
     int to, from; /* our ends of its pipes */
@@ -247,16 +246,10 @@ void get_export_metadata(struct http_request *req, struct call *c, struct xerr *
 /* ---- import ------------------------------------------------------------------------------------- */
 
 /* A client that leaves ends the file; the file says whether that was all. */
-static ssize_t body_read(struct transfer *t, void *buf, size_t n)
+static ssize_t body_read(void *arg, void *buf, size_t n)
 {
-    size_t have = t->n_early - t->at_early;
+    struct transfer *t = arg;
 
-    if (have) {
-        if (n > have) n = have;
-        memcpy(buf, t->early + t->at_early, n);
-        t->at_early += n;
-        return (ssize_t)n;
-    }
     for (int waited = 0; waited < STEP_MS; waited += LOOK_MS) {
         ssize_t got = http_body_read(t->req, buf, n, LOOK_MS);
         if (got >= 0) return got;
@@ -266,62 +259,20 @@ static ssize_t body_read(struct transfer *t, void *buf, size_t n)
     return -1;
 }
 
-static ssize_t read_plain(void *arg, void *buf, size_t n) { return body_read(arg, buf, n); }
+static void body_stop(void *arg) { atomic_store(&((struct transfer *)arg)->stop, true); }
 
-static ssize_t read_unpacked(void *arg, void *buf, size_t n)
-{
-    struct transfer *t = arg;
-    ssize_t got;
-
-    do got = call_cancelled(t->c) ? -1 : read(t->from, buf, n);
-    while (got < 0 && errno == EINTR && !call_cancelled(t->c));
-    return got;
-}
-
-static void *pump_in(void *arg)
-{
-    struct transfer *t = arg;
-    char *buf = xmalloc(PIECE);
-    ssize_t n;
-
-    while ((n = body_read(t, buf, PIECE)) > 0)
-        if (write_all(t->to, buf, (size_t)n)) break;
-    close(take_fd(t->to));
-    free(buf);
-    return NULL;
-}
-
-static int import_packed(struct transfer *t, struct xva_import *what, const char *program,
-                         struct value *ret_vms, struct xerr *err)
-{
-    int rc = start_packer(t, program, "-dc", err) || start_pump(t, pump_in, err) ? -1 : 0;
-
-    what->read = read_unpacked;
-    if (!rc) rc = xva_import(t->c, what, ret_vms, err);
-    /* The archive has its own end: what the packer had to say behind it does not matter. */
-    atomic_store(&t->stop, true);
-    end_packer(t, true);
-    return rc;
-}
-
-/* What the body begins with. 0 bytes: it was a probe, or the client thought better of it. */
-static void peek(struct transfer *t)
-{
-    while (t->n_early < MAGIC) {
-        ssize_t n = http_body_read(t->req, t->early + t->n_early, MAGIC - t->n_early, STEP_MS);
-        if (n <= 0) return;
-        t->n_early += (size_t)n;
-    }
-}
-
+/* A body without a byte was a probe, or the client thought better of it. */
 static int import(struct transfer *t, struct xva_import *what, struct value *ret_vms, struct xerr *err)
 {
-    peek(t);
-    if (!t->n_early) return t->c->task->in_db ? xerr_import_error_premature_eof(err) : 0;
-    if (memcmp(t->early, "\x1f\x8b", 2) == 0) return import_packed(t, what, "gzip", ret_vms, err);
-    if (memcmp(t->early, "\x28\xb5\x2f\xfd", 4) == 0) return import_packed(t, what, "zstd", ret_vms, err);
-    what->read = read_plain;
-    return xva_import(t->c, what, ret_vms, err);
+    const struct unpack_source source = { body_read, body_stop, t };
+    struct unpack *u = unpack_open(t->c, &source, err);
+
+    if (!u) return err->code ? -1 : t->c->task->in_db ? xerr_import_error_premature_eof(err) : 0;
+    what->read = unpack_read;
+    what->arg = u;
+    int rc = xva_import(t->c, what, ret_vms, err);
+    unpack_close(u);
+    return rc;
 }
 
 static int find_sr(struct call *c, const struct http_head *head, struct ref *ret_sr, struct xerr *err)
@@ -359,7 +310,7 @@ static bool is_true(const struct http_head *head, const char *name)
 void put_import(struct http_request *req, struct call *c, struct xerr *err)
 {
     struct transfer t = { .req = req, .c = c, .child = SUBPROC_INIT, .to = -1, .from = -1 };
-    struct xva_import what = { .restore = is_true(&req->head, "restore"), .arg = &t };
+    struct xva_import what = { .restore = is_true(&req->head, "restore") };
     bool empty = http_body_left(req) == 0;
     struct value vms = value_void();
 
@@ -389,7 +340,7 @@ void put_import_metadata(struct http_request *req, struct call *c, struct xerr *
     const struct value map = vdi_map(req);
     struct xva_import what = {
         .restore = is_true(&req->head, "restore"), .force = is_true(&req->head, "force"),
-        .dry_run = is_true(&req->head, "dry_run"), .metadata = true, .vdi_map = &map, .arg = &t,
+        .dry_run = is_true(&req->head, "dry_run"), .metadata = true, .vdi_map = &map,
     };
     bool empty = http_body_left(req) == 0;
     struct value vms = value_void();
