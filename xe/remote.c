@@ -179,20 +179,22 @@ static void wait_for_server(struct remote *r)
 }
 
 /* "https://host[:port]/path": remembered for the calls to come. Only to the same host: a password must not
- * travel where nobody sent it. False for anything else. */
+ * travel where nobody sent it, nor without TLS when it was to travel with. False for anything else. */
 static bool follow(struct remote *r, const char *location)
 {
     bool tls = has_prefix(location, "https://");
-    const char *host = location + (tls ? 8 : 7), *port;
-    size_t n = strcspn(host, "/?");
+    const char *host, *port;
     _cleanup_free_ char *name = NULL;
+    size_t n;
 
     if (location[0] == '/') {
         free(r->path);
         r->path = xstrdup(location);
         return true;
     }
-    if (!tls && !has_prefix(location, "http://")) return false;
+    if (!tls && (r->tls || !has_prefix(location, "http://"))) return false;
+    host = location + strlen(tls ? "https://" : "http://");
+    n = strcspn(host, "/?");
     name = xstrndup(host, n);
     port = strrchr(name, ':');
     if (port && strchr(port, ']')) port = NULL;

@@ -6,7 +6,9 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
+import tempfile
 import threading
 import time
 import xmlrpc.client
@@ -211,6 +213,17 @@ def redirects():
     with Server(to('/')) as s:
         broken('circles', xe(s.server_port, 'vm-list'), 'round in circles')
         check(len(s.calls) == 4, 'and stops')
+    with Server(small) as end, Server(to('http://localhost:%d/' % end.server_port)) as s, tempfile.TemporaryDirectory() as folder:
+        pem = os.path.join(folder, 'pem')
+        subprocess.run(['openssl', 'req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '1', '-subj', '/CN=localhost', '-keyout', pem,
+                        '-out', pem + '.crt'], check=True, capture_output=True)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(pem + '.crt', pem)
+        s.socket = context.wrap_socket(s.socket, server_side=True)
+        r = subprocess.run([XE, '--xmlrpc', '-s', 'localhost', '-p', str(s.server_port), '-u', 'root', '-pw', 'secret', 'vm-list'],
+                           capture_output=True, text=True, timeout=60)
+        broken('from TLS to none', r, 'sends its clients to http://localhost:%d/: say so with -s' % end.server_port)
+        check(not end.calls and len(s.calls) == 1, 'and the password does not go there')
     with Server(to('ftp://127.0.0.1/')) as s:
         broken('another protocol', xe(s.server_port, 'vm-list'), 'sends its clients to ftp:')
 
