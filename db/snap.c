@@ -287,10 +287,10 @@ const struct row *snap_find(const struct snap *s, struct ref ref)
 struct iter {
     struct ref last;               /* named: hash, serial */
     uint32_t cls;
-    bool started, named;
+    bool started, named, still;    /* still: the root does not change under way */
     union {
         const char *name;          /* named */
-        const void *hint;          /* else: where the last row was, while the root cannot change */
+        const void *hint;          /* else: where the last row was, when still */
     };
 };
 _Static_assert(sizeof(struct iter) <= sizeof(struct snap_iter), "an iterator fits its opaque form");
@@ -303,21 +303,26 @@ static struct snap_iter iter_start(struct iter it)
     return out;
 }
 
-struct snap_iter snap_iter(const struct snap *s _unused_, enum class_id cls)
+/* A transaction's own root may change between two steps, a published one never does. */
+static bool is_published(const struct snap *s)
 {
-    return iter_start((struct iter){ .cls = cls });
+    return s->token.stamp != 0;
+}
+
+struct snap_iter snap_iter(const struct snap *s, enum class_id cls)
+{
+    return iter_start((struct iter){ .cls = cls, .still = is_published(s) });
+}
+
+struct snap_iter snap_iter_still(const struct snap *s _unused_, enum class_id cls)
+{
+    return iter_start((struct iter){ .cls = cls, .still = true });
 }
 
 struct snap_iter snap_iter_named(const struct snap *s _unused_, enum class_id cls, const char *name_label)
 {
     return iter_start((struct iter){ .cls = cls, .named = true, .name = name_label,
                                      .last = { hash_text(name_label, 0), 0 } });
-}
-
-/* A transaction's own root may change between two steps, a published one never does. */
-static bool is_published(const struct snap *s)
-{
-    return s->token.stamp != 0;
 }
 
 static const struct row *next_named(const struct snap *s, const struct table *t, struct iter *it)
@@ -345,8 +350,8 @@ const struct row *snap_next(const struct snap *s, struct snap_iter *opaque)
         row = next_named(s, t, &it);
     } else if (t) {
         struct pleaf *leaf = !it.started ? ptrie_first(&t->rows)
-                             : is_published(s) ? ptrie_step(&t->rows, it.last, &it.hint)
-                                               : ptrie_next(&t->rows, it.last);
+                             : it.still ? ptrie_step(&t->rows, it.last, &it.hint)
+                                        : ptrie_next(&t->rows, it.last);
         if (leaf) it.last = leaf->key;
         row = leaf ? row_of_leaf(leaf) : NULL;
     }

@@ -100,7 +100,8 @@ static void make_room(struct txn *t, const char *originator, const char *sid)
     const struct snap *s = txn_snap(t);
 
     if (snap_count(s, CLASS_session) < SESSION_LIMIT) return;
-    SNAP_EACH(s, CLASS_session, row) {
+    struct snap_iter it = snap_iter_still(s, CLASS_session);
+    for (const struct row *row; (row = snap_next(s, &it));) {
         bool same[2] = { streq(row_str(row, F_session_originator), originator),
                          *sid && streq(row_str(row, F_session_auth_user_sid), sid) };
         for (int i = 0; i < 2; i++) {

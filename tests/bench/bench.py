@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures the agent against a peer, in turn and in the same run, and prints the ratio of each part.
 
-    bench.py [ID...]      P2 P3 P4 P5 P7 P8 P10 P11; all when none is named
+    bench.py [ID...]      P2 P3 P4 P5 P6 P7 P8 P10 P11; all when none is named
 
 For each: what was done (transport, connections, bytes, peer), both medians, and a line "P3a ratio=R must ... ok|MISSED".
 A ratio is ours over the peer's: for times and memory less is better, for rates more. The agent keeps its full function:
@@ -333,6 +333,79 @@ def p4():
     p4_of('P4b', 10 * N_VMS, rounds(6))
 
 
+# ---- P6 -----------------------------------------------------------------------------------------------------------
+
+def cpu_seconds(pid):
+    with open('/proc/%d/stat' % pid) as f:
+        words = f.read().rpartition(')')[2].split()
+    return (int(words[11]) + int(words[12])) / os.sysconf('SC_CLK_TCK')
+
+
+class TlsServer:
+    """`openssl s_server` with the agent's certificate, for `openssl s_time`."""
+
+    def __init__(self, certificate):
+        with socket.socket() as free:
+            free.bind(('127.0.0.1', 0))
+            self.port = free.getsockname()[1]
+        self.process = subprocess.Popen(['openssl', 's_server', '-accept', '127.0.0.1:%d' % self.port, '-cert', certificate,
+                                         '-key', certificate, '-quiet', '-www'], stdin=subprocess.DEVNULL,
+                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while True:
+            try:
+                socket.create_connection(('127.0.0.1', self.port)).close()
+                return
+            except OSError:
+                time.sleep(0.01)
+
+    def handshakes(self, seconds, clients):
+        """Full handshakes a second of so many s_time side by side."""
+        runs = [subprocess.Popen(['openssl', 's_time', '-connect', '127.0.0.1:%d' % self.port, '-new', '-time', str(seconds)],
+                                 stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) for _ in range(clients)]
+        rate = 0
+        for run in runs:
+            words = [l for l in run.communicate()[0].splitlines() if 'real seconds' in l][-1].split()
+            rate += int(words[0]) / int(words[3])
+        return rate
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *what):
+        self.process.kill()
+        self.process.wait()
+
+
+def p6():
+    threads, cores = 8, os.cpu_count()
+    with Ours(n=0) as ours, TlsServer(os.path.join(ours.agent.root, 'server.pem')) as peer:
+        login = ours.bodies('login', [dumps((harness.USER, harness.PASSWORD, '1.0', 'bench'),
+                                            'session.login_with_password').replace('\n', '')])
+        with open(os.path.join(ours.agent.root, 'passwd')) as f:
+            salt = f.read().split(':')[1].strip()
+        say('session.login_with_password over TCP, XML-RPC, %d connections, sha512-crypt of 5,000 rounds, a session written for each; '
+            'a: keep-alive; peer: that crypt() alone on %d threads; b: every login over a connection and full handshake of its own; '
+            'peer: %d `openssl s_time -new` side by side with s_server and the same certificate' % (threads, cores, cores))
+        plain, tls, hashes, handshakes, login_cpu, hash_cpu = [], [], [], [], [], []
+        for _ in range(rounds(15)):
+            before = cpu_seconds(ours.pid)
+            count, seconds, _ = tool('login-load', 'plain', ours.agent.http_port, threads, 700, login)
+            plain.append(count / seconds)
+            login_cpu.append(1e3 * (cpu_seconds(ours.pid) - before) / count)
+            count, seconds, used = tool('login-load', 'hash', salt, cores, 700, harness.PASSWORD)
+            hashes.append(count / seconds)
+            hash_cpu.append(1e3 * used / count)
+            count, seconds, _ = tool('login-load', 'tls', ours.agent.https_port, threads, 1000, login)
+            tls.append(count / seconds)
+            handshakes.append(peer.handshakes(1, cores))
+        verdict('P6a', plain, hashes, 'logins/s', 0.85, 0.97, True)
+        a, b = statistics.median(login_cpu), statistics.median(hash_cpu)
+        say('P6a: CPU of the daemon for a login %.2f ms, for the bare hash %.2f ms: %.3f' % (a, b, b / a))
+        verdict('P6b', tls, handshakes, 'logins/s', 0.6, 0.9, True)
+        both = statistics.median(t * (1 / h + 1 / s) for t, h, s in zip(tls, hashes, handshakes))
+        say('P6b: s_time checks no password; a login over TLS beside one bare hash and one handshake of s_time: %.3f' % both)
+
+
 # ---- P7 -----------------------------------------------------------------------------------------------------------
 
 class Redis:
@@ -503,7 +576,7 @@ def p11():
         verdict('P11', mine, theirs, 'ms', 1.0, 0.2, False)
 
 
-BENCHES = {'P2': p2, 'P3': p3, 'P4': p4, 'P5': p5, 'P7': p7, 'P8': p8, 'P10': p10, 'P11': p11}
+BENCHES = {'P2': p2, 'P3': p3, 'P4': p4, 'P5': p5, 'P6': p6, 'P7': p7, 'P8': p8, 'P10': p10, 'P11': p11}
 
 
 def main():
