@@ -14,7 +14,7 @@ from harness import BUILD, SOURCE, Agent, check, done, skip
 FOLDER = os.path.join(SOURCE, 'tests', 'cli')
 TABLE = os.path.join(FOLDER, 'coverage.tsv')
 FACTS = os.path.join(SOURCE, '..', 'shared', 'xenapi', 'xe-commands.tsv')
-OURS = {'cli-coverage', 'vm-console'}       # beside the reference's
+OURS = {'cli-coverage', 'sr-gc-status', 'vm-console'}     # beside the reference's
 HEAD = '''\
 # Every command of xe: name, behaviour, seen; separated by tabs.
 # behaviour: yes when something answers it, no when it says NOT_IMPLEMENTED. seen: the transcripts tests/cli/*.golden in
