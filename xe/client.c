@@ -533,7 +533,7 @@ static int post(struct client *cl)
         strbuf_str(&body, cl->cfg->args[i]);
     }
     strbuf_printf(&b, "POST /cli HTTP/1.0\r\nuser-agent: xe-cli/Unix/%d.%d\r\n", THIN_MAJOR, THIN_MINOR);
-    strbuf_str(&b, "x-xe-wants: task\r\n");
+    strbuf_printf(&b, "x-xe-wants: task%s\r\n", cl->cfg->advice ? ", advice" : "");
     if (cl->cfg->traceparent) strbuf_printf(&b, "traceparent: %s\r\n", cl->cfg->traceparent);
     strbuf_printf(&b, "content-length: %zu\r\n\r\n", body.len);
     strbuf_add(&b, strbuf_cstr(&body), body.len);

@@ -16,6 +16,7 @@ struct client_config {
     size_t n_files;
     void (*debug)(const char *line);   /* NULL = none */
     bool watching;                     /* the command goes on for ever: end when nobody reads the output */
+    bool advice;                       /* errors are followed by what to do */
     struct terminal *term;
 };
 

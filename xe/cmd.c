@@ -115,8 +115,10 @@ static int print_failure(struct cmd *c, const struct xerr *err)
         bool nobody = !err->n || !*err->params[0];
 
         print_usage_error(c, "", nobody ? "Username/password must be specified" : "Authentication failed");
+        cmd_next_steps(c, err);
     } else {
         print_api_error(c, err);
+        cmd_next_steps(c, err);
     }
     return 1;
 }

@@ -64,6 +64,8 @@ struct cmd_env {
     enum cmd_state (*transferred)(void *client, int timeout_ms);
     /* True when the client has hung up. */
     bool (*gone)(void *client);
+    /* The client shows what to do after an error, behind the error. */
+    bool advice;
     /* A task of this session that the command waits for: it begins (done negative), is so far (0 .. 1), has ended (task
      * NULL). NULL: the client does not want to know, and blocking messages need no task. */
     void (*working)(void *client, const char *session, const char *task, double done);
@@ -330,6 +332,11 @@ int cmd_find_field(struct cmd *c, const struct xe_record *type, const char *key,
 /* Keeps the rows that match key=value: a field, "map:key" or "set:contains". */
 int cmd_filter(struct cmd *c, struct cmd_object_row *rows, size_t *n, const char *key, const char *value,
                struct xerr *err);
+
+/* ---- after an error (cmd_advice.c) ------------------------------------------------------------------- */
+
+/* Says what somebody may do about it, when the client wants to hear that and the table knows something. */
+void cmd_next_steps(struct cmd *c, const struct xerr *err);
 
 /* ---- selectors (cmd_select.c) ------------------------------------------------------------------------ */
 

@@ -114,6 +114,7 @@ static void print_names(struct cmd *c, const char **names, size_t n, const char 
     "                               who you are\n" \
     "    [ --nossl ]                no TLS\n" \
     "    [ --xmlrpc ]               run the command here, over XML-RPC\n" \
+    "    [ --advice ]               after an error say what to do (always on a terminal)\n" \
     "    [ --debug ]                show what xe and the server say to each other\n" \
     "    [ --debug-on-fail ]        the same when the command fails\n" \
     "    [ --traceparent <value> ]  context for distributed tracing\n" \

@@ -215,6 +215,7 @@ void serve_env(struct serve *s, const char *wants, struct cmd_env *env)
     env->transfer = env_transfer;
     env->transferred = env_transferred;
     env->gone = env_gone;
+    env->advice = wants && http_has_token(wants, "advice");
     env->working = wants && http_has_token(wants, "task") ? env_working : NULL;
 }
 

@@ -31,7 +31,8 @@ const char *serve_arguments(struct serve *s, const char *body, size_t n, const c
 /* Fills in the client's half of a command's environment. wants: the request's header X-Xe-Wants, what our own client
  * understands beyond the protocol, words between commas; NULL when there is none:
  *   task   remarks (Debug) about the task that is waited for: "xe-task begin SESSION TASK", "xe-task progress 0.5",
- *          "xe-task end" */
+ *          "xe-task end"
+ *   advice what to do after an error, on standard error */
 void serve_env(struct serve *s, const char *wants, struct cmd_env *env);
 /* Sends what has been gathered. */
 void serve_flush(struct serve *s);

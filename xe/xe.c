@@ -17,6 +17,7 @@
 struct options {
     char *server, *socket, *username, *password, *password_file, *traceparent;
     int port;
+    int advice;                        /* 0, 1; -1: where standard error is a terminal */
     bool nossl, xmlrpc, debug, debug_on_fail, help, version;
     char **rest;                       /* for the server, in the order it gets them */
     size_t n_rest;
@@ -44,7 +45,7 @@ static void usage(const char *argv0)
 {
     fprintf(stderr,
             "Usage: %s <cmd> [-s server] [-p port] ([-u username] [-pw password] or [-pwf <password file>])"
-            " [--socket path] [--nossl] [--xmlrpc] [--debug] [--debug-on-fail] [--traceparent traceparent]"
+            " [--socket path] [--nossl] [--xmlrpc] [--advice] [--debug] [--debug-on-fail] [--traceparent traceparent]"
             " <other arguments>\n"
             "\nA full list of commands can be obtained by running \n\t%s help -s <server> -p <port>\n",
             argv0, argv0);
@@ -92,6 +93,10 @@ static int set_option(struct options *o, const char *key, const char *value)
         *flags[i].flag = streq(value, "true");
         return 1;
     }
+    if (streq(key, "advice")) {
+        o->advice = streq(value, "true");
+        return 1;
+    }
     return streq(key, "port") ? set_port(o, value) : 0;
 }
 
@@ -124,6 +129,7 @@ static int all_arguments(struct options *o, char **args, size_t n)
         { "--traceparent", "traceparent", true },
         { "--nossl", "nossl", false },
         { "--xmlrpc", "xmlrpc", false },
+        { "--advice", "advice", false },
         { "--debug", "debug", false },
         { "--debug-on-fail", "debugonfail", false },
     };
@@ -291,6 +297,7 @@ static int run(struct options *o)
         .target = { .server = o->server, .port = o->port, .tls = !o->nossl, .xmlrpc = o->xmlrpc },
         .traceparent = o->traceparent, .args = args, .n_args = n + 2, .files = files,
         .debug = o->debug || o->debug_on_fail ? on_debug : NULL, .term = &terminal,
+        .advice = o->advice < 0 ? isatty(STDERR_FILENO) : o->advice,
     };
     int rc;
 
@@ -324,7 +331,7 @@ static int run(struct options *o)
 
 int main(int argc, char **argv)
 {
-    struct options o = { .port = 0 };
+    struct options o = { .advice = -1 };
     const struct sigaction ending = { .sa_handler = on_signal };
     const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGABRT };
     const char *name = argc > 0 ? argv[0] : "xe";

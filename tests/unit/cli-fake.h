@@ -13,7 +13,7 @@ struct fake {
     const char *answer;                /* to a prompt */
     const char *fail;                  /* method that fails ... */
     const char *code, *param;          /* ... with this */
-    bool other_host_disabled;
+    bool other_host_disabled, advice;
     unsigned logins, waits;
 };
 
@@ -361,7 +361,7 @@ static inline int fake_run(struct fake *f, const char *line)
         .arg = f, .client = f, .login = fake_login, .session = fake_session, .call = fake_call, .records = fake_records,
         .watch = fake_watch, .lookup = fake_lookup, .print = fake_print, .print_error = fake_print_error,
         .error = fake_error, .load = fake_load, .prompt = fake_prompt, .transfer = fake_transfer,
-        .transferred = fake_transferred, .gone = fake_gone,
+        .transferred = fake_transferred, .gone = fake_gone, .advice = f->advice,
     };
     _cleanup_arena_ struct arena *a = arena_new();
     const char *args[64];
