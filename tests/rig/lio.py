@@ -15,6 +15,7 @@ subprocess.run(['modprobe', '-a', 'target_core_mod', 'target_core_file', 'target
                check=True)
 if not os.path.isdir('/sys/kernel/config/target'):
     subprocess.run(['mount', '-t', 'configfs', 'configfs', '/sys/kernel/config'], check=True)
+os.makedirs('/etc/rtslib-fb-target', exist_ok=True)
 from rtslib_fb import FabricModule, Target, TPG, NetworkPortal, LUN, BlockStorageObject, FileIOStorageObject, RTSRoot  # noqa: E402
 
 p = argparse.ArgumentParser()
