@@ -1,0 +1,114 @@
+"""What the tests on real Xen share: guests made through the API, and what is left of them in the machine.
+
+Called by: tests/xen/test-*.py. Calls: tests/rig, tests/harness.py.
+"""
+import os
+import sys
+
+sys.path.insert(0, os.path.join(os.environ['XAPI_SOURCE'], 'tests', 'rig'))
+
+from harness import Failure, wait_until
+from rig import Rig  # noqa: F401  (the tests take it from here)
+
+MIB = 1 << 20
+NULL = 'OpaqueRef:NULL'
+GRUB = '/usr/lib/grub-xen/grub-x86_64-xen.bin'      # a small PV kernel that boots in no time and listens to nobody
+
+
+class Guests:
+    """Makes guests with the agent of a machine and looks after them."""
+
+    def __init__(self, rig, agent):
+        self.rig, self.agent = rig, agent
+        self.login()
+
+    def login(self):
+        self.s = self.agent.login()
+        self.sr = [r for r in self.s.SR.get_all() if self.s.SR.get_type(r) == 'file'][0]
+        return self.s
+
+    def vm(self, name, kind='pv', words='', mib=128, kernel='/boot/vmlinux', ramdisk='/boot/initramfs.gz', vcpus=1, vcpus_max=None,
+           **more):
+        record = {
+            'name_label': name, 'name_description': '', 'user_version': '0', 'is_a_template': False, 'affinity': NULL,
+            'memory_static_max': str(mib * MIB), 'memory_static_min': '0', 'memory_dynamic_max': str(mib * MIB),
+            'memory_dynamic_min': str(mib * MIB), 'VCPUs_params': {}, 'VCPUs_max': str(vcpus_max or vcpus),
+            'VCPUs_at_startup': str(vcpus), 'actions_after_shutdown': 'destroy', 'actions_after_reboot': 'restart',
+            'actions_after_crash': 'destroy', 'PV_bootloader': '', 'PV_kernel': kernel, 'PV_ramdisk': ramdisk,
+            'PV_args': 'console=hvc0 quiet mitigations=off tick=1 nonce=%s %s' % (name, words), 'PV_bootloader_args': '',
+            'PV_legacy_args': '', 'HVM_boot_policy': '', 'HVM_boot_params': {}, 'HVM_shadow_multiplier': 1.0, 'platform': {},
+            'PCI_bus': '', 'other_config': {}, 'recommendations': '', 'xenstore_data': {}, 'ha_always_run': False,
+            'ha_restart_priority': '', 'tags': [], 'blocked_operations': {}, 'protection_policy': NULL, 'domain_type': kind}
+        record.update(more)
+        return self.s.VM.create(record)
+
+    def grub(self, name, **more):
+        return self.vm(name, mib=32, kernel=GRUB, ramdisk='', **more)
+
+    def disk(self, name, mib=64, raw=True):
+        return self.s.VDI.create({'name_label': name, 'name_description': '', 'SR': self.sr, 'virtual_size': str(mib * MIB),
+                                  'type': 'user', 'sharable': False, 'read_only': False, 'other_config': {},
+                                  'sm_config': {'type': 'raw'} if raw else {}})
+
+    def vbd(self, vm, vdi, device='0', kind='Disk', mode='RW'):
+        return self.s.VBD.create({'VM': vm, 'VDI': vdi, 'userdevice': device, 'bootable': False, 'mode': mode, 'type': kind,
+                                  'unpluggable': True, 'empty': vdi == NULL, 'other_config': {}, 'qos_algorithm_type': '',
+                                  'qos_algorithm_params': {}})
+
+    def vif(self, vm, network, device='0', mac=''):
+        return self.s.VIF.create({'VM': vm, 'network': network, 'device': device, 'MAC': mac, 'MTU': '1500', 'other_config': {},
+                                  'qos_algorithm_type': '', 'qos_algorithm_params': {}, 'locking_mode': 'network_default',
+                                  'ipv4_allowed': [], 'ipv6_allowed': []})
+
+    def network(self, bridge):
+        return self.s.network.create({'name_label': bridge, 'name_description': '', 'MTU': '1500', 'other_config': {},
+                                      'bridge': bridge, 'managed': True, 'tags': []})
+
+    def start(self, vm, paused=False):
+        self.s.VM.start(vm, paused, False)
+        return vm
+
+    def log(self, vm):
+        """Everything that its text console has shown."""
+        path = '%s/hv/xen/console/%s.log' % (self.agent.root, self.s.VM.get_uuid(vm))
+        return self.rig.run('cat %s 2>/dev/null' % path)[1]
+
+    def says(self, vm, text, times=1, seconds=180):
+        """Waits until its console has shown the text so often."""
+        return wait_until(lambda: self.log(vm).count(text) >= times, seconds, 0.5)
+
+    def lives(self, vm, seconds=120):
+        """It ticks, and goes on ticking."""
+        before = self.log(vm).count('tick ')
+        return self.says(vm, 'tick ', before + 2, seconds)
+
+    def is_state(self, vm, state, seconds=60):
+        return wait_until(lambda: self.s.VM.get_power_state(vm) == state, seconds, 0.2)
+
+    def again(self):
+        """kill -9 of the agent and a new one."""
+        self.agent.kill()
+        self.agent.start()
+        return self.login()
+
+    # -- what the machine knows of guests
+
+    def domains(self):
+        """Numbers of the domains, without dom0."""
+        return [int(l) for l in self.rig.must('xl list | awk \'NR > 1 && $2 != "0" { print $(NF-4) }\'').split()]
+
+    def leftovers(self):
+        """All that a guest has outside itself. Nothing may be left when none runs."""
+        return self.rig.must(
+            'xl list | tail -n +3; find {0}/hv/xen/guest {0}/run/hv -mindepth 1; ls /sys/bus/xen-backend/devices; losetup -n -O NAME,BACK-FILE;\n'
+            'pgrep -a -f -- "[-]xen-domid"; ip -br link | grep -o "^vif[^ @]*"; xenstore-list /local/domain | grep -v "^0$";\n'
+            'for k in vbd vif qdisk; do xenstore-list /local/domain/0/backend/$k 2>/dev/null | sed "s/^/backend $k /"; done;\n'
+            'xenstore-list /vm 2>/dev/null | grep -v 00000000-0000; true'.format(self.agent.root)).replace('{}', '').strip()
+
+    def clean(self, seconds=20):
+        """'' when nothing is left within some seconds, else what is."""
+        wait_until(lambda: not self.leftovers(), seconds, 0.5)
+        return self.leftovers()
+
+
+__all__ = ['Rig', 'Guests', 'Failure', 'wait_until', 'MIB', 'NULL', 'GRUB']

@@ -1,0 +1,161 @@
+#!/usr/bin/env python3
+"""Guests on real Xen through the API: PV, PVH and HVM boot; power, devices, crashes; the agent and Xen's daemons killed."""
+import sys
+
+from harness import check, done, fails
+from guests import NULL, Guests, Rig, wait_until
+
+# Prints its text on the serial line, then sleeps for ever.
+BOOT_SECTOR = (bytes.fromhex('fa31c08ed8be187cbaf803fcac84c07403eeebf8fbf4ebfc').ljust(0x18, b'\x90') +
+               b'BOOTED FROM DISK\r\n\0').ljust(510, b'\0') + b'\x55\xaa'
+
+
+def boots(g, kind, network):
+    """A guest with a disk and a card, from start to shutdown, with plugging while it runs."""
+    s = g.s
+    vm = g.vm(kind, kind, 'disk=xvda ip=10.9.0.2/24 watch=1')
+    g.vbd(vm, g.disk(kind))
+    g.vif(vm, network)
+    g.start(vm)
+    g.rig.must('ip address replace 10.9.0.1/24 dev xenbr9')
+    check(g.says(vm, 'userland: ' + kind) and g.lives(vm), '%s: boots to userland and ticks' % kind)
+    check('disk xvda: written' in g.log(vm), '%s: reads and writes its disk' % kind)
+    check(g.rig.run('ping -c 3 -W 5 10.9.0.2', 60)[0] == 0, '%s: answers ping over its card' % kind)
+    disk = g.vbd(vm, g.disk(kind + ' second', 32), '1')
+    s.VBD.plug(disk)
+    check(g.says(vm, 'xvdb', 1, 60), '%s: sees a disk that is plugged' % kind)
+    s.VBD.unplug(disk)
+    check(wait_until(lambda: 'xvdb' not in g.log(vm).rsplit('devices: ', 1)[1].split('\n')[0], 60, 0.5),
+          '%s: and lets it go' % kind)
+    card = g.vif(vm, network, '1')
+    s.VIF.plug(card)
+    check(g.says(vm, 'eth1', 1, 60), '%s: sees a card that is plugged' % kind)
+    s.VIF.unplug(card)
+    s.VM.pause(vm)
+    check(s.VM.get_power_state(vm) == 'Paused', '%s: pauses' % kind)
+    ticks = g.log(vm).count('tick ')
+    s.VM.unpause(vm)
+    check(g.says(vm, 'tick ', ticks + 2, 60), '%s: goes on' % kind)
+    s.VM.clean_shutdown(vm)
+    check(s.VM.get_power_state(vm) == 'Halted' and 'poweroff: yes' in g.log(vm), '%s: shuts down when it is asked to' % kind)
+    check(g.clean() == '', '%s: nothing is left of it: %s' % (kind, g.leftovers()))
+
+
+def reboots_and_crashes(g):
+    s = g.s
+    vm = g.start(g.vm('again'))
+    g.says(vm, 'tick ')
+    before = s.VM.get_domid(vm)
+    s.VM.clean_reboot(vm)
+    check(s.VM.get_power_state(vm) == 'Running' and s.VM.get_domid(vm) != before and g.says(vm, 'userland: again', 2),
+          'a clean reboot brings the guest up again')
+    s.VM.hard_shutdown(vm)
+    crashing = g.start(g.vm('fails', words='crash=1', actions_after_crash='restart'))
+    before = s.VM.get_domid(crashing)
+    check(wait_until(lambda: s.VM.get_domid(crashing) not in (before, '-1'), 120, 0.3), 'a guest that crashes is started again')
+    s.VM.hard_shutdown(crashing)
+    kept = g.start(g.vm('kept', words='crash=1', actions_after_crash='preserve'))
+    number = s.VM.get_domid(kept)
+    check(wait_until(lambda: '---sc-' in g.rig.run('xl list %s' % number)[1], 120, 0.5), 'a crashed guest is kept when so wished')
+    s.VM.hard_shutdown(kept)
+    check(g.clean() == '', 'nothing is left of them: %s' % g.leftovers())
+
+
+def is_deaf(g):
+    s = g.s
+    vm = g.start(g.grub('deaf'))
+    fails('VM_FAILED_SHUTDOWN_ACKNOWLEDGMENT', 'a guest that does not listen is told from one that does', s.VM.clean_shutdown, vm)
+    check(s.VM.get_power_state(vm) == 'Running', 'and runs on')
+    g.rig.must('xl destroy %s' % s.VM.get_domid(vm))
+    check(g.is_state(vm, 'Halted'), 'a domain destroyed by hand is noticed')
+    big = g.grub('big', memory_static_max=str(64 << 30), memory_dynamic_max=str(64 << 30), memory_dynamic_min=str(64 << 30))
+    fails('HOST_NOT_ENOUGH_FREE_MEMORY', 'a guest larger than the host is refused', s.VM.start, big, False, False)
+    broken = g.vm('broken', kernel='/etc/passwd', ramdisk='')
+    fails('DOMAIN_BUILDER_ERROR', 'what is no kernel is refused', s.VM.start, broken, False, False)
+    check(g.clean() == '', 'nothing is left of them: %s' % g.leftovers())
+
+
+def has_firmware(g, network):
+    s = g.s
+    vm = g.vm('hvm', 'hvm', mib=64, kernel='', ramdisk='', HVM_boot_policy='BIOS order', HVM_boot_params={'order': 'cd'},
+              platform={'acpi': '1', 'apic': 'true', 'pae': 'true', 'vga': 'std', 'videoram': '8'})
+    disk = g.disk('boot')
+    g.vbd(vm, disk)
+    g.vbd(vm, NULL, '3', 'CD', 'RO')
+    g.vif(vm, network)
+    g.rig.must('dd of=%s/sr/%s.raw conv=notrunc status=none' % (g.agent.root, s.VDI.get_uuid(disk)), 30, BOOT_SECTOR)
+    g.start(vm)
+    check(g.says(vm, 'BOOTED FROM DISK'), 'HVM: its firmware boots from the disk')
+    hello = g.rig.run('timeout 5 socat -T 3 -u UNIX-CONNECT:%s/run/hv/%s.v -' % (g.agent.root, s.VM.get_uuid(vm)))[1]
+    check(hello.startswith('RFB 003.'), 'HVM: it has a screen')
+    s.VM.hard_shutdown(vm)
+    check(g.clean() == '', 'HVM: nothing is left of it: %s' % g.leftovers())
+
+
+def qcow2_is_served(g):
+    s = g.s
+    vm = g.vm('qcow2', words='disk=xvda watch=1')
+    g.vbd(vm, g.disk('qcow2', raw=False))
+    g.start(vm)
+    check(g.lives(vm) and 'disk xvda: written' in g.log(vm), 'a qcow2 disk is served')
+    second = g.disk('qcow2 second', 32, raw=False)
+    vbd = g.vbd(vm, second, '1')
+    s.VBD.plug(vbd)
+    check(g.says(vm, 'xvdb', 1, 60), 'another one is plugged')
+    s.VDI.snapshot(second, {})
+    s.VBD.unplug(vbd)
+    check(g.lives(vm), 'snapshotted and unplugged while the guest runs')
+    s.VM.clean_shutdown(vm)
+    check(g.clean() == '', 'nothing is left of it: %s' % g.leftovers())
+
+
+def outlives_its_keepers(g):
+    """Guests stay when the agent, xenconsoled or xenstored go."""
+    vm = g.start(g.vm('stays', words='watch=1'))
+    check(g.lives(vm), 'a guest ticks')
+    number = g.s.VM.get_domid(vm)
+    s = g.again()
+    check(s.VM.get_power_state(vm) == 'Running' and s.VM.get_domid(vm) == number, 'a killed agent finds its guest again')
+    check(g.lives(vm), 'whose console it goes on reading')
+    s.VM.pause(vm)
+    s.VM.unpause(vm)
+
+    g.rig.must('kill -9 $(cat /run/xen/xenconsoled.pid); sleep 0.2\n'
+               'xenconsoled --log=guest --log-dir=/var/log/xen/console --pid-file=/run/xen/xenconsoled.pid')
+    check(g.lives(vm), 'a new xenconsoled: the console goes on')
+
+    g.agent.kill()
+    g.rig.must('xl shutdown -w %s || true; sleep 1' % number, 120)
+    g.agent.start()
+    s = g.login()
+    check(g.is_state(vm, 'Halted'), 'a guest that ended while nobody watched is Halted')
+    check(g.clean() == '', 'and all of it is cleared away: %s' % g.leftovers())
+
+    vm = g.start(g.vm('returns'))
+    g.lives(vm)
+    number = s.VM.get_domid(vm)
+    g.agent.kill()
+    g.rig.must('xl reboot %s; for i in $(seq 100); do xl list %s | grep -q -- "---s" && break; sleep 0.2; done' % (number, number), 120)
+    g.agent.start()
+    s = g.login()
+    check(wait_until(lambda: s.VM.get_power_state(vm) == 'Running' and s.VM.get_domid(vm) != number, 60, 0.3),
+          'one that rebooted meanwhile is started again')
+    s.VM.hard_shutdown(vm)
+
+
+with Rig('xen') as rig:
+    rig.install()
+    agent = rig.start_agent('--log-level', 'debug')
+    guests = Guests(rig, agent)
+    card = guests.network('xenbr9')
+    stories = {
+        'pv': lambda: boots(guests, 'pv', card), 'pvh': lambda: boots(guests, 'pvh', card),
+        'hvm': lambda: has_firmware(guests, card), 'power': lambda: reboots_and_crashes(guests), 'deaf': lambda: is_deaf(guests),
+        'qcow2': lambda: qcow2_is_served(guests), 'stays': lambda: outlives_its_keepers(guests)}
+    try:
+        for name in sys.argv[1:] or stories:
+            stories[name]()
+    except BaseException:
+        print(''.join('# agent: %s\n' % l for l in agent.tail(40).splitlines()))
+        raise
+done()
