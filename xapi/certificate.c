@@ -355,7 +355,50 @@ int certificate_write_bundle(const struct agent *agent, struct xerr *err)
     add_files(agent, SHELF_CRL, &revoked, &bundle);
     if (write_file_atomic(path, strbuf_cstr(&bundle), bundle.len, 0644))
         return xerr_internal(err, "%s: %s", path, strerror(errno));
-    return 0;
+    return certificate_apply_clients(agent, err);
+}
+
+int certificate_apply_clients(const struct agent *agent, struct xerr *err)
+{
+    _cleanup_free_ char *path = xasprintf("%s/certs/bundle.pem", agent->root);
+    bool on;
+    struct stat st;
+    {
+        _cleanup_snap_ struct snap *s = db_snap(agent->db);
+        const struct row *pool = snap_get(s, CLASS_pool, agent->pool);
+        on = pool && row_bool(pool, F_pool_client_certificate_auth_enabled);
+    }
+    if (!agent->tls) return 0;
+    /* Nobody is vouched for by an empty bundle. */
+    if (stat(path, &st) || !st.st_size) on = false;
+    return tls_server_verify_clients(agent->tls, on ? path : NULL, err);
+}
+
+/* New connections are asked for a certificate from now on, or not any more. What certificates opened ends with them. */
+static int set_client_auth(struct call *c, struct ref pool, bool on, const char *name, struct xerr *err)
+{
+    if (pool_need_self(c, pool, err)) return -1;
+    struct txn *t = db_begin(c->agent->db);
+    struct ref *gone = arena_new_array(c->arena, struct ref, snap_count(txn_snap(t), CLASS_session) + 1);
+    size_t n = 0;
+
+    txn_set_bool(t, c->agent->pool, F_pool_client_certificate_auth_enabled, on);
+    txn_set_str(t, c->agent->pool, F_pool_client_certificate_auth_name, name);
+    SNAP_EACH (txn_snap(t), CLASS_session, row)
+        if (row_bool(row, F_session_client_certificate)) gone[n++] = row_ref_of(row);
+    for (size_t i = 0; i < n; i++) txn_destroy(t, CLASS_session, gone[i]);
+    return db_commit(t, err) || certificate_apply_clients(c->agent, err) ? -1 : 0;
+}
+
+int pool_enable_client_certificate_auth(struct call *c, struct ref self, const char *name, struct xerr *err)
+{
+    if (!*name) return xerr_invalid_value(err, "name", name);
+    return set_client_auth(c, self, true, name, err);
+}
+
+int pool_disable_client_certificate_auth(struct call *c, struct ref self, struct xerr *err)
+{
+    return set_client_auth(c, self, false, "", err);
 }
 
 int certificate_client(const struct agent *agent, struct tls_client **ret_client, struct xerr *err)

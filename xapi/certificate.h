@@ -18,4 +18,8 @@ int certificate_write_bundle(const struct agent *agent, struct xerr *err);
 /* Makes the key and self-signed certificate of this host at path. */
 int certificate_make(const char *path, struct xerr *err);
 
+/* TLS listeners ask clients for a certificate, or do not, as the pool's record says; after a start and whenever that or the
+ * trusted certificates change. Living connections stay as they are. Errors: INTERNAL_ERROR. */
+int certificate_apply_clients(const struct agent *agent, struct xerr *err);
+
 #endif

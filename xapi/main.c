@@ -345,7 +345,7 @@ static int open_certificate(struct daemon *d, struct xerr *err)
     if (!d->tls) return -1;
     d->agent.tls = d->tls;
     d->agent.certificate = d->certificate;
-    return certificate_record(&d->agent, err);
+    return certificate_record(&d->agent, err) || certificate_apply_clients(&d->agent, err) ? -1 : 0;
 }
 
 static int listen_one(struct daemon *d, const char *key, struct tls_server *tls, int *ret_port, char **ret_at,

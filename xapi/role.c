@@ -41,6 +41,16 @@ const char *role_permission_name(const char *method, struct arena *a)
     return name;
 }
 
+struct value role_permissions(enum role_id role, struct arena *a)
+{
+    struct value_builder names = value_builder(a);
+    unsigned bits = role_bits(role);
+
+    for (const struct permission_desc *p = permissions; p->name; p++)
+        if (bits & 1u << p->role) value_push(&names, value_string(p->name));
+    return value_built_set(&names);
+}
+
 struct value role_permissions_of_subject(const struct snap *s, struct ref subject, struct arena *a)
 {
     struct value_builder names = value_builder(a);

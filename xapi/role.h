@@ -14,6 +14,7 @@ unsigned role_bits(enum role_id role);
 /* The bits of all roles of a subject; 0 for no subject. */
 unsigned role_bits_of_subject(const struct snap *s, struct ref subject);
 /* The names of all permissions of a subject: a set of strings, valid as long as the process. */
+struct value role_permissions(enum role_id role, struct arena *a);
 struct value role_permissions_of_subject(const struct snap *s, struct ref subject, struct arena *a);
 /* "vm.start" for "VM.start", in the arena. */
 const char *role_permission_name(const char *method, struct arena *a);

@@ -36,7 +36,9 @@ static void adopt(struct call *c, const struct snap *s, const struct row *row)
     c->is_root = row_bool(row, F_session_is_local_superuser);
     c->user_name = arena_strdup(c->arena, row_str(row, F_session_auth_user_name));
     c->originator = arena_strdup(c->arena, row_str(row, F_session_originator));
-    c->roles = c->is_root ? ~0u : role_bits_of_subject(s, row_ref(row, F_session_subject));
+    c->roles = c->is_root                                    ? ~0u
+               : row_bool(row, F_session_client_certificate) ? role_bits(ROLE_CLIENT_CERT)
+                                                             : role_bits_of_subject(s, row_ref(row, F_session_subject));
     const char *repository = mark(row, REPOSITORY_KEY);
     c->scope = repository ? SCOPE_REPOSITORY
                : mark(row, LOCAL_KEY) ? SCOPE_LOCAL
@@ -123,7 +125,7 @@ static void make_room(struct txn *t, const char *originator, const char *sid)
 struct opening {
     const char *user, *sid, *originator;
     struct ref subject, host;      /* host: null = this one */
-    bool root, pool;
+    bool root, pool, certificate;
     const char *key, *value;       /* a mark, or NULL */
 };
 
@@ -144,8 +146,10 @@ static int open_session(struct call *c, const struct opening *o, struct ref *ret
     txn_set_str(t, key, F_session_auth_user_sid, o->sid);
     txn_set_str(t, key, F_session_originator, o->originator);
     txn_set_ref(t, key, F_session_subject, o->subject);
+    txn_set_bool(t, key, F_session_client_certificate, o->certificate);
     if (!o->root) {
-        struct value permissions = role_permissions_of_subject(txn_snap(t), o->subject, c->arena);
+        struct value permissions = o->certificate ? role_permissions(ROLE_CLIENT_CERT, c->arena)
+                                                  : role_permissions_of_subject(txn_snap(t), o->subject, c->arena);
         txn_set_value(t, key, F_session_rbac_permissions, &permissions);
     }
     if (o->key) txn_map_put_str(t, key, F_session_other_config, o->key, o->value);
@@ -217,6 +221,15 @@ static bool find_subject(struct call *c, const char *const *identifiers, struct 
     return best != 0;
 }
 
+bool session_certificate_is_good(const struct agent *agent, const char *common_name)
+{
+    _cleanup_snap_ struct snap *s = db_snap(agent->db);
+    const struct row *pool = common_name && *common_name ? snap_get(s, CLASS_pool, agent->pool) : NULL;
+
+    return pool && row_bool(pool, F_pool_client_certificate_auth_enabled)
+           && streq(row_str(pool, F_pool_client_certificate_auth_name), common_name);
+}
+
 /* Checks the password, and finds who the account is: the superuser, or a subject with a role. */
 static int authenticate(struct call *c, const char *user, const char *password, struct opening *o, struct xerr *err)
 {
@@ -261,6 +274,11 @@ int session_login_with_password(struct call *c, const char *uname, const char *p
 
     /* The peer of a unix socket is already known to be the superuser. */
     if (c->local && c->is_root) return session_open_root(c, originator, ret_result, err);
+    /* Without a password the certificate of the connection speaks. */
+    if (!*pwd && session_certificate_is_good(c->agent, c->certificate)) {
+        const struct opening cert = { .user = c->certificate, .sid = "", .originator = originator, .certificate = true };
+        return open_session(c, &cert, ret_result, err);
+    }
     struct opening o = { .user = uname, .originator = originator };
     return authenticate(c, uname, pwd, &o, err) ? -1 : open_session(c, &o, ret_result, err);
 }

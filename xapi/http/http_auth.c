@@ -10,6 +10,7 @@
 #include "xapi/auth.h"
 #include "xapi/call/live_task.h"
 #include "xapi/pool_secret.h"
+#include "xapi/role.h"
 #include "xapi/rpc/audit.h"
 #include "xapi/rpc/rbac.h"
 #include "xapi/rpc/rpc.h"
@@ -77,6 +78,12 @@ static int identify(struct http_request *req, struct call *c, bool *ret_known, s
         return 0;
     }
     if (authorization) return check_basic(c, authorization, err);
+    const char *name = http_peer_subject(req);
+    if (session_certificate_is_good(c->agent, name)) {
+        c->user_name = name;
+        c->roles = role_bits(ROLE_CLIENT_CERT);
+        return 0;
+    }
     *ret_known = false;
     return 0;
 }

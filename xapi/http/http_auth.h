@@ -9,7 +9,8 @@
 struct http_route_desc;   /* gen/http_routes.h */
 
 /* What the schema says of the route decides: tries in order a unix socket's root, session_id (cookie or query), the pool secret
- * (pool_secret, likewise), HTTP Basic; then
+ * (pool_secret, likewise), HTTP Basic, the client's TLS
+ * certificate (pool.enable_client_certificate_auth); then
  * the role. Who shows none of these gets no further, but on an open route. Blocks while a password is checked: on STREAM routes
  * and threads only. Called by routes.c alone, before any handler: handlers get the call.
  *

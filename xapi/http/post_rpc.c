@@ -273,13 +273,14 @@ static void perform_elsewhere(struct http_request *req, struct post *post)
     answer_failure(req, &post->dialect, &err);
 }
 
-static struct rpc_origin origin_of(const struct http_request *req)
+static struct rpc_origin origin_of(struct http_request *req)
 {
     const struct http_peer *peer = &req->peer;
     const char *header = http_header(&req->head, "subtask-of");
     const char *parent = header ? header : http_param(&req->head, "subtask_of");
     struct rpc_origin o = {
         .peer = peer->is_unix ? "unix" : peer->address,
+        .certificate = http_peer_subject(req),
         .local = peer->is_unix,
         .trusted = peer->is_unix && peer->has_cred && (peer->uid == 0 || peer->uid == getuid()),
     };

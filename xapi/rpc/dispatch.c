@@ -180,7 +180,7 @@ struct rpc_call *rpc_call_new(struct agent *agent, struct arena *arena, const st
     rc->origin = *origin;
     rc->call = (struct call){
         .magic = CALL_MAGIC, .agent = agent, .arena = arena, .is_root = origin->trusted,
-        .roles = origin->trusted ? ~0u : 0, .user_name = "", .originator = "", .peer = origin->peer,
+        .roles = origin->trusted ? ~0u : 0, .user_name = "", .originator = "", .peer = origin->peer, .certificate = origin->certificate,
         .local = origin->local, .task = &rc->quiet,
     };
     return rc;
@@ -367,6 +367,7 @@ static struct rpc_call *move_out(const struct rpc_call *rc)
     own->call.arena = a;
     own->call.user_name = arena_strdup(a, rc->call.user_name);
     own->call.originator = arena_strdup(a, rc->call.originator);
+    own->call.certificate = own->origin.certificate = NULL;    /* only a login asks for it */
     own->call.peer = own->origin.peer = arena_strdup(a, rc->call.peer);
     for (unsigned i = 0; i < m->n_params; i++) args[i] = value_copy(a, &rc->args[i]);
     own->args = args;
