@@ -7,6 +7,8 @@ test_packages="libcmocka-dev python3 python3-os-xenapi clang libclang-rt-14-dev 
     libxml2-utils mandoc tmux ansible"
 # for `make check-cross`; the libraries for arm64 come into the build folder, about 240 MB
 cross_packages="gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static"
+# for `make fuzz ENGINE=afl`
+fuzz_packages="afl++"
 # for `make bench`
 bench_packages="libvirt-clients redis-server"
 guest_packages="busybox-static cpio kmod"

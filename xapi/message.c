@@ -308,7 +308,7 @@ static int add_all(struct call *c, const xmlNode *root, enum cls cls, const char
 
 int messages_read(struct call *c, enum cls cls, const char *obj_uuid, const char *xml, size_t len, struct xerr *err)
 {
-    xmlDoc *doc = xmlReadMemory(xml, (int)len, NULL, NULL, XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING);
+    xmlDoc *doc = xmlReadMemory(xml, (int)len, NULL, "UTF-8", XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING);
     const xmlNode *root = doc ? xmlDocGetRootElement(doc) : NULL;
     int rc;
 

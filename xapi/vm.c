@@ -212,7 +212,7 @@ static int parse_disk(struct arena *a, xmlNode *node, struct disk_wish *ret_wish
 static int parse_disks(struct arena *a, const char *xml, struct disk_wish *wishes, size_t *ret_n, struct xerr *err)
 {
     int rc = -1;
-    xmlDoc *doc = xmlReadMemory(xml, (int)strlen(xml), NULL, NULL, XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING);
+    xmlDoc *doc = xmlReadMemory(xml, (int)strlen(xml), NULL, "UTF-8", XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING);
     xmlNode *root = doc ? xmlDocGetRootElement(doc) : NULL;
 
     *ret_n = 0;

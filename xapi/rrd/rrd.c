@@ -427,6 +427,7 @@ struct rrd *rrd_decode(const char *bytes, size_t len)
     struct state_head head;
 
     if (!read_bytes(&in, &head, sizeof(head)) || memcmp(head.magic, state_magic, sizeof(head.magic)) || head.last_us <= 0 ||
+        head.last_us / US_PER_S > RRD_LAST_S_MAX ||
         (head.n_cfs != 1 && head.n_cfs != RRD_CFS) || head.n_archives != RRD_ARCHIVES || head.rows != rows_per_cf())
         return NULL;
     struct rrd *r = rrd_new(head.n_cfs, head.last_us);

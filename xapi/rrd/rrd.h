@@ -18,6 +18,7 @@ enum {
     RRD_NAME_MAX = 128,
     RRD_FORGOTTEN_S = 7 * 86400,   /* a source that says nothing for so long goes */
 };
+#define RRD_LAST_S_MAX INT64_C(253402300799)   /* the end of the year 9999: no later time is believed */
 
 enum rrd_type {
     RRD_GAUGE,      /* the value itself */

@@ -52,6 +52,7 @@ static int need_rrd(struct reader *r)
 {
     if (r->rrd) return 0;
     if (r->last_s <= 0) return bad(r, "lastupdate is missing");
+    if (r->last_s > RRD_LAST_S_MAX) return bad(r, "lastupdate is no time");
     r->rrd = rrd_new(RRD_CFS, r->last_s * US_PER_S);
     return 0;
 }
@@ -193,7 +194,7 @@ struct rrd *rrd_read_full(const char *xml, size_t len, unsigned n_cfs, const cha
     struct reader *r = xcalloc(1, sizeof(*r));
     struct rrd *made = NULL;
 
-    r->xml = len <= INT32_MAX ? xmlReaderForMemory(xml, (int)len, NULL, NULL,
+    r->xml = len <= INT32_MAX ? xmlReaderForMemory(xml, (int)len, NULL, "UTF-8",
                                                    XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING)
                               : NULL;
     if (!r->xml || walk(r) || need_rrd(r)) {
