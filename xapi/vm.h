@@ -3,6 +3,8 @@
 #ifndef XAPI_VM_H
 #define XAPI_VM_H
 
+#include <pthread.h>
+
 #include "xapi/call/call.h"
 #include "xapi/hv/hv.h"
 
@@ -61,6 +63,7 @@ struct vm_wait {
     struct vm_wait *next;
     struct ref vm;
     int news;              /* enum vm_news bits seen so far; lock: the monitor's */
+    pthread_cond_t came;   /* with the monitor's lock: only those whom news concern wake up */
 };
 void vm_wait_begin(struct vm_monitor *m, struct vm_wait *w, struct ref vm);
 void vm_wait_end(struct vm_monitor *m, struct vm_wait *w);

@@ -26,7 +26,7 @@ struct queued {
 struct vm_monitor {
     struct agent *agent;
     pthread_mutex_t lock;
-    pthread_cond_t queue_cond, news_cond;
+    pthread_cond_t queue_cond, ended;
     struct queued *head, **tail;      /* lock: lock */
     struct vm_wait *waits;            /* lock: lock */
     struct vm_ending *endings;        /* lock: lock */
@@ -38,10 +38,21 @@ struct vm_monitor {
 
 /* ---- waiting -------------------------------------------------------------------------------------------------- */
 
+static void cond_init_monotonic(pthread_cond_t *cond)
+{
+    pthread_condattr_t monotonic;
+
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(cond, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+}
+
 void vm_wait_begin(struct vm_monitor *m, struct vm_wait *w, struct ref vm)
 {
     w->vm = vm;
     w->news = 0;
+    cond_init_monotonic(&w->came);
     pthread_mutex_lock(&m->lock);
     w->next = m->waits;
     m->waits = w;
@@ -57,6 +68,7 @@ void vm_wait_end(struct vm_monitor *m, struct vm_wait *w)
         break;
     }
     pthread_mutex_unlock(&m->lock);
+    pthread_cond_destroy(&w->came);
 }
 
 static struct timespec after_ms(int ms)
@@ -76,12 +88,12 @@ static struct timespec after_ms(int ms)
 bool vm_wait_for(struct vm_monitor *m, struct vm_wait *w, int wanted, int timeout_ms, const struct call *c)
 {
     enum { LOOK_FOR_CANCEL_MS = 200 };
-    int64_t deadline_ns = clock_monotonic_ns() + timeout_ms * NS_PER_MS;   /* others' news wake us too */
+    int64_t deadline_ns = clock_monotonic_ns() + timeout_ms * NS_PER_MS;
 
     pthread_mutex_lock(&m->lock);
     while (!(w->news & wanted) && clock_monotonic_ns() < deadline_ns && !call_cancelled(c)) {
         struct timespec until = after_ms(LOOK_FOR_CANCEL_MS);
-        pthread_cond_timedwait(&m->news_cond, &m->lock, &until);
+        pthread_cond_timedwait(&w->came, &m->lock, &until);
     }
     bool came = w->news & wanted;
     pthread_mutex_unlock(&m->lock);
@@ -91,9 +103,11 @@ bool vm_wait_for(struct vm_monitor *m, struct vm_wait *w, int wanted, int timeou
 void vm_tell(struct vm_monitor *m, struct ref vm, enum vm_news news)
 {
     pthread_mutex_lock(&m->lock);
-    for (struct vm_wait *w = m->waits; w; w = w->next)
-        if (ref_eq(w->vm, vm)) w->news |= (int)news;
-    pthread_cond_broadcast(&m->news_cond);
+    for (struct vm_wait *w = m->waits; w; w = w->next) {
+        if (!ref_eq(w->vm, vm)) continue;
+        w->news |= (int)news;
+        pthread_cond_signal(&w->came);
+    }
     pthread_mutex_unlock(&m->lock);
 }
 
@@ -109,7 +123,7 @@ static bool ends_now(const struct vm_monitor *m, struct ref vm)
 void vm_ending_begin(struct vm_monitor *m, struct vm_ending *e, struct ref vm)
 {
     pthread_mutex_lock(&m->lock);
-    while (ends_now(m, vm)) pthread_cond_wait(&m->news_cond, &m->lock);
+    while (ends_now(m, vm)) pthread_cond_wait(&m->ended, &m->lock);
     *e = (struct vm_ending){ .next = m->endings, .vm = vm };
     m->endings = e;
     pthread_mutex_unlock(&m->lock);
@@ -123,7 +137,7 @@ void vm_ending_end(struct vm_monitor *m, struct vm_ending *e)
         *p = e->next;
         break;
     }
-    pthread_cond_broadcast(&m->news_cond);
+    pthread_cond_broadcast(&m->ended);
     pthread_mutex_unlock(&m->lock);
 }
 
@@ -403,16 +417,12 @@ void vm_monitor_event(void *arg, const struct hv_event *event)
 struct vm_monitor *vm_monitor_new(struct agent *agent)
 {
     struct vm_monitor *m = xcalloc(1, sizeof(*m));
-    pthread_condattr_t monotonic;
 
     m->agent = agent;
     m->tail = &m->head;
     pthread_mutex_init(&m->lock, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&m->queue_cond, NULL);
-    pthread_cond_init(&m->news_cond, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    pthread_cond_init(&m->ended, NULL);
     return m;
 }
 
@@ -450,7 +460,7 @@ void vm_monitor_free(struct vm_monitor *m)
         free(e);
     }
     pthread_cond_destroy(&m->queue_cond);
-    pthread_cond_destroy(&m->news_cond);
+    pthread_cond_destroy(&m->ended);
     pthread_mutex_destroy(&m->lock);
     free(m);
 }
