@@ -127,7 +127,8 @@ with Agent() as agent:
     for at in (0, 3 * MIB, 7 * MIB):
         model.write(at, rng.randbytes(300 * 512))
     model.save(agent.root + '/model.vhd', order=lambda numbers: sorted(numbers, reverse=True))
-    other = disk(8 * MIB, sm_config={'image-format': 'vhd'})
+    # nbdkit cannot load a plug-in that was built with a sanitizer: there the disk is a qcow2.
+    other = disk(8 * MIB, sm_config={'image-format': 'qcow2' if os.environ.get('XAPI_SLOW') else 'vhd'})
     with open(agent.root + '/model.vhd', 'rb') as f:
         data = f.read()
     check(put(agent, s, 'format=vhd&vdi=' + other, data)[0] == 'success' and content(other) == model.content(), 'another tool\'s image')
