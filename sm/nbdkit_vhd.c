@@ -200,4 +200,5 @@ static struct nbdkit_plugin plugin = {
     .can_fua = native_fua,
 };
 
+struct nbdkit_plugin *plugin_init(void);     /* what the macro defines */
 NBDKIT_REGISTER_PLUGIN(plugin)

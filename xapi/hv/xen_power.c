@@ -14,7 +14,8 @@ enum { SLACK_KIB = 1024, DESTROY_STEP_MS = 10 };
 /* ---- the end --------------------------------------------------------------------------------- */
 
 /* Whose domain has this number now? */
-static enum { NOBODYS, OURS, FOREIGN } owner_of_number(struct xn *xn, const struct xn_guest *g)
+enum owner { NOBODYS, OURS, FOREIGN };
+static enum owner owner_of_number(struct xn *xn, const struct xn_guest *g)
 {
     xc_domaininfo_t info;
     struct ref bytes = REF_NULL;
@@ -56,7 +57,7 @@ void xn_clear_away(struct xn *xn, struct xn_guest *g, int64_t deadline_ms)
     pthread_mutex_lock(&xn->lock);
     g->phase = XN_ENDING;
     pthread_mutex_unlock(&xn->lock);
-    int owner = owner_of_number(xn, g);
+    const enum owner owner = owner_of_number(xn, g);
     if (owner == OURS) destroy_domain(xn, g, deadline_ms);
     xn_qemu_end(xn, g);
     if (g->domid >= 0 && owner != FOREIGN) {
