@@ -5,7 +5,8 @@ import os
 
 from harness import Agent, check, done
 
-# libvirt's event loop, a thread that lives as long as the process, gives back its last reference when it comes to it.
+# When the agent ends a reference that libvirt's test driver was given is still out, and with it the module's own state. Who keeps
+# it is not known; probably the event loop, a thread that lives as long as the process.
 os.environ['ASAN_OPTIONS'] = os.environ.get('ASAN_OPTIONS', '') + ':detect_leaks=0'
 
 with Agent('--hv-uri', os.environ.get('HV_URI', 'test:///default'), hv='libvirt') as agent:

@@ -148,5 +148,5 @@ with Agent() as agent:
     with open(agent.root + '/big.vhd', 'rb') as f:
         check(put(agent, s, 'format=vhd&vdi=' + other, f.read())[0] == 'failure', 'a larger image does not fit')
     check(content(other) == before, 'the disk is as it was')
-    check(not os.listdir(agent.root + '/tmp') if os.path.isdir(agent.root + '/tmp') else True, 'and nothing is left over')
+    check(os.listdir(agent.root + '/tmp') == [], 'and nothing is left over')
 done()
