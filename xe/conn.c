@@ -233,21 +233,18 @@ int conn_open(const struct conn_target *t, struct conn **ret_conn, char **ret_wh
     return 0;
 }
 
-/* xe-xmlrpc: beside this program when both were built together, else where it is installed. */
-static char *find_program(void)
+char *conn_program(const char *name)
 {
-    static const char name[] = "/xe-xmlrpc";
     char self[4096];
-    ssize_t n = readlink("/proc/self/exe", self, sizeof self - sizeof name);
+    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+    _cleanup_free_ char *beside = NULL;
     char *slash;
 
     self[n > 0 ? n : 0] = '\0';
     slash = strrchr(self, '/');
-    if (slash) {
-        memcpy(slash, name, sizeof name);
-        if (access(self, X_OK) == 0) return xstrdup(self);
-    }
-    return xstrdup(PKGLIBEXECDIR "/xe-xmlrpc");
+    if (slash) beside = xasprintf("%.*s/%s", (int)(slash - self), self, name);
+    if (beside && access(beside, X_OK) == 0) return take_ptr(beside);
+    return xasprintf("%s/%s", PKGLIBEXECDIR, name);
 }
 
 /* The program gets our socket as its standard input. It ends when we close ours. */
@@ -292,7 +289,7 @@ int conn_open_commands(const struct conn_target *t, struct conn **ret_conn, char
     c->waker = t->waker;
     theirs = pair[1];
     set_nonblocking(c->fd);
-    program = find_program();
+    program = conn_program("xe-xmlrpc");
     if (start_program(t, program, theirs) < 0) {
         *ret_why = xasprintf("XML-RPC is not possible: %s: %s", program, strerror(errno));
         conn_close(c);

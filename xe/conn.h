@@ -35,6 +35,8 @@ struct conn_target {
 int conn_open(const struct conn_target *t, struct conn **ret_conn, char **ret_why);
 /* The same to what answers POST /cli: the server, or with t->xmlrpc a program of ours that asks it. */
 int conn_open_commands(const struct conn_target *t, struct conn **ret_conn, char **ret_why);
+/* A program that belongs to xe: beside it when both were built together, else where it is installed. malloc'd. */
+char *conn_program(const char *name);
 /* NULL is fine. */
 void conn_close(struct conn *c);
 int conn_fd(const struct conn *c);

@@ -284,6 +284,24 @@ static char *watch_argument(const char *arg)
     return xasprintf("watch=%ux%u", (unsigned)size.ws_row, (unsigned)size.ws_col);
 }
 
+/* What may stand at the end of a line: another program knows, which has the tables. Only when it is not there. */
+static int complete(char **words, size_t n)
+{
+    _cleanup_free_ char *program = conn_program("xe-complete");
+    char self[4096];
+    ssize_t len = readlink("/proc/self/exe", self, sizeof self - 1);
+    char **argv = xcalloc(n + 3, sizeof *argv);
+
+    self[len > 0 ? len : 0] = '\0';
+    argv[0] = program;
+    argv[1] = self;
+    memcpy(argv + 2, words, n * sizeof *argv);
+    execv(program, argv);
+    fprintf(stderr, "Error: %s: %s\n", program, strerror(errno));
+    free(argv);
+    return 1;
+}
+
 /* ---- main -------------------------------------------------------------------------------------------- */
 
 static int run(struct options *o)
@@ -337,6 +355,7 @@ int main(int argc, char **argv)
     const char *name = argc > 0 ? argv[0] : "xe";
     int rc = 1;
 
+    if (argc > 2 && streq(argv[1], "--complete")) return complete(argv + 2, (size_t)argc - 2);
     signal(SIGPIPE, SIG_IGN);
     terminal_init(&terminal);
     for (size_t i = 0; i < ARRAY_SIZE(signals); i++) sigaction(signals[i], &ending, NULL);

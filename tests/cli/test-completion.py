@@ -1,21 +1,20 @@
 #!/usr/bin/python3
-"""doc/completion/xe against an agent: what bash offers, as a function and through a real terminal."""
+"""Completion of xe against an agent: what bash's function offers, and what TAB does in real bash, zsh and fish."""
+import concurrent.futures
 import os
-import pty
-import select
-import signal
+import re
 import subprocess
-import time
 
-from harness import BUILD, SOURCE, Agent, check, done
+from harness import BUILD, PASSWORD, SOURCE, USER, Agent, check, done
+from terminal import PROMPT, Terminal
 
-FILE = os.path.join(SOURCE, 'doc', 'completion', 'xe')
+FOLDER = os.path.join(SOURCE, 'doc', 'completion')
+FILE = os.path.join(FOLDER, 'xe')
 SCRIPT = '. "$0"; COMP_LINE=$1; COMP_POINT=${#1}; _xe; [ ${#COMPREPLY[@]} = 0 ] || printf "%s\\n" "${COMPREPLY[@]}"'
 
 
 def environment(agent):
-    return {'PATH': os.path.join(BUILD, 'xe') + ':' + os.environ['PATH'], 'XAPI_SOCKET': agent.socket, 'HOME': agent.root,
-            'TERM': 'dumb', 'PS1': '$ '}
+    return {'PATH': os.path.join(BUILD, 'xe') + ':' + os.environ['PATH'], 'XAPI_SOCKET': agent.socket, 'HOME': agent.root}
 
 
 def offers(agent, line):
@@ -24,31 +23,45 @@ def offers(agent, line):
     return r.stdout.splitlines()
 
 
-def typed(agent, line):
-    """What stands on the line after TAB, typed at a real terminal."""
-    pid, fd = pty.fork()
-    if pid == 0:
-        os.execvpe('bash', ['bash', '--norc', '--noprofile', '-i'], environment(agent))
-    os.write(fd, ('bind "set enable-bracketed-paste off"; stty cols 500; . %s; echo rea""dy\n' % FILE).encode())
-    out, until = b'', time.monotonic() + 30
-    sent = False
-    last = time.monotonic()
-    while time.monotonic() < until:
-        if select.select([fd], [], [], 0.1)[0]:
-            try:
-                out += os.read(fd, 65536)
-            except OSError:
-                break
-            last = time.monotonic()
-        if not sent and b'ready\r\n' in out and out.endswith(b'$ '):
-            sent, out = True, b''
-            os.write(fd, line.encode() + b'\t')
-        elif sent and out and time.monotonic() - last > 1.5:
-            break
-    os.kill(pid, signal.SIGKILL)
-    os.close(fd)
-    os.waitpid(pid, 0)
-    return out.decode(errors='replace').replace('\a', '')
+SHELLS = {
+    'bash': (('bash', '--norc', '--noprofile', '-i'), 'bind "set bell-style none"; . %s/xe'),
+    'zsh': (('zsh', '-f', '-i'), 'fpath=(%s/zsh $fpath); autoload -U compinit; compinit -D -u'),
+    'fish': (('fish', '--private', '--no-config', '-i', '-C', 'function fish_prompt; echo -n "%s"; end' % PROMPT.replace('$', '\\$')),
+             'source %s/fish/xe.fish'),
+}
+
+
+def terminal(agent, shell):
+    """What stands on the line after TAB, in a real shell; what is typed then shows where the cursor is."""
+    words, setup = SHELLS[shell]
+    with Terminal(environment(agent), columns=150, shell=words) as t:
+        t.run(setup % FOLDER + '; echo do""ne')
+        t.wait(re.compile('^done$', re.M))
+        for line, want in (
+                ('xe vm-suspen', 'xe vm-suspend '), ('xe vm-start vm=pl', 'xe vm-start vm=plain '),
+                ('xe vm-start vm=tw', 'xe vm-start vm=two\\ words '), ('xe vm-start vm=two\\ w', 'xe vm-start vm=two\\ words '),
+                ('xe vm-start vm="two w', 'xe vm-start vm=two\\ words ' if shell == 'zsh' else 'xe vm-start vm="two words" '),
+                ('xe vdi-create sm-c', 'xe vdi-create sm-config:'), ('xe vdi-create virtual-s', 'xe vdi-create virtual-size='),
+                ('xe vm-list params=uuid,power-s', 'xe vm-list params=uuid,power-state' + (' ' if shell == 'fish' else '')),
+                ('xe vm-list power-state=h', 'xe vm-list power-state=halted '),
+                ('xe vm-param-get uuid=%s param-name=power-' % agent.uuid, 'xe vm-param-get uuid=%s param-name=power-state ' % agent.uuid),
+                ('xe vm-param-set uuid=' + agent.uuid[:30], 'xe vm-param-set uuid=%s ' % agent.uuid),
+                ('xe sr-create type=fil', 'xe sr-create type=file '), ('xe help vdi-resi', 'xe help vdi-resize '),
+                ('xe vm-export filename=%s/passw' % agent.root, 'xe vm-export filename=%s/passwd ' % agent.root)):
+            t.keys('C-u')
+            t.clear()
+            t.type(line)
+            t.keys('Tab')
+            t.type('@')
+            check(t.wait(re.compile('^' + re.escape(PROMPT + want + '@') + '$', re.M)), '%s: %s TAB' % (shell, line.replace(agent.uuid, 'UUID').replace(agent.root, 'FOLDER')))
+        t.keys('C-u')
+        t.clear()
+        t.type('xe vm-s')
+        t.keys('Tab')
+        if shell == 'bash':
+            t.keys('Tab')
+        check(t.wait('vm-shutdown') and t.wait('vm-snapshot-with-quiesce') and
+              (shell == 'bash' or t.wait('Saves the memory of a running VM')), shell + ': what fits is listed, and what it is for')
 
 
 def functions(agent, s):
@@ -74,18 +87,10 @@ def functions(agent, s):
     check(offers(agent, 'xe vm-param-get uuid=x param-name=power-') == ['power-state'], 'fields of the class')
     check('file' in offers(agent, 'xe sr-create name-label=x type='), 'types of storage')
     check(offers(agent, 'xe vm-export filename=%s/passw' % agent.root) == [agent.root + '/passwd'], 'files')
-    check(offers(agent, 'xe -s nowhere.invalid -p 1 vm-li') == [], 'the server that the line names is asked')
-    check(offers(agent, 'xe -s 127.0.0.1 -p %d vm-lis' % agent.http_port) == ['vm-list'], 'help needs no password')
-
-
-def terminal(agent):
-    for line, want in (('xe vm-suspen', 'xe vm-suspend '), ('xe vm-start vm=pl', 'xe vm-start vm=plain '), ('xe vm-start vm=tw', 'xe vm-start vm=two\\ words '),
-                       ('xe vm-start vm="two w', 'xe vm-start vm="two words" '), ('xe vdi-create sm-c', 'xe vdi-create sm-config:'),
-                       ('xe vdi-create virtual-s', 'xe vdi-create virtual-size='), ('xe vm-list params=uuid,power-s', 'xe vm-list params=uuid,power-state')):
-        got = typed(agent, line)
-        check(got.rstrip('\r\n') == want, '%s TAB' % line)
-        if got != want:
-            print('# ' + repr(got))
+    check(offers(agent, 'xe -s nowhere.invalid -p 1 vm-start vm=') == [], 'the server that the line names is asked')
+    check(offers(agent, 'xe -s 127.0.0.1 -p %d -u %s -pw %s vm-start vm=pl' % (agent.http_port, USER, PASSWORD.replace(' ', '\\ '))) == ['plain'],
+          'as the user that it names')
+    check(offers(agent, 'xe -s nowhere.invalid -p 1 vm-suspen') == ['vm-suspend'], 'commands are known without a server')
 
 
 with Agent() as agent:
@@ -94,5 +99,8 @@ with Agent() as agent:
     for name in ('plain', 'two words', 'a,b'):
         s.VM.provision(s.VM.clone(template, name))
     functions(agent, s)
-    terminal(agent)
+    agent.uuid = s.VM.get_uuid(s.VM.get_by_name_label('plain')[0])
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        for future in [pool.submit(terminal, agent, shell) for shell in SHELLS]:
+            future.result()
 done()

@@ -22,7 +22,7 @@ check "the configuration is in /etc, state in /var" test "$sysconfdir $(dir loca
 
 check "sbin/xapi is installed and runs" env -i "$dest$prefix/sbin/xapi" --version
 check "bin/xe is a program" test -x "$dest$prefix/bin/xe"
-for f in xapi-helper sm/file sm/ext sm/iso; do check "$f is a program" test -x "$dest$libexecdir/$f"; done
+for f in xapi-helper xe-complete sm/file sm/ext sm/iso; do check "$f is a program" test -x "$dest$libexecdir/$f"; done
 if grep -q '^[^#]*xe-xmlrpc' "$build/Makefile"; then
     check "xe-xmlrpc is a program" test -x "$dest$libexecdir/xe-xmlrpc"
 fi
@@ -43,6 +43,10 @@ check "the service starts the installed daemon" grep -qx "ExecStart=$prefix/sbin
 for word in Type=notify KillMode=process 'ExecReload=/bin/kill -HUP $MAINPID'; do
     check "the service says $word" grep -qxF "$word" "$unit"
 done
+for f in bash-completion/completions/xe zsh/vendor-completions/_xe fish/vendor_completions.d/xe.fish; do
+    check "$f is there" test -s "$dest$prefix/share/$f"
+done
+check "xe-complete knows the commands" sh -c 'test "$("$1" xe vm-suspen | cut -f1)" = vm-suspend' sh "$dest$libexecdir/xe-complete"
 for page in man8/xapi.8 man5/xapi.conf.5; do check "$page is there" test -s "$dest$prefix/share/man/$page"; done
 check "nothing installed has an unfilled place" sh -c '! grep -rlE "@[a-z]+dir@" "$1" --include=xapi* 2>/dev/null | grep .' sh "$dest"
 check "no script or unit names the source or build directory" sh -c '! grep -rlI -e "$2" -e "$3" "$1" | grep .' sh "$dest" "$build" "$source"
