@@ -1,5 +1,5 @@
 /* The store on one host: SQLite, WAL, synchronous=FULL.
- * Called by: the engine through store.h.  Calls: sqlite3, celltext, fault points db.commit, db.committed.
+ * Called by: the engine through store.h.  Calls: sqlite3, store_log, celltext, fault points db.commit, db.committed.
  *
  * The tables follow the data model at run time: one per class, one column per persistent field; the
  * entries of all maps are in one more (store_maps). A row's key is its serial (SQLite's rowid), so that a
@@ -590,7 +590,7 @@ static int pragmas(struct sqlite_store *st, struct xerr *err)
     /* Exclusive before WAL: no shared memory file, and a second daemon on this file is refused. */
     static const char *const all[] = {
         "PRAGMA locking_mode = EXCLUSIVE", "PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL",
-        "PRAGMA temp_store = MEMORY", "PRAGMA journal_size_limit = 16777216",
+        "PRAGMA temp_store = MEMORY",
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(all); i++)
@@ -622,7 +622,7 @@ int store_open_sqlite(const char *path, struct store **ret_store, struct xerr *e
         goto fail;
     }
     sqlite3_extended_result_codes(st->db, 1);
-    if (pragmas(st, err) || schema_upgrade(st->db, path, err) || prepare_fixed(st, err)) goto fail;
+    if (pragmas(st, err) || store_log_open(st, err) || schema_upgrade(st->db, path, err) || prepare_fixed(st, err)) goto fail;
     *ret_store = &st->base;
     return 0;
 fail:

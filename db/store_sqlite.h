@@ -1,5 +1,5 @@
 /* What the files of the SQLite store share.
- * Called by: store_sqlite, store_maps, store_schema.  Calls: sqlite3. */
+ * Called by: store_sqlite, store_log, store_maps, store_schema.  Calls: sqlite3. */
 #ifndef DB_STORE_SQLITE_H
 #define DB_STORE_SQLITE_H
 
@@ -28,6 +28,8 @@ struct sqlite_store {
     sqlite3 *db;
     uint64_t revision, ceiling;        /* last given out; end of the reserved block */
     uint64_t tomb_floor;
+    int page_bytes;
+    sqlite3_int64 log_bytes;           /* length of the log's file, as far as it was looked at */
     sqlite3_stmt *begin, *end, *rollback, *set_meta, *add_tomb, *drop_tombs;
     sqlite3_stmt *put_entry, *drop_entry, *drop_field, *drop_entries;   /* of _map */
     struct statements *tables;         /* by class id */
@@ -90,6 +92,9 @@ static inline bool has_any_entries(const struct class_desc *cls)
         if (has_entries(&cls->fields[i])) return true;
     return false;
 }
+
+/* Takes over the care of the write-ahead log, which must be on: its length, and when it is copied back. */
+int store_log_open(struct sqlite_store *st, struct xerr *err);
 
 /* INTERNAL_ERROR with path, what was being done, and SQLite's (db) or the system's words. Returns -1. */
 int sqlite_fail(sqlite3 *db, const char *path, const char *doing, struct xerr *err);

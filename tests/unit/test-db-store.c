@@ -295,6 +295,76 @@ static void a_revision_is_never_given_out_twice(void **state _unused_)
     }
 }
 
+/* ---- the log beside the file ---- */
+
+static off_t log_bytes(void)
+{
+    char *log = xasprintf("%s-wal", path);
+    struct stat st;
+
+    assert_int_equal(stat(log, &st), 0);
+    free(log);
+    return st.st_size;
+}
+
+/* As after a power cut: what the files say while the daemon still has them open. */
+static void assert_copy_has(struct ref vm, const char *key)
+{
+    char *was = path, *copy = xasprintf("%s/copy.db", folder),
+         *command = xasprintf("cp %s %s && cp %s-wal %s-wal", path, copy, path, copy);
+
+    assert_int_equal(system(command), 0);
+    path = copy;
+    struct db *db = open_sqlite(path);
+    struct snap *s = db_snap(db);
+    const char *value = value_get_str(row_value(snap_get(s, CLASS_VM, vm), F_VM_other_config), key, NULL);
+    assert_non_null(value);
+    snap_unref(s);
+    db_close(db);
+    path = was;
+    free(copy);
+    free(command);
+}
+
+static void put_text(struct db *db, struct ref vm, const char *key, const char *text)
+{
+    struct txn *t = db_begin(db);
+
+    txn_map_put_str(t, vm, F_VM_other_config, key, text);
+    commit_ok(t);
+}
+
+static void the_log_is_written_ahead_and_starts_again(void **state _unused_)
+{
+    enum { BIG = 3 << 20, LIMIT = 16 << 20 };
+    struct db *db = open_sqlite(path);
+    struct ref vm = make(db, CLASS_VM);
+    char *big = xcalloc(BIG + 1, 1), key[32];
+    off_t before = 0, most = 0;
+
+    put_text(db, vm, "first", "1");
+    before = log_bytes();
+    for (int i = 0; i < 20; i++) {
+        snprintf(key, sizeof(key), "small%d", i);
+        put_text(db, vm, key, "x");
+    }
+    assert_int_equal(log_bytes(), before);   /* no commit of these made the file longer */
+    assert_copy_has(vm, "small19");
+
+    memset(big, 'b', BIG);
+    for (int i = 0; i < 12; i++) {           /* more than twice what is kept before it is copied back */
+        big[0] = (char)('a' + i);
+        put_text(db, vm, "big", big);
+        if (log_bytes() > most) most = log_bytes();
+    }
+    assert_in_range(most, LIMIT, LIMIT + BIG + BIG / 2);
+    put_text(db, vm, "last", "1");
+    assert_copy_has(vm, "last");
+    assert_in_range(log_bytes(), before, LIMIT + BIG + BIG / 2);
+    free(big);
+    db_close(db);
+}
+
 /* ---- other versions of the schema ---- */
 
 static void load_fixture(const char *name)
@@ -489,7 +559,7 @@ static void a_doubled_row_stops_the_start(void **state _unused_)
 UNIT_MAIN(T(every_persistent_field_comes_back_and_no_volatile_one),
           T(single_changes_and_special_numbers_come_back), T(a_map_comes_back_after_any_changes),
           T(a_row_made_anew_under_its_reference_is_stored), T(the_file_is_private_and_locked),
-          T(a_revision_is_never_given_out_twice), T(the_first_schema_is_upgraded),
+          T(a_revision_is_never_given_out_twice), T(the_log_is_written_ahead_and_starts_again), T(the_first_schema_is_upgraded),
           T(the_schema_version_goes_with_the_model), T(a_newer_schema_is_refused),
           T(a_file_of_something_else_is_refused), T(a_missing_folder_is_named), T(damage_is_found_and_mended),
           T(a_doubled_row_stops_the_start))
