@@ -180,8 +180,6 @@ bool dir_find_base(struct dir *d, const char *uuid, struct image *ret_image)
     return false;
 }
 
-void dir_images_free(struct images *s) { free(s->list); }
-
 int dir_list(struct dir *d, struct images *out, struct xerr *err)
 {
     int fd = openat(d->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -194,24 +192,12 @@ int dir_list(struct dir *d, struct images *out, struct xerr *err)
     }
     while (errno = 0, (e = readdir(dir))) {
         struct image im;
-        if (!dir_parse_name(e->d_name, &im) || !dir_load(d, e->d_name, false, &im)) continue;
-        if (out->n == out->cap) {
-            out->cap = out->cap ? out->cap * 2 : 64;
-            out->list = xrealloc(out->list, out->cap * sizeof(*out->list));
-        }
-        out->list[out->n++] = im;
+        if (dir_parse_name(e->d_name, &im) && dir_load(d, e->d_name, false, &im)) images_add(out, &im);
     }
     int why = errno;
     closedir(dir);
     errno = why;
     return why ? sm_fail_errno(err, SM_SR_SCAN, "cannot list %s", d->path) : 0;
-}
-
-bool dir_has_children(const struct images *all, const char *base, const char *but_name)
-{
-    for (size_t i = 0; i < all->n; i++)
-        if (streq(all->list[i].parent, base) && !streq(all->list[i].name, but_name)) return true;
-    return false;
 }
 
 /* Guests' processes run as another user, in the group that Debian gives to virtual machines: they read a

@@ -19,47 +19,6 @@ enum { JOURNAL_LIMIT = 256 };
 
 /* ---- which --------------------------------------------------------------------------------- */
 
-static size_t count_children(const struct images *all, const char *base)
-{
-    size_t n = 0;
-
-    for (size_t i = 0; i < all->n; i++) n += streq(all->list[i].parent, base);
-    return n;
-}
-
-static const struct image *find_image(const struct images *all, const char *uuid)
-{
-    for (size_t i = 0; i < all->n; i++)
-        if (streq(all->list[i].uuid, uuid)) return &all->list[i];
-    return NULL;
-}
-
-/* While an image cannot be read nobody knows what it stands on. */
-static bool all_readable(const struct images *all)
-{
-    for (size_t i = 0; i < all->n; i++)
-        if (all->list[i].broken) return false;
-    return true;
-}
-
-static bool is_attached(const struct sm *sm, const char *uuid)
-{
-    const struct value *list = value_get(&sm->request, "attached");
-
-    for (size_t i = 0; list && list->kind == VALUE_SET && i < list->set.n; i++)
-        if (list->set.items[i].kind == VALUE_STRING && streq(list->set.items[i].s, uuid)) return true;
-    return false;
-}
-
-static bool can_merge(const struct sm *sm, const struct images *all, const struct image *top)
-{
-    const struct image *base = *top->parent ? find_image(all, top->parent) : NULL;
-
-    if (!base || !base->hidden || base->format != top->format || count_children(all, base->uuid) != 1)
-        return false;
-    return top->hidden ? count_children(all, top->uuid) > 0 : !is_attached(sm, top->uuid);
-}
-
 /* What tells whether a disk was written to since. */
 static const char *stamp_of(struct dir *d, const struct image *im)
 {
@@ -73,7 +32,7 @@ static const char *stamp_of(struct dir *d, const struct image *im)
 static struct value describe(struct dir *d, const struct images *all, const struct image *top)
 {
     struct value_builder b = value_builder(d->sm->arena);
-    const struct image *base = find_image(all, top->parent);
+    const struct image *base = chain_find(all, top->parent);
 
     value_put(&b, "top", value_string(arena_strdup(d->sm->arena, top->uuid)));
     value_put(&b, "base", value_string(arena_strdup(d->sm->arena, base->uuid)));
@@ -93,12 +52,9 @@ int dir_sr_gc_plan(struct sm *sm, struct value *ret_answer, struct xerr *err)
     struct value_builder b = value_builder(sm->arena), merges = b;
 
     if (dir_open(sm, &d, err) || dir_list(&d, &all, err)) return -1;
-    /* A VHD that is not marked yet but has a child is a base all the same. */
-    for (size_t i = 0; i < all.n; i++)
-        if (all.list[i].format->marks_hidden && count_children(&all, all.list[i].uuid))
-            all.list[i].hidden = true;
-    for (size_t i = 0; all_readable(&all) && i < all.n; i++)
-        if (can_merge(sm, &all, &all.list[i])) value_push(&merges, describe(&d, &all, &all.list[i]));
+    chain_hide_bases(&all);
+    for (size_t i = 0; chain_readable(&all) && i < all.n; i++)
+        if (chain_can_merge(sm, &all, &all.list[i])) value_push(&merges, describe(&d, &all, &all.list[i]));
     value_put(&b, "merges", value_built_set(&merges));
     *ret_answer = value_built_map(&b);
     return 0;
@@ -122,7 +78,7 @@ static int relink(struct dir *d, const char *journal, const struct image *top, c
     _cleanup_images_ struct images all = { 0 };
 
     if (dir_list(d, &all, err)) return -1;
-    if (!all_readable(&all)) return sm_fail(err, SM_VDI_LOAD, "an image in %s cannot be read", d->path);
+    if (!chain_readable(&all)) return sm_fail(err, SM_VDI_LOAD, "an image in %s cannot be read", d->path);
     for (size_t i = 0; i < all.n; i++)
         if (streq(all.list[i].parent, top->uuid) && hang_under(d, &all.list[i], base, err)) return -1;
     if (unlinkat(d->fd, top->name, 0))
@@ -183,11 +139,9 @@ int dir_sr_gc_finish(struct sm *sm, struct value *ret_answer, struct xerr *err)
     struct value_builder b = value_builder(sm->arena);
 
     if (dir_open(sm, &d, err) || dir_list(&d, &all, err)) return -1;
-    for (size_t i = 0; i < all.n; i++)
-        if (all.list[i].format->marks_hidden && count_children(&all, all.list[i].uuid))
-            all.list[i].hidden = true;
-    const struct image *top = find_image(&all, top_uuid), *base = find_image(&all, base_uuid);
-    if (!top || !base || !streq(top->parent, base->uuid) || !all_readable(&all) || !can_merge(sm, &all, top))
+    chain_hide_bases(&all);
+    const struct image *top = chain_find(&all, top_uuid), *base = chain_find(&all, base_uuid);
+    if (!top || !base || !streq(top->parent, base->uuid) || !chain_readable(&all) || !chain_can_merge(sm, &all, top))
         return sm_fail(err, SM_VDI_IN_USE, "%s can no longer be merged into %s", top_uuid, base_uuid);
     if (top->hidden ? finish_inner(&d, top, base->uuid, err) : finish_leaf(&d, top, base, err)) return -1;
     dir_put_space(&d, &b);

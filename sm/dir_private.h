@@ -3,10 +3,8 @@
 #ifndef SM_DIR_PRIVATE_H
 #define SM_DIR_PRIVATE_H
 
+#include "sm/chain.h"
 #include "sm/dir.h"
-#include "sm/image.h"
-
-#include <sys/stat.h>
 
 enum { DIR_MAX_CHAIN = 128 };
 
@@ -20,24 +18,6 @@ struct dir {
     {                                                                                                        \
         .fd = -1, .lock_fd = -1                                                                              \
     }
-
-struct image {
-    const struct image_format *format;
-    bool hidden, missing_parent, empty;
-    int64_t size, used;
-    ino_t inode;
-    nlink_t links;
-    struct ref id; /* image_look.id */
-    char uuid[UUID_TEXT];
-    char parent[UUID_TEXT]; /* uuid of the base it stands on, "" = none */
-    const char *name;       /* file name */
-    const char *broken;     /* why it cannot be read, NULL = fine */
-};
-
-struct images {
-    struct image *list;
-    size_t n, cap;
-};
 
 /* Locks the driver's directory. */
 int dir_open(struct sm *sm, struct dir *ret_dir, struct xerr *err);
@@ -65,10 +45,6 @@ int dir_find_request(struct dir *d, bool want_empty, struct image *ret_image, st
 bool dir_find_base(struct dir *d, const char *uuid, struct image *ret_image);
 /* All of them; broken ones too. */
 int dir_list(struct dir *d, struct images *out, struct xerr *err);
-void dir_images_free(struct images *s);
-#define _cleanup_images_ _cleanup_(dir_images_free)
-/* Some image but the one called but_name stands on this base. */
-bool dir_has_children(const struct images *all, const char *base, const char *but_name);
 
 /* A new image under its final name in one step: written and synced as tmp-, then renamed (over an older one when
  * replace). parent NULL = none. The directory is not synced. */

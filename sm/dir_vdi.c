@@ -80,7 +80,7 @@ static size_t lonely_bases(struct dir *d, const struct images *all, const struct
 
     for (size_t i = 0; i < all->n; i++)
         if (all->list[i].broken && !all->list[i].missing_parent) return 0;
-    while (*parent && n < DIR_MAX_CHAIN && !dir_has_children(all, parent, gone) &&
+    while (*parent && n < DIR_MAX_CHAIN && !chain_has_children(all, parent, gone) &&
            dir_find_base(d, parent, &base)) {
         ret_names[n++] = gone = base.name;
         parent = arena_strdup(d->sm->arena, base.parent);
@@ -210,12 +210,11 @@ int dir_sr_scan(struct sm *sm, struct value *ret_answer, struct xerr *err)
     struct value_builder b = value_builder(sm->arena), vdis = b;
 
     if (dir_open(sm, &d, err) || repair(&d, err) || dir_list(&d, &all, err)) return -1;
+    chain_hide_bases(&all);
     for (size_t i = 0; i < all.n; i++) {
         struct value_builder vdi = value_builder(sm->arena);
         if (all.list[i].broken && !all.list[i].missing_parent)
             continue; /* not an image: left alone, not shown */
-        if (all.list[i].format->marks_hidden && dir_has_children(&all, all.list[i].uuid, ""))
-            all.list[i].hidden = true;
         dir_put_image(&d, &vdi, &all.list[i]);
         if (all.list[i].broken) value_put(&vdi, "broken", value_string(all.list[i].broken));
         value_push(&vdis, value_built_map(&vdi));

@@ -64,9 +64,9 @@ static int mount_smb(struct sm *sm, const char *path, struct xerr *err)
     if (!name)
         return sm_fail(err, SM_ISO_LOCATION, "no share: '%s'; it must be \\\\SERVER\\SHARE",
                        sm_config(sm, "location", ""));
-    if (smb_credentials(sm, *sm_config(sm, "cifsusername", "") ? "cifs" : "", &secret, err)) return -1;
+    if (smb_credentials(sm, &secret, err)) return -1;
     int rc = mount_at(sm, "cifs", name, path,
-                      arena_printf(sm->arena, "ro,soft,vers=3.0,%s%s", secret ? "credentials=" : "guest",
+                      arena_printf(sm->arena, "ro,soft,vers=3,%s%s", secret ? "credentials=" : "guest",
                                    secret ? secret : ""),
                       SM_ISO_MOUNT, err);
     if (secret) unlink(secret);

@@ -72,10 +72,10 @@ const char *smb_share_name(struct sm *sm, const char *text)
     return strstr(name, "/..") ? NULL : name;
 }
 
-int smb_credentials(struct sm *sm, const char *prefix, const char **ret_path, struct xerr *err)
+int smb_credentials(struct sm *sm, const char **ret_path, struct xerr *err)
 {
-    const char *user = sm_config(sm, arena_printf(sm->arena, "%susername", prefix), "");
-    const char *password = sm_config(sm, arena_printf(sm->arena, "%spassword", prefix), "");
+    const char *user = sm_config(sm, "username", sm_config(sm, "cifsusername", ""));
+    const char *password = sm_config(sm, "cifspassword", sm_config(sm, "password", ""));
     const char *domain = sm_config(sm, "domain", "");
     _cleanup_strbuf_ struct strbuf text = STRBUF_INIT;
     char uuid[UUID_TEXT];

@@ -17,9 +17,9 @@ int unmount_at(const char *path, enum sm_error number, struct xerr *err);
 
 /* "\\\\server\\share" or "//server/share" as mount.cifs has it; NULL = neither. */
 const char *smb_share_name(struct sm *sm, const char *text);
-/* device_config's <prefix>username, <prefix>password and domain as a file for mount.cifs, which the caller removes; NULL
- * when it names nobody: a guest then. */
-int smb_credentials(struct sm *sm, const char *prefix, const char **ret_path, struct xerr *err);
+/* device_config's username, password (or cifsusername, cifspassword: XenServer's clients mix them) and domain as a file
+ * for mount.cifs, which the caller removes; NULL when it names nobody: a guest then. */
+int smb_credentials(struct sm *sm, const char **ret_path, struct xerr *err);
 
 /* A share whose repositories are folders called by their uuids: nfs and smb. */
 struct share {

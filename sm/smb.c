@@ -17,11 +17,11 @@ static int with_share(struct sm *sm, int (*fn)(struct sm *sm, const struct share
     const char *name = smb_share_name(sm, server);
     if (!name)
         return sm_fail(err, SM_SERVER_PATH_BAD, "no share: '%s'; it must be \\\\SERVER\\SHARE", server);
-    if (smb_credentials(sm, "", &secret, err)) return -1;
+    if (smb_credentials(sm, &secret, err)) return -1;
     const struct share share = {
         .type = "cifs",
         .source = name,
-        .options = arena_printf(sm->arena, "%s%s,vers=3.0,cache=none,actimeo=0,soft",
+        .options = arena_printf(sm->arena, "%s%s,vers=3,cache=none,actimeo=0,soft",
                                 secret ? "credentials=" : "guest", secret ? secret : ""),
         .subfolder = true,
         .mount_error = SM_SMB_MOUNT,

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Repositories on servers: NFS 3 and 4.1, and CD images there, with the kernel's own servers and clients in a machine
+"""Repositories on servers: NFS 3 and 4.1, SMB 3, and CD images there, with the kernel's own servers and clients in a machine
 of the rig; the agent is this build's, its guests are simulated, its storage is real."""
 import os
 import sys
@@ -30,6 +30,20 @@ modprobe lockd; echo 10 >/proc/sys/fs/nfs/nlm_grace_period || true
 rpc.nfsd --grace-time 10 --lease-time 10 4
 rpc.mountd
 showmount -e 127.0.0.1
+mkdir -p /srv/smb /run/samba /var/lib/samba/private /var/log/samba /var/cache/samba
+cat >/etc/samba/smb.conf <<X
+[global]
+server min protocol = SMB3
+[disks]
+path = /srv/smb
+read only = no
+[cds]
+path = /srv/iso
+read only = yes
+X
+printf 'it, is=secret\nit, is=secret\n' | smbpasswd -s -a root
+smbd -D
+for i in $(seq 100); do ! ss -ltn | grep -q :445 || break; sleep 0.1; done
 '''
 
 
@@ -102,6 +116,24 @@ with Rig('linux') as rig:
     check(names == ['one.iso'], 'CD images on NFS: %s' % names)
     s.PBD.unplug(s.SR.get_PBDs(sr)[0])
     s.SR.forget(sr)
+
+    disks = {'server': '\\\\127.0.0.1\\disks', 'username': 'root', 'password': 'it, is=secret'}
+    fails('SR_BACKEND_FAILURE_111', 'SMB: not with another password', s.SR.create, host, dict(disks, password='wrong'), '0', 'x', '',
+          'smb', 'user', False, {})
+    fails('SR_BACKEND_FAILURE_111', 'SMB: a share that is none', s.SR.create, host,
+          dict(disks, server='\\\\127.0.0.1\\none'), '0', 'x', '', 'smb', 'user', False, {})
+    life(s, host, 'smb', disks, 'SMB 3', 'cifs')
+    sr = s.SR.create(host, {'location': '//127.0.0.1/cds', 'type': 'cifs', 'username': 'root', 'cifspassword': 'it, is=secret'}, '0',
+                     'iso', '', 'iso', 'iso', True, {})
+    vdis = s.SR.get_VDIs(sr)
+    check([s.VDI.get_name_label(v) for v in vdis] == ['one.iso'], 'CD images on SMB')
+    pbd = s.SR.get_PBDs(sr)[0]
+    shown = s.PBD.get_device_config(pbd)
+    check('cifspassword' not in shown and 'secret' not in str(shown.values()), 'the password is not in the record: %s' % sorted(shown))
+    check(rig.must('cmp /srv/iso/one.iso %s/%s/one.iso' % (agent.sr_mount, s.SR.get_uuid(sr))) == '', 'with what is in them')
+    s.PBD.unplug(pbd)
+    s.SR.forget(sr)
+    check(rig.must('find /var/lib/xapi-test/storage -name "smb-*"') == '', 'no file with a password is left')
     check(rig.must('findmnt -n -t nfs,nfs4,cifs || true').strip() == '', 'nothing stays mounted')
     check(rig.must('ls -A %s' % agent.sr_mount).strip() == '', 'and no folder is left')
 done()
