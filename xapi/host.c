@@ -39,6 +39,8 @@ static void write_identity(struct txn *t, const struct agent *agent, const char 
     put(t, host, f, "platform_name", IDENTITY_PLATFORM_NAME);
     put(t, host, f, "platform_version", IDENTITY_PLATFORM_VERSION);
     put(t, host, f, "build_number", IDENTITY_BUILD_NUMBER);
+    put(t, host, f, "date", IDENTITY_DATE);
+    put(t, host, f, "db_schema", IDENTITY_DB_SCHEMA);
     put(t, host, f, "xapi", IDENTITY_XAPI_VERSION);
     put(t, host, f, "hostname", hostname);
     put(t, host, f, "linux", u.release);
@@ -81,6 +83,30 @@ static void write_timezone(struct txn *t, const struct agent *agent)
     target[n] = '\0';
     const char *name = strstr(target, "/zoneinfo/");
     if (name) txn_set_str(t, agent->host, F_host_timezone, name + strlen("/zoneinfo/"));
+}
+
+/* What iSCSI targets know the host by: the name that open-iscsi has, else one of our own. A name that is there stays. */
+static void write_initiator(struct txn *t, const struct agent *agent)
+{
+    const struct row *host = snap_get(txn_snap(t), CLASS_host, agent->host);
+    static const char key[] = "InitiatorName=";
+    enum { FILE_MAX = 64 << 10 };
+    _cleanup_free_ char *path = xasprintf("%s/iscsi/initiatorname.iscsi", agent->etc);
+    _cleanup_free_ char *text = NULL, *name = NULL;
+
+    if (*row_str(host, F_host_iscsi_iqn)) return;
+    const char *line = read_file(path, FILE_MAX, &text, NULL) ? NULL : text;
+    while (line && !has_prefix(line, key)) {
+        line = strchr(line, '\n');
+        if (line) line++;
+    }
+    if (line) name = xasprintf("%.*s", (int)strcspn(line + strlen(key), " \r\n"), line + strlen(key));
+    if (!name || !*name) {
+        free(name);
+        name = xasprintf("iqn.2026-11.xapi:%.8s", row_uuid(host));
+    }
+    txn_set_str(t, agent->host, F_host_iscsi_iqn, name);
+    txn_map_put_str(t, agent->host, F_host_other_config, "iscsi_iqn", name);
 }
 
 static int64_t boot_time(void)
@@ -155,6 +181,7 @@ int host_startup(struct agent *agent, struct xerr *err)
     write_identity(t, agent, name);
     write_licence(t, agent->host);
     write_timezone(t, agent);
+    write_initiator(t, agent);
     put_time(t, agent->host, "agent_start_time", time(NULL));
     put_time(t, agent->host, "boot_time", boot_time());
     lifecycle_refresh(t, CLASS_host, agent->host);

@@ -119,7 +119,6 @@ static void routes(struct schema *s, const char *dir)
         "    const char *permission;      /* \"http/put_import\" */\n"
         "    bool role_of_call;           /* authentication and role are those of the call inside */\n"
         "    bool open;                   /* the handler also gets who shows nothing, without rights */\n"
-        "    bool task;                   /* follows the task that task_id names */\n"
         "    enum role_id role;           /* ROLE_NONE: no session needed */\n"
         "    const char *const *queries;  /* known parameters, NULL-terminated */\n"
         "    const char *doc;\n"
@@ -143,10 +142,9 @@ static void routes(struct schema *s, const char *dir)
     strbuf_str(&b, "\nconst struct http_route_desc http_routes[N_HTTP_ROUTES + 1] = {\n");
     LIST_EACH(&s->routes, struct route, r) {
         strbuf_printf(&b, "    { \"%s\", \"%s\", \"%s\", ROUTE_%s, \"http/%s\",\n      .role_of_call = %s, .open = %s, "
-                      ".task = %s, .role = %s, .queries = queries_%zu,\n      .doc = ",
+                      ".role = %s, .queries = queries_%zu,\n      .doc = ",
                       r->method, r->path, r->name, c_identifier(s, r->name), r->permission,
-                      r->role_of_call ? "true" : "false", r->open ? "true" : "false", r->task ? "true" : "false",
-                      role_constant(r->role), r_i);
+                      r->role_of_call ? "true" : "false", r->open ? "true" : "false", role_constant(r->role), r_i);
         out_string(&b, r->doc);
         strbuf_str(&b, " },\n");
     }

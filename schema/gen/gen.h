@@ -125,7 +125,7 @@ struct route {
     struct pos pos;
     const char *method, *path, *name, *permission, *doc;
     enum role_id role;
-    bool role_of_call, open, task;
+    bool role_of_call, open;
     struct list queries; /* const char */
     struct list rights;  /* struct key_rule */
 };

@@ -259,7 +259,6 @@ static void load_http(struct schema *s, const char *file, xmlNode *root)
             .role = role_attr(s, n, "role", ROLE_NONE),
             .role_of_call = streq(attr(s, n, "role", ""), "call"),
             .open = flag(s, n, "open", false),
-            .task = flag(s, n, "task", true),
         };
         if (!r->permission) r->permission = r->name;
         CHILDREN(n, q) {

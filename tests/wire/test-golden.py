@@ -41,6 +41,7 @@ VARIES = [
     (re.compile(r'\b\d{20},\d{20}\b'), lambda m: '<token>'),
     (re.compile(r'\b[0-9a-f]{2}(:[0-9a-f]{2}){5}\b'), lambda m: m.group(0) if m.group(0).startswith('02:00:00') else '<mac>'),
     (re.compile(r'\b[0-9A-F]{2}(:[0-9A-F]{2}){31}\b'), lambda m: '<fingerprint>'),
+    (re.compile(r'\biqn\.2026-11\.xapi:[0-9a-f]{8}'), lambda m: '<iqn>'),
     (re.compile(r'\b\d{10}\.(?=")'), lambda m: '<seconds>.'),
     (re.compile(r'(Control domain on host: )[\w.-]+'), lambda m: m.group(1) + '<hostname>'),
 ]

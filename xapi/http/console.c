@@ -10,6 +10,7 @@
 #include "xapi/call/lifecycle.h"
 #include "xapi/hv/hv.h"
 #include "xapi/http/http_auth.h"
+#include "xapi/http/transfer.h"
 #include "xapi/http/websocket.h"
 #include "xapi/rpc/rbac.h"
 
@@ -107,7 +108,8 @@ void console(struct http_request *req, struct call *c, struct xerr *err)
 
     if (!name) name = http_query(&req->head, "uuid");
     if (!name || (framed && !websocket_wanted(req))) {
-        http_reply_error(req, 400, name ? "a WebSocket request is needed" : "ref or uuid is needed");
+        xerr_invalid_value(err, name ? "Upgrade" : "ref", "");
+        transfer_refuse(req, 400, err);
     } else if (find_target(c, name, http_query(&req->head, "protocol"), &target, err)) {
         if (xerr_is(err, "RBAC_PERMISSION_DENIED")) http_reply_refused(req, err);
         else http_reply_error(req, xerr_is(err, "HANDLE_INVALID") ? 404 : 503, NULL);

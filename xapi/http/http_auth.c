@@ -64,10 +64,11 @@ static int identify(struct http_request *req, struct call *c, bool *ret_known, s
 
     *ret_known = true;
     if (session && *session) {
-        if (!ref_parse(session, &secret)) return xerr_session_invalid(err, session);
-        if (session_resume(c, secret, session, err)) return -1;
-        session_touch(c);
-        return 0;
+        bool good = ref_parse(session, &secret) ? !session_resume(c, secret, session, err)
+                                                : !xerr_session_invalid(err, session);
+        if (good) session_touch(c);
+        if (good || !c->is_root) return good ? 0 : -1;
+        xerr_clear(err);               /* the peer of the unix socket is root, whatever became of its session */
     }
     if (c->is_root) return 0;
     if (pool_secret) {
@@ -122,7 +123,7 @@ int http_authenticate(struct http_request *req, struct agent *agent, const struc
     struct http_call *hc = arena_zalloc(req->arena, sizeof(*hc));
     const struct http_peer *peer = &req->peer;
     bool trusted = peer->is_unix && peer->has_cred && (peer->uid == 0 || peer->uid == getuid());
-    struct ref task = route->task ? named_task(req, agent) : REF_NULL;
+    struct ref task = named_task(req, agent);
     bool in_db = !ref_is_null(task);
 
     hc->permission = route->permission;

@@ -95,24 +95,25 @@ static bool read_cf(const char *text, struct rrd_query *q)
     return !text;
 }
 
-/* False: the request says something that cannot be meant. */
-static bool read_query(const struct http_request *req, struct rrd_query *q)
+/* start is needed, in seconds; cf is AVERAGE, MIN or MAX; interval is in seconds. Errors: INVALID_VALUE [name, value]. */
+static int read_query(const struct http_request *req, struct rrd_query *q, struct xerr *err)
 {
     const char *start = http_query(&req->head, "start"), *interval = http_query(&req->head, "interval");
-    const char *host = http_query(&req->head, "host");
+    const char *host = http_query(&req->head, "host"), *cf = http_query(&req->head, "cf");
     double start_s;
 
     *q = (struct rrd_query){ .interval_s = 0 };
-    if (!start || !num_parse_float(start, &start_s) || !(start_s > -1e15 && start_s < 1e15)) return false;
-    if (interval && !num_parse_int(interval, &q->interval_s)) return false;
-    if (!read_cf(http_query(&req->head, "cf"), q)) return false;
+    if (!start || !num_parse_float(start, &start_s) || !(start_s > -1e15 && start_s < 1e15))
+        return xerr_invalid_value(err, "start", start ? start : "");
+    if (interval && !num_parse_int(interval, &q->interval_s)) return xerr_invalid_value(err, "interval", interval);
+    if (!read_cf(cf, q)) return xerr_invalid_value(err, "cf", cf);
     q->start_s = (int64_t)start_s;
     if (q->start_s < 0) q->start_s += clock_wall_seconds();
     q->choice[RRD_HOST].all = host && streq(host, "true");
     q->choice[RRD_VM] = choice(req, "vm_uuid");
     q->choice[RRD_VM].all = !q->choice[RRD_VM].n;
     q->choice[RRD_SR] = choice(req, "sr_uuid");
-    return true;
+    return 0;
 }
 
 void get_rrd_updates(struct http_request *req, struct call *c, struct xerr *err)
@@ -121,9 +122,8 @@ void get_rrd_updates(struct http_request *req, struct call *c, struct xerr *err)
     struct rrd_query query;
     struct rrd_table table;
 
-    (void)err;
-    if (!read_query(req, &query)) {
-        http_reply_error(req, 400, "start is needed, in seconds; cf is AVERAGE, MIN or MAX; interval is in seconds");
+    if (read_query(req, &query, err)) {
+        transfer_refuse(req, 400, err);
     } else {
         bool json = wants_json(req);
         rrd_store_query(c->agent->rrds, &query, req->arena, &table);
@@ -134,14 +134,16 @@ void get_rrd_updates(struct http_request *req, struct call *c, struct xerr *err)
 
 /* ---- whole archives ---------------------------------------------------------------------------------------------- */
 
-static void reply_full(struct http_request *req, struct agent *agent, enum rrd_kind kind, const char *uuid)
+static void reply_full(struct http_request *req, struct agent *agent, enum rrd_kind kind, const char *uuid, struct xerr *err)
 {
+    static const char *const classes[] = { [RRD_HOST] = "host", [RRD_VM] = "VM", [RRD_SR] = "SR" };
     struct strbuf text = STRBUF_INIT;
     struct rrd *r = rrd_store_get(agent->rrds, kind, uuid);
     bool json = wants_json(req);
 
     if (!r) {
-        http_reply_error(req, 404, "nothing is known of this object");
+        xerr_uuid_invalid(err, classes[kind], uuid);
+        transfer_refuse(req, 404, err);
         return;
     }
     rrd_write_full(r, json, &text);
@@ -153,31 +155,32 @@ void get_host_rrd(struct http_request *req, struct call *c, struct xerr *err)
 {
     struct snap *s = db_snap(c->agent->db);
     const struct row *host = snap_get(s, CLASS_host, c->agent->host);
-
-    (void)err;
     const char *uuid = arena_strdup(req->arena, host ? row_uuid(host) : "");
+
     snap_unref(s);
-    reply_full(req, c->agent, RRD_HOST, uuid);
+    reply_full(req, c->agent, RRD_HOST, uuid, err);
 }
 
-static void get_named(struct http_request *req, struct agent *agent, enum rrd_kind kind)
+static void get_named(struct http_request *req, struct agent *agent, enum rrd_kind kind, struct xerr *err)
 {
     const char *uuid = http_query(&req->head, "uuid");
 
-    if (uuid) reply_full(req, agent, kind, uuid);
-    else http_reply_error(req, 400, "uuid is needed");
+    if (uuid) {
+        reply_full(req, agent, kind, uuid, err);
+    } else {
+        xerr_invalid_value(err, "uuid", "");
+        transfer_refuse(req, 400, err);
+    }
 }
 
 void get_vm_rrd(struct http_request *req, struct call *c, struct xerr *err)
 {
-    (void)err;
-    get_named(req, c->agent, RRD_VM);
+    get_named(req, c->agent, RRD_VM, err);
 }
 
 void get_sr_rrd(struct http_request *req, struct call *c, struct xerr *err)
 {
-    (void)err;
-    get_named(req, c->agent, RRD_SR);
+    get_named(req, c->agent, RRD_SR, err);
 }
 
 /* ---- history from elsewhere --------------------------------------------------------------------------------------- */

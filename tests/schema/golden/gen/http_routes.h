@@ -19,7 +19,6 @@ struct http_route_desc {
     const char *permission;      /* "http/put_import" */
     bool role_of_call;           /* authentication and role are those of the call inside */
     bool open;                   /* the handler also gets who shows nothing, without rights */
-    bool task;                   /* follows the task that task_id names */
     enum role_id role;           /* ROLE_NONE: no session needed */
     const char *const *queries;  /* known parameters, NULL-terminated */
     const char *doc;
