@@ -91,12 +91,10 @@ struct value row_field_value(const struct row *r, const struct field_desc *f, st
 /* The whole record. */
 struct value row_record(const struct row *r, struct arena *a);
 
-/* The row's record as encoded text, from the row's cache (filled on first use, 16 MiB in all):
- * appended to out. The encoders are given by rpc/ at start through db_set_encoders(). */
+/* The row's record as encoded text, appended to out. scratch is empty afterwards: one arena serves for any
+ * number of rows. Nothing is kept: a row is the smallest form of its text, and quickly written. */
 enum encoding { ENCODING_XML, ENCODING_JSON, N_ENCODINGS };
-void row_encode(const struct row *r, enum encoding e, struct strbuf *out);
-typedef void (*encode_fn)(const struct value *v, struct strbuf *out);
-void db_set_encoders(struct db *db, encode_fn xml, encode_fn json);
+void row_encode(const struct row *r, enum encoding e, struct arena *scratch, struct strbuf *out);
 
 /* ---- writing ------------------------------------------------------------------------------------------- */
 

@@ -289,12 +289,6 @@ struct snap *db_snap(struct db *db)
     return s;
 }
 
-void db_set_encoders(struct db *db, encode_fn xml, encode_fn json)
-{
-    atomic_store_explicit(&db->kinds->encoders[ENCODING_XML], xml, memory_order_release);
-    atomic_store_explicit(&db->kinds->encoders[ENCODING_JSON], json, memory_order_release);
-}
-
 void db_on_publish(struct db *db, publish_fn fn, void *arg)
 {
     atomic_store_explicit(&db->publish_arg, arg, memory_order_relaxed);

@@ -35,7 +35,7 @@ struct group {
 
 struct db {
     struct store *store;           /* the leader's */
-    struct kinds *kinds;           /* immutable but for its counters */
+    struct kinds *kinds;           /* immutable */
     _Atomic int live_snaps;
 
     pthread_mutex_t writer;        /* from db_begin() to db_commit()/db_abort() */

@@ -1,8 +1,11 @@
-/* Rows: their life, their fields, their cached encodings.
- * Called by: everyone who reads the database.  Calls: cell, model. */
+/* Rows: their life, their fields, their encodings.
+ * Called by: everyone who reads the database.  Calls: cell, model, lib/xmlrpc, lib/json. */
 #include "db/row.h"
 
 #include <assert.h>
+
+#include "lib/json.h"
+#include "lib/xmlrpc.h"
 
 /* ---- kinds ---- */
 
@@ -33,6 +36,15 @@ static int lay_out(struct kind *k)
     return 0;
 }
 
+static void make_frames(struct kind *k)
+{
+    const char *names[MAX_FIELDS];
+
+    for (unsigned i = 0; i < k->cls->n_fields; i++) names[i] = k->cls->fields[i].name;
+    xmlrpc_frame(names, k->cls->n_fields, &k->frame[ENCODING_XML]);
+    json_frame(names, k->cls->n_fields, &k->frame[ENCODING_JSON]);
+}
+
 static struct row *row_blank(const struct kind *kind);
 
 static int kind_init(struct kind *k, const struct class_desc *cls, struct kinds *all, struct xerr *err)
@@ -46,6 +58,7 @@ static int kind_init(struct kind *k, const struct class_desc *cls, struct kinds 
     k->heap = xcalloc(cls->n_fields, sizeof(*k->heap));
     k->preset = xcalloc(cls->n_fields, sizeof(*k->preset));
     k->forward = xcalloc(cls->n_fields, sizeof(*k->forward));
+    make_frames(k);
     if (lay_out(k)) return xerr_internal(err, "class %s has an enumeration that is too large", cls->name);
     k->blank = row_blank(k);
     for (unsigned i = 0; i < cls->n_fields; i++) {
@@ -113,6 +126,7 @@ void kinds_free(struct kinds *all)
     for (unsigned c = 0; c < all->n; c++) {
         struct kind *k = &all->kinds[c];
         if (k->blank) row_unref(k->blank);
+        for (int e = 0; e < N_ENCODINGS; e++) wire_frame_clear(&k->frame[e]);
         free(k->offset);
         free(k->size);
         free(k->heap);
@@ -136,7 +150,6 @@ static struct row *row_alloc(const struct kind *kind, struct ref ref, uint64_t s
     r->serial = serial;
     r->created = r->revision = 0;
     atomic_init(&r->stamp, 0);
-    for (int e = 0; e < N_ENCODINGS; e++) atomic_init(&r->encoded[e], NULL);
     return r;
 }
 
@@ -195,12 +208,6 @@ void row_unref(struct row *r)
     for (unsigned h = 0; h < kind->n_heap; h++) {
         union cell c = row_cell(r, kind->heap[h]);
         cell_clear(&c, kind->cls->fields[kind->heap[h]].cell);
-    }
-    for (int e = 0; e < N_ENCODINGS; e++) {
-        struct encoded *text = atomic_load_explicit(&r->encoded[e], memory_order_acquire);
-        if (!text) continue;
-        atomic_fetch_sub_explicit(&kind->all->encoded_bytes, sizeof(*text) + text->len, memory_order_relaxed);
-        free(text);
     }
     free(r);
 }
@@ -285,18 +292,6 @@ struct value row_field_value(const struct row *r, const struct field_desc *f, st
     return value_copy(a, &v);
 }
 
-struct value row_record_borrowed(const struct row *r, struct arena *a)
-{
-    const struct class_desc *cls = r->kind->cls;
-    struct member *members = arena_new_array(a, struct member, cls->n_fields);
-
-    for (unsigned i = 0; i < cls->n_fields; i++) {
-        union cell c = row_cell(r, i);
-        members[i] = (struct member){ cls->fields[i].name, cell_to_value(&cls->fields[i], &c, a) };
-    }
-    return value_map(members, cls->n_fields);
-}
-
 struct value row_record(const struct row *r, struct arena *a)
 {
     const struct class_desc *cls = r->kind->cls;
@@ -309,41 +304,26 @@ struct value row_record(const struct row *r, struct arena *a)
 
 /* ---- encodings ---- */
 
-/* Keeps an encoding with its row unless the budget is spent or another thread was quicker. */
-static void keep_encoded(struct row *r, enum encoding e, const char *text, size_t len)
+/* Of many rows most are in no cache of the processor: their parts are asked for all at once, not one by one. */
+static void fetch_early(const struct row *r)
 {
-    struct kinds *all = r->kind->all;
-    size_t size = sizeof(struct encoded) + len;
-    struct encoded *none = NULL, *kept;
+    const struct kind *k = r->kind;
 
-    if (atomic_fetch_add_explicit(&all->encoded_bytes, size, memory_order_relaxed) + size > ENCODED_BUDGET)
-        goto full;
-    kept = xmalloc(size);
-    kept->len = len;
-    memcpy(kept->text, text, len);
-    if (atomic_compare_exchange_strong_explicit(&r->encoded[e], &none, kept, memory_order_release,
-                                                memory_order_relaxed))
-        return;
-    free(kept);
-full:
-    atomic_fetch_sub_explicit(&all->encoded_bytes, size, memory_order_relaxed);
+    for (size_t at = 0; at < k->data_size; at += 64) __builtin_prefetch(r->data + at);
+    for (unsigned h = 0; h < k->n_heap; h++) __builtin_prefetch(row_cell(r, k->heap[h]).text);
 }
 
-void row_encode(const struct row *r, enum encoding e, struct strbuf *out)
+void row_encode(const struct row *r, enum encoding e, struct arena *scratch, struct strbuf *out)
 {
-    const struct encoded *kept = atomic_load_explicit(&r->encoded[e], memory_order_acquire);
+    const struct class_desc *cls = r->kind->cls;
+    struct value values[MAX_FIELDS];
 
-    if (kept) {
-        strbuf_add(out, kept->text, kept->len);
-        return;
+    fetch_early(r);
+    for (unsigned i = 0; i < cls->n_fields; i++) {
+        union cell c = row_cell(r, i);
+        values[i] = cell_to_value(&cls->fields[i], &c, scratch);
     }
-    encode_fn encode = atomic_load_explicit(&r->kind->all->encoders[e], memory_order_acquire);
-    assert(encode);
-    _cleanup_arena_ struct arena *a = arena_new();
-    struct value record = row_record_borrowed(r, a);
-    size_t from = out->len;
-    encode(&record, out);
-    if (atomic_load_explicit(&r->stamp, memory_order_acquire) & ROW_OWNED)
-        return; /* may still change in place */
-    keep_encoded((struct row *)r, e, out->ptr + from, out->len - from);
+    if (e == ENCODING_JSON) json_encode_record(&r->kind->frame[e], values, out);
+    else xmlrpc_encode_record(&r->kind->frame[e], values, out);
+    arena_reset(scratch);
 }

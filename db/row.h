@@ -5,9 +5,9 @@
 
 #include "db/cell.h"
 #include "db/ptrie.h"
+#include "lib/wire.h"
 
 enum { MAX_FIELDS = 128 };                        /* a class has no more (checked at open) */
-enum { ENCODED_BUDGET = 16 << 20 };               /* bytes of cached encodings, all rows together */
 
 struct field_set { uint64_t words[MAX_FIELDS / 64]; };
 
@@ -31,6 +31,7 @@ struct kind {
     uint8_t *forward;              /* fields that feed one */
     unsigned n_forward;
     struct row *blank;             /* a row with the schema's defaults */
+    struct wire_frame frame[N_ENCODINGS];
     /* Where a row has its fields: a reference takes 16 bytes, a truth or an enumerator one, the rest 8. */
     uint16_t *offset;
     uint8_t *size;
@@ -42,8 +43,6 @@ struct kind {
 };
 
 struct kinds {
-    _Atomic size_t encoded_bytes;                 /* held by the caches of all rows */
-    _Atomic(encode_fn) encoders[N_ENCODINGS];
     unsigned n;
     struct kind kinds[];
 };
@@ -55,11 +54,6 @@ static inline bool kind_is_stored(const struct kind *k) { return !field_set_empt
 int kinds_new(struct kinds **ret_kinds, struct xerr *err);
 void kinds_free(struct kinds *kinds);
 
-struct encoded {
-    size_t len;
-    char text[];
-};
-
 struct row {
     struct pleaf leaf;             /* key = the reference; tag = place in the owning transaction's touches */
     const struct kind *kind;
@@ -67,7 +61,6 @@ struct row {
     /* Set before the row is published, then immutable. */
     uint64_t created, revision;    /* store revisions of the first and of this version */
     _Atomic uint64_t stamp; /* place in the stream of changes; ROW_OWNED | transaction while it is changed */
-    _Atomic(struct encoded *) encoded[N_ENCODINGS];
     _Alignas(8) unsigned char data[];             /* the cells, packed */
 };
 
@@ -112,8 +105,5 @@ struct row *row_copy(const struct row *r);
 struct row *row_ref_get(struct row *r);
 void row_unref(struct row *r);
 void row_leaf_unref(struct pleaf *leaf);
-
-/* The whole record; what has a form of its own in the row is borrowed from it. */
-struct value row_record_borrowed(const struct row *r, struct arena *a);
 
 #endif

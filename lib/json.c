@@ -277,3 +277,27 @@ void json_member_begin(const char *key, struct strbuf *out)
     json_encode_string(key, strlen(key), out);
     strbuf_char(out, ':');
 }
+
+void json_frame(const char *const *names, size_t n, struct wire_frame *ret_frame)
+{
+    struct strbuf b = STRBUF_INIT;
+    uint32_t *at = xcalloc(n + 2, sizeof(*at));
+
+    strbuf_char(&b, '{');
+    for (size_t i = 0; i < n; i++) {
+        json_member_begin(names[i], &b);
+        at[i + 1] = (uint32_t)b.len;
+    }
+    strbuf_char(&b, '}');
+    at[n + 1] = (uint32_t)b.len;
+    *ret_frame = wire_frame_take(&b, n, at);
+}
+
+void json_encode_record(const struct wire_frame *f, const struct value *values, struct strbuf *out)
+{
+    for (size_t i = 0; i < f->n; i++) {
+        strbuf_add(out, f->text + f->at[i], f->at[i + 1] - f->at[i]);
+        json_encode_value(&values[i], out);
+    }
+    strbuf_char(out, '}');
+}

@@ -5,6 +5,7 @@
 
 #include "lib/strbuf.h"
 #include "lib/value.h"
+#include "lib/wire.h"
 
 /* Reads one document. null is VALUE_VOID, whole numbers within 64 bits VALUE_INT, other numbers VALUE_FLOAT.
  * Of equal member names the last wins. At most 64 containers inside each other; a string with a NUL character
@@ -20,6 +21,9 @@ int json_decode_raw(const char *text, size_t len, struct arena *a, size_t max_it
 /* Appends the value: ints as numbers, dates and references as strings, no result as "", and a float that JSON
  * has no number for as "NaN", "Infinity" or "-Infinity" in quotes. Malformed UTF-8 is replaced. */
 void json_encode_value(const struct value *v, struct strbuf *out);
+/* An object with these names, as xmlrpc_frame() and xmlrpc_encode_record(). */
+void json_frame(const char *const *names, size_t n, struct wire_frame *ret_frame);
+void json_encode_record(const struct wire_frame *frame, const struct value *values, struct strbuf *out);
 /* Appends a quoted string. */
 void json_encode_string(const char *s, size_t len, struct strbuf *out);
 /* Appends `"key":`, after a comma unless out ends in '{'. For objects written in pieces around encoded

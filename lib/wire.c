@@ -1,8 +1,22 @@
-/* The readers' stack of half-built containers.
- * Called by: xmlrpc, json.  Calls: arena, map. */
+/* The readers' stack of half-built containers; the fixed text of records.
+ * Called by: xmlrpc, json, db/.  Calls: arena, map. */
 #include "lib/wire.h"
 
 #include "lib/map.h"
+
+struct wire_frame wire_frame_take(struct strbuf *text, size_t n, uint32_t *at)
+{
+    strbuf_reserve(text, WIRE_FRAME_SLACK);
+    memset(text->ptr + text->len, 0, WIRE_FRAME_SLACK);
+    return (struct wire_frame){ n, strbuf_take(text), at };
+}
+
+void wire_frame_clear(struct wire_frame *f)
+{
+    free(f->text);
+    free(f->at);
+    *f = (struct wire_frame){ 0, NULL, NULL };
+}
 
 void wire_stack_init(struct wire_stack *s, struct arena *a, size_t max_items)
 {

@@ -1,9 +1,13 @@
-/* What the XML-RPC and JSON readers share: the stack of half-built containers, its limits, duplicate members.
- * Called by: xmlrpc, json.  Calls: arena, map. */
+/* What XML-RPC and JSON share. Readers: the stack of half-built containers, its limits, duplicate members.
+ * Writers: the fixed text of records.
+ * Called by: xmlrpc, json, db/.  Calls: arena, map. */
 #ifndef LIB_WIRE_H
 #define LIB_WIRE_H
 
+#include "lib/strbuf.h"
 #include "lib/value.h"
+
+#include <stdint.h>
 
 enum {
     WIRE_MAX_DEPTH = 64,             /* containers inside each other */
@@ -28,5 +32,18 @@ void wire_push(struct wire_stack *s, const char *key, struct value v);
  * */
 struct value wire_pop_set(struct wire_stack *s, size_t base);
 struct value wire_pop_map(struct wire_stack *s, size_t base);
+
+/* What stands around the values of a record with these names, the same for all of them: piece i comes before
+ * value i, the last piece behind the last value. */
+struct wire_frame {
+    size_t n;              /* values */
+    char *text;            /* all pieces, and WIRE_FRAME_SLACK bytes that may be read */
+    uint32_t *at;          /* n + 2: where each piece starts; the last one's end */
+};
+enum { WIRE_FRAME_SLACK = 32 };
+
+/* Of text that is complete but for the slack; at passes. */
+struct wire_frame wire_frame_take(struct strbuf *text, size_t n, uint32_t *at);
+void wire_frame_clear(struct wire_frame *f);
 
 #endif

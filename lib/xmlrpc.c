@@ -6,6 +6,8 @@
 #include "lib/num.h"
 #include "lib/utf8.h"
 
+#include <assert.h>
+
 /* The write position travels as `char *p` through every function below, so that it stays in a register; w
  * only knows where room ends. room() must have been asked before anything is put. */
 struct writer {
@@ -289,6 +291,29 @@ void xmlrpc_encode_value(const struct value *v, struct strbuf *out)
     writer_end(&w, put_value(&w, p, v));
 }
 
+/* A piece of a frame: in blocks, as far as they go; what is behind it is overwritten. */
+static inline char *put_piece(struct writer *w, char *p, const struct wire_frame *f, size_t i, size_t after)
+{
+    const char *from = f->text + f->at[i];
+    size_t n = f->at[i + 1] - f->at[i];
+
+    p = room(w, p, n + WIRE_FRAME_SLACK + after);
+    for (size_t done = 0; done < n; done += WIRE_FRAME_SLACK) memcpy(p + done, from + done, WIRE_FRAME_SLACK);
+    return p + n;
+}
+
+void xmlrpc_encode_record(const struct wire_frame *f, const struct value *values, struct strbuf *out)
+{
+    struct writer w;
+    char *p = writer_begin(&w, out);
+
+    for (size_t i = 0; i < f->n; i++) {
+        p = put_piece(&w, p, f, i, SCALAR_ROOM);
+        p = put_value(&w, p, &values[i]);
+    }
+    writer_end(&w, put_piece(&w, p, f, f->n, 0));
+}
+
 void xmlrpc_encode_text(const char *s, size_t len, struct strbuf *out)
 {
     struct writer w;
@@ -371,6 +396,24 @@ void xmlrpc_member_begin(const char *key, struct strbuf *out)
 
 void xmlrpc_member_end(struct strbuf *out) { ADD(out, "</member>"); }
 void xmlrpc_struct_end(struct strbuf *out) { ADD(out, "</struct></value>"); }
+void xmlrpc_frame(const char *const *names, size_t n, struct wire_frame *ret_frame)
+{
+    struct strbuf b = STRBUF_INIT;
+    uint32_t *at = xcalloc(n + 2, sizeof(*at));
+
+    assert(n);
+    xmlrpc_struct_begin(&b);
+    for (size_t i = 0; i < n; i++) {
+        if (i) xmlrpc_member_end(&b);
+        xmlrpc_member_begin(names[i], &b);
+        at[i + 1] = (uint32_t)b.len;
+    }
+    xmlrpc_member_end(&b);
+    xmlrpc_struct_end(&b);
+    at[n + 1] = (uint32_t)b.len;
+    *ret_frame = wire_frame_take(&b, n, at);
+}
+
 void xmlrpc_array_begin(struct strbuf *out) { ADD(out, "<value><array><data>"); }
 void xmlrpc_array_end(struct strbuf *out) { ADD(out, "</data></array></value>"); }
 

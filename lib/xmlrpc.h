@@ -11,6 +11,7 @@
 
 #include "lib/strbuf.h"
 #include "lib/value.h"
+#include "lib/wire.h"
 #include "lib/xerr.h"
 
 /* ---- reading
@@ -37,6 +38,9 @@ int xmlrpc_result(const struct value *response, struct value *ret_result, struct
 
 /* <value>...</value> */
 void xmlrpc_encode_value(const struct value *v, struct strbuf *out);
+/* <value><struct>...</struct></value> with these names, without looking at them again each time: */
+void xmlrpc_frame(const char *const *names, size_t n, struct wire_frame *ret_frame);
+void xmlrpc_encode_record(const struct wire_frame *frame, const struct value *values, struct strbuf *out);
 /* Character data with & < > " escaped; of use to every writer of XML. */
 void xmlrpc_encode_text(const char *s, size_t len, struct strbuf *out);
 /* params: a set. */

@@ -191,6 +191,7 @@ struct encoder {
     const struct event_sub *sub;
     enum event_form form;
     struct strbuf out;
+    struct arena *scratch;         /* NULL before the first record */
     size_t n;
 };
 
@@ -209,8 +210,10 @@ static void json_member(struct strbuf *out, const char *key, const char *text)
     json_encode_string(text, strlen(text), out);
 }
 
-static void encode_xml(struct strbuf *out, const struct change *ch, const char *id)
+static void encode_xml(struct encoder *e, const struct change *ch, const char *id)
 {
+    struct strbuf *out = &e->out;
+
     xmlrpc_struct_begin(out);
     xml_member(out, "id", id);
     xml_member(out, "timestamp", "0.0");
@@ -219,15 +222,17 @@ static void encode_xml(struct strbuf *out, const struct change *ch, const char *
     xml_member(out, "ref", REF_STR(ch->ref));
     if (ch->row) {
         xmlrpc_member_begin("snapshot", out);
-        row_encode(ch->row, ENCODING_XML, out);
+        row_encode(ch->row, ENCODING_XML, e->scratch, out);
         xmlrpc_member_end(out);
     }
     xmlrpc_struct_end(out);
 }
 
-static void encode_json(struct strbuf *out, const struct change *ch, const char *id, bool first)
+static void encode_json(struct encoder *e, const struct change *ch, const char *id)
 {
-    if (!first) strbuf_char(out, ',');
+    struct strbuf *out = &e->out;
+
+    if (e->n) strbuf_char(out, ',');
     strbuf_char(out, '{');
     json_member(out, "id", id);
     json_member(out, "timestamp", "0.0");
@@ -236,7 +241,7 @@ static void encode_json(struct strbuf *out, const struct change *ch, const char 
     json_member(out, "ref", REF_STR(ch->ref));
     if (ch->row) {
         json_member_begin("snapshot", out);
-        row_encode(ch->row, ENCODING_JSON, out);
+        row_encode(ch->row, ENCODING_JSON, e->scratch, out);
     }
     strbuf_char(out, '}');
 }
@@ -254,8 +259,9 @@ static void encode_change(void *arg, const struct change *ch)
     if (!event_sub_wants(e->sub, ch->cls, ch->ref)) return;
     if (e->form != EVENT_WAKE) {
         snprintf(id, sizeof(id), "%llu", (unsigned long long)ch->order);
-        if (is_json(e->form)) encode_json(&e->out, ch, id, e->n == 0);
-        else encode_xml(&e->out, ch, id);
+        if (!e->scratch) e->scratch = arena_new();
+        if (is_json(e->form)) encode_json(e, ch, id);
+        else encode_xml(e, ch, id);
     }
     e->n++;
 }
@@ -329,10 +335,12 @@ int event_encode(struct db *db, const struct event_sub *sub, struct token since,
                  bool even_empty, struct event_text **ret_text, struct token *ret_until, struct xerr *err)
 {
     _cleanup_snap_ struct snap *s = db_snap(db);
-    struct encoder e = { sub, form, STRBUF_INIT, 0 };
+    struct encoder e = { sub, form, STRBUF_INIT, NULL, 0 };
 
     begin(&e);
-    if (event_changes(s, sub, since, encode_change, &e, err)) {
+    int rc = event_changes(s, sub, since, encode_change, &e, err);
+    arena_free(e.scratch);
+    if (rc) {
         strbuf_free(&e.out);
         return -1;
     }

@@ -7,9 +7,7 @@
 
 #define LOG_MODULE "session"
 #include "gen/methods.h"
-#include "lib/json.h"
 #include "lib/log.h"
-#include "lib/xmlrpc.h"
 #include "xapi/pool_db.h"
 #include "xapi/session.h"
 
@@ -111,7 +109,6 @@ static int load(struct call *c, const char *filename, struct db **ret_db, struct
     if (read_file(filename, POOL_DB_MAX, &text, &len))
         return xerr_import_error(err, arena_printf(c->arena, "%s: %s", filename, strerror(errno)));
     if (pool_db_load(c, text, len, ret_db, err)) return -1;
-    db_set_encoders(*ret_db, xmlrpc_encode_value, json_encode_value);
     return 0;
 }
 

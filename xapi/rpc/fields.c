@@ -69,7 +69,8 @@ static int get_field(struct call *c, const struct method_desc *m, const struct r
 static int get_record(struct call *c, const struct row *row, struct rpc_result *r)
 {
     if (r->out) {
-        row_encode(row, r->encoding, r->out);
+        _cleanup_arena_ struct arena *scratch = arena_new();
+        row_encode(row, r->encoding, scratch, r->out);
         r->written = true;
         return 0;
     }
@@ -78,14 +79,16 @@ static int get_record(struct call *c, const struct row *row, struct rpc_result *
     return 0;
 }
 
-/* Map of reference to record: the cached text of each row, one behind the other. */
+/* Map of reference to record. */
 static void encode_records_xml(const struct snap *s, enum class_id cls, const struct filter *f, struct strbuf *out)
 {
+    _cleanup_arena_ struct arena *scratch = arena_new();
+
     xmlrpc_struct_begin(out);
     SNAP_EACH(s, cls, row) {
         if (f && !filter_match(f, row)) continue;
         xmlrpc_member_begin(REF_STR(row_ref_of(row)), out);
-        row_encode(row, ENCODING_XML, out);
+        row_encode(row, ENCODING_XML, scratch, out);
         xmlrpc_member_end(out);
     }
     xmlrpc_struct_end(out);
@@ -93,11 +96,13 @@ static void encode_records_xml(const struct snap *s, enum class_id cls, const st
 
 static void encode_records_json(const struct snap *s, enum class_id cls, const struct filter *f, struct strbuf *out)
 {
+    _cleanup_arena_ struct arena *scratch = arena_new();
+
     strbuf_char(out, '{');
     SNAP_EACH(s, cls, row) {
         if (f && !filter_match(f, row)) continue;
         json_member_begin(REF_STR(row_ref_of(row)), out);
-        row_encode(row, ENCODING_JSON, out);
+        row_encode(row, ENCODING_JSON, scratch, out);
     }
     strbuf_char(out, '}');
 }

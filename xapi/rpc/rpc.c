@@ -8,10 +8,8 @@
 #include <pthread.h>
 
 #include "lib/clock.h"
-#include "lib/json.h"
 #include "lib/log.h"
 #include "lib/map.h"
-#include "lib/xmlrpc.h"
 #include "xapi/call/live_task.h"
 #include "xapi/pool_secret.h"
 #include "xapi/role.h"
@@ -55,7 +53,6 @@ int rpc_init(struct agent *agent, const struct rpc_config *config, struct rpc **
     pthread_condattr_destroy(&attr);
     agent->rpc = rpc;
     agent->call_message = rpc_call_message;
-    db_set_encoders(agent->db, xmlrpc_encode_value, json_encode_value);
     agent->events = event_hub_new(agent->db);
     agent->user_agents = user_agents_new();
     agent->session_dbs = session_dbs_new();
