@@ -85,8 +85,6 @@ void lv_unref(struct lv *lv)
     free(lv);
 }
 
-static void release(void *arg) { lv_unref(arg); }
-
 static void on_closed(virConnectPtr conn, int reason, void *arg)
 {
     struct lv *lv = arg;
@@ -102,7 +100,12 @@ static void close_link(void *out)
 {
     struct lv_link *link = out;
 
-    if (link->told_when_closed) virConnectUnregisterCloseCallback(link->conn, on_closed);
+    /* Not by libvirt's own release function: a driver that cannot tell (test) takes the callback with success
+     * and forgets it. Once it is unregistered nobody is inside: libvirt calls it under the lock that this takes. */
+    if (link->told_when_closed) {
+        virConnectUnregisterCloseCallback(link->conn, on_closed);
+        lv_unref(link->told_when_closed);
+    }
     lv_events_deregister(link);
     virConnectClose(link->conn);
     free(link);
@@ -122,9 +125,10 @@ static int run_connect(struct lv_job *job)
     const char *type = virConnectGetType(conn);
     job->out_number = type && streq(type, "TEST");
     virConnectSetKeepAlive(conn, KEEPALIVE_S, KEEPALIVE_COUNT);      /* not every driver has it */
-    lv_ref(lv);
-    link->told_when_closed = virConnectRegisterCloseCallback(conn, on_closed, lv, release) == 0;
-    if (!link->told_when_closed) lv_unref(lv);
+    if (virConnectRegisterCloseCallback(conn, on_closed, lv, NULL) == 0) {
+        lv_ref(lv);
+        link->told_when_closed = lv;
+    }
     if (lv_events_register(lv, link) < 0) return lv_job_fail(job, HV_FAIL_ENGINE);
     char *capabilities = virConnectGetCapabilities(conn);
     if (!capabilities) return lv_job_fail(job, HV_FAIL_ENGINE);

@@ -39,7 +39,7 @@ struct lv_waiter {
  * that closing alone would leave the connection open. */
 struct lv_link {
     virConnectPtr conn;
-    bool told_when_closed;
+    struct lv *told_when_closed;       /* a reference, while the callback is registered */
     size_t n_events;
     int events[8];
 };
