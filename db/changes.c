@@ -67,7 +67,7 @@ static void tell(const struct walk *w, enum change_op op, const struct row *row)
                                     .order = atomic_load_explicit(&row->stamp, memory_order_relaxed) });
 }
 
-/* The same epoch: the index has exactly the rows changed since. */
+/* The same epoch: the index has the rows changed since. */
 static void tell_indexed(const struct walk *w, enum change_op op)
 {
     const struct pleaf *leaf;
@@ -78,6 +78,18 @@ static void tell_indexed(const struct walk *w, enum change_op op)
         if (!is_wanted(w, leaf->tag)) continue;
         const struct row *row = snap_get_row(w->s, leaf->tag, ((const struct entry *)leaf)->ref);
         if (row && (row->created > w->since.revision) == (op == CHANGE_ADD)) tell(w, op, row);
+    }
+}
+
+/* Every row is looked at: the same epoch, but more has changed since than the index has. */
+static void tell_stamped(const struct walk *w, enum change_op op)
+{
+    for (unsigned cls = 0; cls < w->s->kinds->n; cls++) {
+        if (!is_wanted(w, cls)) continue;
+        SNAP_EACH(w->s, (enum class_id)cls, row) {
+            if (atomic_load_explicit(&row->stamp, memory_order_relaxed) <= w->since.stamp) continue;
+            if ((row->created > w->since.revision) == (op == CHANGE_ADD)) tell(w, op, row);
+        }
     }
 }
 
@@ -131,7 +143,10 @@ int snap_changes(const struct snap *s, struct token since, const bool *wanted, c
     /* A token from a future that a restored database does not know is as useless as one too old. */
     if (since.revision > s->token.revision || since.stamp > s->token.stamp) return xerr_events_lost(err);
     if (s->tombs && since.revision < s->tombs->floor) return xerr_events_lost(err);
-    if (since.stamp >= epoch_start) {
+    if (since.stamp >= epoch_start && since.stamp < s->stamps_after) {
+        tell_stamped(&w, CHANGE_ADD);
+        tell_stamped(&w, CHANGE_MOD);
+    } else if (since.stamp >= epoch_start) {
         tell_indexed(&w, CHANGE_ADD);
         tell_indexed(&w, CHANGE_MOD);
     } else {

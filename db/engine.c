@@ -64,6 +64,10 @@ static int load_row(void *arg, struct row *row, struct xerr *err _unused_)
     struct batch *b = &l->batches[row->kind->cls->id];
 
     if (row->serial > l->db->next_serial) l->db->next_serial = row->serial;
+    for (unsigned h = 0; h < row->kind->n_heap; h++) {
+        unsigned field = row->kind->heap[h];
+        row_put(row, field, intern_cell(&l->db->intern, row, field, row_cell(row, field)));
+    }
     if (b->n == b->cap) {
         b->cap = b->cap ? b->cap * 2 : 64;
         b->rows = xrealloc(b->rows, b->cap * sizeof(*b->rows));
@@ -242,6 +246,7 @@ void engine_close(struct db *db)
     snap_unrefp(&db->durable);
     assert(
         !atomic_load_explicit(&db->live_snaps, memory_order_acquire)); /* a snapshot outlived its database */
+    intern_clear(&db->intern);
     kinds_free(db->kinds);
     pthread_mutex_destroy(&db->writer);
     pthread_mutex_destroy(&db->commit);
@@ -421,7 +426,7 @@ static void group_publish(struct db *db, struct group *g, uint64_t revision)
     struct snap *old = db->durable, *s = g->head;
     uint64_t stamp = old->token.stamp + 1;
 
-    s->stamps = ptrie_copy(&old->stamps);
+    snap_take_stamps(s, old);
     snap_take_tombs(s, old);
     for (size_t i = 0; i < g->n; i++) {
         const struct touch *t = &g->touches[i];
@@ -429,14 +434,14 @@ static void group_publish(struct db *db, struct group *g, uint64_t revision)
         struct row *is = snap_get_row(s, t->cls, t->ref);
         if (was) {
             uint64_t before = atomic_load_explicit(&was->stamp, memory_order_relaxed);
-            ptrie_remove(&s->stamps, (struct ref){ before, was->serial }, entry_leaf_unref);
+            snap_drop_stamp(s, (struct ref){ before, was->serial });
         }
         if (is) {
             bool stored = !was || was->serial != is->serial || !field_set_empty(&t->fields);
             is->created = was ? was->created : revision;
             is->revision = stored ? revision : was->revision;
             atomic_store_explicit(&is->stamp, stamp, memory_order_release);
-            entry_put(&s->stamps, (struct ref){ stamp, is->serial }, t->cls, t->ref);
+            snap_add_stamp(s, (struct ref){ stamp, is->serial }, t->cls, t->ref);
         } else if (was && was->kind->cls->evented) {
             snap_add_tomb(s, &(struct tomb){ revision, was->created, t->ref, t->cls });
         }

@@ -5,6 +5,7 @@
 #ifndef DB_ENGINE_H
 #define DB_ENGINE_H
 
+#include "db/intern.h"
 #include "db/snap.h"
 #include "db/store.h"
 
@@ -40,6 +41,7 @@ struct db {
 
     pthread_mutex_t writer;        /* from db_begin() to db_commit()/db_abort() */
     struct snap *pending;          /* lock: writer */
+    struct intern intern;          /* lock: writer */
     uint64_t next_serial;          /* lock: writer */
     uint64_t next_txn;             /* lock: writer */
 

@@ -137,7 +137,7 @@ static struct entry *entry_new(struct ref key, unsigned cls, struct ref ref)
     return e;
 }
 
-void entry_put(struct ptrie *t, struct ref key, unsigned cls, struct ref ref)
+static void entry_put(struct ptrie *t, struct ref key, unsigned cls, struct ref ref)
 {
     ptrie_put(t, &entry_new(key, cls, ref)->leaf, entry_leaf_unref);
 }
@@ -358,6 +358,29 @@ const struct row *snap_next(const struct snap *s, struct snap_iter *opaque)
     it.started = true;
     memcpy(opaque, &it, sizeof(it));
     return row;
+}
+
+/* ---- places in the stream ---- */
+
+void snap_take_stamps(struct snap *s, const struct snap *from)
+{
+    s->stamps = ptrie_copy(&from->stamps);
+    s->n_stamps = from->n_stamps;
+    s->stamps_after = from->stamps_after;
+}
+
+void snap_drop_stamp(struct snap *s, struct ref key)
+{
+    if (ptrie_remove(&s->stamps, key, entry_leaf_unref)) s->n_stamps--;
+}
+
+void snap_add_stamp(struct snap *s, struct ref key, unsigned cls, struct ref ref)
+{
+    entry_put(&s->stamps, key, cls, ref);
+    if (++s->n_stamps <= STAMPS_KEPT) return;
+    struct ref oldest = ptrie_first(&s->stamps)->key;
+    s->stamps_after = oldest.hi;
+    snap_drop_stamp(s, oldest);
 }
 
 /* ---- tombstones ---- */

@@ -8,7 +8,7 @@
 
 #include "db/row.h"
 
-enum { CHUNK_TABLES = 8, TOMB_BLOCK = 1024, TOMBS_KEPT = 100000 };
+enum { CHUNK_TABLES = 8, TOMB_BLOCK = 1024, TOMBS_KEPT = 100000, STAMPS_KEPT = 4096 };
 
 /* A stamp is the boot epoch above a sequence number of 40 bits. */
 #define EPOCH_SHIFT 40
@@ -62,7 +62,9 @@ struct snap {
     struct kinds *kinds;
     /* Of published roots only. */
     struct token token;
-    struct ptrie stamps;           /* stamp, serial -> struct entry: rows changed since the start */
+    struct ptrie stamps;           /* stamp, serial -> struct entry: the rows that changed last */
+    size_t n_stamps;
+    uint64_t stamps_after;         /* every row changed after this stamp is among them */
     struct tombs *tombs;
     size_t tombs_last;             /* entries of the last block that belong to this root */
     unsigned n_chunks;
@@ -83,8 +85,13 @@ void snap_index_uuid(struct snap *s, const struct row *row, bool add);
 void snap_index_name(struct snap *s, const struct row *row, bool add);
 struct row *snap_get_row(const struct snap *s, unsigned cls, struct ref ref);
 
-void entry_put(struct ptrie *t, struct ref key, unsigned cls, struct ref ref);
 void entry_leaf_unref(struct pleaf *leaf);
+
+/* The stream's index of a new root: that of another one, without a row's last place, with its next; key: stamp
+ * and serial. The oldest go when there are many: who asks for changes since then has every row looked at. */
+void snap_take_stamps(struct snap *s, const struct snap *from);
+void snap_drop_stamp(struct snap *s, struct ref key);
+void snap_add_stamp(struct snap *s, struct ref key, unsigned cls, struct ref ref);
 
 /* Tombstones of a new root: those of another one, and more. The oldest block goes when enough are left. */
 void snap_take_tombs(struct snap *s, const struct snap *from);

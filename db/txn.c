@@ -214,6 +214,7 @@ static void change_cell(struct txn *t, struct ref ref, field_id id, union cell c
     if (back && !targets_exist(t, f, back, &old, &c)) goto out;
 
     row = own_row(t, cls, ref);
+    c = intern_cell(&t->db->intern, row, i, c);
     if (is_uuid) snap_index_uuid(t->work, row, false);
     if (is_name) snap_index_name(t->work, row, false);
     row_put(row, i, c);

@@ -546,8 +546,8 @@ int main(int argc, char **argv)
     setlocale(LC_CTYPE, "C.UTF-8");
     /* Many threads, little each, and now and then an answer of megabytes: hold no memory back for either. */
     mallopt(M_ARENA_MAX, 2);
-    mallopt(M_MMAP_THRESHOLD, 1 << 20);
-    mallopt(M_TRIM_THRESHOLD, 4 << 20);
+    mallopt(M_MMAP_THRESHOLD, 256 << 10);
+    mallopt(M_TRIM_THRESHOLD, 512 << 10);
     signal(SIGPIPE, SIG_IGN);
     if (read_options(&d, argc, argv)) {
         conf_free(d.conf);

@@ -2,7 +2,7 @@
  * Called by: make check.  Calls: db. */
 #include "tests/unit/db-fixture.h"
 
-enum { MAX_CHANGES = 4096 };
+enum { MAX_CHANGES = 8192 };
 
 struct seen {
     size_t n;
@@ -274,6 +274,52 @@ static void a_token_survives_a_restart(void **state _unused_)
     folder_free(folder);
 }
 
+/* The index of changes is bounded; what it has no more is found in the rows. */
+static void a_token_older_than_the_index_misses_nothing(void **state _unused_)
+{
+    struct fake_store *store;
+    struct db *db = open_fake(&store);
+    struct ref quiet = make(db, CLASS_secret), changed = make(db, CLASS_secret), doomed = make(db, CLASS_secret),
+               busy = make(db, CLASS_secret);
+    struct token then = now(db);
+    struct ref fresh = make(db, CLASS_secret), brief = make(db, CLASS_secret);
+
+    struct txn *t = db_begin(db);
+    txn_set_str(t, changed, F_secret_value, "changed");
+    txn_destroy(t, CLASS_secret, doomed);
+    txn_destroy(t, CLASS_secret, brief);
+    commit_ok(t);
+    struct token half = now(db);
+    for (int i = 0; i < 3; i++) {
+        t = db_begin(db);
+        for (int j = 0; j < STAMPS_KEPT / 2; j++) txn_create(t, CLASS_secret, ref_new());
+        txn_set_str(t, busy, F_secret_value, i % 2 ? "a" : "b");
+        commit_ok(t);
+    }
+    struct token late = now(db);
+    t = db_begin(db);
+    txn_set_str(t, changed, F_secret_value, "again");
+    commit_ok(t);
+    struct snap *s = db_snap(db);
+    assert_true(s->n_stamps <= STAMPS_KEPT && s->stamps_after > half.stamp && s->stamps_after < late.stamp);
+
+    const struct seen *seen = changes(s, then, NULL);
+    assert_int_equal(told(seen, CHANGE_ADD, fresh), 1);
+    assert_int_equal(told(seen, CHANGE_MOD, changed), 1);
+    assert_int_equal(told(seen, CHANGE_MOD, busy), 1);
+    assert_int_equal(told(seen, CHANGE_DEL, doomed), 1);
+    assert_int_equal(told(seen, CHANGE_MOD, quiet), 0);
+    assert_int_equal(seen->n, 4 + 3 * (STAMPS_KEPT / 2));
+    seen = changes(s, half, NULL);
+    assert_int_equal(told(seen, CHANGE_MOD, changed), 1);
+    assert_int_equal(seen->n, 2 + 3 * (STAMPS_KEPT / 2));
+    seen = changes(s, late, NULL);
+    assert_int_equal(told(seen, CHANGE_MOD, changed), 1);
+    assert_int_equal(seen->n, 1);
+    snap_unref(s);
+    db_close(db);
+}
+
 static void a_token_from_nowhere_is_lost(void **state _unused_)
 {
     struct fake_store *store;
@@ -341,5 +387,6 @@ UNIT_MAIN(cmocka_unit_test(tokens_have_their_text), cmocka_unit_test(the_zero_to
           cmocka_unit_test(each_object_comes_once_in_its_latest_state),
           cmocka_unit_test(volatile_changes_back_references_and_touches_are_told),
           cmocka_unit_test(any_token_at_any_time_is_answered_in_full),
-          cmocka_unit_test(a_token_survives_a_restart), cmocka_unit_test(a_token_from_nowhere_is_lost),
+          cmocka_unit_test(a_token_survives_a_restart), cmocka_unit_test(a_token_older_than_the_index_misses_nothing),
+          cmocka_unit_test(a_token_from_nowhere_is_lost),
           cmocka_unit_test(a_hundred_thousand_destructions_are_remembered))

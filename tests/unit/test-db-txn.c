@@ -2,6 +2,7 @@
  * Called by: make check.  Calls: db. */
 #include "tests/unit/db-fixture.h"
 
+#include "db/intern.h"
 #include "lib/json.h"
 #include "lib/xmlrpc.h"
 
@@ -508,6 +509,46 @@ static void records_are_encoded_as_their_values(void **state _unused_)
     }
 }
 
+static void equal_texts_and_maps_are_shared(void **state _unused_)
+{
+    struct ref a = make(db, CLASS_VDI), b = make(db, CLASS_VDI);
+    struct txn *t = db_begin(db);
+    char big[INTERN_BYTES + 2];
+
+    memset(big, 'x', sizeof(big) - 1);
+    big[sizeof(big) - 1] = '\0';
+    for (int i = 0; i < 2; i++) {
+        struct ref vdi = i ? b : a;
+        txn_set_str(t, vdi, F_VDI_name_label, "the same");
+        txn_set_str(t, vdi, F_VDI_name_description, big);
+        txn_map_put_str(t, vdi, F_VDI_sm_config, "image-format", "qcow2");
+        txn_map_put_str(t, vdi, F_VDI_other_config, i ? "one" : "two", "1");
+        txn_map_put_str(t, vdi, F_VDI_other_config, i ? "two" : "one", "1");
+        txn_set_str(t, vdi, F_VDI_location, row_uuid(snap_get(txn_snap(t), CLASS_VDI, vdi)));
+    }
+    commit_ok(t);
+    _cleanup_snap_ struct snap *s = db_snap(db);
+    const struct row *x = snap_get(s, CLASS_VDI, a), *y = snap_get(s, CLASS_VDI, b);
+    assert_ptr_equal(row_str(x, F_VDI_name_label), row_str(y, F_VDI_name_label));
+    assert_ptr_not_equal(row_str(x, F_VDI_name_description), row_str(y, F_VDI_name_description));   /* too long */
+    assert_string_equal(row_str(x, F_VDI_name_description), big);
+    assert_ptr_equal(row_value(x, F_VDI_sm_config), row_value(y, F_VDI_sm_config));
+    assert_ptr_equal(row_str(x, F_VDI_location), row_uuid(x));
+    assert_string_not_equal(row_uuid(x), row_uuid(y));
+    assert_string_equal(row_value(x, F_VDI_other_config)->map.members[0].key, "two");   /* the order is each one's own */
+    assert_string_equal(row_value(y, F_VDI_other_config)->map.members[0].key, "one");
+
+    /* What one of them becomes does not touch the other. */
+    t = db_begin(db);
+    txn_map_put_str(t, a, F_VDI_sm_config, "image-format", "vhd");
+    txn_set_str(t, a, F_VDI_uuid, "00000000-0000-0000-0000-000000000001");
+    commit_ok(t);
+    _cleanup_snap_ struct snap *later = db_snap(db);
+    assert_string_equal(row_map_str(snap_get(later, CLASS_VDI, b), F_VDI_sm_config, "image-format", ""), "qcow2");
+    assert_string_not_equal(row_str(snap_get(later, CLASS_VDI, a), F_VDI_location),
+                            row_uuid(snap_get(later, CLASS_VDI, a)));
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 UNIT_MAIN(T(a_new_row_has_the_defaults_and_a_uuid), T(fields_of_every_kind_are_set),
           T(every_field_of_every_class_goes_through_a_value_and_back),
@@ -518,4 +559,4 @@ UNIT_MAIN(T(a_new_row_has_the_defaults_and_a_uuid), T(fields_of_every_kind_are_s
           T(what_referred_to_a_destroyed_object_becomes_null),
           T(a_reference_with_a_back_reference_needs_its_target), T(references_and_uuids_are_unique),
           T(the_name_index_follows_renames), T(rows_are_walked_in_order_even_while_they_change),
-          T(setting_what_is_there_changes_nothing), T(records_are_encoded_as_their_values))
+          T(setting_what_is_there_changes_nothing), T(records_are_encoded_as_their_values), T(equal_texts_and_maps_are_shared))
