@@ -9,6 +9,7 @@
  *   tmp-*                   half-made: whoever holds the SR's lock may remove it
  *   merged-<uuid>           a base whose data is in its parent, named inside: finished by the next scan
  *   dead-<vdi uuid>.*       a disk whose removal has begun: finished by the next scan
+ *   <vdi uuid>.cbtlog       which blocks of a disk changed since its last snapshot (cbt.h, dir_cbt.c)
  *   .xapi-sr                the SR's uuid, written by sr_create
  * Parents are named without folder, so the directory can move. Names of qcow2 files say whether an image is hidden, so
  * that one rename or link changes content and meaning together. Files of other names are left alone.
@@ -28,12 +29,17 @@ int dir_vdi_delete(struct sm *sm, struct value *ret_answer, struct xerr *err);
 int dir_vdi_resize(struct sm *sm, struct value *ret_answer, struct xerr *err);
 int dir_vdi_snapshot(struct sm *sm, struct value *ret_answer, struct xerr *err);   /* also vdi_clone */
 int dir_vdi_attach(struct sm *sm, struct value *ret_answer, struct xerr *err);
-/* detach, activate, deactivate */
+/* activate, deactivate */
 int dir_vdi_nothing(struct sm *sm, struct value *ret_answer, struct xerr *err);
 int dir_vdi_epoch_begin(struct sm *sm, struct value *ret_answer, struct xerr *err);
 int dir_vdi_introduce(struct sm *sm, struct value *ret_answer, struct xerr *err);
 int dir_vdi_update(struct sm *sm, struct value *ret_answer, struct xerr *err);
 int dir_vdi_forget(struct sm *sm, struct value *ret_answer, struct xerr *err);
+int dir_vdi_detach(struct sm *sm, struct value *ret_answer, struct xerr *err);
+int dir_vdi_data_destroy(struct sm *sm, struct value *ret_answer, struct xerr *err);
+int dir_vdi_enable_cbt(struct sm *sm, struct value *ret_answer, struct xerr *err);
+int dir_vdi_disable_cbt(struct sm *sm, struct value *ret_answer, struct xerr *err);
+int dir_vdi_list_changed_blocks(struct sm *sm, struct value *ret_answer, struct xerr *err);
 int dir_sr_gc_plan(struct sm *sm, struct value *ret_answer, struct xerr *err);
 int dir_sr_gc_finish(struct sm *sm, struct value *ret_answer, struct xerr *err);
 int dir_sr_scan(struct sm *sm, struct value *ret_answer, struct xerr *err);
@@ -61,7 +67,7 @@ extern const char *const dir_features[], *const dir_formats[];
     { "vdi_snapshot", dir_vdi_snapshot, SM_NEEDS_SR | SM_NEEDS_VDI },            \
     { "vdi_clone", dir_vdi_snapshot, SM_NEEDS_SR | SM_NEEDS_VDI },               \
     { "vdi_attach", dir_vdi_attach, SM_NEEDS_SR | SM_NEEDS_VDI },                \
-    { "vdi_detach", dir_vdi_nothing, SM_NEEDS_SR | SM_NEEDS_VDI },               \
+    { "vdi_detach", dir_vdi_detach, SM_NEEDS_SR | SM_NEEDS_VDI },               \
     { "vdi_activate", dir_vdi_nothing, SM_NEEDS_SR | SM_NEEDS_VDI },             \
     { "vdi_deactivate", dir_vdi_nothing, SM_NEEDS_SR | SM_NEEDS_VDI },           \
     { "vdi_epoch_begin", dir_vdi_epoch_begin, SM_NEEDS_SR | SM_NEEDS_VDI },      \
@@ -69,6 +75,11 @@ extern const char *const dir_features[], *const dir_formats[];
     { "vdi_introduce", dir_vdi_introduce, SM_NEEDS_SR },                         \
     { "vdi_forget", dir_vdi_forget, SM_NEEDS_SR | SM_NEEDS_VDI },                \
     { "vdi_update", dir_vdi_update, SM_NEEDS_SR | SM_NEEDS_VDI },                \
+    { "vdi_enable_cbt", dir_vdi_enable_cbt, SM_NEEDS_SR | SM_NEEDS_VDI },        \
+    { "vdi_disable_cbt", dir_vdi_disable_cbt, SM_NEEDS_SR | SM_NEEDS_VDI },      \
+    { "vdi_data_destroy", dir_vdi_data_destroy, SM_NEEDS_SR | SM_NEEDS_VDI },    \
+    { "vdi_list_changed_blocks", dir_vdi_list_changed_blocks,                    \
+      SM_NEEDS_SR | SM_NEEDS_VDI },                                              \
     { "sr_gc_plan", dir_sr_gc_plan, SM_NEEDS_SR },                               \
     { "sr_gc_finish", dir_sr_gc_finish, SM_NEEDS_SR },                           \
     { "sr_scan", dir_sr_scan, SM_NEEDS_SR },                                     \
@@ -76,7 +87,8 @@ extern const char *const dir_features[], *const dir_formats[];
 #define DIR_FEATURES                                                                                         \
     "SR_PROBE", "SR_SCAN", "SR_UPDATE", "VDI_CREATE", "VDI_DELETE", "VDI_ATTACH", "VDI_DETACH",              \
         "VDI_ACTIVATE", "VDI_DEACTIVATE", "VDI_UPDATE", "VDI_INTRODUCE", "VDI_CLONE", "VDI_SNAPSHOT",        \
-        "VDI_RESIZE", "VDI_RESIZE_ONLINE", "VDI_RESET_ON_BOOT/2", "THIN_PROVISIONING", "SR_COALESCE"
+        "VDI_RESIZE", "VDI_RESIZE_ONLINE", "VDI_RESET_ON_BOOT/2", "THIN_PROVISIONING", "SR_COALESCE",  \
+        "VDI_CONFIG_CBT"
 
 /* ---- the SR's directory itself ------------------------------------------------------------- */
 

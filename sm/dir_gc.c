@@ -19,6 +19,12 @@ enum { JOURNAL_LIMIT = 256 };
 
 /* ---- which --------------------------------------------------------------------------------- */
 
+/* A disk whose changed blocks are tracked keeps its base: see dir_cbt.c. */
+static bool can_merge(struct dir *d, const struct images *all, const struct image *top)
+{
+    return chain_can_merge(d->sm, all, top) && (top->hidden || !dir_cbt_has(d, top->uuid));
+}
+
 /* What tells whether a disk was written to since. */
 static const char *stamp_of(struct dir *d, const struct image *im)
 {
@@ -54,7 +60,7 @@ int dir_sr_gc_plan(struct sm *sm, struct value *ret_answer, struct xerr *err)
     if (dir_open(sm, &d, err) || dir_list(&d, &all, err)) return -1;
     chain_hide_bases(&all);
     for (size_t i = 0; chain_readable(&all) && i < all.n; i++)
-        if (chain_can_merge(sm, &all, &all.list[i])) value_push(&merges, describe(&d, &all, &all.list[i]));
+        if (can_merge(&d, &all, &all.list[i])) value_push(&merges, describe(&d, &all, &all.list[i]));
     value_put(&b, "merges", value_built_set(&merges));
     *ret_answer = value_built_map(&b);
     return 0;
@@ -71,7 +77,7 @@ static int hang_under(struct dir *d, const struct image *child, const struct ima
     return sm_step("sm.merge-relinked") ? sm_fail_errno(err, SM_IO, "%s", child->name) : 0;
 }
 
-/* Steps 3 and 4. */
+/* Steps 3 and 4; the logs of changed blocks first. */
 static int relink(struct dir *d, const char *journal, const struct image *top, const struct image *base,
                   struct xerr *err)
 {
@@ -79,6 +85,7 @@ static int relink(struct dir *d, const char *journal, const struct image *top, c
 
     if (dir_list(d, &all, err)) return -1;
     if (!chain_readable(&all)) return sm_fail(err, SM_VDI_LOAD, "an image in %s cannot be read", d->path);
+    if (dir_cbt_merge(d, top, base, err)) return -1;
     for (size_t i = 0; i < all.n; i++)
         if (streq(all.list[i].parent, top->uuid) && hang_under(d, &all.list[i], base, err)) return -1;
     if (unlinkat(d->fd, top->name, 0))
@@ -141,7 +148,7 @@ int dir_sr_gc_finish(struct sm *sm, struct value *ret_answer, struct xerr *err)
     if (dir_open(sm, &d, err) || dir_list(&d, &all, err)) return -1;
     chain_hide_bases(&all);
     const struct image *top = chain_find(&all, top_uuid), *base = chain_find(&all, base_uuid);
-    if (!top || !base || !streq(top->parent, base->uuid) || !chain_readable(&all) || !chain_can_merge(sm, &all, top))
+    if (!top || !base || !streq(top->parent, base->uuid) || !chain_readable(&all) || !can_merge(&d, &all, top))
         return sm_fail(err, SM_VDI_IN_USE, "%s can no longer be merged into %s", top_uuid, base_uuid);
     if (top->hidden ? finish_inner(&d, top, base->uuid, err) : finish_leaf(&d, top, base, err)) return -1;
     dir_put_space(&d, &b);

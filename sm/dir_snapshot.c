@@ -82,6 +82,27 @@ static int copy_raw(struct dir *d, const struct image *leaf, const char *uuid, s
     return rc ? -1 : dir_sync(d, err);
 }
 
+/* A snapshot, or a clone, is there. Its log of changed blocks follows; a disk whose log cannot is no longer tracked, which
+ * is not worth failing for. */
+static int answer_made(struct dir *d, const struct image *leaf, const struct image *base, const char *uuid,
+                       struct value *ret_answer, struct xerr *err)
+{
+    _cleanup_xerr_ struct xerr why = XERR_INIT, ignored = XERR_INIT;
+    struct value_builder b = value_builder(d->sm->arena);
+    struct image made;
+
+    if (streq(d->sm->command, "vdi_snapshot") && dir_cbt_has(d, leaf->uuid) &&
+        dir_cbt_snapshot(d, leaf->uuid, uuid, base, &why)) {
+        dir_cbt_end(d, leaf->uuid, &ignored);
+        value_put(&b, "cbt_alert", value_string("VDI_CBT_SNAPSHOT_FAILED"));
+    }
+    if (dir_find_leaf(d, uuid, false, &made, err)) return -1;
+    dir_put_image(d, &b, &made);
+    dir_put_space(d, &b);
+    *ret_answer = value_built_map(&b);
+    return 0;
+}
+
 /* ---- of a disk in use ---------------------------------------------------------------------- */
 
 /* The answer to "prepare": where the running guest must go on. */
@@ -108,7 +129,7 @@ static int finish_online(struct dir *d, const struct image *leaf, const char *uu
         return sm_fail(err, SM_BAD_REQUEST, "no base '%s' to finish on", base_uuid);
     if (dir_set_hidden(d, base.name, base.format, true, err) || hang_on(d, uuid, &base, leaf->size, err))
         return -1;
-    return dir_answer_image(d, uuid, ret_answer, err);
+    return answer_made(d, leaf, &base, uuid, ret_answer, err);
 }
 
 /* The guest did not follow: the base gets its disk's name back, which drops the empty image that had it. */
@@ -144,7 +165,7 @@ static int snapshot_at_rest(struct dir *d, const struct image *leaf, const char 
         if (only_freeze) return dir_answer_image(d, leaf->uuid, ret_answer, err);
     }
     if (hang_on(d, uuid, &base, leaf->size, err)) return -1;
-    return dir_answer_image(d, uuid, ret_answer, err);
+    return answer_made(d, leaf, &base, uuid, ret_answer, err);
 }
 
 int dir_vdi_snapshot(struct sm *sm, struct value *ret_answer, struct xerr *err)

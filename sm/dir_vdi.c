@@ -108,34 +108,63 @@ static int bury(struct dir *d, const char *dead, struct xerr *err)
     return 0;
 }
 
-int dir_vdi_delete(struct sm *sm, struct value *ret_answer, struct xerr *err)
+/* The image goes, in one step for whoever looks. VDI_MISSING when there is none. */
+static int delete_image(struct dir *d, bool with_log, struct xerr *err)
 {
-    _cleanup_dir_ struct dir d = DIR_INIT;
-    struct value_builder b = value_builder(sm->arena);
     struct image im = { 0 };
     const char *name = NULL;
 
-    if (dir_open(sm, &d, err)) return -1;
     for (size_t i = 0; image_formats[i] && !name; i++) {
-        name = dir_leaf_name(&d, sm->vdi_uuid, image_formats[i]);
-        if (!dir_parse_name(name, &im) || !dir_load(&d, name, false, &im)) name = NULL;
+        name = dir_leaf_name(d, d->sm->vdi_uuid, image_formats[i]);
+        if (!dir_parse_name(name, &im) || !dir_load(d, name, false, &im)) name = NULL;
     }
-    if (!name) return sm_fail_missing(sm, err);
+    if (!name) return sm_fail_missing(d->sm, err);
     if (im.hidden) return sm_fail(err, SM_VDI_IN_USE, "%s is what other disks stand on", im.uuid);
+    if (with_log && dir_cbt_drop(d, im.uuid, err)) return -1;
     if (!im.format->chains) {
-        if (unlinkat(d.fd, name, 0))
-            return sm_fail_errno(err, SM_VDI_REMOVE, "cannot remove %s/%s", d.path, name);
-    } else {
-        const char *dead = arena_printf(sm->arena, DEAD "%s", name);
-        if (renameat(d.fd, name, d.fd, dead))
-            return sm_fail_errno(err, SM_VDI_REMOVE, "cannot rename %s", name);
-        if (sm_step("sm.disk-dead")) return sm_fail_errno(err, SM_VDI_REMOVE, "%s", dead);
-        if (bury(&d, dead, err)) return -1;
+        if (unlinkat(d->fd, name, 0))
+            return sm_fail_errno(err, SM_VDI_REMOVE, "cannot remove %s/%s", d->path, name);
+        return dir_sync(d, err);
     }
-    if (dir_sync(&d, err)) return -1;
-    dir_put_space(&d, &b);
+    const char *dead = arena_printf(d->sm->arena, DEAD "%s", name);
+    if (renameat(d->fd, name, d->fd, dead))
+        return sm_fail_errno(err, SM_VDI_REMOVE, "cannot rename %s", name);
+    if (sm_step("sm.disk-dead")) return sm_fail_errno(err, SM_VDI_REMOVE, "%s", dead);
+    return bury(d, dead, err) ? -1 : dir_sync(d, err);
+}
+
+static int answer_space(struct dir *d, struct value *ret_answer)
+{
+    struct value_builder b = value_builder(d->sm->arena);
+
+    dir_put_space(d, &b);
     *ret_answer = value_built_map(&b);
     return 0;
+}
+
+int dir_vdi_delete(struct sm *sm, struct value *ret_answer, struct xerr *err)
+{
+    _cleanup_xerr_ struct xerr why = XERR_INIT;
+    _cleanup_dir_ struct dir d = DIR_INIT;
+
+    if (dir_open(sm, &d, err)) return -1;
+    if (delete_image(&d, true, &why)) {
+        /* Of a disk whose data were destroyed the log is all there is. */
+        if (!xerr_is(&why, "VDI_MISSING") || !dir_cbt_has(&d, sm->vdi_uuid)) return xerr_move(err, &why);
+        if (dir_cbt_drop(&d, sm->vdi_uuid, err) || dir_sync(&d, err)) return -1;
+    }
+    return answer_space(&d, ret_answer);
+}
+
+int dir_vdi_data_destroy(struct sm *sm, struct value *ret_answer, struct xerr *err)
+{
+    _cleanup_xerr_ struct xerr why = XERR_INIT;
+    _cleanup_dir_ struct dir d = DIR_INIT;
+
+    if (dir_open(sm, &d, err)) return -1;
+    if (!dir_cbt_has(&d, sm->vdi_uuid)) return sm_fail(err, SM_VDI_TYPE, "%s has no log of changed blocks", sm->vdi_uuid);
+    if (delete_image(&d, false, &why) && !xerr_is(&why, "VDI_MISSING")) return xerr_move(err, &why);
+    return answer_space(&d, ret_answer);
 }
 
 /* ---- scan ---------------------------------------------------------------------------------- */
@@ -148,7 +177,10 @@ static void drop_tmp(struct dir *d, const char *tmp)
     struct image im, base;
     struct stat a, b;
 
-    if (!dir_parse_name(leaf, &im)) return;
+    if (!dir_parse_name(leaf, &im)) {
+        if (dir_cbt_name(leaf, im.uuid)) unlinkat(d->fd, tmp, 0);
+        return;
+    }
     if (im.format->chains && dir_load(d, tmp, false, &im) && *im.parent &&
         dir_find_base(d, im.parent, &base) && fstatat(d->fd, leaf, &a, AT_SYMLINK_NOFOLLOW) == 0 &&
         fstatat(d->fd, base.name, &b, AT_SYMLINK_NOFOLLOW) == 0 && a.st_ino == b.st_ino)
@@ -193,7 +225,7 @@ static int repair(struct dir *d, struct xerr *err)
             rc = bury(d, e->d_name, err);
     }
     closedir(dir);
-    if (rc || dir_list(d, &all, err)) return -1;
+    if (rc || dir_cbt_repair(d, err) || dir_list(d, &all, err)) return -1;
     for (size_t i = 0; i < all.n; i++) {
         const struct image *im = &all.list[i];
         if (im->format->marks_hidden && !im->hidden && !im->broken && grown_on(d, &all, im->uuid) &&
@@ -219,6 +251,7 @@ int dir_sr_scan(struct sm *sm, struct value *ret_answer, struct xerr *err)
         if (all.list[i].broken) value_put(&vdi, "broken", value_string(all.list[i].broken));
         value_push(&vdis, value_built_map(&vdi));
     }
+    if (dir_cbt_list(&d, &all, &vdis, err)) return -1;
     value_put(&b, "vdis", value_built_set(&vdis));
     dir_put_space(&d, &b);
     *ret_answer = value_built_map(&b);
@@ -228,12 +261,8 @@ int dir_sr_scan(struct sm *sm, struct value *ret_answer, struct xerr *err)
 int dir_sr_update(struct sm *sm, struct value *ret_answer, struct xerr *err)
 {
     _cleanup_dir_ struct dir d = DIR_INIT;
-    struct value_builder b = value_builder(sm->arena);
 
-    if (dir_open(sm, &d, err)) return -1;
-    dir_put_space(&d, &b);
-    *ret_answer = value_built_map(&b);
-    return 0;
+    return dir_open(sm, &d, err) ? -1 : answer_space(&d, ret_answer);
 }
 
 /* ---- one disk ------------------------------------------------------------------------------ */
@@ -247,6 +276,24 @@ static int resize_own(struct dir *d, const struct image *im, int64_t size, struc
     _cleanup_close_ int fd = openat(d->fd, im->name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0 || im->format->resize(fd, size))
         return sm_fail_errno(err, SM_VDI_RESIZE, "cannot grow %s/%s", d->path, im->name);
+    return 0;
+}
+
+/* The answer after the image may have grown. Changed blocks that can no longer be tracked are not worth more than the size. */
+static int answer_grown(struct dir *d, const char *uuid, struct value *ret_answer, struct xerr *err)
+{
+    _cleanup_xerr_ struct xerr why = XERR_INIT, ignored = XERR_INIT;
+    struct value_builder b = value_builder(d->sm->arena);
+    struct image im;
+
+    if (dir_find_leaf(d, uuid, false, &im, err)) return -1;
+    if (dir_cbt_resize(d, &im, &why)) {
+        dir_cbt_end(d, uuid, &ignored);
+        value_put(&b, "cbt_alert", value_string("VDI_CBT_RESIZE_FAILED"));
+    }
+    dir_put_image(d, &b, &im);
+    dir_put_space(d, &b);
+    *ret_answer = value_built_map(&b);
     return 0;
 }
 
@@ -269,7 +316,7 @@ int dir_vdi_resize(struct sm *sm, struct value *ret_answer, struct xerr *err)
         if (im.format->resize ? resize_own(&d, &im, size, err) : sm_run(sm, argv, NULL, SM_VDI_RESIZE, err))
             return -1;
     }
-    return dir_answer_image(&d, im.uuid, ret_answer, err);
+    return answer_grown(&d, im.uuid, ret_answer, err);
 }
 
 int dir_vdi_attach(struct sm *sm, struct value *ret_answer, struct xerr *err)
@@ -281,7 +328,21 @@ int dir_vdi_attach(struct sm *sm, struct value *ret_answer, struct xerr *err)
     if (dir_open(sm, &d, err) || dir_find_request(&d, false, &im, err)) return -1;
     value_put(&b, "params", value_string(dir_full_path(&d, im.name)));
     value_put(&b, "format", value_string(im.format->name));
+    if (streq(sm_arg(sm, 0), "true") && !dir_cbt_open(&d, &im))
+        value_put(&b, "cbt_alert", value_string("VDI_CBT_METADATA_INCONSISTENT"));
     *ret_answer = value_built_map(&b);
+    return 0;
+}
+
+/* A folder that has gone is no reason to keep a disk. */
+int dir_vdi_detach(struct sm *sm, struct value *ret_answer, struct xerr *err)
+{
+    _cleanup_xerr_ struct xerr ignored = XERR_INIT;
+    _cleanup_dir_ struct dir d = DIR_INIT;
+
+    (void)err;
+    *ret_answer = value_void();
+    if (dir_open(sm, &d, &ignored) == 0) dir_cbt_close(&d, sm->vdi_uuid);
     return 0;
 }
 
@@ -308,7 +369,7 @@ int dir_vdi_update(struct sm *sm, struct value *ret_answer, struct xerr *err)
     struct image im;
 
     if (dir_open(sm, &d, err) || dir_find_request(&d, false, &im, err)) return -1;
-    return dir_answer_image(&d, im.uuid, ret_answer, err);
+    return answer_grown(&d, im.uuid, ret_answer, err);
 }
 
 /* Nothing on disk says that the agent knows a disk: the next scan finds it again. */

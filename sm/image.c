@@ -123,6 +123,25 @@ static int vhd_image_resize(int fd, int64_t size)
     return vhd_resize(v, size);
 }
 
+static int vhd_image_own_ranges(int fd, image_range_fn fn, void *arg)
+{
+    _cleanup_vhd_ struct vhd *v = NULL;
+    const char *why;
+    int64_t len;
+    bool own;
+
+    if (vhd_open(dup(fd), false, &v, &why)) {
+        errno = EIO;
+        return -1;
+    }
+    const int64_t size = vhd_footer(v)->size;
+    for (int64_t at = 0; at < size; at += len) {
+        if (vhd_extent(v, at, size - at, &own, &len)) return -1;
+        if (own) fn(arg, at, len);
+    }
+    return 0;
+}
+
 /* ---- raw ----------------------------------------------------------------------------------- */
 
 static int raw_look(int fd, bool want_empty, struct arena *a, struct image_look *ret_look,
@@ -151,6 +170,7 @@ const struct image_format image_qcow2 = {
     .look = qcow2_look,
     .create = qcow2_create,
     .set_parent = qcow2_set_parent,
+    .own_ranges = qcow2_own_ranges,
 };
 const struct image_format image_vhd = {
     .name = "vhd",
@@ -164,6 +184,7 @@ const struct image_format image_vhd = {
     .set_hidden = vhd_image_set_hidden,
     .set_parent = vhd_image_set_parent,
     .resize = vhd_image_resize,
+    .own_ranges = vhd_image_own_ranges,
 };
 const struct image_format image_raw = {
     .name = "raw",

@@ -23,6 +23,8 @@ struct image_new {
     struct ref parent_id; /* image_look.id of the parent */
 };
 
+typedef void (*image_range_fn)(void *arg, int64_t at, int64_t len);
+
 struct image_format {
     const char *name;       /* as sm_config and the agent call it: "qcow2", "vhd", "raw" */
     const char *qemu;       /* as qemu-img calls it; NULL = not QEMU's to touch */
@@ -40,6 +42,9 @@ struct image_format {
     int (*set_parent)(int fd, const char *name, struct ref id);
     /* Grows the disk; durable. NULL = qemu-img does it. 0 or -1 + errno. */
     int (*resize)(int fd, int64_t size);
+    /* Tells of each range that the image holds data or zeros of its own for, not its parent's. NULL = no chains. 0 or -1 +
+     * errno (EIO: damaged). */
+    int (*own_ranges)(int fd, image_range_fn fn, void *arg);
 };
 
 extern const struct image_format image_qcow2, image_vhd, image_raw;

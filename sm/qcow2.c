@@ -148,6 +148,65 @@ int qcow2_read(int fd, bool want_empty, struct arena *a, struct qcow2_info *ret_
     return 0;
 }
 
+/* Entries of the tables: where the next level is, and flags. An entry of all zeros is the backing file's. */
+#define ENTRY_AT UINT64_C(0x00fffffffffffe00)
+#define INCOMPATIBLE_EXTENDED_L2 (UINT64_C(1) << 4)
+
+struct tables {
+    int fd;
+    int64_t size, cluster;
+    uint32_t l1_entries;
+    uint64_t l1_at;
+    size_t entry; /* bytes of an entry of the second level */
+};
+
+static bool read_tables(int fd, struct tables *ret_tables)
+{
+    unsigned char h[HEADER] = { 0 };
+
+    if (!read_at(fd, h, 72, 0) || get32(h) != MAGIC) return false;
+    uint32_t version = get32(h + 4), bits = get32(h + 20);
+    if (bits < 9 || bits > 21 || get32(h + 36) > MAX_L1_ENTRIES || get64(h + 24) > (uint64_t)QCOW2_MAX_SIZE) return false;
+    if (version == 3 && !read_at(fd, h, HEADER, 0)) return false;
+    *ret_tables = (struct tables){
+        .fd = fd,
+        .size = (int64_t)get64(h + 24),
+        .cluster = INT64_C(1) << bits,
+        .l1_entries = get32(h + 36),
+        .l1_at = get64(h + 40),
+        .entry = version == 3 && get64(h + 72) & INCOMPATIBLE_EXTENDED_L2 ? 16 : 8,
+    };
+    return true;
+}
+
+static bool is_set(const unsigned char *entry, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (entry[i]) return true;
+    return false;
+}
+
+int qcow2_own_ranges(int fd, void (*fn)(void *arg, int64_t at, int64_t len), void *arg)
+{
+    struct tables t;
+
+    if (!read_tables(fd, &t)) return errno = EIO, -1;
+    _cleanup_free_ char *l1 = xcalloc((size_t)t.l1_entries + 1, 8), *l2 = xmalloc((size_t)t.cluster);
+    if (!read_at(fd, l1, (size_t)t.l1_entries * 8, t.l1_at)) return errno = EIO, -1;
+    const int64_t per_l2 = t.cluster / (int64_t)t.entry;
+    for (int64_t i = 0; i < t.l1_entries; i++) {
+        uint64_t l2_at = get64((unsigned char *)l1 + 8 * i) & ENTRY_AT;
+        if (!l2_at) continue;
+        if (!read_at(fd, l2, (size_t)t.cluster, l2_at)) return errno = EIO, -1;
+        for (int64_t n = 0; n < per_l2; n++) {
+            int64_t first = n;
+            while (n < per_l2 && is_set((unsigned char *)l2 + (size_t)n * t.entry, t.entry)) n++;
+            if (n > first) fn(arg, (i * per_l2 + first) * t.cluster, (n - first) * t.cluster);
+        }
+    }
+    return 0;
+}
+
 /* ---- writing ------------------------------------------------------------------------------- */
 
 /* Clusters: 0 header, extension and name; 1 refcount table; 2 the refcount block, enough for 32,768

@@ -33,4 +33,8 @@ int qcow2_write_empty(int fd, int64_t virtual_size, const char *backing_file, co
  * file). */
 int qcow2_rename_backing(int fd, const char *name);
 
+/* Tells of each run of clusters that the image has itself, zeros among them. What QEMU holds in memory of an image that it
+ * has open for writing is not seen. 0 or -1 + errno (EIO: a damaged image). */
+int qcow2_own_ranges(int fd, void (*fn)(void *arg, int64_t at, int64_t len), void *arg);
+
 #endif

@@ -121,6 +121,10 @@ enum sm_error {
     SM_ISO_UNMOUNT = 223,
     SM_ISO_LOCATION = 225,
     SM_ISO_LOCAL_PATH = 226,
+    SM_CBT_ENABLE = 457,
+    SM_CBT_DISABLE = 458,
+    SM_CBT_INCONSISTENT = 459,
+    SM_CBT_LIST = 460,
 };
 /* Always -1. The text says what went wrong with which object. */
 int sm_fail(struct xerr *err, enum sm_error number, const char *fmt, ...) _printf_(3, 4);

@@ -37,6 +37,8 @@ void sr_put_space(struct txn *t, struct ref sr, const struct value *answer);
 void sr_add_allocation(struct txn *t, struct ref sr, int64_t bytes);
 /* In a transaction: what a VDI answer says of the disk: location, sizes, sm_config (merged). */
 void vdi_put_answer(struct txn *t, struct ref vdi, const struct value *answer);
+/* Tracking of changed blocks has ended because of a failure: the record says so, and an alert. "" = it has not. */
+void vdi_cbt_alert(struct call *c, struct ref vdi, const char *uuid, const char *alert);
 /* In a transaction: the VDI row goes; CD drives become empty, other VBDs of it go with it. */
 void vdi_drop_row(struct txn *t, struct ref vdi);
 

@@ -228,6 +228,8 @@ void vdi_put_answer(struct txn *t, struct ref vdi, const struct value *answer)
             answer_int(answer, "virtual_size", row_int(vdi_now(t, vdi), F_VDI_virtual_size)));
     put_int(t, vdi_now(t, vdi), F_VDI_physical_utilisation,
             answer_int(answer, "physical_utilisation", row_int(vdi_now(t, vdi), F_VDI_physical_utilisation)));
+    const bool tracked = row_bool(vdi_now(t, vdi), F_VDI_cbt_enabled), tracks = answer_bool(answer, "cbt_enabled", tracked);
+    if (tracks != tracked) txn_set_bool(t, vdi, F_VDI_cbt_enabled, tracks);
     for (size_t i = 0; config && config->kind == VALUE_MAP && i < config->map.n; i++) {
         const struct member *m = &config->map.members[i];
         if (m->value.kind != VALUE_STRING) continue;
@@ -254,7 +256,8 @@ void vdi_drop_row(struct txn *t, struct ref vdi)
 
     if (!row) return;
     struct ref sr = row_ref(row, F_VDI_SR);
-    int64_t size = row_bool(row, F_VDI_managed) ? row_int(row, F_VDI_virtual_size) : 0;
+    bool counts = row_bool(row, F_VDI_managed) && row_enum(row, F_VDI_type) != vdi_type_cbt_metadata;
+    int64_t size = counts ? row_int(row, F_VDI_virtual_size) : 0;
     size_t n = copy_refs(row, F_VDI_VBDs, &vbds);
     for (size_t i = 0; i < n; i++) {
         const struct row *vbd = snap_get(txn_snap(t), CLASS_VBD, vbds[i]);

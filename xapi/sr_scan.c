@@ -63,7 +63,7 @@ static void set_managed(struct txn *t, struct ref vdi, bool managed)
 static void add_record(struct scan *scan, const struct value *found)
 {
     const char *uuid = value_get_str(found, "uuid", "");
-    bool managed = answer_bool(found, "managed", true);
+    bool managed = answer_bool(found, "managed", true), only_log = streq(value_get_str(found, "type", ""), "cbt_metadata");
     struct ref vdi = ref_new();
     struct txn *t = scan->t;
 
@@ -75,7 +75,8 @@ static void add_record(struct scan *scan, const struct value *found)
     if (*uuid) txn_set_str(t, vdi, F_VDI_uuid, uuid);
     txn_set_str(t, vdi, F_VDI_name_label, value_get_str(found, "name_label", managed ? "" : "base copy"));
     txn_set_ref(t, vdi, F_VDI_SR, scan->sr->ref);
-    txn_set_enum(t, vdi, F_VDI_type, vdi_type_user);
+    txn_set_enum(t, vdi, F_VDI_type, only_log ? vdi_type_cbt_metadata : vdi_type_user);
+    if (only_log) txn_set_bool(t, vdi, F_VDI_is_a_snapshot, true);
     txn_set_bool(t, vdi, F_VDI_read_only, answer_bool(found, "read_only", false));
     txn_set_bool(t, vdi, F_VDI_managed, managed);
     vdi_put_answer(t, vdi, found);
@@ -119,7 +120,8 @@ static void sum_allocation(struct scan *scan)
 
     for (size_t i = 0; i < vdis->n; i++) {
         const struct row *vdi = snap_get(s, CLASS_VDI, vdis->refs[i]);
-        if (vdi && row_bool(vdi, F_VDI_managed)) sum += row_int(vdi, F_VDI_virtual_size);
+        if (vdi && row_bool(vdi, F_VDI_managed) && row_enum(vdi, F_VDI_type) != vdi_type_cbt_metadata)
+            sum += row_int(vdi, F_VDI_virtual_size);
     }
     if (row_int(sr, F_SR_virtual_allocation) != sum)
         txn_set_int(scan->t, scan->sr->ref, F_SR_virtual_allocation, sum);

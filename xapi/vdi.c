@@ -241,7 +241,9 @@ static int commit_answer(struct call *c, const struct disk_ids *ids, const struc
     const struct row *row = snap_get(txn_snap(t), CLASS_VDI, ids->vdi.ref);
     if (row) sr_add_allocation(t, ids->sr.ref, row_int(row, F_VDI_virtual_size) - ids->virtual_size);
     sr_put_space(t, ids->sr.ref, answer);
-    return db_commit(t, err);
+    if (db_commit(t, err)) return -1;
+    vdi_cbt_alert(c, ids->vdi.ref, ids->vdi.uuid, value_get_str(answer, "cbt_alert", ""));
+    return 0;
 }
 
 int vdi_resize(struct call *c, struct ref vdi, int64_t size, struct xerr *err)
@@ -374,7 +376,9 @@ int vdi_attach(struct call *c, struct ref vdi, const char *owner, bool writable,
     struct disk_ids ids;
 
     if (vdi_for_driver(c, vdi, &ids, err)) return -1;
-    return storage_attach(c->agent->storage, &ids.sr, &ids.vdi, owner, writable, c->arena, ret_disk, err);
+    if (storage_attach(c->agent->storage, &ids.sr, &ids.vdi, owner, writable, c->arena, ret_disk, err)) return -1;
+    vdi_cbt_alert(c, vdi, ids.vdi.uuid, ret_disk->alert);
+    return 0;
 }
 
 int vdi_detach(struct call *c, struct ref vdi, const char *owner, struct xerr *err)

@@ -123,6 +123,7 @@ static int commit_copy(struct call *c, const struct disk_ids *ids, const struct 
     sr_put_space(t, ids->sr.ref, answer);
     lifecycle_refresh(t, CLASS_VDI, vdi);
     if (db_commit(t, err)) return -1;
+    vdi_cbt_alert(c, ids->vdi.ref, ids->vdi.uuid, value_get_str(answer, "cbt_alert", ""));
     *ret_vdi = vdi;
     return 0;
 }

@@ -23,11 +23,11 @@ def flatten(value, name, out):
         out.append("%s=%s" % (name or "value", value))
 
 
-def main():
-    program, command = sys.argv[1], sys.argv[3]
+def call(program, command, *words, fault=None):
+    """Runs the driver: its answer as {name: text}, {'error': text} for a failure, {'exit': status} when it died."""
     request = {"command": command, "args": [], "device_config": {}, "vdi_sm_config": {}}
     foreign = False
-    for word in sys.argv[4:]:
+    for word in words:
         key, _, value = word.partition("=")
         if word == "--argv":
             foreign = True
@@ -44,24 +44,30 @@ def main():
     text = xmlrpc.client.dumps((request,), command)
     argv = [program] + ([text] if foreign else [])
     env, fds = dict(os.environ), ()
-    if "SM_FAULT" in env:
+    fault = env.pop("SM_FAULT", fault)
+    if fault:
         faults = tempfile.TemporaryFile()
-        faults.write((env.pop("SM_FAULT") + "\n").encode())
+        faults.write((fault + "\n").encode())
         faults.seek(0)
         env["XAPI_FAULT_FD"] = str(faults.fileno())
         fds = (faults.fileno(),)
     run = subprocess.run(argv, input=None if foreign else text.encode(), stdout=subprocess.PIPE, env=env, pass_fds=fds)
     if run.returncode != 0:
-        print("exit=%d" % run.returncode)
-        return 2
+        return {"exit": str(run.returncode)}
     answer = xmlrpc.client.loads(run.stdout)[0][0]
     if answer["Status"] != "Success":
-        print("error=%s %s" % (answer["ErrorDescription"][0], "|".join(answer["ErrorDescription"][1:])))
-        return 1
+        return {"error": "%s %s" % (answer["ErrorDescription"][0], "|".join(answer["ErrorDescription"][1:]))}
     out = []
     flatten(answer["Value"], "", out)
-    print("\n".join(sorted(out)))
-    return 0
+    return dict(line.split("=", 1) for line in sorted(out))
 
 
-sys.exit(main())
+def main():
+    answer = call(sys.argv[1], *sys.argv[3:])
+    for name in answer:
+        print("%s=%s" % (name, answer[name]))
+    return 2 if "exit" in answer else 1 if "error" in answer else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

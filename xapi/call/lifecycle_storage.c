@@ -92,11 +92,50 @@ static void look_vdi(struct facts *f)
     struct ref ref = row_ref(f->object, F_VDI_SR);
 
     f->open = open_vbd(f->s, f->object);
+    const struct row *vm = f->open ? snap_get(f->s, CLASS_VM, row_ref(f->open, F_VBD_VM)) : NULL;
+    f->of_snapshot = vm && row_bool(vm, F_VM_is_a_snapshot);
     if (f->sr && ref_eq(row_ref_of(f->sr), ref)) return;
     f->sr = snap_get(f->s, CLASS_SR, ref);
     if (!f->sr) return;
     f->able = able(f->s, f->sr, vdi_feature, ARRAY_SIZE(vdi_feature), lifecycle_operations(F_VDI_allowed_operations)->n);
     f->attached = sr_attached(f->s, f->sr);
+}
+
+/* Of a disk whose changed blocks are tracked, and of what is left of one whose data were destroyed. */
+static int check_tracked(const struct row *vdi, int op, struct xerr *err)
+{
+    const uint64_t not_metadata = OP(vdi_operations_clone) | OP(vdi_operations_copy) | OP(vdi_operations_enable_cbt) |
+                                  OP(vdi_operations_disable_cbt) | OP(vdi_operations_mirror) | OP(vdi_operations_resize) |
+                                  OP(vdi_operations_resize_online) | OP(vdi_operations_snapshot) |
+                                  OP(vdi_operations_set_on_boot) | OP(vdi_operations_revert_to) |
+                                  OP(vdi_operations_revert_from);
+    const uint64_t not_tracked = OP(vdi_operations_mirror) | OP(vdi_operations_set_on_boot);
+    struct ref self = row_ref_of(vdi);
+
+    if (row_enum(vdi, F_VDI_type) == vdi_type_cbt_metadata && not_metadata & OP(op))
+        return xerr_vdi_incompatible_type(err, NAMED(err, self), "cbt_metadata");
+    if (row_bool(vdi, F_VDI_cbt_enabled) && not_tracked & OP(op)) return xerr_vdi_cbt_enabled(err, NAMED(err, self));
+    return 0;
+}
+
+static int check_cbt(const struct row *vdi, struct xerr *err)
+{
+    const int type = row_enum(vdi, F_VDI_type);
+    struct ref self = row_ref_of(vdi);
+
+    if (row_bool(vdi, F_VDI_is_a_snapshot)) return xerr_operation_not_allowed(err, "The disk is a snapshot");
+    if (type != vdi_type_user && type != vdi_type_system)
+        return xerr_vdi_incompatible_type(err, NAMED(err, self), model_field(F_VDI_type)->type->e->values[type]);
+    if (row_enum(vdi, F_VDI_on_boot) == on_boot_reset) return xerr_vdi_on_boot_mode_incompatible_with_operation(err);
+    return 0;
+}
+
+/* VBDs are looked at by the message itself, which waits for them. */
+static int check_data_destroy(const struct row *vdi, struct xerr *err)
+{
+    if (!row_bool(vdi, F_VDI_is_a_snapshot)) return xerr_operation_not_allowed(err, "The disk is not a snapshot");
+    if (!row_bool(vdi, F_VDI_cbt_enabled)) return xerr_vdi_no_cbt_metadata(err, NAMED(err, row_ref_of(vdi)));
+    return 0;
 }
 
 static int check_vdi(const struct facts *f, int op, struct xerr *err)
@@ -111,10 +150,15 @@ static int check_vdi(const struct facts *f, int op, struct xerr *err)
     if (!f->attached) return xerr_sr_has_no_pbds(err, NAMED(err, row_ref_of(sr)));
     if (!row_bool(vdi, F_VDI_managed)) return xerr_vdi_not_managed(err, NAMED(err, self));
 
+    if (check_tracked(vdi, op, err)) return -1;
     switch ((enum vdi_operations)op) {
+    case vdi_operations_enable_cbt:
+    case vdi_operations_disable_cbt:
+        return check_cbt(vdi, err);
+    case vdi_operations_data_destroy:
+        return check_data_destroy(vdi, err);
     case vdi_operations_destroy:
     case vdi_operations_resize:
-    case vdi_operations_data_destroy:
     case vdi_operations_set_on_boot:
     case vdi_operations_revert_to:
         return f->open ? xerr_vdi_in_use(err, NAMED(err, self), name) : 0;
@@ -129,11 +173,10 @@ static int check_vdi(const struct facts *f, int op, struct xerr *err)
     case vdi_operations_update:
     case vdi_operations_force_unlock:
     case vdi_operations_generate_config:
-    case vdi_operations_enable_cbt:
-    case vdi_operations_disable_cbt:
-    case vdi_operations_list_changed_blocks:
     case vdi_operations_revert_from:
         return 0;
+    case vdi_operations_list_changed_blocks:
+        return f->open && !f->of_snapshot ? xerr_vdi_in_use(err, NAMED(err, self), name) : 0;
     }
     return xerr_operation_not_allowed(err, "unknown operation");
 }

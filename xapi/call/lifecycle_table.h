@@ -15,6 +15,7 @@ struct facts {
     uint64_t able;                            /* VDI, SR: operations that the repository's driver has */
     bool attached;                            /* VDI, SR: some host has the repository plugged */
     const struct row *open;                   /* VDI: a VBD that uses it */
+    bool of_snapshot;                         /* VDI: which belongs to a snapshot of a VM */
     const struct row *vm;                     /* VBD, VIF: the VM, or NULL */
 };
 

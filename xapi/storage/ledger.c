@@ -43,6 +43,7 @@ static void entry_free(struct entry *e)
     free(e->vdi_uuid);
     free(e->path);
     free(e->format);
+    free(e->alert);
     pthread_cond_destroy(&e->freed);
     free(e);
 }
@@ -236,6 +237,8 @@ static int take_path(struct entry *e, const struct value *answer, bool writable,
     e->format = xstrdup(value_get_str(answer, "format", guess));
     e->block = S_ISBLK(st.st_mode);
     e->writable = writable;
+    free(e->alert);
+    e->alert = xstrdup(answer->kind == VALUE_MAP ? value_get_str(answer, "cbt_alert", "") : "");
     return 0;
 }
 
@@ -288,6 +291,7 @@ static void describe(const struct storage *s, const struct entry *e, bool writab
         .socket = socket ? arena_strdup(a, socket) : NULL,
         .block = e->block,
         .writable = writable,
+        .alert = "",
     };
 }
 
@@ -324,6 +328,8 @@ int storage_attach(struct storage *s, const struct storage_sr *sr, const struct 
     if (rc == 0) {
         if (!find_owner(e, owner)) add_owner(e, owner, writable);
         describe(s, e, writable, a, ret_disk);
+        if (e->alert) ret_disk->alert = arena_strdup(a, e->alert);
+        free(take_ptr(e->alert));
     }
     entry_give(s, e);
     pthread_mutex_unlock(&s->lock);

@@ -40,6 +40,7 @@ struct entry {
     size_t n_owners;
     char *path, *format;             /* lock: storage.lock; NULL while not attached */
     bool block, writable;            /* lock: storage.lock; as the driver attached it */
+    char *alert;                     /* of whoever made it busy, until it is described; NULL = none */
     pthread_cond_t freed;            /* with storage.lock */
 };
 

@@ -135,6 +135,7 @@ struct storage_disk {
                                 (NBD, the default export) instead */
     bool block;              /* a block device, else a file */
     bool writable;
+    const char *alert;       /* storage_attach(): what went wrong without failing, as an alert's name; "" = nothing */
 };
 
 /* vdi_attach and vdi_activate for an owner: any text without '/' that says who needs the disk (a VBD's
