@@ -23,6 +23,10 @@ BUILD = os.environ.get('XAPI_BUILD', os.getcwd())
 SOURCE = os.environ.get('XAPI_SOURCE', os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 LEVEL = os.environ.get('LEVEL', 'ci')
 COVERAGE_DIR = os.environ.get('COVERAGE_DIR')      # see tests/schema/coverage.py
+# Programs speak English unless a test says otherwise.
+for _name in ('LANGUAGE', 'LC_MESSAGES', 'LANG'):
+    os.environ.pop(_name, None)
+os.environ['LC_ALL'] = 'C.UTF-8'
 USER, PASSWORD = 'root', 'correct horse'
 _count, _lock = [0, 0], threading.Lock()
 

@@ -2,6 +2,7 @@
  * Called by: xe.c.  Calls: conn, thin, operation, transfer, console. */
 #include "xe/client_inside.h"
 
+#include "lib/catalog.h"
 #include "lib/clock.h"
 #include "lib/strbuf.h"
 
@@ -18,6 +19,15 @@ enum {
 };
 
 static int run_message(struct client *cl, struct thin_msg *msg);
+
+void client_complain(const struct client *cl, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    vfprintf(stderr, catalog_text(cl->target.words, fmt), ap);
+    va_end(ap);
+}
 
 void client_debug(const struct client *cl, const char *fmt, ...)
 {
@@ -50,10 +60,10 @@ void client_respond(struct client *cl, enum thin_tag tag)
 }
 
 /* Output must not wait behind a read that blocks. Broken pipe: say so once, end with 1. */
-int client_flush(void)
+int client_flush(const struct client *cl)
 {
     if (fflush(stdout) == 0 && !ferror(stdout)) return 0;
-    fprintf(stderr, "Error: cannot write the output: %s\n", strerror(errno));
+    client_complain(cl, "Error: cannot write the output: %s\n", strerror(errno));
     return -1;
 }
 
@@ -66,7 +76,7 @@ static int wait_while_read(struct client *cl)
     while (!conn_pending(cl->conn)) {
         if (poll(p, 2, -1) < 0 && errno != EINTR) return 0;
         if (p[1].revents & POLLERR) {
-            fprintf(stderr, "Error: cannot write the output: %s\n", strerror(EPIPE));
+            client_complain(cl, "Error: cannot write the output: %s\n", strerror(EPIPE));
             return -1;
         }
         if (p[0].revents) return 0;
@@ -96,7 +106,7 @@ static int fill(struct client *cl, size_t n)
 
         make_room(cl, n);
         if (cl->len - cl->at >= n) return 1;
-        if (client_flush() < 0 || wait_while_read(cl) < 0) return -2;
+        if (client_flush(cl) < 0 || wait_while_read(cl) < 0) return -2;
         got = conn_read_now(cl->conn, cl->in + cl->len, cl->cap - cl->len);
         if (got > 0) cl->len += (size_t)got;
         if (got > 0) continue;
@@ -114,7 +124,7 @@ static int next_message(struct client *cl, struct arena *a, struct thin_msg *ret
     if (rc == 1) {
         n = thin_int(cl->in + cl->at);
         if (n < 8 || n > CLIENT_MAX_MESSAGE) {
-            fprintf(stderr, "Error: the server does not keep to the protocol (message of %d bytes).\n", n);
+            client_complain(cl, "Error: the server does not keep to the protocol (message of %d bytes).\n", n);
             return -1;
         }
         cl->in_message = true;
@@ -123,11 +133,11 @@ static int next_message(struct client *cl, struct arena *a, struct thin_msg *ret
     }
     if (rc == -2) return -1;
     if (rc != 1) {
-        fprintf(stderr, "Lost connection to the server.\n");
+        client_complain(cl, "Lost connection to the server.\n");
         return -1;
     }
     if (thin_decode(cl->in + cl->at + 4, (size_t)n, a, ret_msg) < 0) {
-        fprintf(stderr, "Unexpected message from server.\n");
+        client_complain(cl, "Unexpected message from server.\n");
         return -1;
     }
     cl->at += 4 + (size_t)n;
@@ -178,7 +188,7 @@ static void cancel_task(struct client *cl)
     web_close(&web);
     /* A task that is gone has ended. */
     if (strstr(strbuf_cstr(&answer), ">Success<") || strstr(strbuf_cstr(&answer), ">HANDLE_INVALID<")) return;
-    fprintf(stderr, "The task could not be cancelled and goes on. Ctrl-C leaves it to itself.\n");
+    client_complain(cl, "The task could not be cancelled and goes on. Ctrl-C leaves it to itself.\n");
 }
 
 /* Says what the server says, when that is only about how far it is. False: it says something else, or nothing more. */
@@ -198,7 +208,7 @@ static bool wants_to_cancel(struct client *cl)
     ssize_t n = 0;
 
     operation_hide(&cl->op);
-    fputs("\nCancel the task? [y/N] ", stderr);
+    client_complain(cl, "\nCancel the task? [y/N] ");
     for (;;) {
         struct pollfd p[2] = { { .fd = STDIN_FILENO, .events = POLLIN },
                                { .fd = cl->transferring || cl->in_message ? -1 : conn_fd(cl->conn),
@@ -230,7 +240,7 @@ static void hear_interrupt(struct client *cl)
     terminal_listen(term, !sure);
     if (!sure) return;
     cl->op.cancelled = true;
-    if (ask) fputs("Cancelling. Ctrl-C again leaves at once.\n", stderr);
+    if (ask) client_complain(cl, "Cancelling. Ctrl-C again leaves at once.\n");
     cancel_task(cl);
 }
 
@@ -401,7 +411,7 @@ bool client_permitted(const struct client *cl, const char *file, bool writing)
         if (writing && n > 1 && has_prefix(path, cl->cfg->files[i]) && !strchr(path + n, '/')) return true;
     }
     if (writing && has_prefix(path, logs) && !strchr(path + strlen(logs), '/')) return true;
-    fprintf(stderr,
+    client_complain(cl,
             "Error: the server asked for the file %s, which was not named on the command line; refused.\n",
             file);
     return false;
@@ -417,7 +427,7 @@ static int run_load(struct client *cl, const struct thin_msg *msg)
 
     if (!client_permitted(cl, msg->text, false)) return -1;
     if (read_file(msg->text, CLIENT_MAX_MESSAGE, &text, &n) < 0) {
-        fprintf(stderr, "Error: %s: %s\n", msg->text, strerror(errno));
+        client_complain(cl, "Error: %s: %s\n", msg->text, strerror(errno));
         client_respond(cl, THIN_FAILED);
         return 0;
     }
@@ -435,7 +445,7 @@ static int run_prompt(struct client *cl)
     size_t cap = 0;
     ssize_t n;
 
-    if (client_flush() < 0) return -1;
+    if (client_flush(cl) < 0) return -1;
     n = getline(&line, &cap, stdin);
     if (n > 0 && line[n - 1] == '\n') n--;
     if (n < 0) n = 0;                  /* end of input: an empty answer, which is no yes */
@@ -456,7 +466,7 @@ static int run_command(struct client *cl, struct thin_msg *msg)
         return 0;
     case THIN_PRINT_STDERR:
         operation_hide(&cl->op);
-        if (client_flush() < 0) return -1;
+        if (client_flush(cl) < 0) return -1;
         fwrite(msg->text, 1, msg->text_len, stderr);
         return 0;
     case THIN_DEBUG:
@@ -464,8 +474,8 @@ static int run_command(struct client *cl, struct thin_msg *msg)
         return 0;
     case THIN_ERROR:
         operation_hide(&cl->op);
-        if (client_flush() < 0) return -1;
-        fprintf(stderr, "Error code: %s\nError parameters: ", msg->text);
+        if (client_flush(cl) < 0) return -1;
+        client_complain(cl, "Error code: %s\nError parameters: ", msg->text);
         for (size_t i = 0; i < msg->n_params; i++) fprintf(stderr, "%s%s", i ? ", " : "", msg->params[i]);
         fputc('\n', stderr);
         return 0;
@@ -514,7 +524,7 @@ static void confirm_by(struct client *cl, const struct thin_msg *msg)
 static int run_message(struct client *cl, struct thin_msg *msg)
 {
     if (msg->kind != THIN_COMMAND) {
-        fprintf(stderr, "Unexpected message from server.\n");
+        client_complain(cl, "Unexpected message from server.\n");
         return -1;
     }
     confirm_by(cl, msg);
@@ -534,6 +544,7 @@ static int post(struct client *cl)
     }
     strbuf_printf(&b, "POST /cli HTTP/1.0\r\nuser-agent: xe-cli/Unix/%d.%d\r\n", THIN_MAJOR, THIN_MINOR);
     strbuf_printf(&b, "x-xe-wants: task%s\r\n", cl->cfg->advice ? ", advice" : "");
+    if (cl->cfg->language) strbuf_printf(&b, "accept-language: %s\r\n", cl->cfg->language);
     if (cl->cfg->traceparent) strbuf_printf(&b, "traceparent: %s\r\n", cl->cfg->traceparent);
     strbuf_printf(&b, "content-length: %zu\r\n\r\n", body.len);
     strbuf_add(&b, strbuf_cstr(&body), body.len);
@@ -547,17 +558,17 @@ static int exchange_hello(struct client *cl)
 
     if (rc != 1) {
         if (cl->len >= 4 && strncasecmp(cl->in, "HTTP", 4) == 0)
-            fprintf(stderr, "Server internal error.\n");
+            client_complain(cl, "Server internal error.\n");
         else
-            fprintf(stderr, "Unable to contact server. Please check server and port settings.\n");
+            client_complain(cl, "Unable to contact server. Please check server and port settings.\n");
         return -1;
     }
     if (strncasecmp(cl->in, "HTTP", 4) == 0) {
-        fprintf(stderr, "Server internal error: %.*s\n", (int)strcspn(cl->in, "\r\n"), cl->in);
+        client_complain(cl, "Server internal error: %.*s\n", (int)strcspn(cl->in, "\r\n"), cl->in);
         return -1;
     }
     if (!thin_get_hello(cl->in)) {
-        fprintf(stderr, "Protocol version mismatch.\n"
+        client_complain(cl, "Protocol version mismatch.\n"
                         "Try specifying a server name and port on the command-line.\n");
         return -1;
     }
@@ -571,7 +582,7 @@ static int converse(struct client *cl)
     _cleanup_arena_ struct arena *a = arena_new();
 
     if (post(cl) < 0) {
-        fprintf(stderr, "Unable to contact server: %s\n", strerror(errno));
+        client_complain(cl, "Unable to contact server: %s\n", strerror(errno));
         return -1;
     }
     if (exchange_hello(cl) < 0) return -1;
@@ -595,14 +606,14 @@ int client_run(const struct client_config *cfg)
 
     cl.target.waker = &cl.waker;
     if (conn_open_commands(&cl.target, &cl.conn, &why) < 0) {
-        fprintf(stderr, "Error: %s\n", why);
+        client_complain(&cl, "Error: %s\n", why);
         return 1;
     }
     operation_init(&cl.op, cfg->term, cfg->n_args ? cfg->args[0] : "");
     if (converse(&cl) == 0) rc = cl.exit_code & 0xff;
     confirm(&cl, false);
     operation_free(&cl.op);
-    if (client_flush() < 0) rc = 1;
+    if (client_flush(&cl) < 0) rc = 1;
     conn_close(cl.conn);
     free(cl.in);
     return rc && cl.op.cancelled ? INTERRUPTED : rc;

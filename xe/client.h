@@ -9,6 +9,7 @@
 struct client_config {
     struct conn_target target;
     const char *traceparent;           /* NULL = none */
+    const char *language;              /* of messages; NULL = English */
     const char *const *args;           /* what the server is told, in order */
     size_t n_args;
     const char *const

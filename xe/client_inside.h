@@ -30,13 +30,15 @@ struct client {
     int exit_code;                     /* -1 until the server says */
 };
 
+/* A sentence on standard error, in the user's language; a newline is its own. */
+void client_complain(const struct client *cl, const char *fmt, ...) _printf_(2, 3);
 /* One line for --debug. */
 void client_debug(const struct client *cl, const char *fmt, ...) _printf_(2, 3);
 void client_respond(struct client *cl, enum thin_tag tag);
 /* Sends b and empties it. */
 int client_say(struct client *cl, struct strbuf *b);
 /* What was printed is on its way before something else is said or waited for. Says so when that fails. */
-int client_flush(void);
+int client_flush(const struct client *cl);
 /* May the server touch this file? Says so when not. */
 bool client_permitted(const struct client *cl, const char *file, bool writing);
 

@@ -2,6 +2,9 @@
  * Called by: xapi/http/cli.c.  Calls: commands, cmd_record. */
 #include "xe/commands.h"
 
+#include "lib/catalog.h"
+
+#include <assert.h>
 #include <stdarg.h>
 #include <strings.h>
 
@@ -10,24 +13,82 @@ const char CMD_USAGE[] = "CLI usage";
 const char CMD_EXIT[] = "CLI exit";
 const char CMD_MULTIPLE[] = "CLI multiple";
 
-static const char unknown_command[] = "Unknown command";
+static const char unknown_command[] = N_("Unknown command");
+
+/* The format and its texts go into the error one by one: in another language they may stand elsewhere. */
+static int set_sentence(struct xerr *err, const char *code, const char *first, const char *fmt, va_list ap)
+{
+    const char *params[XERR_MAX_PARAMS];
+    size_t n = 0;
+
+    if (first) params[n++] = first;
+    params[n++] = fmt;
+    for (const char *p = strchr(fmt, '%'); p; p = strchr(p + 2, '%')) {
+        if (p[1] == '%') continue;
+        assert(p[1] == 's' && n < ARRAY_SIZE(params));
+        params[n] = va_arg(ap, const char *);
+        if (!params[n]) params[n] = "";
+        n++;
+    }
+    return xerr_set(err, code, n, params);
+}
 
 int cmd_fail(struct xerr *err, const char *fmt, ...)
 {
-    _cleanup_strbuf_ struct strbuf b = STRBUF_INIT;
-    const char *text;
     va_list ap;
 
     va_start(ap, fmt);
-    strbuf_vprintf(&b, fmt, ap);
+    set_sentence(err, CMD_FAILURE, NULL, fmt, ap);
     va_end(ap);
-    text = strbuf_cstr(&b);
-    return xerr_set(err, CMD_FAILURE, 1, &text);
+    return -1;
 }
 
-int cmd_usage(struct xerr *err, const char *subject, const char *what)
+int cmd_usage(struct xerr *err, const char *subject, const char *fmt, ...)
 {
-    return xerr_set(err, CMD_USAGE, 2, (const char *[]){ subject, what });
+    va_list ap;
+
+    va_start(ap, fmt);
+    set_sentence(err, CMD_USAGE, subject, fmt, ap);
+    va_end(ap);
+    return -1;
+}
+
+/* What set_sentence kept, from that parameter on. "%2$s" in a translation is the second text. */
+static const char *sentence_text(struct cmd *c, const struct xerr *err, size_t first)
+{
+    _cleanup_strbuf_ struct strbuf b = STRBUF_INIT;
+    const char *fmt = err->params[first];
+    size_t next = first + 1;
+
+    if (streq(fmt, "%s")) return cmd_tr(c, err->params[next]);
+    for (const char *p = cmd_tr(c, fmt); *p; p++) {
+        size_t i;
+
+        if (*p != '%') {
+            strbuf_char(&b, *p);
+            continue;
+        }
+        p++;
+        if (*p == '%') {
+            strbuf_char(&b, '%');
+            continue;
+        }
+        i = next;
+        if (*p >= '1' && *p <= '9' && p[1] == '$') {
+            i = first + (size_t)(*p - '0');
+            p += 2;
+        } else {
+            next++;
+        }
+        if (*p != 's' || i >= err->n) return fmt;
+        strbuf_str(&b, err->params[i]);
+    }
+    return arena_strdup(c->arena, strbuf_cstr(&b));
+}
+
+const char *cmd_failure_text(struct cmd *c, const struct xerr *err)
+{
+    return sentence_text(c, err, 0);
 }
 
 int cmd_exit(struct xerr *err, int code)
@@ -56,34 +117,29 @@ int cmd_confirm(struct cmd *c, struct xerr *err)
     char *line;
     size_t n;
 
-    cmd_print(c, "Type 'yes' to continue");
+    cmd_say(c, "Type 'yes' to continue");
     if (c->env->prompt(c->env->client, c->arena, &line) < 0) return cmd_exit(err, 1);
     word = line + strspn(line, " \t\r\n");
     n = strcspn(word, " \t\r\n");
     if (n == 3 && !strncasecmp(word, "yes", 3) && !word[n + strspn(word + n, " \t\r\n")]) return 1;
-    cmd_print(c, arena_printf(c->arena, "Aborted (you typed: '%s')", line));
+    cmd_say(c, "Aborted (you typed: '%s')", line);
     return 0;
 }
 
 /* ---- what went wrong --------------------------------------------------------------------------------- */
 
-static void print_usage_error(struct cmd *c, const char *subject, const char *what)
+static void print_usage_error(struct cmd *c, const struct xerr *err)
 {
-    if (*subject)
-        cmd_printf_error(c, "%s: %s\n", subject, what);
-    else
-        cmd_print_error(c, what);
-    if (streq(subject, unknown_command)) {
-        const char *names = cmd_suggest(c, what);
+    const char *names = streq(err->params[0], unknown_command) ? cmd_suggest(c, c->name) : NULL;
 
-        if (names) cmd_printf_error(c, "Did you mean %s?\n", names);
-    }
+    cmd_printf_error(c, "%s: %s\n", cmd_tr(c, err->params[0]), sentence_text(c, err, 1));
+    if (names) cmd_printf_error(c, "Did you mean %s?\n", names);
     cmd_print_error(c, "For usage run: 'xe help'");
 }
 
 static void print_api_error(struct cmd *c, const struct xerr *err)
 {
-    const char *sentence = cmd_error_sentence(err);
+    const char *sentence = cmd_error_sentence(c, err);
     const char *params[XERR_MAX_PARAMS];
 
     if (sentence) {
@@ -101,20 +157,21 @@ static void print_api_error(struct cmd *c, const struct xerr *err)
 static int print_failure(struct cmd *c, const struct xerr *err)
 {
     if (xerr_is(err, CMD_FAILURE)) {
-        cmd_printf_error(c, "Error: %s\n", err->params[0]);
+        cmd_printf_error(c, "Error: %s\n", cmd_failure_text(c, err));
     } else if (xerr_is(err, CMD_USAGE)) {
-        print_usage_error(c, err->params[0], err->params[1]);
+        print_usage_error(c, err);
     } else if (xerr_is(err, CMD_EXIT)) {
         return atoi(err->params[0]);
     } else if (xerr_is(err, CMD_MULTIPLE)) {
         for (size_t i = 0; i < c->n_failures; i++)
-            cmd_notice(c, arena_printf(c->arena, "operation failed on %s: %s", c->failures[i].uuid,
+            cmd_notice(c, arena_printf(c->arena, cmd_tr(c, "operation failed on %s: %s"), c->failures[i].uuid,
                                        c->failures[i].text));
         if (c->json) cmd_json_end(c);
     } else if (xerr_is(err, "SESSION_AUTHENTICATION_FAILED")) {
         bool nobody = !err->n || !*err->params[0];
 
-        print_usage_error(c, "", nobody ? "Username/password must be specified" : "Authentication failed");
+        cmd_print_error(c, nobody ? N_("Username/password must be specified") : N_("Authentication failed"));
+        cmd_print_error(c, "For usage run: 'xe help'");
         cmd_next_steps(c, err);
     } else {
         print_api_error(c, err);
@@ -136,7 +193,7 @@ static int find_command(struct cmd *c, const struct command **ret_command, struc
         *ret_command = cmd_record_command(c->record, verb, c->arena);
         if (*ret_command) return 0;
     }
-    return cmd_usage(err, unknown_command, c->name);
+    return cmd_usage(err, unknown_command, "%s", c->name);
 }
 
 static int check_required(struct cmd *c, struct xerr *err)
@@ -144,7 +201,7 @@ static int check_required(struct cmd *c, struct xerr *err)
     char *rest = arena_strdup(c->arena, c->command->required), *name;
 
     while (*c->command->required && (name = strsep(&rest, ",")))
-        if (!cmd_get(c, name)) return cmd_usage(err, "Required parameter not found", name);
+        if (!cmd_get(c, name)) return cmd_usage(err, "Required parameter not found", "%s", name);
     return 0;
 }
 

@@ -66,6 +66,7 @@ struct cmd_env {
     bool (*gone)(void *client);
     /* The client shows what to do after an error, behind the error. */
     bool advice;
+    const struct catalog *words;       /* the client's language; NULL: English */
     /* A task of this session that the command waits for: it begins (done negative), is so far (0 .. 1), has ended (task
      * NULL). NULL: the client does not want to know, and blocking messages need no task. */
     void (*working)(void *client, const char *session, const char *task, double done);
@@ -141,13 +142,16 @@ bool cmd_is_standard_param(const char *key);
 /* ---- failures ---------------------------------------------------------------------------------------- */
 
 /* Codes that never come from the API. */
-extern const char CMD_FAILURE[];       /* [sentence]: "Error: sentence" */
-extern const char CMD_USAGE[];         /* [subject, what]: "subject: what", "For usage run: 'xe help'" */
+extern const char CMD_FAILURE[];       /* [format, text...]: "Error: sentence" */
+extern const char CMD_USAGE[];         /* [subject, format, text...]: "subject: what", "For usage run: 'xe help'" */
 extern const char CMD_EXIT[];          /* [code]: everything has been said */
 extern const char CMD_MULTIPLE[];      /* []: see failures of struct cmd */
+/* A sentence; its format has no conversion but %s, for it is put together in the client's language. */
 int cmd_fail(struct xerr *err, const char *fmt, ...) _printf_(2, 3);
 int cmd_exit(struct xerr *err, int code);
-int cmd_usage(struct xerr *err, const char *subject, const char *what);
+int cmd_usage(struct xerr *err, const char *subject, const char *fmt, ...) _printf_(3, 4);
+/* The sentence of a CMD_FAILURE. */
+const char *cmd_failure_text(struct cmd *c, const struct xerr *err);
 
 /* "This operation is dangerous ..." unless --force. */
 int cmd_need_force(struct cmd *c, struct xerr *err);
@@ -160,10 +164,16 @@ struct cmd_pair {
     const char *name, *value;
 };
 
+/* What stands for a sentence in the client's language. What scripts read is never translated: lists, fields,
+ * values, results. */
+const char *cmd_tr(const struct cmd *c, const char *sentence);
 /* Always, at once. Not for results. */
 void cmd_print(struct cmd *c, const char *text);
+/* The same for a sentence, which is translated. */
+void cmd_say(struct cmd *c, const char *fmt, ...) _printf_(2, 3);
 /* What somebody should read who waits for it: with --json on standard error. */
 void cmd_notice(struct cmd *c, const char *text);
+/* Both translate their sentence. */
 void cmd_print_error(struct cmd *c, const char *text);                 /* a newline is added */
 void cmd_printf_error(struct cmd *c, const char *fmt, ...) _printf_(2, 3);   /* none is added */
 /* Not with --minimal or --json. */
@@ -181,7 +191,7 @@ void cmd_row_of_map(struct cmd *c, const struct value *map);
 void cmd_flush(struct cmd *c);
 
 /* An API error as people read it: its sentence (NULL when the code is unknown) and "name: value" lines. */
-const char *cmd_error_sentence(const struct xerr *err);
+const char *cmd_error_sentence(const struct cmd *c, const struct xerr *err);
 struct value cmd_error_lines(struct cmd *c, const struct xerr *err);
 /* An error parameter: a known reference becomes "uuid (name)". */
 const char *cmd_ref_text(struct cmd *c, const char *param);

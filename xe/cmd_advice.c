@@ -67,8 +67,7 @@ void cmd_next_steps(struct cmd *c, const struct xerr *err)
     if (!c->env->advice) return;
     a = advice_find(err->code, (const char *const *)err->params, err->n);
     if (!a) return;
-    cmd_print_error(c, "");
-    cmd_print_error(c, a->text);
+    cmd_printf_error(c, "\n%s\n", cmd_tr(c, a->text));
     for (size_t i = 0; i < ADVICE_COMMANDS && a->commands[i]; i++) {
         const char *line = command_line(c, err, a->commands[i]);
 

@@ -51,9 +51,9 @@ int cmd_parse(const char *const *args, size_t n, struct arena *a, struct cmd_lin
             continue;
         }
         key = dash_switch(args[i]);
-        if (!key) return cmd_usage(err, "Syntax error", arena_printf(a, "Unknown switch: %s", args[i]));
+        if (!key) return cmd_usage(err, "Syntax error", "Unknown switch: %s", args[i]);
         if (i + 1 == n)
-            return cmd_usage(err, "Syntax error", arena_printf(a, "Switch %s requires a parameter", args[i]));
+            return cmd_usage(err, "Syntax error", "Switch %s requires a parameter", args[i]);
         line.params[line.n++] = (struct cmd_param){ key, args[++i] };
     }
     if (!*line.name) return cmd_usage(err, "Syntax error", "command name is missing");
@@ -138,8 +138,7 @@ int cmd_parse_bytes(const char *key, const char *text, int64_t *ret_bytes, struc
             || __builtin_add_overflow(number, (uint64_t)(digits[i] - '0'), &number))
             number = UINT64_MAX;
     if (number > (uint64_t)INT64_MAX >> units[u].shift)
-        return cmd_fail(err, "Failed to parse field '%s': number too big (maximum = %lld TiB)", key,
-                        (long long)(INT64_MAX >> 40));
+        return cmd_fail(err, "Failed to parse field '%s': number too big (maximum = 8388607 TiB)", key);
     *ret_bytes = (int64_t)(number << units[u].shift);
     return 0;
 }

@@ -2,6 +2,8 @@
  * Called by: commands.c.  Calls: cmd_call, cmd_select. */
 #include "xe/commands.h"
 
+#include "lib/catalog.h"
+
 #include <ctype.h>
 
 #include "gen/errors.h"
@@ -42,7 +44,8 @@ static int one_vm(struct cmd *c, struct ref *ret_ref, struct value *ret_vm, stru
 
     if (cmd_select(c, "vm", CMD_CONTROL_VMS, "", &rows, &n, err) < 0) return -1;
     if (n != 1) {
-        cmd_print_error(c, n ? "Multiple VMs found: please narrow your request to one VM." : "No VM found");
+        cmd_print_error(c, n ? N_("Multiple VMs found: please narrow your request to one VM.")
+                             : N_("No VM found"));
         return cmd_exit(err, 1);
     }
     *ret_ref = rows[0].ref;
@@ -52,8 +55,7 @@ static int one_vm(struct cmd *c, struct ref *ret_ref, struct value *ret_vm, stru
 /* Lets the client attach itself; until it leaves. */
 static int attach(struct cmd *c, const struct value *vm, const char *location, struct xerr *err)
 {
-    cmd_print(c, arena_printf(c->arena, "Connecting to console on VM %s. Press Ctrl + ']' to quit.",
-                              cmd_member_text(vm, "name_label")));
+    cmd_say(c, "Connecting to console on VM %s. Press Ctrl + ']' to quit.", cmd_member_text(vm, "name_label"));
     c->env->transfer(c->env->client, CMD_CONNECT, "", console_url(c, vm, location));
     for (;;) {
         switch (c->env->transferred(c->env->client, WAIT_MS)) {

@@ -168,7 +168,7 @@ static int export_one(struct cmd *c, struct ref vm, const char *file, struct xer
         url = arena_printf(c->arena, "%s&excluded_device_types=%s", url,
                            cmd_escape(c, cmd_get_or(c, "excluded-device-types", "")));
     if (cmd_transfer(c, CMD_GET, file, url, "Export of VM", NULL, err) < 0) return -1;
-    if (*file) cmd_print(c, "Export succeeded");
+    if (*file) cmd_say(c, "Export succeeded");
     return 0;
 }
 
@@ -257,7 +257,7 @@ static int import_file(struct cmd *c, struct ref sr, bool preserve, bool force, 
 
     if (cmd_get_bool(c, "metadata", false, &metadata, err) < 0) return -1;
     if (cmd_get_bool(c, "dry-run", false, &dry_run, err) < 0) return -1;
-    if (!cmd_get(c, "filename")) return cmd_usage(err, "Required parameter not found", "filename");
+    if (!cmd_get(c, "filename")) return cmd_usage(err, "Required parameter not found", "%s", "filename");
     if (dry_run && !metadata) {
         cmd_print_error(c, "Only metadata import function support dry-run");
         return cmd_exit(err, 1);
@@ -282,8 +282,8 @@ static int import_foreign(struct cmd *c, struct ref sr, const char *type, struct
 {
     const char *user = cmd_get(c, "host-username"), *password = cmd_get(c, "host-password");
 
-    if (!user) return cmd_usage(err, "Required parameter not found", "host-username");
-    if (!password) return cmd_usage(err, "Required parameter not found", "host-password");
+    if (!user) return cmd_usage(err, "Required parameter not found", "%s", "host-username");
+    if (!password) return cmd_usage(err, "Required parameter not found", "%s", "host-password");
     return cmd_do(c, "VM.import_convert",
                   CMD_ARGS(value_string(type), value_string(user), value_string(password), value_ref(sr),
                            cmd_get_map(c, "remote-config")), err);
@@ -345,7 +345,7 @@ int cmd_blob_get(struct cmd *c, struct xerr *err)
     if (cmd_transfer(c, CMD_GET, cmd_need(c, "filename"), ref_query(c, "/blob", "ref", blob),
                      "Obtaining blob", NULL, err))
         return -1;
-    cmd_print(c, "Blob get succeeded");
+    cmd_say(c, "Blob get succeeded");
     return 0;
 }
 
@@ -357,7 +357,7 @@ int cmd_blob_put(struct cmd *c, struct xerr *err)
     if (cmd_transfer(c, CMD_PUT, cmd_need(c, "filename"), ref_query(c, "/blob", "ref", blob), "Blob PUT",
                      NULL, err) < 0)
         return -1;
-    cmd_print(c, "Blob put succeeded");
+    cmd_say(c, "Blob put succeeded");
     return 0;
 }
 
@@ -508,7 +508,7 @@ int cmd_audit_log_get(struct cmd *c, struct xerr *err)
         since ? arena_printf(c->arena, "/audit_log?since=%s", cmd_escape(c, since)) : "/audit_log";
 
     if (cmd_transfer(c, CMD_GET, file, url, "audit-log-get", NULL, err) < 0) return -1;
-    if (*file) cmd_print(c, arena_printf(c->arena, "audit-log-get into file %s succeeded", file));
+    if (*file) cmd_say(c, "audit-log-get into file %s succeeded", file);
     return 0;
 }
 

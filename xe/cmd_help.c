@@ -5,6 +5,8 @@
  * "<vm-selectors>". */
 #include "xe/commands.h"
 
+#include "lib/catalog.h"
+
 enum { LINE = 74 };
 
 static const char *with_spaces(struct cmd *c, const char *list, const char *more)
@@ -19,20 +21,25 @@ static const char *with_spaces(struct cmd *c, const char *list, const char *more
     return arena_strdup(c->arena, strbuf_cstr(&b));
 }
 
+const char *cmd_help_text(const struct catalog *words, const struct command *command, struct arena *a)
+{
+    const char *text = catalog_text(words, command->help);
+
+    return command->help_of ? arena_printf(a, text, command->help_of) : text;
+}
+
 static void help_on(struct cmd *c, const char *name)
 {
     static const struct { unsigned flag; const char *words, *what;
     } selectors[] = {
         { COMMAND_VM, "<vm-selectors>",
-          " The VM is named by 'vm=<name or uuid>', or by filters on any field of vm-list; '--multiple' acts "
-          "on every "
-          "VM that matches." },
+          N_(" The VM is named by 'vm=<name or uuid>', or by filters on any field of vm-list; '--multiple' acts "
+             "on every VM that matches.") },
         { COMMAND_HOST, "<host-selectors>",
-          " The host is named by 'host=<name or uuid>', or by filters on any field of host-list; "
-          "'--multiple' acts on "
-          "every host that matches." },
+          N_(" The host is named by 'host=<name or uuid>', or by filters on any field of host-list; "
+             "'--multiple' acts on every host that matches.") },
         { COMMAND_SR, "<sr-selectors>",
-          " The storage repository is named by 'sr=<name or uuid>', or by filters on any field of sr-list." },
+          N_(" The storage repository is named by 'sr=<name or uuid>', or by filters on any field of sr-list.") },
     };
     const struct command *cmd = command_find(name);
     const char *selector = "", *what = "";
@@ -41,7 +48,7 @@ static void help_on(struct cmd *c, const char *name)
 
     if (!cmd && cmd_record_name(name, &type, &verb)) cmd = cmd_record_command(type, verb, c->arena);
     if (!cmd) {
-        cmd_item(c, arena_printf(c->arena, "Unknown command '%s'", name));
+        cmd_item(c, arena_printf(c->arena, cmd_tr(c, "Unknown command '%s'"), name));
         return;
     }
     for (size_t i = 0; i < ARRAY_SIZE(selectors); i++)
@@ -54,7 +61,8 @@ static void help_on(struct cmd *c, const char *name)
                 { "command name        ", name },
                 { "reqd params     ", with_spaces(c, cmd->required, "") },
                 { "optional params ", with_spaces(c, cmd->optional, selector) },
-                { "description     ", arena_printf(c->arena, "%s%s", cmd->help, what) },
+                { "description     ", arena_printf(c->arena, "%s%s", cmd_help_text(c->env->words, cmd, c->arena),
+                                                  cmd_tr(c, what)) },
             },
             4);
 }
@@ -105,24 +113,24 @@ static void print_names(struct cmd *c, const char **names, size_t n, const char 
     if (line.len) cmd_print(c, strbuf_cstr(&line));
 }
 
-#define USAGE \
-    "Usage:\n" \
-    "  %s <command>\n" \
-    "    [ -s <server> ]            host to talk to\n" \
-    "    [ -p <port> ]              its port\n" \
-    "    [ -u <username> -pw <password> | -pwf <password file> ]\n" \
-    "                               who you are\n" \
-    "    [ --nossl ]                no TLS\n" \
-    "    [ --xmlrpc ]               run the command here, over XML-RPC\n" \
-    "    [ --advice ]               after an error say what to do (always on a terminal)\n" \
-    "    [ --debug ]                show what xe and the server say to each other\n" \
-    "    [ --debug-on-fail ]        the same when the command fails\n" \
-    "    [ --traceparent <value> ]  context for distributed tracing\n" \
-    "    [ <other arguments> ... ]  options of the command\n" \
-    "\n" \
-    "To get help on a specific command:\n" \
-    "  %s help <command>\n" \
-    "\n"
+static const char usage[] =
+    N_("Usage:\n"
+       "  %s <command>\n"
+       "    [ -s <server> ]            host to talk to\n"
+       "    [ -p <port> ]              its port\n"
+       "    [ -u <username> -pw <password> | -pwf <password file> ]\n"
+       "                               who you are\n"
+       "    [ --nossl ]                no TLS\n"
+       "    [ --xmlrpc ]               run the command here, over XML-RPC\n"
+       "    [ --advice ]               after an error say what to do (always on a terminal)\n"
+       "    [ --debug ]                show what xe and the server say to each other\n"
+       "    [ --debug-on-fail ]        the same when the command fails\n"
+       "    [ --traceparent <value> ]  context for distributed tracing\n"
+       "    [ <other arguments> ... ]  options of the command\n"
+       "\n"
+       "To get help on a specific command:\n"
+       "  %s help <command>\n"
+       "\n");
 
 int cmd_help(struct cmd *c, const char *argv0, struct xerr *err)
 {
@@ -142,14 +150,14 @@ int cmd_help(struct cmd *c, const char *argv0, struct xerr *err)
         for (size_t i = 0; i < n; i++) cmd_item(c, names[i]);
         return 0;
     }
-    head = arena_printf(c->arena, USAGE, argv0, argv0);
+    head = arena_printf(c->arena, cmd_tr(c, usage), argv0, argv0);
     if (!all) {
-        cmd_print(c, arena_printf(c->arena, "%sTo get a full listing of commands:\n  %s help --all\n\n"
-                                  "Common command list\n-------------------\n", head, argv0));
+        cmd_say(c, "%sTo get a full listing of commands:\n  %s help --all\n\n"
+                   "Common command list\n-------------------\n", head, argv0);
         print_names(c, names, n, NULL, true);
         return 0;
     }
-    cmd_print(c, arena_printf(c->arena, "%sFull command list\n-----------------\n", head));
+    cmd_say(c, "%sFull command list\n-----------------\n", head);
     print_names(c, names, n, "host-", false);
     cmd_print(c, "    ");
     print_names(c, names, n, "vm-", false);

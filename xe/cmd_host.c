@@ -2,6 +2,8 @@
  * Called by: commands.c.  Calls: cmd_call, cmd_select. */
 #include "xe/commands.h"
 
+#include "lib/catalog.h"
+
 #include "lib/base64.h"
 #include "lib/iso8601.h"
 #include "lib/num.h"
@@ -42,7 +44,7 @@ static int careful(struct cmd *c, const char *method, const char *const *warning
     if (cmd_need_ref(c, "uuid", CLASS_host, &host, err) < 0) return -1;
     if (cmd_get_bool(c, "force", false, &force, err) < 0) return -1;
     if (!force) {
-        for (size_t i = 0; warnings[i]; i++) cmd_print(c, warnings[i]);
+        for (size_t i = 0; warnings[i]; i++) cmd_print(c, cmd_tr(c, warnings[i]));
         yes = cmd_confirm(c, err);
     }
     if (yes <= 0) return yes;
@@ -52,10 +54,10 @@ static int careful(struct cmd *c, const char *method, const char *const *warning
 int cmd_host_forget(struct cmd *c, struct xerr *err)
 {
     static const char *const warnings[] = {
-        "WARNING: A host should only be forgotten if it is physically unrecoverable;",
-        "WARNING: if possible, Hosts should be 'ejected' from the Pool instead.",
-        "WARNING: Once a host has been forgotten it will have to be re-installed.",
-        "WARNING: This operation is irreversible.",
+        N_("WARNING: A host should only be forgotten if it is physically unrecoverable;"),
+        N_("WARNING: if possible, Hosts should be 'ejected' from the Pool instead."),
+        N_("WARNING: Once a host has been forgotten it will have to be re-installed."),
+        N_("WARNING: This operation is irreversible."),
         NULL,
     };
 
@@ -65,9 +67,9 @@ int cmd_host_forget(struct cmd *c, struct xerr *err)
 int cmd_host_declare_dead(struct cmd *c, struct xerr *err)
 {
     static const char *const warnings[] = {
-        "WARNING: A host should only be declared dead if it is verified offline.",
-        "WARNING: Performing this operation if the host is still online and has any",
-        "WARNING: running VMs may lead to possible data loss and/or corruption.",
+        N_("WARNING: A host should only be declared dead if it is verified offline."),
+        N_("WARNING: Performing this operation if the host is still online and has any"),
+        N_("WARNING: running VMs may lead to possible data loss and/or corruption."),
         NULL,
     };
 
@@ -160,7 +162,7 @@ int cmd_host_license_add(struct cmd *c, struct xerr *err)
         cmd_print_error(c, "Failed to apply license file.");
         return cmd_exit(err, 1);
     }
-    cmd_print(c, "License applied.");
+    cmd_say(c, "License applied.");
     return 0;
 }
 

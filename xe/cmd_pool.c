@@ -107,8 +107,8 @@ int cmd_pool_eject(struct cmd *c, struct xerr *err)
     if (cmd_need_ref(c, "host-uuid", CLASS_host, &host, err) < 0) return -1;
     if (cmd_get_bool(c, "force", false, &force, err) < 0) return -1;
     if (!force) {
-        cmd_print(c, "WARNING: Ejecting a host from the pool will reinitialise that host's local SRs.");
-        cmd_print(c, "WARNING: Any data contained with the local SRs will be lost.");
+        cmd_say(c, "WARNING: Ejecting a host from the pool will reinitialise that host's local SRs.");
+        cmd_say(c, "WARNING: Any data contained with the local SRs will be lost.");
         if (list_lost(c, host, err) < 0) return -1;
         yes = cmd_confirm(c, err);
     }

@@ -2,16 +2,32 @@
  * Called by: cmd_*.c.  Calls: cmd_env. */
 #include "xe/cmd.h"
 
+#include "lib/catalog.h"
+
 #include <stdarg.h>
+
+const char *cmd_tr(const struct cmd *c, const char *sentence)
+{
+    return catalog_text(c->env->words, sentence);
+}
 
 void cmd_print(struct cmd *c, const char *text)
 {
     c->env->print(c->env->client, text, strlen(text));
 }
 
+void cmd_say(struct cmd *c, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    cmd_print(c, arena_vprintf(c->arena, cmd_tr(c, fmt), ap));
+    va_end(ap);
+}
+
 void cmd_print_error(struct cmd *c, const char *text)
 {
-    const char *line = arena_printf(c->arena, "%s\n", text);
+    const char *line = arena_printf(c->arena, "%s\n", cmd_tr(c, text));
 
     c->env->print_error(c->env->client, line, strlen(line));
 }
@@ -22,7 +38,7 @@ void cmd_printf_error(struct cmd *c, const char *fmt, ...)
     va_list ap;
 
     va_start(ap, fmt);
-    text = arena_vprintf(c->arena, fmt, ap);
+    text = arena_vprintf(c->arena, cmd_tr(c, fmt), ap);
     va_end(ap);
     c->env->print_error(c->env->client, text, strlen(text));
 }
@@ -134,11 +150,11 @@ void cmd_flush(struct cmd *c)
 
 /* ---- errors ------------------------------------------------------------------------------------------ */
 
-const char *cmd_error_sentence(const struct xerr *err)
+const char *cmd_error_sentence(const struct cmd *c, const struct xerr *err)
 {
     const struct error_desc *e = model_error(err->code);
 
-    return e ? e->doc : NULL;
+    return e ? cmd_tr(c, e->doc) : NULL;
 }
 
 const char *cmd_ref_text(struct cmd *c, const char *param)

@@ -394,11 +394,9 @@ const struct command *cmd_record_command(const struct xe_record *type, enum cmd_
         cmd->flags = COMMAND_JSON;
         cmd->required = "";
         cmd->optional = arena_printf(a, "params,database:,%s", names);
-        cmd->help =
-            arena_printf(a,
-                         "Lists the objects of class %s that match every filter given. A map is filtered by "
-                         "'map-param:key=value', a set by 'set-param:contains=value'.",
-                         type->name);
+        cmd->help = "Lists the objects of class %s that match every filter given. A map is filtered by "
+                    "'map-param:key=value', a set by 'set-param:contains=value'.";
+        cmd->help_of = type->name;
         if (streq(type->name, "vm") || streq(type->name, "network") || streq(type->name, "sr"))
             cmd->flags |= COMMAND_STANDARD;
         break;
@@ -433,7 +431,8 @@ const struct command *cmd_record_command(const struct xe_record *type, enum cmd_
     case VERB_PARAM_CLEAR:
         if (!*names) return NULL;
         cmd->required = "uuid,param-name";
-        cmd->help = arena_printf(a, "Empties a parameter (param-name can be %s).", names);
+        cmd->help = "Empties a parameter (param-name can be %s).";
+        cmd->help_of = names;
         break;
     case N_VERBS:
         return NULL;

@@ -4,19 +4,21 @@
  * vm=<name or uuid>, uuid=<uuid>, or any field as a filter; nothing at all means every object. */
 #include "xe/cmd.h"
 
+#include "lib/catalog.h"
+
 static const struct selector {
     const char *type;                  /* also the parameter that takes a name or uuid */
     const char *none, *many, *not_many;
 } selectors[] = {
-    { "vm", "No matching VMs found",
-      "Multiple matches VMs found. --multiple required to complete the operation",
-      "Multiple matches VMs found. Operation can only be performed on one VM at a time" },
-    { "host", "No matching hosts found",
-      "Multiple matching hosts found. --multiple required to complete the operation",
-      "Multiple matching hosts found. Operation can only be performed on one host at a time" },
-    { "sr", "No matching SRs found",
-      "Multiple matching SRs found. --multiple required to complete the operation",
-      "Multiple matching SRs found. Operation can only be performed on one SR at a time" },
+    { "vm", N_("No matching VMs found"),
+      N_("Multiple matches VMs found. --multiple required to complete the operation"),
+      N_("Multiple matches VMs found. Operation can only be performed on one VM at a time") },
+    { "host", N_("No matching hosts found"),
+      N_("Multiple matching hosts found. --multiple required to complete the operation"),
+      N_("Multiple matching hosts found. Operation can only be performed on one host at a time") },
+    { "sr", N_("No matching SRs found"),
+      N_("Multiple matching SRs found. --multiple required to complete the operation"),
+      N_("Multiple matching SRs found. Operation can only be performed on one SR at a time") },
 };
 
 static const struct selector *find_selector(const char *type)
@@ -137,7 +139,7 @@ int cmd_select(struct cmd *c, const char *type_name, unsigned flags, const char 
 static const char *failure_text(struct cmd *c, const struct xerr *err)
 {
     _cleanup_strbuf_ struct strbuf b = STRBUF_INIT;
-    const char *sentence = cmd_error_sentence(err);
+    const char *sentence = cmd_error_sentence(c, err);
 
     if (sentence) {
         struct value lines = cmd_error_lines(c, err);
@@ -146,7 +148,7 @@ static const char *failure_text(struct cmd *c, const struct xerr *err)
         for (size_t i = 0; i < lines.set.n; i++) strbuf_printf(&b, "\n%s", lines.set.items[i].s);
         if (!lines.set.n) strbuf_char(&b, '\n');
     } else if (xerr_is(err, CMD_FAILURE)) {
-        strbuf_str(&b, err->params[0]);
+        strbuf_str(&b, cmd_failure_text(c, err));
     } else {
         strbuf_printf(&b, "%s: [ ", err->code);
         for (size_t i = 0; i < err->n; i++) strbuf_printf(&b, "%s%s", i ? "; " : "", err->params[i]);

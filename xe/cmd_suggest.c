@@ -83,6 +83,6 @@ const char *cmd_suggest(struct cmd *c, const char *name)
         }
     if (!best.n) return NULL;
     for (size_t i = 0; i < best.n; i++)
-        strbuf_printf(&b, "%s%s", !i ? "" : i + 1 == best.n ? " or " : ", ", best.names[i]);
+        strbuf_printf(&b, "%s%s", !i ? "" : i + 1 == best.n ? cmd_tr(c, " or ") : ", ", best.names[i]);
     return arena_strdup(c->arena, strbuf_cstr(&b));
 }

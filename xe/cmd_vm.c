@@ -444,14 +444,14 @@ static int uninstall(struct cmd *c, const struct ref *vms, size_t n, struct xerr
     int yes = 1;
 
     if (cmd_get_bool(c, "force", false, &force, err) < 0) return -1;
-    cmd_print(c, "The following items are about to be destroyed");
+    cmd_say(c, "The following items are about to be destroyed");
     for (size_t i = 0; i < n; i++)
         if (doom(c, vms[i], &doomed[i], err) < 0) return -1;
     if (!force) yes = cmd_confirm(c, err);
     if (yes <= 0) return yes;
     for (size_t i = 0; i < n; i++)
         if (destroy_doomed(c, &doomed[i], err) < 0) return -1;
-    cmd_print(c, "All objects destroyed");
+    cmd_say(c, "All objects destroyed");
     return 0;
 }
 

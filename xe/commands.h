@@ -5,6 +5,8 @@
 
 #include "xe/cmd.h"
 
+struct catalog;
+
 enum {
     COMMAND_VM = 1,
     COMMAND_HOST = 2,
@@ -27,6 +29,7 @@ struct command {
     command_fn run;                    /* NULL together with plan: nothing answers this command yet */
     const char *uses;                  /* the message that run stands for, NULL for none in particular */
     const char *help;
+    const char *help_of;               /* what stands for %s in help; NULL: help is no format */
 };
 
 extern const struct command commands[];
@@ -37,6 +40,9 @@ const struct command *command_find(const char *name);
 
 /* The names nearest to one that is no command, "vm-start or vm-stop"; NULL when none is near. */
 const char *cmd_suggest(struct cmd *c, const char *name);
+
+/* What a command is for, in the client's language. */
+const char *cmd_help_text(const struct catalog *words, const struct command *command, struct arena *a);
 
 /* Runs a plan. */
 int cmd_plan(struct cmd *c, const char *plan, struct xerr *err);

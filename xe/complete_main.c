@@ -10,6 +10,7 @@
  * instead: names of files. */
 #include "xe/commands.h"
 
+#include "lib/catalog.h"
 #include "lib/map.h"
 #include "lib/subproc.h"
 
@@ -21,6 +22,7 @@ enum { LIMIT_MS = 2000, MAX_LOGIN = 32, MAX_ANSWER = 8 << 20 };
 struct line {
     struct arena *arena;
     struct map *offered;               /* many objects have the same value of a field */
+    struct catalog *language;          /* of the user's language */
     const char *xe;
     const char *const *words;          /* the last is being typed */
     size_t n;
@@ -52,15 +54,20 @@ static void offer(struct line *l, const char *word, const char *what)
     printf("%s\t%s\n", word, what);
 }
 
+static void offer_command(struct line *l, const struct command *command)
+{
+    offer(l, command->name, cmd_help_text(l->language, command, l->arena));
+}
+
 static void offer_commands(struct line *l)
 {
     for (size_t i = 0; i < n_commands; i++)
-        if (!(commands[i].flags & COMMAND_HIDDEN)) offer(l, commands[i].name, commands[i].help);
+        if (!(commands[i].flags & COMMAND_HIDDEN)) offer_command(l, &commands[i]);
     for (const struct xe_record *r = xe_records; r->name; r++)
         for (int v = 0; v < N_VERBS; v++) {
             const struct command *command = cmd_record_command(r, (enum cmd_verb)v, l->arena);
 
-            if (command) offer(l, command->name, command->help);
+            if (command) offer_command(l, command);
         }
 }
 
@@ -438,6 +445,8 @@ static void complete(struct line *l)
 int main(int argc, char **argv)
 {
     struct line l = { .typed = "" };
+    _cleanup_free_ char *folder = NULL;
+    char language[CATALOG_LANGUAGE];
 
     if (argc < 3) {
         fprintf(stderr, "xe-complete is a part of xe: see xe(1)\n");
@@ -445,12 +454,17 @@ int main(int argc, char **argv)
     }
     l.arena = arena_new();
     l.offered = map_new();
+    if (catalog_wanted(language)) {
+        folder = catalog_folder();
+        l.language = catalog_open(folder, language, "xe");
+    }
     l.xe = argv[1];
     l.words = (const char *const *)argv + 2;
     l.n = (size_t)argc - 2;
     l.typed = l.words[l.n - 1];
     complete(&l);
     map_free(l.offered);
+    catalog_free(l.language);
     arena_free(l.arena);
     return fflush(stdout) ? 1 : 0;
 }

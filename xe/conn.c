@@ -2,6 +2,8 @@
  * Called by: xe.c, client.c.  Calls: lib, libssl by dlopen. */
 #include "xe/conn.h"
 
+#include "lib/catalog.h"
+
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -88,19 +90,19 @@ static int tls_wait(struct conn *c, int rc)
 
 /* ---- TLS --------------------------------------------------------------------------------------------- */
 
-static int tls_load(struct tls_lib *l, char **ret_why)
+static int tls_load(const struct catalog *words, struct tls_lib *l, char **ret_why)
 {
     void *lib = dlopen("libssl.so.3", RTLD_NOW | RTLD_LOCAL);   /* stays loaded until xe ends */
 
     if (!lib) {
-        *ret_why = xasprintf("TLS is not possible: %s", dlerror());
+        *ret_why = xasprintf(catalog_text(words, "TLS is not possible: %s"), dlerror());
         return -1;
     }
 #define LOAD(name) \
     do { \
         *(void **)(void *)&l->name = dlsym(lib, #name); \
         if (!l->name) { \
-            *ret_why = xasprintf("TLS is not possible: libssl has no %s", #name); \
+            *ret_why = xasprintf(catalog_text(words, "TLS is not possible: libssl has no %s"), #name); \
             return -1; \
         } \
     } while (0)
@@ -123,18 +125,18 @@ static int tls_load(struct tls_lib *l, char **ret_why)
 }
 
 /* Servers have self-signed certificates as a rule, and xe has never verified them. */
-static int tls_start(struct conn *c, const char *server, char **ret_why)
+static int tls_start(struct conn *c, const char *server, const struct catalog *words, char **ret_why)
 {
-    if (tls_load(&c->tls, ret_why) < 0) return -1;
+    if (tls_load(words, &c->tls, ret_why) < 0) return -1;
     c->ctx = c->tls.SSL_CTX_new(c->tls.TLS_client_method());
     if (!c->ctx) {
-        *ret_why = xstrdup("TLS is not possible: no context");
+        *ret_why = xstrdup(catalog_text(words, "TLS is not possible: no context"));
         return -1;
     }
     c->tls.SSL_CTX_ctrl(c->ctx, SSL_CTRL_SET_MIN_PROTO_VERSION, TLS1_2_VERSION, NULL);
     c->ssl = c->tls.SSL_new(c->ctx);
     if (!c->ssl || c->tls.SSL_set_fd(c->ssl, c->fd) != 1) {
-        *ret_why = xstrdup("TLS is not possible: no connection object");
+        *ret_why = xstrdup(catalog_text(words, "TLS is not possible: no connection object"));
         return -1;
     }
     c->tls.SSL_ctrl(c->ssl, SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name,
@@ -146,7 +148,7 @@ static int tls_start(struct conn *c, const char *server, char **ret_why)
 
         if (rc == 1) return 0;
         if (tls_wait(c, rc) == 1) continue;
-        *ret_why = xasprintf("%s does not speak TLS there (try --nossl)", server);
+        *ret_why = xasprintf(catalog_text(words, "%s does not speak TLS there (try --nossl)"), server);
         return -1;
     }
 }
@@ -168,7 +170,7 @@ static int unix_connect(const char *path)
     return take_fd(fd);
 }
 
-static int tcp_connect(const char *server, int port, char **ret_why)
+static int tcp_connect(const char *server, int port, const struct catalog *words, char **ret_why)
 {
     const struct addrinfo hints = { .ai_socktype = SOCK_STREAM };
     struct addrinfo *list = NULL;
@@ -183,7 +185,7 @@ static int tcp_connect(const char *server, int port, char **ret_why)
     }
     rc = getaddrinfo(host, service, &hints, &list);
     if (rc) {
-        *ret_why = xasprintf("Host '%s' not found: %s", server, gai_strerror(rc));
+        *ret_why = xasprintf(catalog_text(words, "Host '%s' not found: %s"), server, gai_strerror(rc));
         return -1;
     }
     for (const struct addrinfo *ai = list; ai; ai = ai->ai_next) {
@@ -194,7 +196,7 @@ static int tcp_connect(const char *server, int port, char **ret_why)
         fd = -1;
     }
     freeaddrinfo(list);
-    if (fd < 0) *ret_why = xasprintf("Cannot connect to %s port %d: %s", server, port, strerror(why));
+    if (fd < 0) *ret_why = xasprintf(catalog_text(words, "Cannot connect to %s port %d: %s"), server, port, strerror(why));
     return fd;
 }
 
@@ -212,18 +214,18 @@ int conn_open(const struct conn_target *t, struct conn **ret_conn, char **ret_wh
         unix_why = errno;
     }
     if (c->fd < 0 && t->socket && t->socket_only) {
-        *ret_why = xasprintf("Cannot connect to %s: %s", t->socket, strerror(unix_why));
+        *ret_why = xasprintf(catalog_text(t->words, "Cannot connect to %s: %s"), t->socket, strerror(unix_why));
         return -1;
     }
     if (c->fd < 0) {
-        c->fd = tcp_connect(t->server, t->port ? t->port : tls ? 443 : 80, ret_why);
+        c->fd = tcp_connect(t->server, t->port ? t->port : tls ? 443 : 80, t->words, ret_why);
         if (c->fd < 0 && t->socket) {
             _cleanup_free_ char *tcp_why = *ret_why;
 
-            *ret_why = xasprintf("Cannot connect to %s: %s. %s", t->socket, strerror(unix_why), tcp_why);
+            *ret_why = xasprintf(catalog_text(t->words, "Cannot connect to %s: %s. %s"), t->socket, strerror(unix_why), tcp_why);
         }
         if (c->fd < 0) return -1;
-        if (set_nonblocking(c->fd) == 0 && tls && tls_start(c, t->server, ret_why) < 0) return -1;
+        if (set_nonblocking(c->fd) == 0 && tls && tls_start(c, t->server, t->words, ret_why) < 0) return -1;
     }
     if (set_nonblocking(c->fd) < 0) {
         *ret_why = xasprintf("fcntl: %s", strerror(errno));
@@ -281,7 +283,7 @@ int conn_open_commands(const struct conn_target *t, struct conn **ret_conn, char
 
     if (!t->xmlrpc) return conn_open(t, ret_conn, ret_why);
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
-        *ret_why = xasprintf("No socket pair: %s", strerror(errno));
+        *ret_why = xasprintf(catalog_text(t->words, "No socket pair: %s"), strerror(errno));
         return -1;
     }
     c = xcalloc(1, sizeof *c);
@@ -291,7 +293,7 @@ int conn_open_commands(const struct conn_target *t, struct conn **ret_conn, char
     set_nonblocking(c->fd);
     program = conn_program("xe-xmlrpc");
     if (start_program(t, program, theirs) < 0) {
-        *ret_why = xasprintf("XML-RPC is not possible: %s: %s", program, strerror(errno));
+        *ret_why = xasprintf(catalog_text(t->words, "XML-RPC is not possible: %s: %s"), program, strerror(errno));
         conn_close(c);
         return -1;
     }

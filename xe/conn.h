@@ -9,6 +9,7 @@
 #include <sys/types.h>
 
 struct conn;
+struct catalog;
 
 /* Who is heard while a connection waits. */
 struct conn_waker {
@@ -26,6 +27,7 @@ struct conn_target {
     bool socket_only;          /* the user named the socket: where it does not answer, nothing else will do */
     int port;                  /* 0 = 443 with TLS, 80 without */
     bool tls;
+    const struct catalog *words;       /* what goes wrong is said in this language; NULL = English */
     bool xmlrpc;               /* commands run here, over XML-RPC, and not in the server */
     const struct conn_waker *waker;    /* NULL = nobody; borrowed for as long as the connection lives */
 };

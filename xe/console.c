@@ -11,14 +11,15 @@ enum { QUIT = 0x1d, RFB_GREETING = 8 };
 static const char rfb[] = "RFB 003.";
 
 /* What the console says, to the terminal. -1 at its end. */
-static int console_output(struct web *web, char *buf, bool *first)
+static int console_output(const struct client *cl, struct web *web, char *buf, bool *first)
 {
     ssize_t got = web_read_now(web, buf, CLIENT_BLOCK);
 
     if (got < 0 && errno == EAGAIN) return 0;
     if (got <= 0) return -1;
     if (*first && got >= RFB_GREETING && memcmp(buf, rfb, RFB_GREETING) == 0) {
-        fprintf(stderr, "Error: this console is a screen, which a terminal cannot show.\r\n");
+        client_complain(cl, "Error: this console is a screen, which a terminal cannot show.");
+        fputs("\r\n", stderr);
         return -1;
     }
     *first = false;
@@ -54,7 +55,7 @@ static void relay(struct client *cl, struct web *web)
         bool early = web->len > web->body || conn_pending(web->conn);
 
         if (!early && conn_wait(web->conn, POLLIN, input ? STDIN_FILENO : -1) < 0) return;
-        if (console_output(web, buf, &first) < 0) return;
+        if (console_output(cl, web, buf, &first) < 0) return;
         if (input && readable(STDIN_FILENO)) {
             int rc = console_input(web, buf);
 
@@ -64,7 +65,7 @@ static void relay(struct client *cl, struct web *web)
     } while (client_tick(cl) == 0);
 }
 
-static void say_refused(const struct web *web)
+static void say_refused(const struct client *cl, const struct web *web)
 {
     _cleanup_free_ char *line = web_status_line(web);
 
@@ -72,13 +73,13 @@ static void say_refused(const struct web *web)
     case 0:                            /* it did not even answer, which has been said */
         return;
     case 404:
-        fprintf(stderr, "Server replied with HTTP 404: the console is not available\n");
+        client_complain(cl, "Server replied with HTTP 404: the console is not available\n");
         return;
     case 503:
-        fprintf(stderr, "Error: the console cannot be opened now; does the VM still run?\n");
+        client_complain(cl, "Error: the console cannot be opened now; does the VM still run?\n");
         return;
     default:
-        fprintf(stderr, "Server said: %s\n", line);
+        client_complain(cl, "Server said: %s\n", line);
     }
 }
 
@@ -87,7 +88,7 @@ int client_console(struct client *cl, const struct thin_msg *msg)
     struct web web = { .conn = NULL };
     bool ok;
 
-    if (client_flush() < 0) return -1;
+    if (client_flush(cl) < 0) return -1;
     ok = web_begin(&cl->target, &web, "CONNECT", msg->url, "content-length: 0\r\n", "", cl->cfg->debug) == 0 &&
          web.status == 200;
     if (ok) {
@@ -100,7 +101,7 @@ int client_console(struct client *cl, const struct thin_msg *msg)
         client_transfer_end(cl);
         if (tty) printf("\r\n");
     } else {
-        say_refused(&web);
+        say_refused(cl, &web);
     }
     web_close(&web);
     client_respond(cl, ok ? THIN_OK : THIN_FAILED);

@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <stdio.h>
 
+#include "lib/catalog.h"
 #include "lib/clock.h"
 #include "lib/http.h"
 #include "lib/utf8.h"
@@ -204,8 +205,23 @@ static void env_working(void *client, const char *session, const char *task, dou
     }
 }
 
-void serve_env(struct serve *s, const char *wants, struct cmd_env *env)
+/* "ja-JP,en;q=0.5": its first. NULL for English. */
+static struct catalog *words_of(const char *languages)
 {
+    size_t n = languages ? strcspn(languages, ",; ") : 0;
+    _cleanup_free_ char *language = xstrndup(n ? languages : "", n), *folder = NULL;
+    char *dash = strchr(language, '-');
+
+    if (!n || streq(language, "en") || has_prefix(language, "en-")) return NULL;
+    if (dash) *dash = '_';
+    folder = catalog_folder();
+    return catalog_open(folder, language, "xe");
+}
+
+void serve_env(struct serve *s, const char *wants, const char *language, struct cmd_env *env)
+{
+    s->words = words_of(language);
+    env->words = s->words;
     env->client = s;
     env->print = env_print;
     env->print_error = env_print_error;
@@ -261,4 +277,8 @@ void serve_exit(struct serve *s, int code)
     serve_flush(s);
 }
 
-void serve_free(struct serve *s) { strbuf_free(&s->out); }
+void serve_free(struct serve *s)
+{
+    strbuf_free(&s->out);
+    catalog_free(s->words);
+}

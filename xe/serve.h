@@ -20,6 +20,7 @@ struct serve {
     bool gone;                         /* the client has hung up, or does not keep to the protocol */
     int64_t transfer_deadline_ns;
     const char *task;                  /* the client knows that this one runs; in the arena */
+    struct catalog *words;             /* the client's language */
 };
 
 /* Both sides' hellos. False when the client does not speak the protocol. */
@@ -28,12 +29,13 @@ bool serve_hello(struct serve *s);
  * Returns what is wrong, a sentence for the client, or NULL. */
 const char *serve_arguments(struct serve *s, const char *body, size_t n, const char *const **ret_args,
                             size_t *ret_n, const char **ret_session);
-/* Fills in the client's half of a command's environment. wants: the request's header X-Xe-Wants, what our own client
- * understands beyond the protocol, words between commas; NULL when there is none:
+/* Fills in the client's half of a command's environment. language: the request's header Accept-Language, of which
+ * the first counts. wants: its header X-Xe-Wants, what our own client understands beyond the protocol, words
+ * between commas; either NULL when there is none:
  *   task   remarks (Debug) about the task that is waited for: "xe-task begin SESSION TASK", "xe-task progress 0.5",
  *          "xe-task end"
  *   advice what to do after an error, on standard error */
-void serve_env(struct serve *s, const char *wants, struct cmd_env *env);
+void serve_env(struct serve *s, const char *wants, const char *language, struct cmd_env *env);
 /* Sends what has been gathered. */
 void serve_flush(struct serve *s);
 /* A text for the client's standard error. */

@@ -31,7 +31,7 @@ static void say_broken(struct client *cl)
 
     if (why == ECANCELED && cl->op.cancelled) return;
     operation_hide(&cl->op);
-    fprintf(stderr, "Error: the transfer broke off: %s\n", strerror(why));
+    client_complain(cl, "Error: the transfer broke off: %s\n", strerror(why));
 }
 
 static bool ready(int fd, short events)
@@ -98,7 +98,7 @@ static bool save_body(struct client *cl, struct web *web, const char *file)
 
     out = to_stdout ? dup(STDOUT_FILENO) : open(file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (out < 0) {
-        fprintf(stderr, "Operation failed. Error: %s: %s\n", file, strerror(errno));
+        client_complain(cl, "Operation failed. Error: %s: %s\n", file, strerror(errno));
         cl->exit_code = 1;
         return false;
     }
@@ -121,7 +121,7 @@ int client_get(struct client *cl, const struct thin_msg *msg)
     bool ok = false;
 
     if (*msg->text && !client_permitted(cl, msg->text, true)) return -1;
-    if (client_flush() < 0) return -1;
+    if (client_flush(cl) < 0) return -1;
     client_transfer_begin(cl, msg->url);
     if (web_begin(&cl->target, &web, "GET", msg->url, "", "", cl->cfg->debug) == 0 && web.status == 200)
         ok = save_body(cl, &web, msg->text);
@@ -184,9 +184,9 @@ int client_put(struct client *cl, const struct thin_msg *msg)
 
         client_respond(cl, THIN_FAILED);
         if (why == ENOENT)
-            fprintf(stderr, "Operation failed. Error: file '%s' does not exist\n", msg->text);
+            client_complain(cl, "Operation failed. Error: file '%s' does not exist\n", msg->text);
         else
-            fprintf(stderr, "Operation failed. Error: %s: %s\n", msg->text, strerror(why));
+            client_complain(cl, "Operation failed. Error: %s: %s\n", msg->text, strerror(why));
         cl->exit_code = 1;
         return 0;
     }

@@ -59,7 +59,7 @@ static int open_url(const struct conn_target *target, const char *url, struct we
 
         host = xstrndup(start, n);
         colon = strrchr(host, ':');
-        t = (struct conn_target){ .server = host, .tls = has_prefix(url, "https:"), .waker = target->waker };
+        t = (struct conn_target){ .server = host, .tls = has_prefix(url, "https:"), .waker = target->waker, .words = target->words };
         if (colon && !strchr(colon, ']')) {
             t.port = atoi(colon + 1);
             *colon = '\0';

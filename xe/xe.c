@@ -3,10 +3,13 @@
 #include "xe/client.h"
 #include "xe/thin.h"
 
+#include "lib/catalog.h"
 #include "lib/num.h"
 #include "lib/strbuf.h"
 
 #include <errno.h>
+#include <locale.h>
+#include <stdarg.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
@@ -18,6 +21,7 @@ struct options {
     char *server, *socket, *username, *password, *password_file, *traceparent;
     int port;
     int advice;                        /* 0, 1; -1: where standard error is a terminal */
+    const struct catalog *words;       /* of the user's language */
     bool nossl, xmlrpc, debug, debug_on_fail, help, version;
     char **rest;                       /* for the server, in the order it gets them */
     size_t n_rest;
@@ -41,9 +45,19 @@ static void on_debug(const char *line)
         strbuf_printf(&debug_kept, "%s\n", line);
 }
 
-static void usage(const char *argv0)
+static void complain(const struct options *o, const char *fmt, ...) _printf_(2, 3);
+static void complain(const struct options *o, const char *fmt, ...)
 {
-    fprintf(stderr,
+    va_list ap;
+
+    va_start(ap, fmt);
+    vfprintf(stderr, catalog_text(o->words, fmt), ap);
+    va_end(ap);
+}
+
+static void usage(const struct options *o, const char *argv0)
+{
+    complain(o,
             "Usage: %s <cmd> [-s server] [-p port] ([-u username] [-pw password] or [-pwf <password file>])"
             " [--socket path] [--nossl] [--xmlrpc] [--advice] [--debug] [--debug-on-fail] [--traceparent traceparent]"
             " <other arguments>\n"
@@ -64,7 +78,7 @@ static int set_port(struct options *o, const char *value)
     int64_t port;
 
     if (!num_parse_int(value, &port) || port < 0 || port > 65535) {
-        fprintf(stderr, "Port number must be an integer (0-65535)\n");
+        complain(o, "Port number must be an integer (0-65535)\n");
         return -1;
     }
     o->port = (int)port;
@@ -210,14 +224,14 @@ static int read_password_file(struct options *o)
     char *rest, *user, *password;
 
     if (read_file(o->password_file, 1 << 16, &text, NULL) < 0) {
-        fprintf(stderr, "Error opening password file '%s': %s\n", o->password_file, strerror(errno));
+        complain(o, "Error opening password file '%s': %s\n", o->password_file, strerror(errno));
         return -1;
     }
     rest = text;
     user = strsep(&rest, "\n");
     password = rest && *rest ? strsep(&rest, "\n") : NULL;
     if (!password) {
-        fprintf(stderr,
+        complain(o,
                 "Error: password file format: expecting username on the first line, password on the second"
                 " line\n");
         return -1;
@@ -304,7 +318,7 @@ static int complete(char **words, size_t n)
 
 /* ---- main -------------------------------------------------------------------------------------------- */
 
-static int run(struct options *o)
+static int run(struct options *o, const char *language)
 {
     size_t n = o->n_rest, n_files = 0;
     const char **files = xcalloc(n + 1, sizeof *files);
@@ -312,9 +326,11 @@ static int run(struct options *o)
     _cleanup_free_ char *username = xasprintf("username=%s", o->username);
     _cleanup_free_ char *password = xasprintf("password=%s", o->password);
     struct client_config cfg = {
-        .target = { .server = o->server, .port = o->port, .tls = !o->nossl, .xmlrpc = o->xmlrpc },
+        .target = { .server = o->server, .port = o->port, .tls = !o->nossl, .xmlrpc = o->xmlrpc,
+                    .words = o->words },
         .traceparent = o->traceparent, .args = args, .n_args = n + 2, .files = files,
         .debug = o->debug || o->debug_on_fail ? on_debug : NULL, .term = &terminal,
+        .language = o->words ? language : NULL,
         .advice = o->advice < 0 ? isatty(STDERR_FILENO) : o->advice,
     };
     int rc;
@@ -347,9 +363,24 @@ static int run(struct options *o)
     return rc;
 }
 
+/* The catalog of the user's language. Then libc, too, says in it what is wrong with a file, where the system can. */
+static struct catalog *open_words(char ret_language[CATALOG_LANGUAGE])
+{
+    _cleanup_free_ char *folder = NULL;
+    struct catalog *words;
+
+    if (!catalog_wanted(ret_language)) return NULL;
+    folder = catalog_folder();
+    words = catalog_open(folder, ret_language, "xe");
+    if (words && setlocale(LC_CTYPE, "")) setlocale(LC_MESSAGES, "");
+    return words;
+}
+
 int main(int argc, char **argv)
 {
-    struct options o = { .advice = -1 };
+    char language[CATALOG_LANGUAGE] = "";
+    _cleanup_catalog_ struct catalog *words = open_words(language);
+    struct options o = { .advice = -1, .words = words };
     const struct sigaction ending = { .sa_handler = on_signal };
     const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGABRT };
     const char *name = argc > 0 ? argv[0] : "xe";
@@ -369,13 +400,13 @@ int main(int argc, char **argv)
         return 1;
     }
     if (o.help || !o.n_rest) {
-        usage(name);
+        usage(&o, name);
         rc = 0;
     } else {
         debug_now = o.debug;
-        rc = run(&o);
+        rc = run(&o, language);
         if (rc && o.debug_on_fail && !o.debug)
-            fprintf(stderr, "\nDebug info:\n\n%s", strbuf_cstr(&debug_kept));
+            complain(&o, "\nDebug info:\n\n%s", strbuf_cstr(&debug_kept));
     }
     strbuf_free(&debug_kept);
     free_options(&o);

@@ -83,7 +83,7 @@ static int converse(const struct conn_target *target, struct serve *client)
     if (read_request(client->stream, client->arena, &head, &body) < 0 || !serve_hello(client)) return 1;
     r = remote_new(target, client, http_header(&head, "traceparent"));
     remote_env(r, &env);
-    serve_env(client, http_header(&head, "x-xe-wants"), &env);
+    serve_env(client, http_header(&head, "x-xe-wants"), http_header(&head, "accept-language"), &env);
     wrong = serve_arguments(client, body, (size_t)head.length, &args, &n, &session);
     if (wrong) {
         serve_say(client, wrong);

@@ -15,7 +15,7 @@ A transcript is what somebody would see:
 
 "! " stands before lines of standard error, "[N]" is an exit status that is not 0, "< text" behind a command is its
 standard input, NAME=xe keeps the output in a variable, _NAME=xe also out of sight: it differs from machine to machine. "$ write NAME TEXT"
-makes a file in the folder where xe runs ($folder), "$ file NAME" tells what is in one. uuids, MAC addresses and times are numbered in
+makes a file in the folder where xe runs ($folder), "$ file NAME" tells what is in one; "$ language LOCALE" is what the user speaks from then on. uuids, MAC addresses and times are numbered in
 the order in which they appear; the host's name is HOST.
 
 Each runs three ways, each on an agent of its own: the thin protocol over the unix socket and over TLS, and XML-RPC over TLS;
@@ -75,7 +75,10 @@ def read(path):
     return steps, text
 
 
-def pseudo(words, folder):
+def pseudo(words, folder, environment):
+    if words[0] == 'language':
+        environment['LC_ALL'] = words[1]
+        return []
     path = os.path.join(folder, words[1])
     if words[0] == 'write':
         with open(path, 'w') as f:
@@ -91,15 +94,15 @@ def pseudo(words, folder):
             if data[257:262] == b'ustar' else 'bzip2' if data[:3] == b'BZh' else '%d bytes' % len(data) if not any(data) else 'data']
 
 
-def run(step, variables, connection, folder):
+def run(step, variables, connection, folder, environment):
     remarks, command, stdin = step
     name, eq, rest = command.partition('=xe ')
     words = shlex.split('xe ' + rest if eq else command)
     if words[0] != 'xe':
-        return (['', *remarks] if remarks else []) + ['$ ' + command] + pseudo(words, folder)
+        return (['', *remarks] if remarks else []) + ['$ ' + command] + pseudo(words, folder, environment)
     words = [re.sub(r'\$(\w+)', lambda m: variables[m.group(1)], w) for w in words[1:]]
     env = {k: v for k, v in os.environ.items() if k not in ('XE_EXTRA_ARGS', 'HOME')}
-    env.update(connection[0])
+    env.update(connection[0], **environment)
     answer = subprocess.run([XE] + connection[1] + words, input=stdin, env=env, cwd=folder, capture_output=True, text=True, timeout=120)
     if eq:
         variables[name] = answer.stdout.strip()
@@ -116,9 +119,9 @@ def run(step, variables, connection, folder):
 def play(path, connection):
     steps, expected = read(path)
     folder = tempfile.mkdtemp(prefix='xe-golden-')
-    names, variables, lines = Names(), {'folder': folder}, []
+    names, variables, lines, environment = Names(), {'folder': folder}, [], {}
     for step in steps:
-        lines += [line if line.startswith(('$ ', '< ', '#')) else names.hide(line, folder) for line in run(step, variables, connection, folder)]
+        lines += [line if line.startswith(('$ ', '< ', '#')) else names.hide(line, folder) for line in run(step, variables, connection, folder, environment)]
     shutil.rmtree(folder)
     while lines and not lines[0]:
         lines.pop(0)

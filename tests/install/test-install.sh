@@ -43,7 +43,7 @@ check "the service starts the installed daemon" grep -qx "ExecStart=$prefix/sbin
 for word in Type=notify KillMode=process 'ExecReload=/bin/kill -HUP $MAINPID'; do
     check "the service says $word" grep -qxF "$word" "$unit"
 done
-for f in bash-completion/completions/xe zsh/vendor-completions/_xe fish/vendor_completions.d/xe.fish; do
+for f in locale/ja/LC_MESSAGES/xe.mo bash-completion/completions/xe zsh/vendor-completions/_xe fish/vendor_completions.d/xe.fish; do
     check "$f is there" test -s "$dest$prefix/share/$f"
 done
 check "xe-complete knows the commands" sh -c 'test "$("$1" xe vm-suspen | cut -f1)" = vm-suspend' sh "$dest$libexecdir/xe-complete"

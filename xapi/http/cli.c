@@ -224,7 +224,8 @@ static void run(struct cli *cli)
     size_t n;
     int code = 1;
 
-    serve_env(&cli->serve, http_header(&cli->req->head, "x-xe-wants"), &env);
+    serve_env(&cli->serve, http_header(&cli->req->head, "x-xe-wants"),
+              http_header(&cli->req->head, "accept-language"), &env);
     wrong = serve_arguments(&cli->serve, cli->req->body, cli->req->body_len, &args, &n, &cli->session);
     if (wrong)
         serve_say(&cli->serve, wrong);
