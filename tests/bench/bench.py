@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures the agent against a peer, in turn and in the same run, and prints the ratio of each part.
 
-    bench.py [ID...]      P2 P3 P4 P5 P6 P7 P8 P10 P11; all when none is named
+    bench.py [ID...]      P2 P3 P4 P5 P6 P7 P8 P9 P10 P11; all when none is named
 
 For each: what was done (transport, connections, bytes, peer), both medians, and a line "P3a ratio=R must ... ok|MISSED".
 A ratio is ours over the peer's: for times and memory less is better, for rates more. The agent keeps its full function:
@@ -576,7 +576,73 @@ def p11():
         verdict('P11', mine, theirs, 'ms', 1.0, 0.2, False)
 
 
-BENCHES = {'P2': p2, 'P3': p3, 'P4': p4, 'P5': p5, 'P6': p6, 'P7': p7, 'P8': p8, 'P10': p10, 'P11': p11}
+# ---- P9 -----------------------------------------------------------------------------------------------------------
+
+DISK = 256 << 20
+
+
+def destroy_with_disks(s, vm):
+    disks = [s.VBD.get_VDI(vbd) for vbd in s.VM.get_VBDs(vm) if s.VBD.get_type(vbd) == 'Disk']
+    s.VM.destroy(vm)
+    for vdi in disks:
+        s.VDI.destroy(vdi)
+
+
+def p9():
+    with Ours(n=1) as ours:
+        s, folder = ours.session, os.path.join(ours.dir, 'sr')
+        os.mkdir(folder)
+        sr = s.SR.create(s.host.get_all()[0], {'location': folder}, '0', 'disks', '', 'file', 'user', False, {})
+        vdi = s.VDI.create({'name_label': 'disk', 'name_description': '', 'SR': sr, 'virtual_size': str(DISK), 'type': 'user',
+                            'sharable': False, 'read_only': False, 'other_config': {}})
+        s.VBD.create({'VM': ours.vms[0], 'VDI': vdi, 'userdevice': '0', 'bootable': True, 'mode': 'RW', 'type': 'Disk',
+                      'empty': False, 'other_config': {}, 'qos_algorithm_type': '', 'qos_algorithm_params': {}})
+        content, out, new = (os.path.join(ours.dir, name) for name in ('content', 'out', 'new'))
+        with open(content, 'wb') as f:
+            for _ in range(DISK >> 20):
+                f.write(os.urandom(1 << 20))
+        port, session = ours.agent.https_port, 'session_id=' + ours.ref
+        raw = '/import_raw_vdi?%s&vdi=%s' % (session, vdi)
+        tool('bulk', 'put', port, raw, content)
+        certificate = os.path.join(ours.agent.root, 'server.pem')
+        server = subprocess.Popen([os.path.join(BIN, 'bulk'), 'serve', certificate, certificate, content, new],
+                                  stdout=subprocess.PIPE, text=True)
+        try:
+            peer_port = int(server.stdout.readline())
+            say('a VM with one disk of %d MiB of random bytes on a file SR (qcow2), loopback TLS, one connection at a time; peer: '
+                'a process that does read() and SSL_write(), or SSL_read(), write() and fsync(); same client, same cipher' % (DISK >> 20))
+            xva = os.path.join(ours.dir, 'xva')
+            tool('bulk', 'get', port, '/export?%s&ref=%s' % (session, ours.vms[0]), xva)
+
+            def put_vm():
+                before = set(s.VM.get_all())
+                result = tool('bulk', 'put', port, '/import?%s&sr_id=%s' % (session, sr), xva)
+                vm, = set(s.VM.get_all()) - before
+                destroy_with_disks(s, vm)
+                return result
+            parts = (('P9a', 'get', lambda: tool('bulk', 'get', port, '/export?%s&ref=%s' % (session, ours.vms[0]), out)),
+                     ('P9b', 'put', put_vm),
+                     ('P9c', 'get', lambda: tool('bulk', 'get', port, '/export_raw_vdi?%s&vdi=%s' % (session, vdi), out)),
+                     ('P9d', 'put', lambda: tool('bulk', 'put', port, raw, content)))
+            for part, verb, run in parts:
+                mine, theirs = [], []
+                for _ in range(rounds(7)):
+                    size, seconds, bits = run()
+                    if size < DISK:
+                        raise RuntimeError('%s: %d bytes only' % (part, size))
+                    mine.append(size / seconds / 1e6)
+                    size, seconds, peer_bits = tool('bulk', verb, peer_port, '/', out if verb == 'get' else content)
+                    if peer_bits != bits:
+                        raise RuntimeError('not the same cipher: %d and %d bits' % (bits, peer_bits))
+                    theirs.append(size / seconds / 1e6)
+                say({'P9a': 'a: XVA out', 'P9b': 'b: XVA in', 'P9c': 'c: raw out', 'P9d': 'd: raw in'}[part])
+                verdict(part, mine, theirs, 'MB/s', 0.6, 0.95, True)
+        finally:
+            server.kill()
+            server.wait()
+
+
+BENCHES = {'P2': p2, 'P3': p3, 'P4': p4, 'P5': p5, 'P6': p6, 'P7': p7, 'P8': p8, 'P9': p9, 'P10': p10, 'P11': p11}
 
 
 def main():
