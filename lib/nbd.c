@@ -69,7 +69,7 @@ int nbd_open(struct nbd *n, int fd, int timeout_ms)
     return 0;
 }
 
-static int ask(struct nbd *n, uint16_t type, size_t len, int64_t at)
+static int send_request(struct nbd *n, uint16_t type, size_t len, int64_t at)
 {
     const struct request r = {
         htobe32(REQUEST_MAGIC), 0, htobe16(type), htobe64(++n->cookie), htobe64((uint64_t)at),
@@ -97,11 +97,44 @@ static int check(const struct nbd *n, size_t len, size_t most, int64_t at)
     return -1;
 }
 
+/* What was read ahead is not wanted. */
+static int drop_ahead(struct nbd *n)
+{
+    char waste[4096];
+
+    if (!n->ahead) return 0;
+    if (answer(n)) return -1;
+    while (n->ahead) {
+        size_t len = n->ahead < sizeof(waste) ? n->ahead : sizeof(waste);
+        if (stream_read_full(&n->stream, waste, len, n->timeout_ms)) return -1;
+        n->ahead -= len;
+    }
+    return 0;
+}
+
+static int ask(struct nbd *n, uint16_t type, size_t len, int64_t at)
+{
+    return drop_ahead(n) ? -1 : send_request(n, type, len, at);
+}
+
+int nbd_ahead(struct nbd *n, size_t len, int64_t at)
+{
+    if (check(n, len, NBD_MOST, at)) return -1;
+    if (!len) return 0;
+    if (ask(n, CMD_READ, len, at)) return -1;
+    n->ahead = len;
+    n->ahead_at = at;
+    return 0;
+}
+
 int nbd_read(struct nbd *n, void *buf, size_t len, int64_t at)
 {
     if (check(n, len, NBD_MOST, at)) return -1;
     if (!len) return 0;
-    if (ask(n, CMD_READ, len, at) || answer(n)) return -1;
+    bool is_ahead = n->ahead == len && n->ahead_at == at;
+    if (!is_ahead && ask(n, CMD_READ, len, at)) return -1;
+    n->ahead = 0;
+    if (answer(n)) return -1;
     return stream_read_full(&n->stream, buf, len, n->timeout_ms);
 }
 
@@ -128,7 +161,7 @@ int nbd_flush(struct nbd *n) { return ask(n, CMD_FLUSH, 0, 0) ? -1 : answer(n); 
 void nbd_close(struct nbd *n)
 {
     if (n->stream.fd < 0) return;
-    ask(n, CMD_DISC, 0, 0);
+    send_request(n, CMD_DISC, 0, 0);
     stream_close(&n->stream);
     n->stream = (struct stream)STREAM_INIT;
 }

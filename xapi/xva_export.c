@@ -143,43 +143,59 @@ static struct value describe(const struct exporter *x, const struct snap *s)
 
 /* ---- the file ----------------------------------------------------------------------------------- */
 
-static int put_file(struct exporter *x, const char *name, const void *p, size_t n, struct xerr *err)
+/* A file as it stands in the archive, written before and behind its n bytes. Returns its length. */
+static size_t frame_file(char *head, const char *name, size_t n)
 {
-    static const char zeros[TAR_BLOCK];
-    char head[TAR_BLOCK];
-
     tar_header(head, name, (int64_t)n);
-    x->quiet_since = clock_monotonic_ns();
-    if (x->write(x->arg, head, sizeof(head), err)) return -1;
-    if (n && x->write(x->arg, p, n, err)) return -1;
-    return tar_padding((int64_t)n) ? x->write(x->arg, zeros, tar_padding((int64_t)n), err) : 0;
+    memset(head + TAR_BLOCK + n, 0, tar_padding((int64_t)n));
+    return TAR_BLOCK + n + tar_padding((int64_t)n);
 }
 
-static int put_block(struct exporter *x, size_t id, int64_t number, const void *p, size_t n, struct xerr *err)
+static int put(struct exporter *x, const char *p, size_t n, struct xerr *err)
+{
+    x->quiet_since = clock_monotonic_ns();
+    return x->write(x->arg, p, n, err);
+}
+
+static int put_text(struct exporter *x, const char *name, const struct strbuf *text, struct xerr *err)
+{
+    char *file = arena_alloc(x->c->arena, text->len + 2 * TAR_BLOCK);
+
+    memcpy(file + TAR_BLOCK, text->ptr, text->len);
+    return put(x, file, frame_file(file, name, text->len), err);
+}
+
+/* Header and block, and then padding, the checksum's header, the checksum: written as one piece, because a small write
+ * would be a record of TLS by itself. */
+enum { FRAMED_BLOCK = TAR_BLOCK + XVA_BLOCK + 3 * TAR_BLOCK };
+
+/* framed: the n bytes of the block stand behind room for the header. */
+static int put_block(struct exporter *x, size_t id, int64_t number, char framed[FRAMED_BLOCK], size_t n, struct xerr *err)
 {
     char name[64], sum[17];
 
     snprintf(name, sizeof(name), "Ref:%zu/%08lld", id, (long long)number);
-    if (put_file(x, name, p, n, err)) return -1;
+    snprintf(sum, sizeof(sum), "%016llX", (unsigned long long)xxh64(framed + TAR_BLOCK, n));
+    size_t len = frame_file(framed, name, n);
     snprintf(name, sizeof(name), "Ref:%zu/%08lld.xxhash", id, (long long)number);
-    snprintf(sum, sizeof(sum), "%016llX", (unsigned long long)xxh64(p, n));
-    return put_file(x, name, sum, 16, err);
+    memcpy(framed + len + TAR_BLOCK, sum, 16);
+    return put(x, framed, len + frame_file(framed + len, name, 16), err);
 }
 
 static int put_blocks(struct exporter *x, size_t id, struct content *k, struct xerr *err)
 {
     int64_t size = content_size(k), last = (size - 1) / XVA_BLOCK;
-    char *buf = arena_alloc(x->c->arena, XVA_BLOCK);
+    char *framed = arena_alloc(x->c->arena, FRAMED_BLOCK), *data = framed + TAR_BLOCK;
 
     for (int64_t i = 0; size && i <= last; i++) {
         int64_t at = i * XVA_BLOCK;
         size_t n = size - at < XVA_BLOCK ? (size_t)(size - at) : XVA_BLOCK;
-        if (call_check_cancel(x->c, err) || content_read(k, buf, n, at, err)) return -1;
-        bool zero = i != 0 && i != last && content_is_zero(buf, n);
+        if (call_check_cancel(x->c, err) || content_read_on(k, data, n, at, err)) return -1;
+        bool zero = i != 0 && i != last && content_is_zero(data, n);
         bool quiet = clock_monotonic_ns() - x->quiet_since > QUIET_S * NS_PER_S;
-        if (!zero && put_block(x, id, i, buf, n, err)) return -1;
+        if (!zero && put_block(x, id, i, framed, n, err)) return -1;
         /* So that the other side does not take a large hole for a dead connection. */
-        if (zero && quiet && put_block(x, id, i, buf, 0, err)) return -1;
+        if (zero && quiet && put_block(x, id, i, framed, 0, err)) return -1;
         x->done += (int64_t)n;
         call_progress(x->c, (double)x->done / (double)x->total);
     }
@@ -229,7 +245,7 @@ static int put_description(struct exporter *x, struct ref vm, struct xerr *err)
         struct value file = describe(x, s);
         xmlrpc_encode_value(&file, &xml);
     }
-    return put_file(x, "ova.xml", xml.ptr, xml.len, err);
+    return put_text(x, "ova.xml", &xml, err);
 }
 
 static const char archive_end[2 * TAR_BLOCK];
@@ -295,7 +311,7 @@ int xva_metadata(struct call *c, const struct xva_metadata *what, struct strbuf 
             xmlrpc_encode_value(&file, &xml);
         }
     }
-    if (!rc) rc = put_file(&x, "ova.xml", xml.ptr, xml.len, err);
+    if (!rc) rc = put_text(&x, "ova.xml", &xml, err);
     if (!rc) strbuf_add(out, archive_end, sizeof(archive_end));
     exporter_free(&x);
     return rc;

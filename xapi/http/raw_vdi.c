@@ -144,7 +144,7 @@ static int send_raw(struct http_request *req, struct call *c, const struct stora
     if (http_stream_head(req, 200, headers)) rc = content_error(err, "the client has gone");
     for (int64_t at = 0; !rc && at < size; at += PIECE) {
         size_t n = size - at < PIECE ? (size_t)(size - at) : PIECE;
-        rc = call_check_cancel(c, err) ? -1 : content_read(k, buf, n, at, err);
+        rc = call_check_cancel(c, err) ? -1 : content_read_on(k, buf, n, at, err);
         if (!rc && stream_write(http_stream(req), buf, n, STEP_MS))
             rc = content_error(err, "the client has gone");
         call_progress(c, (double)at / (double)size);

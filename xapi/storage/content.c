@@ -155,6 +155,15 @@ int content_read(struct content *k, void *buf, size_t n, int64_t at, struct xerr
     return nbd_read(&k->nbd, buf, n, at) ? io_error(err, "reading the disk") : 0;
 }
 
+int content_read_on(struct content *k, void *buf, size_t n, int64_t at, struct xerr *err)
+{
+    int64_t next = at + (int64_t)n, left = content_size(k) - next;
+
+    if (content_read(k, buf, n, at, err)) return -1;
+    if (nbd_ahead(&k->nbd, left < (int64_t)n ? (size_t)left : n, next)) return io_error(err, "reading the disk");
+    return 0;
+}
+
 static int put(struct content *k, const char *p, size_t n, int64_t at, bool fresh)
 {
     if (!content_is_zero(p, n)) return nbd_write(&k->nbd, p, n, at);

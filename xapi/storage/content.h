@@ -16,6 +16,8 @@ int content_open(struct storage *s, const struct storage_disk *disk, struct cont
 int64_t content_size(const struct content *k);
 /* At most 4 MiB inside the disk. Errors: VDI_IO_ERROR [what]. */
 int content_read(struct content *k, void *buf, size_t n, int64_t at, struct xerr *err);
+/* The same, and has the bytes behind these, as many or to the end, read meanwhile. */
+int content_read_on(struct content *k, void *buf, size_t n, int64_t at, struct xerr *err);
 /* Zeros become a hole where they fill whole aligned blocks of 64 KiB. fresh: nothing was ever written to
  * the disk, so that they need not be written at all. */
 int content_write(struct content *k, const void *buf, size_t n, int64_t at, bool fresh, struct xerr *err);
