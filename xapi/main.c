@@ -35,6 +35,7 @@
 #include "xapi/jobs/jobs.h"
 #include "xapi/jobs/metrics.h"
 #include "xapi/net/net.h"
+#include "xapi/pool_role.h"
 #include "xapi/rpc/rpc.h"
 #include "xapi/rrd/rrd_store.h"
 #include "xapi/session.h"
@@ -318,6 +319,7 @@ static int open_records(struct daemon *d, struct xerr *err)
     agent->address = d->address = own_address(d);
     agent->tasks = live_tasks_new();
     agent->vms = vm_monitor_new(agent);
+    if (pool_role_open(agent->root, &agent->role, err)) return -1;
     agent->rrds = rrd_store_new(metrics, conf_bool(d->conf, "rrd-min-max"));
     return open_database(d, err) || startup_records(agent, err) || rpc_init(agent, &rpc, &d->rpc, err) ? -1 : 0;
 }
@@ -515,6 +517,7 @@ static int take_down(struct daemon *d)
     rrd_store_free(agent->rrds);
     live_tasks_free(agent->tasks);
     ready_free(agent->ready);
+    pool_role_free(agent->role);
     tls_server_free(d->tls);
     free(d->plain_at);
     free(d->tls_at);

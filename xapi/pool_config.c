@@ -194,14 +194,6 @@ int pool_designate_new_master(struct call *c, struct ref host, struct xerr *err)
     return host_need_self(c, host, err);
 }
 
-int pool_emergency_transition_to_master(struct call *c, struct xerr *err)
-{
-    struct txn *t = db_begin(c->agent->db);
-
-    txn_set_ref(t, c->agent->pool, F_pool_master, c->agent->host);
-    return db_commit(t, err);
-}
-
 /* No other host has lost its coordinator. */
 int pool_recover_slaves(struct call *c, struct value *ret_result, struct xerr *err)
 {

@@ -253,8 +253,8 @@ static int run_line(struct cmd *c, struct xerr *err)
     if (find_command(c, &c->command, err) < 0 || check_required(c, err) < 0) return -1;
     if (cmd_get_bool(c, "json", false, &c->json, err) < 0 || check_json(c, err) < 0) return -1;
     if (check_watch(c, err) < 0) return -1;
-    if (env->login && env->login(env->arg, cmd_get_or(c, "username", ""), cmd_get_or(c, "password", ""),
-                                 wants_local(c->command), err) < 0)
+    c->local = wants_local(c->command);
+    if (env->login && env->login(env->arg, cmd_get_or(c, "username", ""), cmd_get_or(c, "password", ""), c->local, err) < 0)
         return -1;
     return run_found(c, err);
 }

@@ -89,6 +89,7 @@ struct cmd {
     const struct cmd_param *params;
     size_t n_params;
     bool minimal, json;
+    bool local;                        /* the session is this host's alone: it can follow no task */
     struct strbuf buffered; /* --minimal: printed in one piece at the end; --json: the last object */
     bool any_buffered;
     struct refmap *objects[N_CLASSES]; /* records fetched so far; see cmd_object_record */

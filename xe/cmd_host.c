@@ -147,6 +147,20 @@ int cmd_pool_apply_edition(struct cmd *c, struct xerr *err)
     return apply_edition(c, hosts, n, "pool.apply_edition", pool, err);
 }
 
+/* For scripts: the exit status says it. */
+int cmd_host_ha_xapi_healthcheck(struct cmd *c, struct xerr *err)
+{
+    struct value well;
+
+    if (cmd_call(c, "host.ha_xapi_healthcheck", NULL, 0, &well, err) < 0) return -1;
+    if (well.kind != VALUE_BOOL || !well.b) {
+        cmd_print_error(c, "xapi is unhealthy.");
+        return cmd_exit(err, 1);
+    }
+    cmd_print(c, "xapi is healthy.");
+    return 0;
+}
+
 int cmd_host_license_add(struct cmd *c, struct xerr *err)
 {
     _cleanup_strbuf_ struct strbuf text = STRBUF_INIT;

@@ -198,7 +198,7 @@ int cmd_wait_for_task(struct cmd *c, struct cmd_progress *p, int timeout_ms, str
 
 bool cmd_goes_as_task(struct cmd *c, const char *method)
 {
-    const struct method_desc *m = c->env->working ? model_method(method) : NULL;
+    const struct method_desc *m = c->env->working && !c->local ? model_method(method) : NULL;
 
     return m && m->blocks && m->async;
 }
@@ -239,6 +239,6 @@ int cmd_work(struct cmd *c, const char *method, const struct value *args, size_t
 
     if (!ret_result) ret_result = &dropped;
     if (cmd_get_bool(c, "progress", false, &progress, err) < 0) return -1;
-    if (progress && m && m->async) return cmd_call_as_task(c, method, args, n, BAR_LONG, ret_result, err);
+    if (progress && m && m->async && !c->local) return cmd_call_as_task(c, method, args, n, BAR_LONG, ret_result, err);
     return cmd_call(c, method, args, n, ret_result, err);
 }

@@ -78,6 +78,7 @@ int cmd_host_get_cpu_features(struct cmd *c, struct xerr *err);
 int cmd_host_get_system_status(struct cmd *c, struct xerr *err);
 int cmd_host_get_vms_which_prevent_evacuation(struct cmd *c, struct xerr *err);
 int cmd_host_install_certificate(struct cmd *c, struct xerr *err);
+int cmd_host_ha_xapi_healthcheck(struct cmd *c, struct xerr *err);
 int cmd_host_license_add(struct cmd *c, struct xerr *err);
 int cmd_host_license_view(struct cmd *c, struct xerr *err);
 int cmd_host_logs_download(struct cmd *c, struct xerr *err);

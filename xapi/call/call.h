@@ -45,8 +45,10 @@ struct agent {
     struct live_tasks *tasks;
     struct auth *auth;             /* passwords and session keys */
     struct pool_secret *pool_secret;
+    struct pool_role *role;        /* leads or follows; xapi/pool_role.h; NULL = leads */
     struct session_dbs *session_dbs;   /* dumps that sessions read */
     atomic_bool rechecking;            /* the accounts behind sessions are being looked up again */
+    atomic_bool contacting;            /* the coordinator is being asked for */
     struct event_hub *events;      /* waiters of event.from */
     struct user_agents *user_agents;   /* who logged in lately */
     struct rpc *rpc;               /* the gates' own state; set by rpc_init() */

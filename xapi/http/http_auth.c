@@ -9,6 +9,7 @@
 #include "lib/xmlrpc.h"
 #include "xapi/auth.h"
 #include "xapi/call/live_task.h"
+#include "xapi/pool_role.h"
 #include "xapi/pool_secret.h"
 #include "xapi/role.h"
 #include "xapi/rpc/audit.h"
@@ -91,7 +92,7 @@ static int identify(struct http_request *req, struct call *c, bool *ret_known, s
 
 static int admit(struct http_request *req, struct http_call *hc, const struct http_route_desc *route, struct xerr *err)
 {
-    if (identify(req, &hc->call, &hc->known, err)) return -1;
+    if (pool_role_check(hc->call.agent->role, false, err) || identify(req, &hc->call, &hc->known, err)) return -1;
     if (!hc->known) return route->open ? 0 : xerr_session_invalid(err, "");
     return rbac_check_role(&hc->call, route->permission, route->role, err)
            || scope_check_permission(&hc->call, route->permission, err) ? -1 : 0;
@@ -165,7 +166,7 @@ void http_reply_refused(struct http_request *req, const struct xerr *err)
 {
     if (xerr_is(err, "RBAC_PERMISSION_DENIED")) http_reply_error(req, 403, "Your role does not allow this.");
     else if (has_prefix(err->code, "SESSION_")) http_reply_error(req, 401, NULL);
-    else if (xerr_is(err, "TOO_MANY_PENDING_TASKS")) http_reply_error(req, 503, NULL);
+    else if (xerr_is(err, "TOO_MANY_PENDING_TASKS") || has_prefix(err->code, "HOST_")) http_reply_error(req, 503, NULL);
     else http_reply_error(req, 500, err->code);
 }
 

@@ -9,6 +9,7 @@
 #include "lib/clock.h"
 #include "lib/log.h"
 #include "xapi/host_machine.h"
+#include "xapi/pool_role.h"
 #include "xapi/rpc/rpc.h"
 #include "xapi/session.h"
 #include "xapi/startup.h"
@@ -46,6 +47,23 @@ static void recheck_sessions(struct agent *agent)
     if (rpc_spawn(agent->rpc, run_recheck, agent, &err)) atomic_store(&agent->rechecking, false);
 }
 
+static void run_contact(void *arg)
+{
+    struct agent *agent = arg;
+
+    pool_role_contact(agent);
+    atomic_store(&agent->contacting, false);
+}
+
+/* On a thread of its own, too: a coordinator that is lost answers nothing. */
+static void contact_coordinator(struct agent *agent)
+{
+    _cleanup_xerr_ struct xerr err = XERR_INIT;
+
+    if (pool_role_leads(agent->role) || atomic_exchange(&agent->contacting, true)) return;
+    if (rpc_spawn(agent->rpc, run_contact, agent, &err)) atomic_store(&agent->contacting, false);
+}
+
 static void refresh_host(struct agent *agent)
 {
     struct call *c = call_new_internal(agent, "host metrics");
@@ -77,7 +95,7 @@ static void start_schedules(struct agent *agent)
 {
     _cleanup_arena_ struct arena *a = arena_new();
     struct ref *due;
-    size_t n = vmss_take_due(agent, a, &due);
+    size_t n = pool_role_leads(agent->role) ? vmss_take_due(agent, a, &due) : 0;   /* schedules are the coordinator's */
 
     for (size_t i = 0; i < n; i++) {
         _cleanup_xerr_ struct xerr err = XERR_INIT;
@@ -95,7 +113,7 @@ static void start_vms(struct agent *agent)
 {
     _cleanup_xerr_ struct xerr err = XERR_INIT;
 
-    if (vm_autostart_due(agent) && rpc_spawn(agent->rpc, run_autostart, agent, &err))
+    if (vm_autostart_due(agent) && pool_role_leads(agent->role) && rpc_spawn(agent->rpc, run_autostart, agent, &err))
         log_error("VMs do not start by themselves: no thread is free for it");
 }
 
@@ -103,6 +121,7 @@ static const struct job table[] = {
     { "forget finished tasks", 60, tasks_collect },
     { "end idle sessions", 300, expire_sessions },
     { "accounts behind sessions", 5, recheck_sessions },
+    { "the coordinator", 5, contact_coordinator },
     { "host metrics", 30, refresh_host },
     { "scheduled snapshots", 5, start_schedules },
     { "SSH time-out", 5, host_close_expired_ssh },

@@ -11,6 +11,7 @@
 #include "lib/xmlrpc.h"
 #include "xapi/call/live_task.h"
 #include "xapi/call/ready.h"
+#include "xapi/pool_role.h"
 #include "xapi/rpc/audit.h"
 #include "xapi/rpc/coerce.h"
 #include "xapi/rpc/oplock.h"
@@ -263,7 +264,8 @@ int rpc_prepare(struct rpc_call *rc, const char *method, const struct value *par
     if (find_method(method, &c->method, &rc->async, err)) return -1;
     const struct method_desc *m = c->method;
     struct value list = *params;
-    int rc_check = list.kind == VALUE_MAP ? in_order(c, m, params, &list, err) : 0;
+    int rc_check = pool_role_check(c->agent->role, m->local, err);
+    if (!rc_check && list.kind == VALUE_MAP) rc_check = in_order(c, m, params, &list, err);
     if (!rc_check) rc_check = check(rc, &list, err);
     if (!rc_check && waits_for_events(m)) rc_check = prepare_events(rc, err);
     else if (!rc_check && may_block(rc)) rc_check = take_place(rc, err);
