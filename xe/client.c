@@ -233,15 +233,16 @@ static void hear_interrupt(struct client *cl)
     struct terminal *term = cl->cfg->term;
     bool ask = terminal_can_ask(), sure;
 
-    if (!terminal_interrupted(term) || !cl->op.task) return;
+    if (!terminal_interrupted(term) || (!cl->op.task && !cl->soon)) return;
     term->asking = ask;
     sure = !ask || wants_to_cancel(cl);
     term->asking = false;
-    terminal_listen(term, !sure);
+    terminal_listen(term, false);
+    terminal_listen(term, !sure && (cl->op.task || cl->soon));
     if (!sure) return;
     cl->op.cancelled = true;
     if (ask) client_complain(cl, "Cancelling. Ctrl-C again leaves at once.\n");
-    cancel_task(cl);
+    if (cl->op.task) cancel_task(cl);          /* else as soon as it has a name */
 }
 
 /* ---- while something is under way -------------------------------------------------------------------- */
@@ -307,17 +308,27 @@ static char *query_value(const char *url, const char *key)
     return NULL;
 }
 
-static void begin_task(struct client *cl, const char *session, const char *task)
+/* Ctrl-C is for a task that will have a name in a moment. */
+static void expect_task(struct client *cl)
+{
+    cl->soon = true;
+    if (!cl->op.cancelled) terminal_listen(cl->cfg->term, true);
+}
+
+static void begin_task(struct client *cl, const char *session, const char *task, bool shown)
 {
     if (!plain(session) || !plain(task)) return;
-    operation_begin(&cl->op, session, task);
+    cl->soon = false;
+    operation_begin(&cl->op, session, task, shown);
     if (cl->op.cancelled) cancel_task(cl);     /* somebody who cancels means all that is still to come */
     set_pace(cl);
 }
 
 static void end_task(struct client *cl)
 {
+    cl->soon = false;
     operation_end(&cl->op);
+    terminal_listen(cl->cfg->term, false);
     set_pace(cl);
 }
 
@@ -330,7 +341,7 @@ void client_transfer_begin(struct client *cl, const char *url)
     cl->next_heartbeat_ns = clock_monotonic_ns() + HEARTBEAT_S * NS_PER_S;
     cl->next_tick_ns = 0;
     cl->own_task = task;
-    if (task) begin_task(cl, session, task);
+    if (task) begin_task(cl, session, task, false);
     set_pace(cl);
 }
 
@@ -341,21 +352,26 @@ void client_transfer_end(struct client *cl)
     set_pace(cl);
 }
 
-/* What a server of ours tells a client that asked for it ("X-Xe-Wants: task"): "xe-task begin SESSION TASK",
- * "xe-task progress 0.5", "xe-task end". */
+/* "SESSION TASK" */
+static void begin_named(struct client *cl, const char *names, bool shown)
+{
+    const char *space = strchr(names, ' ');
+    _cleanup_free_ char *session = space ? xstrndup(names, (size_t)(space - names)) : NULL;
+
+    if (session) begin_task(cl, session, space + 1, shown);
+}
+
+/* What a server of ours tells a client that asked for it ("X-Xe-Wants: task", see serve.h). */
 static bool run_task_message(struct client *cl, const char *text)
 {
-    static const char begin[] = "xe-task begin ", progress[] = "xe-task progress ";
-    const char *rest, *space;
+    static const char begin[] = "xe-task begin ", shown[] = "xe-task shown ", progress[] = "xe-task progress ";
 
-    if (has_prefix(text, begin)) {
-        rest = text + sizeof begin - 1;
-        space = strchr(rest, ' ');
-        if (space) {
-            _cleanup_free_ char *session = xstrndup(rest, (size_t)(space - rest));
-
-            begin_task(cl, session, space + 1);
-        }
+    if (streq(text, "xe-task soon")) {
+        expect_task(cl);
+    } else if (has_prefix(text, begin)) {
+        begin_named(cl, text + sizeof begin - 1, false);
+    } else if (has_prefix(text, shown)) {
+        begin_named(cl, text + sizeof shown - 1, true);
     } else if (has_prefix(text, progress)) {
         operation_progress(&cl->op, strtod(text + sizeof progress - 1, NULL));
     } else if (streq(text, "xe-task end")) {

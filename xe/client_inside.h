@@ -21,6 +21,7 @@ struct client {
     char *in;                          /* bytes read and not yet used: in[at .. len) */
     size_t at, len, cap;
     struct operation op;
+    bool soon;                         /* the server is about to make a task */
     bool in_message;                   /* a message has begun and is not all there */
     bool ticking;                      /* in client_tick() */
     bool transferring;                 /* a second connection moves data; messages are read meanwhile */

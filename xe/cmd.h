@@ -16,6 +16,8 @@ struct command;
 
 enum { CMD_TOKEN = 64 };               /* room for an event token */
 
+enum { CMD_BEGINS = -1, CMD_BEGINS_SHOWN = -2 };      /* see working of struct cmd_env */
+
 enum cmd_transfer { CMD_GET, CMD_PUT, CMD_CONNECT };
 enum cmd_state { CMD_RUNNING, CMD_DONE, CMD_BROKEN };
 
@@ -67,8 +69,9 @@ struct cmd_env {
     /* The client shows what to do after an error, behind the error. */
     bool advice;
     const struct catalog *words;       /* the client's language; NULL: English */
-    /* A task of this session that the command waits for: it begins (done negative), is so far (0 .. 1), has ended (task
-     * NULL). NULL: the client does not want to know, and blocking messages need no task. */
+    /* A task of this session that the command waits for: there will be one (task ""), it begins (done CMD_BEGINS, or
+     * CMD_BEGINS_SHOWN when something else shows how far it is), is so far (0 .. 1), has ended (task NULL). NULL: the
+     * client does not want to know, and blocking messages need no task. */
     void (*working)(void *client, const char *session, const char *task, double done);
 };
 
@@ -266,6 +269,7 @@ struct cmd_progress {
     struct ref task;
     enum cmd_bar bar;
     bool client;                       /* the client shows it, in its own way */
+    bool told;                         /* the client knows of the task, and can cancel it */
 };
 /* bar: the one to show with --progress. */
 int cmd_progress_begin(struct cmd *c, struct ref task, enum cmd_bar bar, struct cmd_progress *ret_progress,

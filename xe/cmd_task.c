@@ -113,10 +113,11 @@ int cmd_progress_begin(struct cmd *c, struct ref task, enum cmd_bar bar, struct 
 
     if (cmd_get_bool(c, "progress", false, &wanted, err) < 0) return -1;
     if (!wanted) p.bar = BAR_NONE;
-    if (p.bar == BAR_NONE && c->env->working) {
-        p.client = true;
-        c->env->working(c->env->client, c->env->session(c->env->arg), ref_text(task, text), -1);
-    }
+    p.told = c->env->working;
+    p.client = p.told && p.bar == BAR_NONE;
+    if (p.told)
+        c->env->working(c->env->client, c->env->session(c->env->arg), ref_text(task, text),
+                        p.client ? CMD_BEGINS : CMD_BEGINS_SHOWN);
     *ret_progress = p;
     return 0;
 }
@@ -151,7 +152,7 @@ void cmd_progress_show(struct cmd *c, struct cmd_progress *p, const struct value
 void cmd_progress_end(struct cmd *c, struct cmd_progress *p)
 {
     if (p->bar == BAR_PERCENT) cmd_print_error(c, "");
-    if (p->client) c->env->working(c->env->client, "", NULL, -1);
+    if (p->told) c->env->working(c->env->client, "", NULL, 0);
 }
 
 /* ---- waiting ----------------------------------------------------------------------------------------- */
@@ -219,7 +220,13 @@ int cmd_call_as_task(struct cmd *c, const char *method, const struct value *args
     struct ref task;
     int rc;
 
-    if (cmd_call_ref(c, arena_printf(c->arena, "Async.%s", method), args, n, &task, err) < 0) return -1;
+    /* From now on a Ctrl-C means the task, which has no name yet. One that came before has ended the client. */
+    if (c->env->working) c->env->working(c->env->client, "", "", CMD_BEGINS);
+    if (c->env->gone(c->env->client)) return cmd_exit(err, 1);
+    if (cmd_call_ref(c, arena_printf(c->arena, "Async.%s", method), args, n, &task, err) < 0) {
+        if (c->env->working) c->env->working(c->env->client, "", NULL, 0);
+        return -1;
+    }
     rc = cmd_progress_begin(c, task, bar, &p, err);
     if (!rc) rc = run(c, method, &p, ret_result, err);
     if (!rc || !c->env->gone(c->env->client)) {

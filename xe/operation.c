@@ -27,9 +27,10 @@ void operation_free(struct operation *op)
     operation_end(op);
 }
 
-void operation_begin(struct operation *op, const char *session, const char *task)
+void operation_begin(struct operation *op, const char *session, const char *task, bool shown)
 {
     operation_end(op);
+    op->shown = shown;
     op->session = xstrdup(session);
     op->task = xstrdup(task);
     op->began_ns = clock_monotonic_ns();
@@ -122,7 +123,7 @@ void operation_tick(struct operation *op)
     int64_t now = clock_monotonic_ns();
     _cleanup_strbuf_ struct strbuf b = STRBUF_INIT;
 
-    if (!op->bar || !op->task || op->cancelled || now - op->shown_ns < STEP_MS * NS_PER_MS) return;
+    if (!op->bar || op->shown || !op->task || op->cancelled || now - op->shown_ns < STEP_MS * NS_PER_MS) return;
     op->shown_ns = now;
     strbuf_char(&b, '\r');
     operation_line(op, now, terminal_width(), &b);

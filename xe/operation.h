@@ -12,6 +12,7 @@ struct operation {
     const char *name;                  /* of the command; borrowed */
     bool bar;                          /* somebody sees standard error */
     char *session, *task;              /* references as text; NULL: nothing is under way that could be cancelled */
+    bool shown;                        /* the server says how far it is: no bar of ours */
     bool cancelled;                    /* the server has been asked to */
     int64_t began_ns, shown_ns;
     double done;                       /* 0 .. 1 as the task says; negative: not known */
@@ -22,8 +23,8 @@ struct operation {
 void operation_init(struct operation *op, struct terminal *term, const char *name);
 void operation_free(struct operation *op);
 
-/* A task begins: from now on Ctrl-C is heard, see terminal_listen(). */
-void operation_begin(struct operation *op, const char *session, const char *task);
+/* A task begins: from now on Ctrl-C is heard, see terminal_listen(). shown: somebody else says how far it is. */
+void operation_begin(struct operation *op, const char *session, const char *task, bool shown);
 void operation_progress(struct operation *op, double done);
 /* It moves bytes: so many until now, of total (0: not known). */
 void operation_bytes(struct operation *op, uint64_t bytes, uint64_t total);

@@ -195,7 +195,9 @@ static void env_working(void *client, const char *session, const char *task, dou
 
     if (task && (!s->task || !streq(s->task, task))) {
         s->task = arena_strdup(s->arena, task);
-        remark(s, arena_printf(s->arena, "xe-task begin %s %s", session, task));
+        remark(s, !*task ? "xe-task soon"
+                         : arena_printf(s->arena, "xe-task %s %s %s", done == CMD_BEGINS ? "begin" : "shown",
+                                        session, task));
     } else if (task) {
         snprintf(progress, sizeof progress, "xe-task progress %.4f", done);
         remark(s, progress);

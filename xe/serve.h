@@ -32,8 +32,8 @@ const char *serve_arguments(struct serve *s, const char *body, size_t n, const c
 /* Fills in the client's half of a command's environment. language: the request's header Accept-Language, of which
  * the first counts. wants: its header X-Xe-Wants, what our own client understands beyond the protocol, words
  * between commas; either NULL when there is none:
- *   task   remarks (Debug) about the task that is waited for: "xe-task begin SESSION TASK", "xe-task progress 0.5",
- *          "xe-task end"
+ *   task   remarks (Debug) about the task that is waited for: "xe-task soon", "xe-task begin SESSION TASK" ("xe-task
+ *          shown ..." when the server shows how far it is), "xe-task progress 0.5", "xe-task end"
  *   advice what to do after an error, on standard error */
 void serve_env(struct serve *s, const char *wants, const char *language, struct cmd_env *env);
 /* Sends what has been gathered. */

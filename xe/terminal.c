@@ -43,6 +43,7 @@ void terminal_signal(struct terminal *t, int signal_number)
 
 void terminal_listen(struct terminal *t, bool on)
 {
+    if (on && t->listening) return;            /* what has come meanwhile is still to be heard */
     t->listening = 0;
     if (!on || t->wake[0] < 0) return;
     (void)terminal_interrupted(t);

@@ -72,10 +72,12 @@ def protocol(agent, s, vm):
     said = talk(agent, '', 'vm-start', 'uuid=' + uuid)
     check([tag for tag, _ in said] == [EXIT], 'a client that does not ask for it hears nothing of tasks')
     said = talk(agent, 'X-Xe-Wants: other, task\r\n', 'vm-shutdown', 'uuid=' + uuid, 'force=true')
-    check(re.match(r'xe-task begin OpaqueRef:\S+ OpaqueRef:\S+$', said[0][1]) and said[-2][1] == 'xe-task end' and
-          {tag for tag, _ in said[:-1]} == {DEBUG}, 'one that does hears of the task, and nothing else is different')
+    check(said[0][1] == 'xe-task soon' and re.match(r'xe-task begin OpaqueRef:\S+ OpaqueRef:\S+$', said[1][1]) and
+          said[-2][1] == 'xe-task end' and {tag for tag, _ in said[:-1]} == {DEBUG}, 'one that does hears of the task, and nothing else is different')
     said = talk(agent, 'X-Xe-Wants: task\r\n', 'vm-start', 'uuid=' + uuid, '--progress')
-    check({tag for tag, _ in said[:-1]} == {STDERR} and said[0][1].startswith('\r '), 'with --progress it is the bar that it always was')
+    bar = [text for tag, text in said if tag == STDERR]
+    check([text.split()[1] for tag, text in said if tag == DEBUG] == ['soon', 'shown', 'end'] and bar and bar[0].startswith('\r '),
+          'with --progress it is the bar that it always was, and the client knows whom to cancel')
     s.VM.hard_shutdown(vm)
     for task in s.task.get_all():
         s.task.destroy(task)
@@ -178,6 +180,38 @@ def fake_signals():
           'task.cancel is called with the session and the task')
     check(b'x-xe-wants: task' in s.seen[0].lower(), 'xe asks to be told')
 
+    for early in (True, False):        # before the task has a name, which the server says it will have
+        slow = Slow()
+        named = threading.Event()
+
+        def nameless(peer, server):
+            peer.send(command(DEBUG, 'xe-task soon'))
+            named.wait(30)
+            if early:
+                slow(peer, server)
+            else:
+                peer.send(command(DEBUG, 'xe-task end'), command(EXIT, 1))
+        s = both(thin(then=nameless), slow.cancel)
+        p = subprocess.Popen([XE, 'vm-copy'], env=dict(env, XAPI_SOCKET=s.path), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE, text=True)
+        wait_until(lambda: len(s.seen) > 1)
+        time.sleep(0.5)
+        p.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+        check(p.poll() is None, 'Ctrl-C before the task has a name waits for it')
+        named.set()
+        out, err = p.communicate(timeout=30)
+        check(p.returncode == 130, 'then 130')
+        check(not early or slow.cancelled.is_set(), 'and a task that then has a name is cancelled')
+    s = both(thin(then=lambda peer, server: (peer.send(command(DEBUG, 'xe-task soon')), peer.s.recv(1))))
+    p = subprocess.Popen([XE, 'vm-copy'], env=dict(env, XAPI_SOCKET=s.path), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                         stderr=subprocess.PIPE, text=True)
+    wait_until(lambda: len(s.seen) > 1)
+    time.sleep(0.5)
+    p.send_signal(signal.SIGINT)
+    time.sleep(0.2)
+    check(interrupt(p)[0] == 130, 'a second one leaves at once')
+
     slow = Slow(exit=0)
     s = both(thin(then=slow), slow.cancel)
     p = subprocess.Popen([XE, 'vm-copy'], env=dict(env, XAPI_SOCKET=s.path), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -226,6 +260,29 @@ def fake_download(t):
     t.keys('Enter')
     check(t.wait_prompt() and t.status() == 130, 'yes: 130')
     check(s.answer == FAILED and not os.path.exists(out), 'the server is told, and no half file is left')
+
+
+def fake_nameless(t):
+    """On a terminal the question is asked before the task has a name; it gets one while the question stands."""
+    slow = Slow()
+    asked = threading.Event()
+
+    def nameless(peer, server):
+        peer.send(command(DEBUG, 'xe-task soon'))
+        asked.wait(30)
+        slow(peer, server)
+    s = both(thin(then=nameless), slow.cancel)
+    t.run('XAPI_SOCKET=%s xe vm-copy' % s.path)
+    wait_until(lambda: len(s.seen) > 1)
+    time.sleep(0.3)
+    t.keys('C-c')
+    check(t.wait('Cancel the task? [y/N]'), 'Ctrl-C asks before the task has a name')
+    asked.set()
+    time.sleep(0.5)
+    check('Cancel the task? [y/N]' in t.screen() and not slow.cancelled.is_set(), 'the question stays when it gets one')
+    t.type('y')
+    t.keys('Enter')
+    check(t.wait_prompt() and t.status() == 130 and slow.cancelled.is_set(), 'yes cancels it then')
 
 
 def on_terminal(agent, s, t, vm):
@@ -287,5 +344,6 @@ with Agent() as agent:
     fake_signals()
     with Terminal(environment(agent)) as t:
         fake_download(t)
+        fake_nameless(t)
         on_terminal(agent, s, t, vm)
 done()
