@@ -194,7 +194,7 @@ int qcow2_own_ranges(int fd, void (*fn)(void *arg, int64_t at, int64_t len), voi
     _cleanup_free_ char *l1 = xcalloc((size_t)t.l1_entries + 1, 8), *l2 = xmalloc((size_t)t.cluster);
     if (!read_at(fd, l1, (size_t)t.l1_entries * 8, t.l1_at)) return errno = EIO, -1;
     const int64_t per_l2 = t.cluster / (int64_t)t.entry;
-    for (int64_t i = 0; i < t.l1_entries; i++) {
+    for (int64_t i = 0; i < t.l1_entries && i * per_l2 * t.cluster < t.size; i++) {
         uint64_t l2_at = get64((unsigned char *)l1 + 8 * i) & ENTRY_AT;
         if (!l2_at) continue;
         if (!read_at(fd, l2, (size_t)t.cluster, l2_at)) return errno = EIO, -1;

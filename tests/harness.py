@@ -181,7 +181,8 @@ class Agent:
     def start(self, wait=True):
         self.log = open(os.path.join(self.root, 'agent.log'), 'ab')
         argv = [os.path.join(BUILD, 'run'), 'xapi', '--root', self.root, '--hv', self.hv, '--net', self.net, '--socket', self.socket,
-                '--http', '127.0.0.1:0', '--https', '127.0.0.1:0', '--auth', 'file:' + os.path.join(self.root, 'passwd')]
+                '--http', '127.0.0.1:0', '--https', '127.0.0.1:0', '--nbd', '127.0.0.1:0',
+                '--auth', 'file:' + os.path.join(self.root, 'passwd')]
         if COVERAGE_DIR:
             argv.append('--audit-reads')
         self.process = subprocess.Popen(argv + self.options, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,

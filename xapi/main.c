@@ -29,6 +29,7 @@
 #include "xapi/call/ready.h"
 #include "xapi/certificate.h"
 #include "xapi/host_management.h"
+#include "xapi/http/nbd_server.h"
 #include "xapi/http/routes.h"
 #include "xapi/http/server.h"
 #include "xapi/jobs/gc.h"
@@ -55,6 +56,7 @@ struct daemon {
     struct rpc *rpc;
     struct http_server *http;
     struct routes *routes;
+    struct nbd_server *nbd;
     struct jobs *jobs;
     struct gc *gc;
     struct metrics *metrics;
@@ -388,6 +390,26 @@ static int set_listeners(struct agent *agent, bool plain, bool tls, struct xerr 
     return rc;
 }
 
+/* What agent->serve_nbd points to. */
+static int serve_nbd(struct agent *agent, struct xerr *err)
+{
+    struct daemon *d = (struct daemon *)((char *)agent - offsetof(struct daemon, agent));
+
+    return nbd_server_apply(d->nbd, err);
+}
+
+/* A port that somebody else has is no reason not to start. */
+static void listen_nbd(struct daemon *d)
+{
+    _cleanup_xerr_ struct xerr err = XERR_INIT;
+
+    d->nbd = nbd_server_new(&d->agent);
+    d->agent.serve_nbd = serve_nbd;
+    if (nbd_server_apply(d->nbd, &err) == 0) return;
+    _cleanup_free_ char *why = xerr_text(&err);
+    log_error("no NBD: %s", why);
+}
+
 /* The ports are taken even when they are to be closed: they are known then, and free for later. */
 static int listen_tcp(struct daemon *d, struct xerr *err)
 {
@@ -418,8 +440,9 @@ static int listen_all(struct daemon *d, struct xerr *err)
         if (make_dirs(folder, 0755)) return xerr_internal(err, "%s: %s", folder, strerror(errno));
     }
     if (open_certificate(d, err)) return -1;
-    if (http_listen_unix(d->http, socket_path, 0600, err)) return -1;
-    return listen_tcp(d, err);
+    if (http_listen_unix(d->http, socket_path, 0600, err) || listen_tcp(d, err)) return -1;
+    listen_nbd(d);
+    return 0;
 }
 
 /* systemd's Type=notify, without linking to it. */
@@ -496,6 +519,7 @@ static int take_down(struct daemon *d)
     metrics_stop(d->metrics);
     gc_stop(d->gc);
     jobs_stop(d->jobs);
+    nbd_server_stop(d->nbd);
     if (d->http) stuck = http_server_stop(d->http, (int)conf_ms(d->conf, "stop-timeout"));
     if (d->rpc && rpc_stop(d->rpc, (int)conf_ms(d->conf, "stop-timeout"))) {
         /* What waits for a repository that hangs is told so; the rest had its time. */
@@ -508,6 +532,7 @@ static int take_down(struct daemon *d)
     hv_close(agent->hv);
     vm_monitor_free(agent->vms);
     http_server_free(d->http);
+    nbd_server_free(d->nbd);
     routes_free(d->routes);
     storage_drain(agent->storage);
     rpc_free(d->rpc);

@@ -10,6 +10,13 @@ int network_startup(struct call *c, struct xerr *err);
 /* A bridge name that no record and no interface of this host has: "xapi0", "xapi1" ... In c->arena. */
 const char *network_free_bridge(struct call *c, const struct snap *s);
 
+/* Whether disks are served over NBD, and how. The purposes of a pool's networks do not contradict each other. */
+enum nbd_purpose { NBD_OFF, NBD_TLS, NBD_INSECURE };
+/* address: of this host, by which a client came; the loopback's are always good. NULL: by any. */
+enum nbd_purpose network_nbd_purpose(struct agent *agent, const char *address);
+/* Adds each address of this host on a network that serves NBD to texts (in a, at most max). */
+size_t network_nbd_addresses(struct agent *agent, struct arena *a, const char **texts, size_t max);
+
 /* Records of the host's NICs; called by network_startup and PIF.scan. */
 int pif_scan_host(struct call *c, struct xerr *err);
 

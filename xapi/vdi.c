@@ -218,6 +218,7 @@ int vdi_destroy(struct call *c, struct ref self, struct xerr *err)
 
     if (check_destroy(c, self, err) || vdi_for_driver(c, self, &ids, err)) return -1;
     if (sr_need_feature(c, &ids.sr, "VDI_DELETE", err)) return -1;
+    vdi_await_nbd(c, ids.vdi.uuid);
     storage_hold(c->agent->storage, ids.sr.uuid, ids.vdi.uuid, &hold);
     if (hold.owners) return xerr_vdi_in_use(err, REF_STR(self), "destroy");
     /* A disk that is gone already is as destroyed as it can be. */

@@ -15,6 +15,11 @@ int vdi_attach(struct call *c, struct ref vdi, const char *owner, bool writable,
 /* The other end; success when the owner has nothing. Blocks. */
 int vdi_detach(struct call *c, struct ref vdi, const char *owner, struct xerr *err);
 
+/* Owners of disks that NBD clients read are called this and something. */
+#define VDI_NBD_OWNER "nbd-"
+/* While only NBD clients have the disk: waits for them, a few seconds. They release it a moment after their last read. */
+void vdi_await_nbd(struct call *c, const char *vdi_uuid);
+
 /* A new disk for the agent's own use (suspend image, crash dump) without going through the gates.
  * type: enum vdi_type. Errors: as VDI.create. */
 struct vdi_new {

@@ -99,6 +99,7 @@ int vdi_data_destroy(struct call *c, struct ref self, struct xerr *err)
     if (await_unused(c, self, &gone, err)) return -1;
     if (gone) return 0;
     if (vdi_for_driver(c, self, &ids, err) || sr_need_feature(c, &ids.sr, "VDI_CONFIG_CBT", err)) return -1;
+    vdi_await_nbd(c, ids.vdi.uuid);
     storage_hold(c->agent->storage, ids.sr.uuid, ids.vdi.uuid, &hold);
     if (hold.owners) return xerr_vdi_in_use(err, REF_STR(self), "data_destroy");
     if (driver_call(c, &ids.sr, &ids.vdi, "vdi_data_destroy", NULL, 0, NULL, &answer, err)) return -1;

@@ -6,6 +6,13 @@
 
 #include <sys/mman.h>
 
+static void take_range(void *arg, int64_t at, int64_t len)
+{
+    const struct qcow2_info *info = arg;
+
+    MUST(at >= 0 && len > 0 && at < info->virtual_size + (INT64_C(1) << 42));
+}
+
 static void fuzz_read(const uint8_t *data, size_t size)
 {
     struct arena *a = arena_new();
@@ -18,6 +25,7 @@ static void fuzz_read(const uint8_t *data, size_t size)
         MUST(why && *why);
     } else {
         MUST(info.virtual_size >= 0);
+        if (info.virtual_size <= INT64_C(1) << 36) qcow2_own_ranges(fd, take_range, &info);
         MUST(strlen(info.backing_file) <= MAX_NAME && strlen(info.backing_format) <= MAX_NAME);
     }
     MUST(arena_used(a) < 1 << 20);

@@ -62,6 +62,9 @@ struct agent {
                         struct value *ret_result, struct xerr *err);
     /* Which of the TCP listeners are open. Errors: INTERNAL_ERROR when one cannot be opened. */
     int (*listen)(struct agent *agent, bool plain, bool tls, struct xerr *err);
+    /* The NBD server opens and closes as the purposes of networks say. Errors: INTERNAL_ERROR. */
+    int (*serve_nbd)(struct agent *agent, struct xerr *err);
+    atomic_int nbd_port;           /* 0 = closed */
 };
 
 /* What a task has while its call runs: progress and the wish to stop. */

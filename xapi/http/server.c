@@ -489,8 +489,7 @@ static int bind_tcp(const struct sockaddr *a, socklen_t len)
     return take_fd(fd);
 }
 
-int http_listen_tcp(struct http_server *s, const char *address, struct tls_server *tls, bool proxy_line,
-                    unsigned *ret_port, struct xerr *err)
+int http_bind_tcp(const char *address, int *ret_fd, unsigned *ret_port, struct xerr *err)
 {
     const struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST | AI_PASSIVE };
     char host[INET6_ADDRSTRLEN];
@@ -518,12 +517,24 @@ int http_listen_tcp(struct http_server *s, const char *address, struct tls_serve
     if (getsockname(fd, (struct sockaddr *)&bound, &len) == 0)
         number = ntohs(bound.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)(void *)&bound)->sin6_port
                                                    : ((struct sockaddr_in *)(void *)&bound)->sin_port);
+    *ret_fd = fd;
+    *ret_port = number;
+    return 0;
+}
+
+int http_listen_tcp(struct http_server *s, const char *address, struct tls_server *tls, bool proxy_line,
+                    unsigned *ret_port, struct xerr *err)
+{
+    unsigned number;
+    int fd;
+
+    if (http_bind_tcp(address, &fd, &number, err)) return -1;
     const struct listener l = { .fd = fd, .proxy_line = proxy_line, .port = number, .tls = tls };
     if (add_listener(s, &l, err) < 0) {
         close(fd);
         return -1;
     }
-    log_info("listening on %s port %u%s", *host ? host : "all addresses", number, tls ? " (TLS)" : "");
+    log_info("listening on %s, port %u%s", address, number, tls ? " (TLS)" : "");
     if (ret_port) *ret_port = number;
     return 0;
 }

@@ -91,6 +91,8 @@ void http_server_routes(struct http_server *s, const struct http_route *routes, 
  * precedes each request stream. ret_port may be NULL. */
 int http_listen_tcp(struct http_server *s, const char *address, struct tls_server *tls, bool proxy_line,
                     unsigned *ret_port, struct xerr *err);
+/* The socket alone: listening, nonblocking, and so is what it accepts to be made. Errors: INTERNAL_ERROR. */
+int http_bind_tcp(const char *address, int *ret_fd, unsigned *ret_port, struct xerr *err);
 /* Replaces a socket nobody answers on. */
 int http_listen_unix(struct http_server *s, const char *path, unsigned mode, struct xerr *err);
 /* Stop listening on a TCP port again (management reconfigured); living connections stay. */

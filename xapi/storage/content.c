@@ -88,8 +88,8 @@ static int await(struct content *k, const struct sockaddr_un *to)
     return fd;
 }
 
-static int start(struct content *k, const struct storage_disk *disk, const struct sockaddr_un *at,
-                 struct xerr *err)
+/* A server of its own, and a connection to it. */
+static int start(struct content *k, const struct storage_disk *disk, int *ret_fd, const struct sockaddr_un *at, struct xerr *err)
 {
     const char *argv[] = { "qemu-nbd",
                            "--socket",
@@ -107,8 +107,8 @@ static int start(struct content *k, const struct storage_disk *disk, const struc
 
     if (subproc_spawn(&cmd, -1, -1, said, &k->child))
         return xerr_internal(err, "cannot start qemu-nbd: %s", strerror(errno));
-    int fd = await(k, at);
-    if (fd >= 0 && nbd_open(&k->nbd, fd, STEP_MS) == 0) return 0;
+    *ret_fd = await(k, at);
+    if (*ret_fd >= 0) return 0;
     int why = errno;
     log_said(said, disk->path);
     errno = why;
@@ -116,19 +116,18 @@ static int start(struct content *k, const struct storage_disk *disk, const struc
 }
 
 /* Somebody serves it already. */
-static int join(struct content *k, const char *socket, struct xerr *err)
+static int join(const char *socket, int *ret_fd, struct xerr *err)
 {
     struct sockaddr_un at = { .sun_family = AF_UNIX };
     int n = snprintf(at.sun_path, sizeof(at.sun_path), "%s", socket);
 
     if (n < 0 || (size_t)n >= sizeof(at.sun_path)) return xerr_internal(err, "%s is too long for a socket", socket);
-    int fd = connect_once(&at);
-    if (fd >= 0 && nbd_open(&k->nbd, fd, STEP_MS) == 0) return 0;
-    return io_error(err, "the image cannot be opened");
+    *ret_fd = connect_once(&at);
+    return *ret_fd < 0 ? io_error(err, "the image cannot be opened") : 0;
 }
 
-int content_open(struct storage *s, const struct storage_disk *disk, struct content **ret_content,
-                 struct xerr *err)
+int content_connect(struct storage *s, const struct storage_disk *disk, struct content **ret_content, int *ret_fd,
+                    struct xerr *err)
 {
     struct sockaddr_un at = { .sun_family = AF_UNIX };
     char name[UUID_TEXT];
@@ -139,13 +138,29 @@ int content_open(struct storage *s, const struct storage_disk *disk, struct cont
     struct content *k = xcalloc(1, sizeof(*k));
     k->child = (struct subproc)SUBPROC_INIT;
     k->nbd = (struct nbd)NBD_INIT;
-    int rc = disk->socket ? join(k, disk->socket, err) : start(k, disk, &at, err);
+    int rc = disk->socket ? join(disk->socket, ret_fd, err) : start(k, disk, ret_fd, &at, err);
     if (!disk->socket) unlink(at.sun_path);
     if (rc)
         content_close(take_ptr(k));
     else
         *ret_content = k;
     return rc;
+}
+
+int content_open(struct storage *s, const struct storage_disk *disk, struct content **ret_content,
+                 struct xerr *err)
+{
+    struct content *k = NULL;
+    int fd;
+
+    if (content_connect(s, disk, &k, &fd, err)) return -1;
+    if (nbd_open(&k->nbd, fd, STEP_MS)) {
+        io_error(err, "the image cannot be opened");
+        content_close(k);
+        return -1;
+    }
+    *ret_content = k;
+    return 0;
 }
 
 int64_t content_size(const struct content *k) { return k->nbd.size; }

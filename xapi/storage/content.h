@@ -13,6 +13,10 @@ struct content;
 /* The disk stays attached as long as the content is open. Errors: VDI_IO_ERROR [what]. Blocks up to 20 s. */
 int content_open(struct storage *s, const struct storage_disk *disk, struct content **ret_content,
                  struct xerr *err);
+/* The same, but the caller speaks NBD itself: *ret_fd is a fresh connection to the server of the disk, nonblocking, the
+ * caller's. The content is only to be closed, after that. */
+int content_connect(struct storage *s, const struct storage_disk *disk, struct content **ret_content, int *ret_fd,
+                    struct xerr *err);
 int64_t content_size(const struct content *k);
 /* At most 4 MiB inside the disk. Errors: VDI_IO_ERROR [what]. */
 int content_read(struct content *k, void *buf, size_t n, int64_t at, struct xerr *err);
