@@ -192,6 +192,7 @@ static void *client_main(void *arg)
     char uuid[UUID_TEXT];
 
     k->call = call_new_internal(agent, "nbd");
+    /* Nobody, until a session says who. */
     k->call->is_root = false;
     k->call->roles = 0;
     k->call->local = false;
