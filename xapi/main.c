@@ -316,6 +316,7 @@ static int open_records(struct daemon *d, struct xerr *err)
     };
 
     agent->conf = d->conf;
+    agent->helper = rpc.auth.helper;
     choose_machine(d);
     agent->ready = ready_new();
     agent->address = d->address = own_address(d);

@@ -10,6 +10,7 @@
 #include "xapi/network.h"
 #include "xapi/sm.h"
 #include "xapi/vm.h"
+#include "xapi/vm_boot.h"
 
 struct step {
     const char *what;
@@ -56,6 +57,7 @@ int startup_resources(struct agent *agent, struct xerr *err)
         { "storage records", storage_startup, false },
         { "blobs", blobs_sweep, false },
         { "host crash dumps", host_crashdumps_scan, false },
+        { "copied kernels", vm_boot_sweep, false },
         { "running VMs", resync, false },
     };
     return run_steps(agent, steps, ARRAY_SIZE(steps), err);

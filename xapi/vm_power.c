@@ -9,6 +9,7 @@
 #include "lib/log.h"
 #include "xapi/call/lifecycle.h"
 #include "xapi/vdi.h"
+#include "xapi/vm_boot.h"
 
 enum {
     SHUTDOWN_TIMEOUT_S = 1200,   /* a guest may take this long to stop cleanly */
@@ -125,12 +126,16 @@ static int describe(struct call *c, struct ref vm, bool start_paused, struct hv_
 static int start_here(struct call *c, struct ref vm, bool start_paused, struct xerr *err)
 {
     struct hv_vm description;
+    struct vm_boot boot = { .kernel = NULL };
     int64_t domid;
 
-    /* 1. The record; 2. disks and taps; 3. the domain. */
+    /* 1. The record; 2. disks and taps; 3. the kernel, when a boot loader finds it, and the domain. */
     if (describe(c, vm, start_paused, &description, err)) return -1;
     if (vm_attach_devices(c, vm, &description, err)) return -1;
-    if (call_check_cancel(c, err) || hv_start(c->agent->hv, &description, &domid, err)) {
+    int rc = call_check_cancel(c, err) || vm_boot_find(c, vm, &description, &boot, err) ? -1 : 0;
+    if (!rc) rc = hv_start(c->agent->hv, &description, &domid, err);
+    vm_boot_done(&boot);
+    if (rc) {
         vm_detach_devices(c, vm);
         return -1;
     }

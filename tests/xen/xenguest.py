@@ -34,8 +34,8 @@ class Guest:
         found = re.findall(r'tick (\d+)', self.console())
         return int(found[-1]) if found else 0
 
-    def said(self, text, seconds=BOOT_S):
-        return wait_until(lambda: text in self.console(), seconds, 1)
+    def said(self, text, seconds=BOOT_S, times=1):
+        return wait_until(lambda: self.console().count(text) >= times, seconds, 1)
 
     def lives(self, seconds=BOOT_S):
         """Its ticks go on: the timers of a guest are what a wrong domain lacks first."""
@@ -94,11 +94,11 @@ class Machine:
             guest.vif = self.card(guest, '0')
         return guest
 
-    def disk(self, name, size=16 * MIB):
+    def disk(self, name, size=16 * MIB, raw=True):
         s = self.s
         sr = s.pool.get_default_SR(s.pool.get_all()[0])
         return s.VDI.create({'name_label': name, 'name_description': '', 'SR': sr, 'virtual_size': str(size), 'type': 'user',
-                             'sharable': False, 'read_only': False, 'other_config': {}, 'sm_config': {'type': 'raw'}})
+                             'sharable': False, 'read_only': False, 'other_config': {}, 'sm_config': {'type': 'raw'} if raw else {}})
 
     def plug_disk(self, guest, vdi, device, mode='RW'):
         """The VBD record; a running guest gets it by VBD.plug."""

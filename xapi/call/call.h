@@ -35,6 +35,7 @@ struct agent {
     struct ready *ready;           /* before it is: hv, net and storage are for nobody but startup */
     const struct conf *conf;
     const char *root;              /* state directory; every path of ours is below it */
+    const char *helper;            /* path of xapi-helper */
     const char *machine;           /* program that changes the machine (xapi/machine.h); NULL = none */
     const char *etc;               /* the machine's own configuration */
     struct hv *hv;

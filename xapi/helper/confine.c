@@ -40,7 +40,7 @@ const char *__asan_default_options(void);
 const char *__asan_default_options(void) { return "detect_leaks=0"; }
 #endif
 
-enum { MEMORY_MAX = 512 << 20, FILE_MAX = 16 << 20, FILES_MAX = 64, CPU_MAX_S = 60 };
+enum { MEMORY_MAX = 512 << 20, FILE_MAX = 16 << 20, IMAGE_MAX = 512 << 20, FILES_MAX = 64, CPU_MAX_S = 60 };
 
 static int failed(const char *what)
 {
@@ -121,7 +121,7 @@ static int become(unsigned needs)
 
 /* ---- limits -------------------------------------------------------------------------------------------- */
 
-static int limit(void)
+static int limit(unsigned needs)
 {
     const struct {
         enum __rlimit_resource resource;
@@ -129,7 +129,7 @@ static int limit(void)
     } limits[] = {
         { RLIMIT_CORE, 0 },
         { RLIMIT_CPU, CPU_MAX_S },
-        { RLIMIT_FSIZE, FILE_MAX },
+        { RLIMIT_FSIZE, needs & NEEDS_IMAGES ? IMAGE_MAX : FILE_MAX },
         { RLIMIT_NOFILE, FILES_MAX },
         { RLIMIT_AS, INSTRUMENTED ? RLIM_INFINITY : MEMORY_MAX },
     };
@@ -181,6 +181,9 @@ static const int sockets[] = {
     CALL(recvmmsg), CALL(getsockname), CALL(getpeername), CALL(getsockopt), CALL(setsockopt), CALL(shutdown),
     CALL(socketpair),
 };
+
+/* Of a socket that the parent has connected. */
+static const int connected[] = { CALL(sendto), CALL(recvfrom), CALL(shutdown) };
 
 /* Reading one's own state, and names for threads. */
 static const uint64_t prctls[] = {
@@ -237,6 +240,7 @@ static int add_rules(scmp_filter_ctx f, unsigned needs)
     if (!rc && needs & NEEDS_ROOT) rc = allow(f, owners, ARRAY_SIZE(owners));
     if (!rc && needs & NEEDS_SOCKETS) rc = allow(f, sockets, ARRAY_SIZE(sockets));
     if (!rc && needs & NEEDS_SOCKETS) rc = allow_each(f, CALL(socket), families, ARRAY_SIZE(families));
+    if (!rc && needs & NEEDS_IMAGES) rc = allow(f, connected, ARRAY_SIZE(connected));
     if (rc) return rc;
     if (needs & NEEDS_PROGRAMS) return allow(f, programs, ARRAY_SIZE(programs));
 
@@ -264,7 +268,7 @@ static int filter(unsigned needs)
 int helper_confine(unsigned needs)
 {
     umask(077);
-    if (limit() || become(needs)) return -1;
+    if (limit(needs) || become(needs)) return -1;
     /* A change of account takes these two back, so they come after it. */
     if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)) return failed("dumpable");
     if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0)) return failed("pdeathsig");

@@ -20,6 +20,7 @@ static const struct {
 } roles[] = {
     { "pam", helper_pam, NEEDS_SHADOW | NEEDS_SOCKETS },
     { "pam-password", helper_pam_password, NEEDS_ROOT | NEEDS_SOCKETS },
+    { "bootloader", helper_bootloader, NEEDS_IMAGES },
 };
 
 int main(int argc, char **argv)
@@ -32,7 +33,7 @@ int main(int argc, char **argv)
         if (helper_confine(roles[i].needs | (programs ? NEEDS_PROGRAMS : 0))) return CONFINEMENT_FAILED;
         return roles[i].run();
     }
-    fputs("usage: xapi-helper pam|pam-password [--programs]\n"
+    fputs("usage: xapi-helper pam|pam-password|bootloader [--programs]\n"
           "This program is run by xapi; the request comes on stdin.\n",
           stderr);
     return 2;

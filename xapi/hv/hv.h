@@ -86,6 +86,7 @@ struct hv_vm {
     double shadow_multiplier;                /* of the memory for page tables; below 1 = 1 */
 
     const char *kernel, *ramdisk, *args;     /* direct boot when kernel is set */
+    bool kernel_is_guests;                   /* they are copies off its own disk: of no use for any other start */
     enum hv_firmware firmware;
     const char *boot_order;                  /* of "c" disk, "d" CD, "n" network; NULL = "cd" */
 

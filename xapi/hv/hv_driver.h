@@ -10,7 +10,7 @@
 
 #include "xapi/hv/hv.h"
 
-enum { HV_DRIVER_ABI = 2 };          /* raise when anything in hv.h or here changes shape */
+enum { HV_DRIVER_ABI = 3 };          /* raise when anything in hv.h or here changes shape */
 
 enum hv_fail_kind {
     HV_FAIL_NONE,

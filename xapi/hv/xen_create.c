@@ -326,6 +326,7 @@ static int fill_request(const struct making *m, struct domain_build *q)
         .store_port = m->g->store_port,
         .console_port = m->g->console_port,
         .apic = platform_bool(vm, "apic", true),
+        .untrusted = vm->kernel_is_guests,
     };
     if ((size_t)snprintf(q->args, sizeof q->args, "%s", vm->args) >= sizeof q->args)
         return hv_fail(m->f, HV_FAIL_INCOMPATIBLE, "the kernel's arguments are too long");
