@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """Boot loaders on Xen: a PV guest's kernel is found on its own disk (pygrub), a PVH guest's on a qcow2 disk with partitions; GRUB
 as the kernel (pvgrub); what is refused. LEVEL=full: UEFI firmware of an HVM guest."""
+import struct
+
 from harness import LEVEL, check, done, fails
 from xenguest import MIB, WORDS, Machine
 
@@ -20,10 +22,13 @@ def fill(m, guest, kind, words, kernel='vmlinux', image='raw'):
                'cat >boot/grub/grub.cfg' % kernel, 60, (CONFIG % (WORDS, words)).encode())
     if image == 'raw':
         return m.rig.must('mke2fs -q -F -t ext4 -d /root/boot.d %s' % path, 120)
-    # The second partition of a disk with a GPT, in a qcow2 image.
-    return m.rig.must('mke2fs -q -F -t ext4 -d /root/boot.d /root/part 120M; rm -f /root/disk; truncate -s 128M /root/disk\n'
-                      'printf "label: gpt\\n2048,2048\\n8192,\\n" | sfdisk -q /root/disk; dd if=/root/part of=/root/disk seek=8192 conv=notrunc status=none\n'
-                      'qemu-img convert -f raw -O qcow2 /root/disk %s; rm /root/disk /root/part' % path, 120)
+    # The second partition of a disk with an MBR, in a qcow2 image.
+    first, size = 8192, (120 << 20) // 512
+    table = b'\0' * 446 + b''.join(struct.pack('<4xB3xII', *e) for e in ((0x82, 2048, 2048), (0x83, first, size)))
+    return m.rig.must('cat >/root/disk; truncate -s 128M /root/disk\n'
+                      'mke2fs -q -F -t ext4 -d /root/boot.d -E offset=%d /root/disk %dk\n'
+                      'qemu-img convert -f raw -O qcow2 /root/disk %s; rm /root/disk' % (first * 512, size // 2, path), 120,
+                      table.ljust(510, b'\0') + b'\x55\xaa')
 
 
 def copies(m):
