@@ -68,6 +68,14 @@ struct daemon {
 
 /* ---- options --------------------------------------------------------------------------------------------------- */
 
+/* The driver's name. */
+static const char *hypervisor(const struct conf *conf)
+{
+    const char *name = conf_str(conf, "hv");
+
+    return streq(name, "auto") ? hv_choose() : name;
+}
+
 /* A directory that the environment names overrides the built-in default: that is how ./run works from the tree. */
 static const char *dir_option(const struct conf *conf, const char *key, const char *variable)
 {
@@ -257,7 +265,7 @@ static int open_hypervisor(struct daemon *d, struct xerr *err)
         .plug = { plug, drop_tap, &d->agent },
     };
 
-    return hv_open(conf_str(d->conf, "hv"), &config, vm_monitor_event, d->agent.vms, &d->agent.hv, err);
+    return hv_open(hypervisor(d->conf), &config, vm_monitor_event, d->agent.vms, &d->agent.hv, err);
 }
 
 static int driver_session_open(void *arg, struct ref sr, char **ret_session, struct xerr *err)

@@ -4,7 +4,7 @@
 
 #include "xapi/auth.h"
 
-static const char *const hypervisors[] = { "libvirt", "sim", "xen", NULL };
+static const char *const hypervisors[] = { "auto", "libvirt", "sim", "xen", NULL };
 static const char *const networks[] = { "bridge", "sim", NULL };
 static const char *const accelerators[] = { "auto", "kvm", "tcg", NULL };
 
@@ -59,10 +59,10 @@ const struct conf_option daemon_options[] = {
     { .key = "auth-programs", .type = CONF_BOOL, .fallback = "no",
       .doc = "let PAM modules start programs, as pam_exec does" },
 
-    { .key = "hv", .type = CONF_ENUM, .fallback = "libvirt", .choices = hypervisors,
-      .doc = "hypervisor driver" },
+    { .key = "hv", .type = CONF_ENUM, .fallback = "auto", .choices = hypervisors,
+      .doc = "hypervisor driver; auto = xen in the control domain of Xen, else libvirt" },
     { .key = "hv-uri", .type = CONF_STRING, .fallback = "",
-      .doc = "libvirt connection; empty = a private libvirtd below the root" },
+      .doc = "libvirt connection, empty = a private libvirtd below the root; with xen the socket of xenstored, empty = its usual one" },
     { .key = "emulator", .type = CONF_PATH, .fallback = "",
       .doc = "QEMU program; empty = the engine's own choice" },
     { .key = "accel", .type = CONF_ENUM, .fallback = "auto", .choices = accelerators,

@@ -283,6 +283,16 @@ static void ignore_event(void *arg, const struct hv_event *event)
 
 static const char *text(const char *s) { return s ? s : ""; }
 
+/* Linux says what it may do under Xen; older ones only where xenfs is mounted. */
+const char *hv_choose(void)
+{
+    _cleanup_free_ char *flags = NULL, *capabilities = NULL;
+    bool xen = (read_file("/sys/hypervisor/start_flags/initdomain", 64, &flags, NULL) == 0 && *flags == '1') ||
+               (read_file("/proc/xen/capabilities", 256, &capabilities, NULL) == 0 && strstr(capabilities, "control_d"));
+
+    return xen ? "xen" : "libvirt";
+}
+
 int hv_open(const char *name, const struct hv_config *config, hv_event_fn on_event, void *arg,
             struct hv **ret_hv, struct xerr *err) {
     struct hv_config c = *config;

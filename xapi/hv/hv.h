@@ -247,6 +247,8 @@ struct hv_config {
     struct hv_plug plug;         /* lives as long as the driver */
 };
 
+/* The driver for this machine: "xen" in the control domain of Xen, else "libvirt". */
+const char *hv_choose(void);
 /* Opens the driver "sim", "libvirt" or "xen" and adopts the guests that run. on_event may be called before
  * this returns. Errors: INTERNAL_ERROR naming what is missing (module, program, user, directory). Blocks: a
  * first libvirtd takes seconds (capability probe). */
