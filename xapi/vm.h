@@ -79,6 +79,13 @@ struct vm_ending {
 void vm_ending_begin(struct vm_monitor *m, struct vm_ending *e, struct ref vm);
 void vm_ending_end(struct vm_monitor *m, struct vm_ending *e);
 
+/* ---- vm_guest.c: what guests say of themselves ---- */
+
+/* Asks the guest, which runs as this domain, and writes its VM_guest_metrics when there is news. Blocks some seconds at most. */
+int vm_guest_refresh(struct call *c, struct ref vm, const char *uuid, int64_t domid, struct xerr *err);
+/* What it said goes with it. */
+void vm_guest_forget(struct txn *t, struct ref vm);
+
 /* ---- vm.c ---- */
 
 /* A copy of a VM's record under a new reference and name, with its own metrics; devices are not copied.

@@ -297,6 +297,15 @@ static void note_metric(struct call *c, const struct queued *e, const struct kno
     if (db_commit(t, &err)) log_failure("metrics", e->uuid, &err);
 }
 
+static void note_guest(struct call *c, const struct queued *e)
+{
+    struct xerr err = XERR_INIT;
+    struct known k;
+
+    if (!find_settled(c, e, &k) || k.domid < 0) return;
+    if (vm_guest_refresh(c, k.vm, e->uuid, k.domid, &err)) log_failure("guest metrics", e->uuid, &err);
+}
+
 static void handle(struct call *c, const struct queued *e)
 {
     struct xerr err = XERR_INIT;
@@ -324,8 +333,8 @@ static void handle(struct call *c, const struct queued *e)
     case HV_EVENT_SHUTTING_DOWN:
     case HV_EVENT_DEVICE_ADDED:
     case HV_EVENT_DEVICE_REMOVED:
-    case HV_EVENT_AGENT:
     case HV_EVENT_DRIVER_LOST: return;
+    case HV_EVENT_AGENT: note_guest(c, e); return;
     }
 }
 
@@ -355,7 +364,8 @@ static void *worker(void *arg)
 
 static bool may_block(const struct queued *e)
 {
-    return e->kind == HV_EVENT_STOPPED || e->kind == HV_EVENT_CRASHED || e->kind == HV_EVENT_DRIVER_REGAINED;
+    return e->kind == HV_EVENT_STOPPED || e->kind == HV_EVENT_CRASHED || e->kind == HV_EVENT_DRIVER_REGAINED ||
+           e->kind == HV_EVENT_AGENT;
 }
 
 static void hand_to_worker(struct vm_monitor *m, struct queued *e)

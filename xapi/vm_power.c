@@ -72,6 +72,7 @@ static void write_stopped(struct txn *t, struct ref vm, enum vm_power_state stat
     txn_set_ref(t, vm, F_VM_resident_on, REF_NULL);
     txn_set_bool(t, vm, F_VM_requires_reboot, false);
     vm_devices_stopped(t, vm);
+    if (state == vm_power_state_Halted) vm_guest_forget(t, vm);
     lifecycle_refresh(t, CLASS_VM, vm);
 }
 

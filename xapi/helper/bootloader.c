@@ -20,23 +20,29 @@
 enum {
     DISK_FD = 3, KERNEL_FD = 4, RAMDISK_FD = 5,
     MAX_REQUEST = 32768, MAX_CONFIG = 1 << 20, MAX_ENVIRONMENT = 65536,
-    NBD_MS = 20000, COPY_STEP = 1 << 20, MAX_BLS = 128,
+    NBD_MS = 20000, STRETCH = 256 << 10, STRETCHES = 8, COPY_STEP = 1 << 20, MAX_BLS = 128,
 };
 static const uint64_t MAX_IMAGE_BYTES = UINT64_C(256) << 20;
 
 /* ---- the disk -------------------------------------------------------------------------------- */
 
+/* libext2fs reads block by block, and each costs an NBD server a round trip: stretches of the disk are kept. */
+struct stretch {
+    uint64_t number, used;           /* used 0 = empty */
+    char bytes[STRETCH];
+};
 struct disk {
     bool is_nbd;
     struct nbd nbd;
-    uint64_t size;
+    uint64_t size, clock;
+    struct stretch stretches[STRETCHES];
 };
 
 static int disk_open(struct disk *d)
 {
     struct stat st;
 
-    *d = (struct disk){ .nbd = NBD_INIT };
+    d->nbd = (struct nbd)NBD_INIT;
     if (fstat(DISK_FD, &st) < 0) return -1;
     if (S_ISSOCK(st.st_mode)) {
         d->is_nbd = true;
@@ -50,23 +56,53 @@ static int disk_open(struct disk *d)
     return 0;
 }
 
+static int fetch(struct disk *d, char *buf, size_t n, uint64_t at)
+{
+    if (d->is_nbd) return nbd_read(&d->nbd, buf, n, (int64_t)at);
+    while (n) {
+        ssize_t got = pread(DISK_FD, buf, n, (off_t)at);
+        if (got < 0 && errno == EINTR) continue;
+        if (got <= 0) return -1;
+        buf += got;
+        at += (uint64_t)got;
+        n -= (size_t)got;
+    }
+    return 0;
+}
+
+static struct stretch *stretch_of(struct disk *d, uint64_t number)
+{
+    struct stretch *s = d->stretches;
+    const uint64_t at = number * STRETCH;
+
+    for (size_t i = 0; i < STRETCHES; i++) {
+        struct stretch *other = &d->stretches[i];
+        if (other->used && other->number == number) {
+            other->used = ++d->clock;
+            return other;
+        }
+        if (other->used < s->used) s = other;
+    }
+    s->used = 0;
+    if (fetch(d, s->bytes, d->size - at < STRETCH ? (size_t)(d->size - at) : STRETCH, at) < 0) return NULL;
+    s->number = number;
+    s->used = ++d->clock;
+    return s;
+}
+
 /* Exactly n bytes; -1 when they are not all there. */
 static int disk_read(void *disk, void *buf, size_t n, uint64_t at)
 {
     struct disk *d = disk;
 
     if (at > d->size || n > d->size - at) return -1;
-    for (size_t done = 0; done < n;) {
-        size_t step = n - done < NBD_MOST ? n - done : NBD_MOST;
-        if (d->is_nbd) {
-            if (nbd_read(&d->nbd, (char *)buf + done, step, (int64_t)(at + done)) < 0) return -1;
-            done += step;
-            continue;
-        }
-        ssize_t got = pread(DISK_FD, (char *)buf + done, step, (off_t)(at + done));
-        if (got < 0 && errno == EINTR) continue;
-        if (got <= 0) return -1;
-        done += (size_t)got;
+    for (size_t done = 0, step; done < n; done += step) {
+        uint64_t from = at + done;
+        const struct stretch *s = stretch_of(d, from / STRETCH);
+        if (!s) return -1;
+        step = STRETCH - (size_t)(from % STRETCH);
+        if (step > n - done) step = n - done;
+        memcpy((char *)buf + done, s->bytes + from % STRETCH, step);
     }
     return 0;
 }
@@ -438,17 +474,17 @@ int helper_bootloader(void)
     struct request *r = arena_alloc(a, sizeof *r);
     const char *args = "", *why = "";
     bool ramdisk = false;
-    struct disk d;
+    struct disk *d = arena_zalloc(a, sizeof *d);
 
     if (read_request(r) < 0) {
         puts("The request was not understood");
         return 1;
     }
-    if (disk_open(&d) < 0) {
+    if (disk_open(d) < 0) {
         print_line("", arena_printf(a, "the disk cannot be read: %s", strerror(errno)));
         return 1;
     }
-    if (search_disk(&d, r, a, &args, &ramdisk, &why) < 0) {
+    if (search_disk(d, r, a, &args, &ramdisk, &why) < 0) {
         print_line("", why);
         return 1;
     }

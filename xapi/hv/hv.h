@@ -169,6 +169,7 @@ struct hv_host {
 
 struct hv_guest_nic {
     const char *name, *mac;
+    int device;                              /* VIF.device; -1 = to be found by its MAC */
     const char *const *addresses;            /* NULL-terminated, "1.2.3.4" */
 };
 struct hv_guest_info {
@@ -176,6 +177,12 @@ struct hv_guest_info {
     const char *os_id, *os_name, *os_version, *os_kernel, *hostname, *timezone;
     size_t n_nics;
     const struct hv_guest_nic *nics;
+
+    /* For drivers whose guests speak XenServer's own language: keys as in VM_guest_metrics' maps. */
+    const struct hv_pair *os, *drivers, *other;
+    size_t n_os, n_drivers, n_other;
+    bool drivers_seen;                       /* paravirtual drivers are at work */
+    enum hv_says { HV_SAYS_NOTHING, HV_SAYS_NO, HV_SAYS_YES } hotplug_vbd, hotplug_vif;
 };
 
 /* ---- events ---------------------------------------------------------------------------------- */
@@ -191,7 +198,7 @@ enum hv_event_kind {
     HV_EVENT_DEVICE_ADDED,
     HV_EVENT_DEVICE_REMOVED,     /* device: "xvda" or "vif0"; the guest let it go */
     HV_EVENT_MEMORY,             /* the balloon moved: memory_bytes */
-    HV_EVENT_AGENT,              /* the guest agent appeared or went: agent */
+    HV_EVENT_AGENT,              /* the guest agent appeared, went or has news: hv_get_guest_info() */
     HV_EVENT_DRIVER_LOST,        /* uuid "": the engine went away; guests run on, verbs fail until ... */
     HV_EVENT_DRIVER_REGAINED,    /* ... now. Events were missed: compare hv_list() with the database */
 };

@@ -410,6 +410,7 @@ static void said_nics(const struct said *said, struct arena *a, struct hv_guest_
         nics[i].name = said_text(said, key, a);
         snprintf(key, sizeof key, "if.%zu.hwaddr", i);
         nics[i].mac = said_text(said, key, a);
+        nics[i].device = -1;
         nics[i].addresses = addr;
     }
     ret->nics = nics;

@@ -833,7 +833,7 @@ static int do_get_guest_info(void *d, const char *uuid, struct arena *arena, int
             const char **ips = arena_new_array(arena, const char *, 2);
             ips[0] = arena_printf(arena, "10.%u.%u.%u", m[0], m[1], m[2]);
             nics[ret_info->n_nics++] = (struct hv_guest_nic){ arena_printf(arena, "eth%u", nic->device),
-                                                              arena_strdup(arena, nic->mac), ips };
+                                                              arena_strdup(arena, nic->mac), (int)nic->device, ips };
         }
     }
     sim_unlock(&s->table);

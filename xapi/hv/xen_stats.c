@@ -1,11 +1,12 @@
 /* Counters of Xen guests for the metrics: vcpus from the hypervisor, devices from dom0's kernel.
- * Called by: hv.c through the vtable.  Calls: libxenctrl, sysfs, xen_store. */
+ * Called by: hv.c through the vtable.  Calls: libxenctrl, sysfs, xen_store, xen_tools. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 
 #include "lib/num.h"
 #include "xapi/hv/xen_int.h"
+#include "xapi/hv/xen_tools.h"
 
 enum { SECTOR_BYTES = 512, MAX_STAT = 64 };
 
@@ -169,16 +170,37 @@ int xn_get_stats(void *d, struct arena *arena, int64_t deadline_ms, const struct
     return 0;
 }
 
+/* ---- what guests say of themselves ----------------------------------------------------------- */
+
+/* False when there is no such guest. Devices of one that somebody is at work on are not known. */
+static bool whom_to_ask(struct xn *xn, const char *uuid, struct arena *a, struct xn_tools_of *ret)
+{
+    bool found = false;
+
+    pthread_mutex_lock(&xn->lock);
+    for (const struct xn_guest *g = xn->guests; g && !found; g = g->next) {
+        found = g->phase == XN_THERE && streq(g->uuid, uuid);
+        if (!found) continue;
+        unsigned *disks = arena_new_array(a, unsigned, g->n_disks + 1), *nics = arena_new_array(a, unsigned, g->n_nics + 1);
+        *ret = (struct xn_tools_of){ .domid = g->domid, .disks = disks, .nics = nics };
+        for (size_t i = 0; i < g->n_disks && !g->busy; i++) disks[ret->n_disks++] = g->disks[i].devid;
+        for (size_t i = 0; i < g->n_nics && !g->busy; i++) nics[ret->n_nics++] = g->nics[i].device;
+    }
+    pthread_mutex_unlock(&xn->lock);
+    return found;
+}
+
 int xn_get_guest_info(void *d, const char *uuid, struct arena *arena, int64_t deadline_ms, struct hv_guest_info *ret_info,
                       struct hv_failure *f)
 {
     struct xn *xn = d;
-    struct xn_guest *g = xn_guest_ref(xn, uuid);
+    _cleanup_batch_ struct xst_batch b = XST_BATCH_INIT;
+    const struct xn_tools_asked *asked;
+    struct xn_tools_of of;
 
-    (void)arena;
-    (void)deadline_ms;
-    if (!g) return hv_fail(f, HV_FAIL_NO_DOMAIN, "no such domain");
-    xn_guest_unref(xn, g);
-    *ret_info = (struct hv_guest_info){ .os_id = "", .os_name = "", .os_version = "", .os_kernel = "", .hostname = "", .timezone = "" };
+    if (!whom_to_ask(xn, uuid, arena, &of)) return hv_fail(f, HV_FAIL_NO_DOMAIN, "no such domain");
+    xn_tools_ask(&b, &of, arena, &asked);
+    if (xn_store_run(xn, &b, deadline_ms, f) < 0) return -1;
+    xn_tools_take(&b, asked, &of, arena, ret_info);
     return 0;
 }

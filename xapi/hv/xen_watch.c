@@ -4,6 +4,7 @@
  * One thread with one connection. The event that a domain has ended names no domain, so all are looked at; cleaning up
  * after one takes a thread of its own, so that one stuck backend delays nobody else's restart. */
 #include <errno.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
 
@@ -12,7 +13,7 @@
 #define LOG_MODULE "hv"
 #include "lib/log.h"
 
-enum { TICK_MS = 5000, BALLOON_TICK_MS = 250, RETRY_FIRST_MS = 100, RETRY_MAX_MS = 5000 };
+enum { TICK_MS = 5000, BALLOON_TICK_MS = 250, TELL_MS = 2000, RETRY_FIRST_MS = 100, RETRY_MAX_MS = 5000 };
 
 /* ---- domains that ended ---------------------------------------------------------------------- */
 
@@ -275,6 +276,102 @@ static void refill_all(struct xn *xn, struct xst *store)
     }
 }
 
+/* ---- what guests say of themselves ----------------------------------------------------------- */
+
+/* A guest whose drivers and tools are listened to. They may say something new as often as they like: it is told once in TELL_MS. */
+struct ear {
+    int64_t domid, tell_ms;      /* not before */
+    char uuid[UUID_TEXT];
+    bool news, here;             /* here: it was in the table just now */
+};
+struct ears {
+    struct ear *all;
+    size_t n;
+};
+
+/* Where something new shows: the tools' own sign, features of the kernel, devices that are taken up. */
+static const char *const heard[] = { "data/updated", "control", "device" };
+
+static struct ear *ear_of(const struct ears *e, int64_t domid)
+{
+    for (size_t i = 0; i < e->n; i++)
+        if (e->all[i].domid == domid) return &e->all[i];
+    return NULL;
+}
+
+/* Under the lock: ears for new guests. */
+static void grow_ears(const struct xn *xn, struct ears *e, struct xst_batch *b)
+{
+    for (const struct xn_guest *g = xn->guests; g; g = g->next) {
+        struct ear *ear = g->phase == XN_THERE ? ear_of(e, g->domid) : NULL;
+        if (ear) ear->here = true;
+        if (ear || g->phase != XN_THERE) continue;
+        e->all = xrealloc(e->all, (e->n + 1) * sizeof *e->all);
+        ear = &e->all[e->n++];
+        *ear = (struct ear){ .domid = g->domid, .tell_ms = hv_now_ms() + TELL_MS, .here = true };
+        memcpy(ear->uuid, g->uuid, sizeof ear->uuid);
+        for (size_t i = 0; i < ARRAY_SIZE(heard); i++) xst_watch(b, XN_P(g->domid, "%s", heard[i]), XN_P(g->domid, "%s", ""));
+    }
+}
+
+/* Listens to those that are there, and to nobody else. -1 when the connection is broken. */
+static int listen_to_all(struct xn *xn, struct xst *store, struct ears *e, struct hv_failure *f)
+{
+    _cleanup_batch_ struct xst_batch b = XST_BATCH_INIT;
+    size_t n = 0;
+
+    for (size_t i = 0; i < e->n; i++) e->all[i].here = false;
+    pthread_mutex_lock(&xn->lock);
+    grow_ears(xn, e, &b);
+    pthread_mutex_unlock(&xn->lock);
+    for (size_t i = 0; i < e->n; i++) {
+        if (e->all[i].here) {
+            e->all[n++] = e->all[i];
+            continue;
+        }
+        for (size_t k = 0; k < ARRAY_SIZE(heard); k++)
+            xst_unwatch(&b, XN_P(e->all[i].domid, "%s", heard[k]), XN_P(e->all[i].domid, "%s", ""));
+    }
+    e->n = n;
+    if (!b.n) return 0;
+    xst_run(store, &b, hv_now_ms() + XN_STORE_MS, f);       /* a watch that is refused is one of a domain that has just gone */
+    return xst_is_broken(store) ? -1 : 0;
+}
+
+/* Sorts events: true when a domain has ended. */
+static bool take_events(struct xst *store, struct ears *e)
+{
+    bool ended = false;
+    int64_t domid;
+
+    for (struct xst_event *event; (event = xst_take_event(store)); free(event)) {
+        ended |= streq(event->token, "ended");
+        if (sscanf(event->token, "/local/domain/%" SCNd64, &domid) != 1) continue;
+        struct ear *ear = ear_of(e, domid);
+        if (ear) ear->news = true;
+    }
+    return ended;
+}
+
+/* Tells what is due, and returns in how many milliseconds the next is; -1 = nothing is waiting. */
+static int tell_news(struct xn *xn, struct ears *e)
+{
+    int64_t now_ms = hv_now_ms(), next_ms = -1;
+
+    for (size_t i = 0; i < e->n; i++) {
+        struct ear *ear = &e->all[i];
+        if (!ear->news) continue;
+        if (now_ms < ear->tell_ms) {
+            if (next_ms < 0 || ear->tell_ms - now_ms < next_ms) next_ms = ear->tell_ms - now_ms;
+            continue;
+        }
+        ear->news = false;
+        ear->tell_ms = now_ms + TELL_MS;
+        xn_emit(xn, &(struct hv_event){ .kind = HV_EVENT_AGENT, .uuid = ear->uuid, .domid = ear->domid, .agent = true });
+    }
+    return (int)next_ms;
+}
+
 /* ---- the thread ------------------------------------------------------------------------------ */
 
 static bool stopping(struct xn *xn)
@@ -285,14 +382,15 @@ static bool stopping(struct xn *xn)
     return yes;
 }
 
-/* Waits on the wake-up, and on xenstored when there is a connection. */
-static void wait_for_news(struct xn *xn, struct xst *store, int timeout_ms)
+/* Waits on the wake-up, and on xenstored when there is a connection. True when it was woken up. */
+static bool wait_for_news(struct xn *xn, struct xst *store, int timeout_ms)
 {
     struct pollfd p[2] = { { .fd = xn->wake_fd, .events = POLLIN }, { .fd = store ? xst_fd(store) : -1, .events = POLLIN } };
     uint64_t count;
 
-    if (poll(p, 2, timeout_ms) > 0 && p[0].revents && read(xn->wake_fd, &count, sizeof count) < 0 && errno != EAGAIN)
-        log_error("xen: eventfd: %s", strerror(errno));
+    if (poll(p, 2, timeout_ms) <= 0 || !p[0].revents) return false;
+    if (read(xn->wake_fd, &count, sizeof count) < 0 && errno != EAGAIN) log_error("xen: eventfd: %s", strerror(errno));
+    return true;
 }
 
 static int subscribe(struct xn *xn, struct xst **ret_store, struct hv_failure *f)
@@ -327,29 +425,48 @@ static int reconnect(struct xn *xn, struct xst **ret_store)
 
 struct watcher { struct xn *xn; struct xst *store; };
 
+/* Until the driver closes (0) or the connection breaks (-1). Guests' news come as fast as they like: the list of domains is looked at
+ * when one has ended, and else at each tick. */
+static int serve(struct xn *xn, struct xst *store, struct ears *ears, struct hv_failure *f)
+{
+    int64_t due_ms = 0;
+
+    while (!stopping(xn)) {
+        if (hv_now_ms() >= due_ms) {
+            due_ms = hv_now_ms() + (look(xn) ? BALLOON_TICK_MS : TICK_MS);
+            if (listen_to_all(xn, store, ears, f) < 0) return -1;
+        }
+        int64_t wait_ms = due_ms - hv_now_ms();
+        int tell_ms = tell_news(xn, ears);
+        if (tell_ms >= 0 && tell_ms < wait_ms) wait_ms = tell_ms;
+        bool woken = wait_for_news(xn, store, wait_ms > 0 ? (int)wait_ms : 0);
+        if (xst_fill(store, f) < 0) return -1;
+        if (take_events(store, ears) || woken) due_ms = 0;
+    }
+    return 0;
+}
+
 static void *watch(void *arg)
 {
     struct watcher *w = arg;
     struct xn *xn = w->xn;
     struct xst *store = w->store;
+    struct ears ears = { NULL, 0 };
+    struct hv_failure f = { .kind = HV_FAIL_NONE };
 
     free(w);
-    while (!stopping(xn)) {
-        bool moving = look(xn);
-        struct hv_failure f = { .kind = HV_FAIL_NONE };
-        wait_for_news(xn, store, moving ? BALLOON_TICK_MS : TICK_MS);
-        int rc = xst_fill(store, &f);
-        for (struct xst_event *e; (e = xst_take_event(store));) free(e);
-        if (rc == 0) continue;
+    while (serve(xn, store, &ears, &f) < 0) {
         log_warn("xen: xenstored is lost: %s", f.why);
         xst_close(store);
         store = NULL;
+        ears.n = 0;
         xn_emit(xn, &(struct hv_event){ .kind = HV_EVENT_DRIVER_LOST, .uuid = "" });
         if (reconnect(xn, &store) < 0) break;
         refill_all(xn, store);
         xn_emit(xn, &(struct hv_event){ .kind = HV_EVENT_DRIVER_REGAINED, .uuid = "" });
     }
     xst_close(store);
+    free(ears.all);
     return NULL;
 }
 
