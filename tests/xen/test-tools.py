@@ -1,0 +1,130 @@
+#!/usr/bin/env python3
+"""What a guest says of itself in xenstore: its drivers, the tools under the names of xe-guest-utilities, and a guest that writes
+nonsense as fast as it can."""
+from harness import check, done, wait_until
+from xenguest import Machine
+
+# Goes before the first process of the small Linux: writes to xenstore through the kernel's device, one message a write.
+INIT = r'''#!/bin/sh
+export PATH=/bin
+mount -t proc proc /proc
+mount -t devtmpfs dev /dev
+mkdir -p /dev/xen
+# xs TYPE PATH VALUE: 11 writes
+xs() {
+    len=$((${#2} + 1 + ${#3}))
+    { printf "\\$(printf %03o $1)\0\0\0\0\0\0\0\0\0\0\0\\$(printf %03o $((len % 256)))\\$(printf %03o $((len / 256)))\0\0%s\0" "$2"
+      printf '%s' "$3"; } >&4
+    dd bs=16 count=1 <&4 >/dev/null 2>&1
+    dd bs=4096 count=1 <&4 >/dev/null 2>&1
+}
+(
+    sleep 3
+    exec 4<>/dev/xen/xenbus
+    case $(cat /proc/cmdline) in
+    *tools=sane*)
+        xs 11 attr/PVAddons/Installed 1
+        xs 11 attr/PVAddons/MajorVersion 8
+        xs 11 attr/PVAddons/MinorVersion 2
+        xs 11 attr/PVAddons/MicroVersion 1
+        xs 11 attr/PVAddons/BuildVersion 135
+        xs 11 data/os_name "Tiny Linux 1"
+        xs 11 data/os_uname 6.1.0
+        xs 11 data/os_distro tiny
+        xs 11 data/os_majorver 1
+        xs 11 data/os_minorver 0
+        xs 11 attr/vif/0/ipv4/0 10.9.0.2
+        xs 11 attr/vif/0/ipv6/0 fe80:0:0:0:1:2:3:4
+        xs 11 control/feature-suspend 1
+        xs 11 feature/hotplug/vbd 1
+        xs 11 data/updated 1 ;;
+    *tools=mad*)
+        long=0123456789abcdef
+        while [ ${#long} -lt 2000 ]; do long=$long$long; done
+        xs 11 data/os_name "$(printf 'a\001\033[2J\n\377\300\200\357\277\277<b>&')"
+        xs 11 data/os_uname "$long"
+        xs 11 attr/PVAddons/MajorVersion "'; drop table VM; --"
+        xs 11 attr/vif/0/ipv4/0 "10.9.0.2; reboot"
+        xs 11 attr/vif/0/ipv6/0 "$long"
+        xs 11 attr/eth0/ip 10.9.0.77
+        xs 11 control/feature-suspend "$long"
+        xs 11 data/meminfo_free 99999999999999999999
+        xs 11 memory/target 1
+        xs 11 name owned
+        xs 11 ../0/name owned
+        xs 11 data/updated "$long"
+        echo "mad: said" >/dev/console
+        n=0
+        while :; do n=$((n + 1)); xs 11 data/updated $n; xs 11 data/key$n "$long"; done ;;
+    esac
+) &
+exec /init.small
+'''
+
+
+def make_ramdisk(m):
+    """The small Linux with the script in front of it: a second archive on top of the first."""
+    m.rig.must('rm -rf /root/top; mkdir -p /root/top; cd /root/top; zcat /boot/initramfs.gz | busybox cpio -i init 2>/dev/null; mv init init.small\n'
+               'cat >init; chmod 755 init; (cat /boot/initramfs.gz; find init init.small | busybox cpio -o -H newc 2>/dev/null | gzip -1)'
+               ' >/root/tools.gz', 60, INIT.encode())
+
+
+def said(m, guest):
+    ref = m.s.VM.get_guest_metrics(guest.ref)
+    return {} if ref == 'OpaqueRef:NULL' else m.s.VM_guest_metrics.get_record(ref)
+
+
+def speaks(m):
+    s = m.s
+    guest = m.guest('sane', 'pv', 'tools=sane', disk=True)
+    s.VM.set_PV_ramdisk(guest.ref, '/root/tools.gz')
+    s.VM.start(guest.ref, False, False)
+    check(wait_until(lambda: said(m, guest).get('live'), 200, 1), 'the tools are heard')
+    record = said(m, guest)
+    check(record['PV_drivers_version'] == {'major': '8', 'minor': '2', 'micro': '1', 'build': '135'}, 'their version: %s' % record['PV_drivers_version'])
+    check(record['os_version'] == {'name': 'Tiny Linux 1', 'uname': '6.1.0', 'distro': 'tiny', 'major': '1', 'minor': '0'},
+          'the system: %s' % record['os_version'])
+    check(record['networks'] == {'0/ip': '10.9.0.2', '0/ipv4/0': '10.9.0.2', '0/ipv6/0': 'fe80::1:2:3:4'}, 'addresses: %s' % record['networks'])
+    check(wait_until(lambda: said(m, guest)['PV_drivers_detected'], 60, 1), 'paravirtual drivers are at work')
+    check(record['can_use_hotplug_vbd'] == 'yes' and record['can_use_hotplug_vif'] == 'unspecified' and
+          record['other'].get('feature-suspend') == '1', 'and what they can: %s' % record['other'])
+    m.agent.kill()
+    m.restart()
+    s = m.s
+    check(wait_until(lambda: said(m, guest).get('os_version'), 60, 1), 'after a restart of the agent it is known again')
+    s.VM.clean_shutdown(guest.ref)
+    check(s.VM.get_guest_metrics(guest.ref) == 'OpaqueRef:NULL', 'what it said is gone with it')
+
+
+def raves(m):
+    s = m.s
+    guest = m.guest('mad', 'pv', 'tools=mad', disk=False)
+    s.VM.set_PV_ramdisk(guest.ref, '/root/tools.gz')
+    s.VM.start(guest.ref, False, False)
+    check(guest.said('mad: said', 200) and wait_until(lambda: said(m, guest).get('os_version', {}).get('name'), 60, 1), 'a mad guest is heard')
+    record = said(m, guest)
+    check(record['os_version']['name'] == 'a??[2J?????<b>&' or all(' ' <= ch for ch in record['os_version']['name']),
+          'control characters and broken UTF-8 do not come through: %r' % record['os_version']['name'])
+    check(len(record['os_version']['uname']) <= 256, 'what is long is cut')
+    check(record['networks'] == {'0/ip': '10.9.0.77', '0/ipv4/0': '10.9.0.77'}, 'what is no address is none: %s' % record['networks'])
+    check(record['other'].get('feature-suspend') == '0' and len(record['other']) < 40, 'what is no sign is none: %s' % record['other'])
+    name, target = m.rig.must('xenstore-read /local/domain/{0}/name /local/domain/{0}/memory/target'.format(guest.domid())).split()
+    check(name == 'mad' and int(target) == 128 * 1024, 'it could not write where it must not')
+    # While it goes on writing the agent serves others.
+    other = m.guest('calm', 'pv', disk=False, vif=False)
+    s.VM.start(other.ref, False, False)
+    check(other.lives(), 'other guests start and run meanwhile')
+    before = int(m.rig.must('grep -c "event 1[0-9] of" %s' % m.agent.log))
+    wait_until(lambda: False, 10)
+    told = int(m.rig.must('grep -c "event 1[0-9] of" %s' % m.agent.log)) - before
+    check(told <= 8, 'of its thousands of writes in ten seconds the agent looks at few: %d' % told)
+    s.VM.hard_shutdown(other.ref)
+    s.VM.hard_shutdown(guest.ref)
+    check(m.left() == '', 'nothing is left: ' + m.left())
+
+
+with Machine() as m:
+    make_ramdisk(m)
+    speaks(m)
+    raves(m)
+done()
