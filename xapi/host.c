@@ -219,8 +219,14 @@ static void write_cpu_info(struct call *c, struct txn *t, const struct hv_host *
     txn_map_put_str(t, c->agent->host, f, "vendor", h->cpu_vendor);
     txn_map_put_str(t, c->agent->host, f, "modelname", h->cpu_model_name);
     txn_map_put_str(t, c->agent->host, f, "flags", h->cpu_flags);
-    static const char *const features[] = { "features_pv", "features_hvm", "features_hvm_host", "features_pv_host" };
-    for (size_t i = 0; i < ARRAY_SIZE(features); i++) txn_map_put_str(t, c->agent->host, f, features[i], "");
+    /* "_host": as of this host; without it: what the pool agrees on, which with one host is the same. */
+    const struct { const char *key, *words; } features[] = {
+        { "features", h->features },          { "features_pv", h->features_pv },   { "features_pv_host", h->features_pv },
+        { "features_hvm", h->features_hvm },  { "features_hvm_host", h->features_hvm },
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(features); i++)
+        if (i || features[i].words)
+            txn_map_put_str(t, c->agent->host, f, features[i].key, features[i].words ? features[i].words : "");
     put_number(c, t, F_host_license_params, "sockets", h->sockets);
     put_number(c, t, F_host_cpu_configuration, "cpu_count", h->cpu_count);
 }

@@ -1,5 +1,5 @@
 /* Class host: what the machine has to say: logs, kernel messages, bug reports.
- * Called by: the generated thunks (schema/host.xml).  Calls: report, upload, subproc. */
+ * Called by: the generated thunks (schema/host.xml).  Calls: report, upload, hv/. */
 #include "xapi/host.h"
 
 #include <ctype.h>
@@ -10,13 +10,12 @@
 #include "gen/methods.h"
 #include "lib/conf.h"
 #include "lib/log.h"
-#include "lib/subproc.h"
 #include "xapi/hv/hv.h"
 #include "xapi/machine.h"
 #include "xapi/report.h"
 #include "xapi/upload.h"
 
-enum { LOG_MAX = 1 << 20, XL_MS = 10000 };
+enum { LOG_MAX = 1 << 20 };
 
 int host_get_log(struct call *c, struct ref host, const char **ret_result, struct xerr *err)
 {
@@ -40,53 +39,28 @@ static int read_kernel(struct call *c, int how, const char **ret_text, struct xe
     return 0;
 }
 
-static int run_xl(struct call *c, const char *const *argv, const char **ret_text, struct xerr *err)
-{
-    const struct subproc_command cmd = { .argv = argv };
-    const struct subproc_limits limits = { .timeout_ms = XL_MS };
-    struct subproc_result r;
-    int rc = 0;
-
-    if (subproc_run(&cmd, NULL, 0, &limits, &r))
-        return xerr_internal(err, "%s: %s", argv[0], strerror(errno));
-    if (subproc_ok(&r)) {
-        if (ret_text) *ret_text = arena_strdup(c->arena, strbuf_cstr(&r.out));
-    } else {
-        _cleanup_free_ char *why = subproc_describe(&r);
-        rc = xerr_internal(err, "%s %s: %s", argv[0], argv[1], why);
-    }
-    subproc_result_free(&r);
-    return rc;
-}
-
 static bool on_xen(const struct call *c) { return streq(hv_name(c->agent->hv), "xen"); }
 
 int host_dmesg(struct call *c, struct ref host, const char **ret_result, struct xerr *err)
 {
-    const char *const argv[] = { "xl", "dmesg", NULL };
-
     if (host_need_self(c, host, err)) return -1;
-    return on_xen(c) ? run_xl(c, argv, ret_result, err) : read_kernel(c, KLOG_READ_ALL, ret_result, err);
+    return on_xen(c) ? hv_dmesg(c->agent->hv, false, c->arena, ret_result, err) : read_kernel(c, KLOG_READ_ALL, ret_result, err);
 }
 
 int host_dmesg_clear(struct call *c, struct ref host, const char **ret_result, struct xerr *err)
 {
-    const char *const argv[] = { "xl", "dmesg", "-c", NULL };
-
     if (host_need_self(c, host, err)) return -1;
-    return on_xen(c) ? run_xl(c, argv, ret_result, err) : read_kernel(c, KLOG_READ_CLEAR, ret_result, err);
+    return on_xen(c) ? hv_dmesg(c->agent->hv, true, c->arena, ret_result, err) : read_kernel(c, KLOG_READ_CLEAR, ret_result, err);
 }
 
 int host_send_debug_keys(struct call *c, struct ref host, const char *keys, struct xerr *err)
 {
-    const char *const argv[] = { "xl", "debug-keys", keys, NULL };
-
     if (host_need_self(c, host, err)) return -1;
     if (!on_xen(c)) return xerr_operation_not_allowed(err, "The hypervisor of this host has no debug keys");
     for (const char *p = keys; *p; p++)
         if (!isprint((unsigned char)*p) || p - keys > 64) return xerr_invalid_value(err, "keys", keys);
-    if (!*keys || *keys == '-') return xerr_invalid_value(err, "keys", keys);
-    return run_xl(c, argv, NULL, err);
+    if (!*keys) return xerr_invalid_value(err, "keys", keys);
+    return hv_send_debug_keys(c->agent->hv, keys, err);
 }
 
 /* ---- syslog -------------------------------------------------------------------------------------------- */

@@ -101,7 +101,7 @@ def raves(m):
     guest = m.guest('mad', 'pv', 'tools=mad', disk=False)
     s.VM.set_PV_ramdisk(guest.ref, '/root/tools.gz')
     s.VM.start(guest.ref, False, False)
-    check(guest.said('mad: said', 200) and wait_until(lambda: said(m, guest).get('os_version', {}).get('name'), 60, 1), 'a mad guest is heard')
+    check(guest.said('mad: said', 200) and wait_until(lambda: said(m, guest).get('live'), 100, 1), 'a mad guest is heard')
     record = said(m, guest)
     check(record['os_version']['name'] == 'a??[2J?????<b>&' or all(' ' <= ch for ch in record['os_version']['name']),
           'control characters and broken UTF-8 do not come through: %r' % record['os_version']['name'])

@@ -56,6 +56,8 @@ enum verb {
     VERB_QUERY,
     VERB_STATS,
     VERB_HOST,
+    VERB_DMESG,
+    VERB_DEBUG_KEYS,
     VERB_GUEST,
     VERB_CONSOLE,
     VERB_TAIL,
@@ -93,6 +95,8 @@ static const struct verb_desc {
     [VERB_QUERY]       = { "query", 15000, "running", true },
     [VERB_STATS]       = { "get-stats", 15000, "", true },
     [VERB_HOST]        = { "get-host", 15000, "", true },
+    [VERB_DMESG]       = { "dmesg", 15000, "", true },
+    [VERB_DEBUG_KEYS]  = { "send-debug-keys", 15000, "", false },
     [VERB_GUEST]       = { "get-guest-info", 5000, "running", true },
     [VERB_CONSOLE]     = { "console-open", 15000, "running", true },
     [VERB_TAIL]        = { "console-tail", 15000, "running", true },
@@ -618,6 +622,22 @@ int hv_get_host(struct hv *hv, struct arena *arena, struct hv_host *ret_host, st
 
     if (run_begin(&r, hv, VERB_HOST, hv->driver->get_host, nobody, 0, err) < 0) return -1;
     return run_end(&r, hv->driver->get_host(hv->d, arena, r.deadline_ms, ret_host, &r.f), err);
+}
+
+int hv_dmesg(struct hv *hv, bool clear, struct arena *arena, const char **ret_text, struct xerr *err)
+{
+    struct run r;
+
+    if (run_begin(&r, hv, VERB_DMESG, hv->driver->dmesg, nobody, 0, err) < 0) return -1;
+    return run_end(&r, hv->driver->dmesg(hv->d, clear, arena, r.deadline_ms, ret_text, &r.f), err);
+}
+
+int hv_send_debug_keys(struct hv *hv, const char *keys, struct xerr *err)
+{
+    struct run r;
+
+    if (run_begin(&r, hv, VERB_DEBUG_KEYS, hv->driver->send_debug_keys, nobody, 0, err) < 0) return -1;
+    return run_end(&r, hv->driver->send_debug_keys(hv->d, keys, r.deadline_ms, &r.f), err);
 }
 
 int hv_get_guest_info(struct hv *hv, struct hv_id id, struct arena *arena, struct hv_guest_info *ret_info,

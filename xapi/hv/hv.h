@@ -162,6 +162,11 @@ struct hv_host {
     int64_t cpu_mhz;
     const char *cpu_vendor, *cpu_model_name, *cpu_flags;
     unsigned cpu_family, cpu_model, cpu_stepping;
+    /* Feature words as masks of the reference have them, "hex-hex-...": what processors can, and what the most capable guest
+     * sees. "" or NULL = not known. */
+    const char *features, *features_pv, *features_hvm;
+    size_t n_busy;                           /* physical CPUs that the engine knows better than the kernel; 0 = none */
+    const uint64_t *cpu_busy_ns;             /* never goes back */
     int64_t memory_total_bytes, memory_free_bytes;
     int64_t memory_overhead_bytes;           /* of the hypervisor itself, for every guest: rough */
     bool hvm, pv, pvh, iommu, nested;
@@ -353,6 +358,10 @@ int hv_query(struct hv *hv, struct hv_id id, struct arena *arena, struct hv_doma
 int hv_get_stats(struct hv *hv, struct arena *arena, const struct hv_stats **ret_stats, size_t *ret_n,
                  struct xerr *err);
 int hv_get_host(struct hv *hv, struct arena *arena, struct hv_host *ret_host, struct xerr *err);
+/* The engine's own messages, oldest first; clear: they are gone afterwards. NOT_IMPLEMENTED where the kernel is the engine. */
+int hv_dmesg(struct hv *hv, bool clear, struct arena *arena, const char **ret_text, struct xerr *err);
+/* Keys of the engine's debugging console: printable ASCII. */
+int hv_send_debug_keys(struct hv *hv, const char *keys, struct xerr *err);
 /* What the guest says of itself. Bounded to a few seconds. */
 int hv_get_guest_info(struct hv *hv, struct hv_id id, struct arena *arena, struct hv_guest_info *ret_info,
                       struct xerr *err);

@@ -103,6 +103,8 @@ struct hv_driver {
                      size_t *ret_n, struct hv_failure *f);
     int (*get_host)(void *d, struct arena *arena, int64_t deadline_ms, struct hv_host *ret_host,
                     struct hv_failure *f);
+    int (*dmesg)(void *d, bool clear, struct arena *arena, int64_t deadline_ms, const char **ret_text, struct hv_failure *f);
+    int (*send_debug_keys)(void *d, const char *keys, int64_t deadline_ms, struct hv_failure *f);
     int (*get_guest_info)(void *d, const char *uuid, struct arena *arena, int64_t deadline_ms,
                           struct hv_guest_info *ret_info, struct hv_failure *f);
     int (*console_open)(void *d, const char *uuid, enum hv_console which, int64_t deadline_ms, int *ret_fd,

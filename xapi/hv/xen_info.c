@@ -5,6 +5,10 @@
 
 #include "xapi/hv/xen_int.h"
 
+#include <xenguest.h>
+
+#include "lib/clock.h"
+
 enum { LIST_STEP = 64, MAX_DOMAINS = 32752 };
 
 /* ---- domains --------------------------------------------------------------------------------- */
@@ -220,6 +224,62 @@ static int64_t overhead(struct xn *xn, const xc_physinfo_t *phys)
     return used < phys->total_pages ? (int64_t)(phys->total_pages - used) << XC_PAGE_SHIFT : 0;
 }
 
+/* "1fcbfbff-f7f83223-...": a word of features each; "" where the hypervisor does not say. */
+static const char *featureset(struct xn *xn, uint32_t which, struct arena *a)
+{
+    enum { MAX_WORDS = 64 };
+    uint32_t words[MAX_WORDS], n = MAX_WORDS;
+    _cleanup_strbuf_ struct strbuf out = STRBUF_INIT;
+
+    if (xc_get_cpu_featureset(xn->xch, which, &n, words) < 0 || n > MAX_WORDS) return "";
+    for (uint32_t i = 0; i < n; i++) strbuf_printf(&out, "%s%08x", i ? "-" : "", words[i]);
+    return arena_strdup(a, strbuf_cstr(&out));
+}
+
+/* How long each physical processor was at work; dom0's kernel sees its own vcpus only. Xen says how long it was idle, by a clock that
+ * is not quite ours: what would go back by that stands still. */
+static size_t busy_times(struct xn *xn, unsigned n_cpus, struct arena *a, const uint64_t **ret_ns)
+{
+    xc_cpuinfo_t *infos = arena_new_array(a, xc_cpuinfo_t, n_cpus + 1);
+    uint64_t *ns = arena_new_array(a, uint64_t, n_cpus + 1);
+    int n = 0;
+
+    if (n_cpus > XN_MAX_CPUS) n_cpus = XN_MAX_CPUS;
+    if (xc_getcpuinfo(xn->xch, (int)n_cpus, infos, &n) < 0 || n < 0) return 0;
+    const uint64_t now_ns = (uint64_t)clock_boottime_ns();
+    pthread_mutex_lock(&xn->lock);
+    for (int i = 0; i < n; i++) {
+        uint64_t busy_ns = now_ns > infos[i].idletime ? now_ns - infos[i].idletime : 0;
+        if (busy_ns > xn->busy_ns[i]) xn->busy_ns[i] = busy_ns;
+        ns[i] = xn->busy_ns[i];
+    }
+    pthread_mutex_unlock(&xn->lock);
+    *ret_ns = ns;
+    return (size_t)n;
+}
+
+int xn_dmesg(void *d, bool clear, struct arena *arena, int64_t deadline_ms, const char **ret_text, struct hv_failure *f)
+{
+    enum { MAX_RING = 1 << 20 };
+    struct xn *xn = d;
+    unsigned n = MAX_RING;
+    char *text = arena_alloc(arena, MAX_RING + 1);
+
+    (void)deadline_ms;
+    if (xc_readconsolering(xn->xch, text, &n, clear, 0, NULL) < 0) return xn_fail_xc("xc_readconsolering", f);
+    text[n <= MAX_RING ? n : MAX_RING] = '\0';
+    *ret_text = text;
+    return 0;
+}
+
+int xn_send_debug_keys(void *d, const char *keys, int64_t deadline_ms, struct hv_failure *f)
+{
+    struct xn *xn = d;
+
+    (void)deadline_ms;
+    return xc_send_debug_keys(xn->xch, keys) < 0 ? xn_fail_xc("xc_send_debug_keys", f) : 0;
+}
+
 int xn_get_host(void *d, struct arena *arena, int64_t deadline_ms, struct hv_host *ret_host, struct hv_failure *f)
 {
     struct xn *xn = d;
@@ -231,6 +291,8 @@ int xn_get_host(void *d, struct arena *arena, int64_t deadline_ms, struct hv_hos
     if (read_file("/proc/cpuinfo", 4 << 20, &cpu, NULL) < 0) cpu = xstrdup("");
     unsigned threads = phys.threads_per_core ? phys.threads_per_core : 1;
     unsigned cores = phys.cores_per_socket ? phys.cores_per_socket : 1;
+    const uint64_t *busy_ns = NULL;
+    size_t n_busy = busy_times(xn, phys.max_cpu_id + 1, arena, &busy_ns);
     *ret_host = (struct hv_host){
         .hypervisor = "Xen",
         .version = version(xn, arena),
@@ -248,6 +310,11 @@ int xn_get_host(void *d, struct arena *arena, int64_t deadline_ms, struct hv_hos
         .cpu_family = hv_proc_number(cpu, "cpu family", arena),
         .cpu_model = hv_proc_number(cpu, "model", arena),
         .cpu_stepping = hv_proc_number(cpu, "stepping", arena),
+        .features = featureset(xn, XEN_SYSCTL_cpu_featureset_host, arena),
+        .features_pv = featureset(xn, XEN_SYSCTL_cpu_featureset_pv, arena),
+        .features_hvm = featureset(xn, XEN_SYSCTL_cpu_featureset_hvm, arena),
+        .n_busy = n_busy,
+        .cpu_busy_ns = busy_ns,
         .memory_total_bytes = (int64_t)phys.total_pages << XC_PAGE_SHIFT,
         .memory_free_bytes = xn_free_bytes(xn),
         .memory_overhead_bytes = overhead(xn, &phys),

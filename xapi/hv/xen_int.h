@@ -17,6 +17,7 @@
 enum {
     XN_MAX_IDLE_STORES = 8,
     XN_MAX_BUILDERS = 4,
+    XN_MAX_CPUS = 4096,          /* physical */
     XN_STORE_MS = 10000,         /* no request to xenstored may take longer */
     XN_LET_GO_MS = 15000,        /* a backend's time to release what it holds when its guest is gone */
 };
@@ -115,6 +116,7 @@ struct xn {
     struct xn_builder *builders[XN_MAX_BUILDERS];
     size_t n_builders;           /* idle ones */
     unsigned n_building;         /* with those at work */
+    uint64_t busy_ns[XN_MAX_CPUS];   /* of physical processors, as last told */
     unsigned n_enders;           /* threads that clean up after guests */
     bool stopping;
     int wake_fd;                 /* eventfd: the watcher has something to look at */
@@ -175,6 +177,8 @@ int xn_list(void *d, struct arena *arena, int64_t deadline_ms, const struct hv_d
 int xn_query(void *d, const char *uuid, struct arena *arena, int64_t deadline_ms, struct hv_domain *ret_domain,
              struct hv_failure *f);
 int xn_get_host(void *d, struct arena *arena, int64_t deadline_ms, struct hv_host *ret_host, struct hv_failure *f);
+int xn_dmesg(void *d, bool clear, struct arena *arena, int64_t deadline_ms, const char **ret_text, struct hv_failure *f);
+int xn_send_debug_keys(void *d, const char *keys, int64_t deadline_ms, struct hv_failure *f);
 /* xen_stats.c */
 int xn_get_stats(void *d, struct arena *arena, int64_t deadline_ms, const struct hv_stats **ret_stats,
                  size_t *ret_n, struct hv_failure *f);

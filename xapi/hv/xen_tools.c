@@ -56,7 +56,7 @@ static const struct {
 };
 
 struct xn_tools_asked {
-    size_t named, host_name, updated, installed, hotplug_vbd, hotplug_vif, nics, devices;   /* numbers of reads */
+    size_t named, host_name, updated, hotplug_vbd, hotplug_vif, nics, devices;   /* numbers of reads */
 };
 
 void xn_tools_ask(struct xst_batch *b, const struct xn_tools_of *of, struct arena *a, const struct xn_tools_asked **ret_asked)
@@ -67,7 +67,6 @@ void xn_tools_ask(struct xst_batch *b, const struct xn_tools_of *of, struct aren
     for (size_t i = 0; i < ARRAY_SIZE(asked); i++) xst_read(b, XN_P(of->domid, "%s", asked[i].path));
     k->host_name = xst_read(b, XN_P(of->domid, "data/host_name"));
     k->updated = xst_read(b, XN_P(of->domid, "data/updated"));
-    k->installed = xst_read(b, XN_P(of->domid, "attr/PVAddons/Installed"));
     k->hotplug_vbd = xst_read(b, XN_P(of->domid, "feature/hotplug/vbd"));
     k->hotplug_vif = xst_read(b, XN_P(of->domid, "feature/hotplug/vif"));
     k->nics = b->n;
@@ -171,7 +170,7 @@ void xn_tools_take(const struct xst_batch *b, const struct xn_tools_asked *k, co
     struct hv_guest_info info = {
         .os_id = "", .os_name = "", .os_version = "", .os_kernel = "", .timezone = "",
         .hostname = host ? host : "",
-        .agent = xst_value(b, k->updated) || xst_value(b, k->installed),
+        .agent = xst_value(b, k->updated),
         .hotplug_vbd = says(b, k->hotplug_vbd),
         .hotplug_vif = says(b, k->hotplug_vif),
     };

@@ -206,6 +206,19 @@ static double busy_s(const char *fields)
     return (double)(t[0] + t[1] + t[2] + t[5] + t[6] + t[7]) / (double)sysconf(_SC_CLK_TCK);
 }
 
+/* The hypervisor under the control domain knows the processors. */
+static void add_physical_cpus(struct readings *r, const struct hv_host *host)
+{
+    double all_s = 0;
+
+    for (size_t i = 0; i < host->n_busy; i++) {
+        double s = (double)host->cpu_busy_ns[i] / (double)NS_PER_S;
+        all_s += s;
+        rate(r, arena_printf(r->arena, "cpu%zu", i), s, "(fraction)", "Use of a physical CPU");
+    }
+    rate(r, "cpu_avg", all_s / (double)host->n_busy, "(fraction)", "Mean use of the physical CPUs");
+}
+
 static void add_cpus(struct readings *r)
 {
     _cleanup_free_ char *text = NULL;
@@ -319,7 +332,8 @@ static void feed_host(struct metrics *m, struct round *round, const struct srs *
 
     for (size_t i = 0; i < round->n_guests; i++)
         if (round->guests[i].state == HV_STATE_RUNNING) vcpus += round->guests[i].n_vcpus;
-    add_cpus(&r);
+    if (round->has_host && round->host.n_busy) add_physical_cpus(&r, &round->host);
+    else add_cpus(&r);
     add_load(&r);
     gauge(&r, "running_vcpus", vcpus, "(count)", "Virtual CPUs of the guests that run");
     if (round->has_host) {
