@@ -4,6 +4,9 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <stdlib.h>
+
+#include "lib/strbuf.h"
 
 enum domain_type vm_domain_type(const struct row *vm)
 {
@@ -91,6 +94,40 @@ static void describe_boot(struct arena *a, const struct row *vm, struct hv_vm *v
     v->args = arena_strdup(a, row_str(vm, F_VM_PV_args));
 }
 
+/* The next word of a featureset; false when there is none, or what is there is no word. */
+static bool next_word(const char **p, uint32_t *ret_word)
+{
+    size_t n = strspn(*p, "0123456789abcdefABCDEF");
+
+    if (n < 1 || n > 8 || ((*p)[n] && (*p)[n] != '-')) return false;
+    *ret_word = (uint32_t)strtoul(*p, NULL, 16);
+    *p += n + ((*p)[n] == '-');
+    return true;
+}
+
+/* What this host's processors offer to guests of the kind, less what platform:featureset takes away: "" = nobody knows. */
+static int describe_features(struct call *c, const struct row *vm, struct hv_vm *v, struct xerr *err)
+{
+    const char *mask = row_map_str(vm, F_VM_platform, "featureset", "");
+    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+    const struct row *host = snap_get(s, CLASS_host, c->agent->host);
+    const char *key = v->domain_type == HV_DOMAIN_PV ? "features_pv" : "features_hvm";
+    const char *all = host ? row_map_str(host, F_host_cpu_info, key, "") : "", *m = mask;
+    _cleanup_strbuf_ struct strbuf out = STRBUF_INIT;
+    uint32_t word, allowed;
+
+    while (*m)
+        if (!next_word(&m, &allowed)) return xerr_invalid_value(err, "platform:featureset", mask);
+    m = mask;
+    while (*all && next_word(&all, &word)) {
+        if (*mask && !next_word(&m, &allowed)) allowed = 0;       /* words that the mask does not have are none of its features */
+        strbuf_printf(&out, "%s%08x", out.len ? "-" : "", *mask ? word & allowed : word);
+    }
+    v->features = arena_strdup(c->arena, strbuf_cstr(&out));
+    v->fewer_features = *mask && *v->features;
+    return 0;
+}
+
 int vm_describe(struct call *c, const struct row *vm, struct hv_vm *ret_vm, struct xerr *err)
 {
     struct hv_vm v = { 0 };
@@ -99,6 +136,7 @@ int vm_describe(struct call *c, const struct row *vm, struct hv_vm *ret_vm, stru
     v.name = arena_strdup(c->arena, row_str(vm, F_VM_name_label));
     if (describe_memory(vm, &v, err) || describe_vcpus(c->arena, vm, &v, err)) return -1;
     describe_boot(c->arena, vm, &v);
+    if (describe_features(c, vm, &v, err)) return -1;
     v.shadow_multiplier = row_float(vm, F_VM_HVM_shadow_multiplier);
     v.platform = pairs(c->arena, row_value(vm, F_VM_platform), &v.n_platform);
     v.bios_strings = pairs(c->arena, row_value(vm, F_VM_bios_strings), &v.n_bios_strings);

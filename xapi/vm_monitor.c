@@ -303,7 +303,9 @@ static void note_guest(struct call *c, const struct queued *e)
     struct known k;
 
     if (!find_settled(c, e, &k) || k.domid < 0) return;
-    if (vm_guest_refresh(c, k.vm, e->uuid, k.domid, &err)) log_failure("guest metrics", e->uuid, &err);
+    if (!vm_guest_refresh(c, k.vm, e->uuid, k.domid, &err)) return;
+    if (xerr_is(&err, "VM_BAD_POWER_STATE")) xerr_clear(&err);       /* it has ended meanwhile */
+    else log_failure("guest metrics", e->uuid, &err);
 }
 
 static void handle(struct call *c, const struct queued *e)

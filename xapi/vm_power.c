@@ -9,6 +9,7 @@
 #include "lib/log.h"
 #include "xapi/call/lifecycle.h"
 #include "xapi/vdi.h"
+#include "xapi/vm_balloon.h"
 #include "xapi/vm_boot.h"
 
 enum {
@@ -26,24 +27,36 @@ static struct hv_id id_of(struct call *c, struct ref vm)
     return hv_id(row ? arena_strdup(c->arena, row_uuid(row)) : "", vm);
 }
 
+/* Which processor the guest has seen. */
+static void note_features(struct call *c, struct txn *t, const struct hv_vm *made)
+{
+    const struct row *host = snap_get(txn_snap(t), CLASS_host, c->agent->host);
+
+    if (!made->features || !*made->features) return;
+    txn_map_put_str(t, made->id.vm, F_VM_last_boot_CPU_flags, "features", made->features);
+    txn_map_put_str(t, made->id.vm, F_VM_last_boot_CPU_flags, "vendor", host ? row_map_str(host, F_host_cpu_info, "vendor", "") : "");
+}
+
 /* The VM runs on this host from now on. */
-static int commit_running(struct call *c, struct ref vm, int64_t domid, bool paused, struct xerr *err)
+static int commit_running(struct call *c, const struct hv_vm *made, int64_t domid, bool paused, struct xerr *err)
 {
     struct txn *t = db_begin(c->agent->db);
+    const struct ref vm = made->id.vm;
     const struct row *row = snap_get(txn_snap(t), CLASS_VM, vm);
 
     if (row) {
         struct ref metrics = row_ref(row, F_VM_metrics);
-        int64_t memory = row_int(row, F_VM_memory_dynamic_max), vcpus = row_int(row, F_VM_VCPUs_at_startup);
+        int64_t vcpus = row_int(row, F_VM_VCPUs_at_startup);
         txn_set_enum(t, vm, F_VM_power_state, paused ? vm_power_state_Paused : vm_power_state_Running);
         txn_set_int(t, vm, F_VM_domid, domid);
         txn_set_ref(t, vm, F_VM_resident_on, c->agent->host);
         txn_set_ref(t, vm, F_VM_scheduled_to_be_resident_on, REF_NULL);
+        note_features(c, t, made);
         vm_devices_started(c, t, vm);
         if (snap_get(txn_snap(t), CLASS_VM_metrics, metrics)) {
             txn_set_time(t, metrics, F_VM_metrics_start_time, time(NULL));
             txn_set_time(t, metrics, F_VM_metrics_last_updated, time(NULL));
-            txn_set_int(t, metrics, F_VM_metrics_memory_actual, memory);
+            txn_set_int(t, metrics, F_VM_metrics_memory_actual, made->memory_target_bytes);
             txn_set_int(t, metrics, F_VM_metrics_VCPUs_number, vcpus);
         }
         lifecycle_refresh(t, CLASS_VM, vm);
@@ -134,7 +147,7 @@ static int start_here(struct call *c, struct ref vm, bool start_paused, struct x
     if (describe(c, vm, start_paused, &description, err)) return -1;
     if (vm_attach_devices(c, vm, &description, err)) return -1;
     int rc = call_check_cancel(c, err) || vm_boot_find(c, vm, &description, &boot, err) ? -1 : 0;
-    if (!rc) rc = hv_start(c->agent->hv, &description, &domid, err);
+    if (!rc) rc = vm_balloon_start(c, &description, &domid, err);
     vm_boot_done(&boot);
     if (rc) {
         vm_detach_devices(c, vm);
@@ -143,7 +156,7 @@ static int start_here(struct call *c, struct ref vm, bool start_paused, struct x
     call_progress(c, 0.9);
 
     /* 4. The record says so. Without it there must be no domain. */
-    if (!commit_running(c, vm, domid, start_paused, err)) return 0;
+    if (!commit_running(c, &description, domid, start_paused, err)) return 0;
     vm_undo_domain(c, description.id);
     vm_detach_devices(c, vm);
     return -1;
@@ -376,7 +389,7 @@ static int resume_here(struct call *c, struct ref vm, bool start_paused, struct 
     if (hv_resume(c->agent->hv, &description, disk.path, &domid, err)) goto detach_devices;
     call_progress(c, 0.9);
     vm_undo_attach(c, vdi, owner);
-    if (commit_running(c, vm, domid, start_paused, err)) {
+    if (commit_running(c, &description, domid, start_paused, err)) {
         vm_undo_domain(c, description.id);
         vm_detach_devices(c, vm);
         return -1;

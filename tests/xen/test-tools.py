@@ -40,7 +40,7 @@ xs() {
         xs 11 data/updated 1 ;;
     *tools=mad*)
         long=0123456789abcdef
-        while [ ${#long} -lt 2000 ]; do long=$long$long; done
+        while [ ${#long} -lt 1000 ]; do long=$long$long; done
         xs 11 data/os_name "$(printf 'a\001\033[2J\n\377\300\200\357\277\277<b>&')"
         xs 11 data/os_uname "$long"
         xs 11 attr/PVAddons/MajorVersion "'; drop table VM; --"

@@ -90,6 +90,8 @@ struct hv_vm {
     enum hv_firmware firmware;
     const char *boot_order;                  /* of "c" disk, "d" CD, "n" network; NULL = "cd" */
 
+    const char *features;                    /* words of processor features that it sees, "hex-hex-..."; NULL or "" = not known */
+    bool fewer_features;                     /* than its kind has by default */
     const struct hv_pair *platform; /* nx acpi apic pae hpet viridian vga videoram device_id nic_type ... */
     size_t n_platform;
     const struct hv_pair *bios_strings;

@@ -152,6 +152,7 @@ int hv_check_vm(const struct hv_vm *vm, const char *who, struct hv_vm_checked *c
     v->args = text(vm->args);
     v->boot_order = text(vm->boot_order);
     v->vcpu_mask = text(vm->vcpu_mask);
+    v->features = text(vm->features);
     if (check_cpu(v, who, err) < 0 || check_memory(v, err) < 0 || check_boot(v, err) < 0) return -1;
     return check_devices(vm, c, err);
 }

@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <xenctrl.h>             /* before all others of Xen: it says that we are tools */
 #include <xen/hvm/params.h>
 
@@ -16,7 +17,7 @@
 #include "lib/log.h"
 
 enum { STD_VIDEO_MIB = 8, CIRRUS_VIDEO_MIB = 4, MAX_VIDEO_MIB = 256 };
-enum { MAX_EVTCHN_PORT = 4095, TSC_DEFAULT = 0, TSC_MAX = 2, NO_DELAY_FOR_MISSED_TICKS = 1, MAX_CAP = 65535 };
+enum { MAX_EVTCHN_PORT = 4095, TSC_DEFAULT = 0, TSC_MAX = 2, NO_DELAY_FOR_MISSED_TICKS = 1, MAX_CAP = 65535, MAX_FEATURE_WORDS = 64 };
 static const int64_t MIB = 1 << 20;
 /* Beside what the guest sees: its special pages, and room for the rounding of both sides. */
 static const int64_t SLACK_BYTES = 1 << 20;
@@ -152,6 +153,20 @@ static uint64_t viridian(const struct hv_vm *vm)
     return set;
 }
 
+/* Features that the guest may see, as words; 0 = all that its kind may have. */
+static uint32_t feature_words(const struct hv_vm *vm, uint32_t *words, uint32_t max)
+{
+    const char *p = vm->fewer_features ? vm->features : "";
+    uint32_t n = 0;
+
+    while (*p && n < max) {
+        char *end;
+        words[n++] = (uint32_t)strtoul(p, &end, 16);
+        p = *end ? end + 1 : end;
+    }
+    return n;
+}
+
 static int set_limits(const struct making *m)
 {
     const struct hv_vm *vm = m->vm;
@@ -170,7 +185,8 @@ static int set_limits(const struct making *m)
              (uint64_t)platform_int(vm, "timer_mode", 0, 3, NO_DELAY_FOR_MISSED_TICKS));
         if (is_hvm(vm) && viridian(vm)) STEP(xc_hvm_param_set, xch, domid, HVM_PARAM_VIRIDIAN, viridian(vm));
     }
-    STEP(xc_cpuid_apply_policy, xch, domid, false, NULL, 0, platform_bool(vm, "pae", true), false,
+    uint32_t words[MAX_FEATURE_WORDS], n_words = feature_words(vm, words, ARRAY_SIZE(words));
+    STEP(xc_cpuid_apply_policy, xch, domid, false, n_words ? words : NULL, n_words, platform_bool(vm, "pae", true), false,
          platform_bool(vm, "nested-virt", false), NULL, NULL);
     return 0;
 }

@@ -15,6 +15,7 @@
 #include "xapi/startup.h"
 #include "xapi/task.h"
 #include "xapi/vm_autostart.h"
+#include "xapi/vm_balloon.h"
 #include "xapi/vmss.h"
 
 struct job {
@@ -122,6 +123,7 @@ static const struct job table[] = {
     { "end idle sessions", 300, expire_sessions },
     { "accounts behind sessions", 5, recheck_sessions },
     { "the coordinator", 5, contact_coordinator },
+    { "memory of guests", 10, vm_balloon_return },
     { "host metrics", 30, refresh_host },
     { "scheduled snapshots", 5, start_schedules },
     { "SSH time-out", 5, host_close_expired_ssh },
