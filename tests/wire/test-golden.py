@@ -50,7 +50,7 @@ MASKED = {'hostname', 'subroles', 'linux', 'agent_start_time', 'boot_time', 'mem
           'task-id', 'etag', 'last-modified', 'content-length', 'date', 'physical_utilisation', 'fingerprint', 'fingerprint_sha1',
           'fingerprint_sha256'}
 # Sets that are as long as the machine or the schema is large: only that there is something.
-COUNTED = {'system.listMethods', 'host.list_methods', 'session.get_rbac_permissions', 'role.get_permissions',
+COUNTED = {'event.get_current_id', 'system.listMethods', 'host.list_methods', 'session.get_rbac_permissions', 'role.get_permissions',
            'role.get_permissions_name_label', 'role.get_all', 'host_cpu.get_all', 'VM.get_all', 'SR.get_supported_types'}
 NAMES = ('name_label', 'device', 'type', 'name', 'label', 'number', 'userdevice')
 
