@@ -44,7 +44,10 @@ class Terminal:
     def run(self, line):
         """Types a command, on a screen that is empty but for it."""
         self.clear()
+        self.until(lambda text: text.count('\n') == 0, 5)
         self.type(line)
+        end = ''.join(line.split())[-30:]
+        self.until(lambda text: end in ''.join(text.split()), 5)
         self.keys('Enter')
 
     def clear(self):
@@ -55,18 +58,25 @@ class Terminal:
         """What is to be seen, without the blanks behind it."""
         return '\n'.join(line.rstrip() for line in self.tmux('capture-pane', '-p', '-t', 'test').split('\n')).rstrip('\n')
 
-    def wait(self, what, seconds=20):
-        """Until the screen shows a text, matches a compiled pattern or pleases a function. Whether it did."""
+    def until(self, what, seconds):
+        """Until the screen pleases a function. Whether it did, and the screen."""
         until = time.monotonic() + seconds
         while True:
             text = self.screen()
-            if what(text) if callable(what) else what.search(text) if isinstance(what, re.Pattern) else what in text:
-                return True
+            if what(text):
+                return True, text
             if time.monotonic() > until:
-                print('# the screen does not show %r:' % (what,))
-                print(''.join('# | %s\n' % line for line in text.splitlines()), end='')
-                return False
+                return False, text
             time.sleep(0.03)
+
+    def wait(self, what, seconds=20):
+        """Until the screen shows a text, matches a compiled pattern or pleases a function. Whether it did; if not, shows it."""
+        shows = what if callable(what) else what.search if isinstance(what, re.Pattern) else lambda text: what in text
+        good, text = self.until(shows, seconds)
+        if not good:
+            print('# the screen does not show %r:' % (what,))
+            print(''.join('# | %s\n' % line for line in text.splitlines()), end='')
+        return good
 
     def wait_prompt(self, seconds=20):
         """Until the shell waits for a command on the last line."""

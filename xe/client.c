@@ -462,7 +462,9 @@ static int run_prompt(struct client *cl)
     ssize_t n;
 
     if (client_flush(cl) < 0) return -1;
+    cl->cfg->term->asking = true;
     n = getline(&line, &cap, stdin);
+    cl->cfg->term->asking = false;
     if (n > 0 && line[n - 1] == '\n') n--;
     if (n < 0) n = 0;                  /* end of input: an empty answer, which is no yes */
     thin_put_number(&b, THIN_BLOB, THIN_CHUNK, (int32_t)n);
