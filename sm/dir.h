@@ -40,6 +40,7 @@ int dir_vdi_data_destroy(struct sm *sm, struct value *ret_answer, struct xerr *e
 int dir_vdi_enable_cbt(struct sm *sm, struct value *ret_answer, struct xerr *err);
 int dir_vdi_disable_cbt(struct sm *sm, struct value *ret_answer, struct xerr *err);
 int dir_vdi_list_changed_blocks(struct sm *sm, struct value *ret_answer, struct xerr *err);
+int dir_vdi_compare(struct sm *sm, struct value *ret_answer, struct xerr *err);
 int dir_sr_gc_plan(struct sm *sm, struct value *ret_answer, struct xerr *err);
 int dir_sr_gc_finish(struct sm *sm, struct value *ret_answer, struct xerr *err);
 int dir_sr_scan(struct sm *sm, struct value *ret_answer, struct xerr *err);
@@ -80,6 +81,7 @@ extern const char *const dir_features[], *const dir_formats[];
     { "vdi_data_destroy", dir_vdi_data_destroy, SM_NEEDS_SR | SM_NEEDS_VDI },    \
     { "vdi_list_changed_blocks", dir_vdi_list_changed_blocks,                    \
       SM_NEEDS_SR | SM_NEEDS_VDI },                                              \
+    { "vdi_compare", dir_vdi_compare, SM_NEEDS_SR | SM_NEEDS_VDI },              \
     { "sr_gc_plan", dir_sr_gc_plan, SM_NEEDS_SR },                               \
     { "sr_gc_finish", dir_sr_gc_finish, SM_NEEDS_SR },                           \
     { "sr_scan", dir_sr_scan, SM_NEEDS_SR },                                     \

@@ -438,27 +438,103 @@ static const char *encode(struct sm *sm, const struct cbt_log *log)
     return arena_strdup(sm->arena, strbuf_cstr(&text));
 }
 
+static int answer_bitmap(struct sm *sm, const struct cbt_log *log, struct value *ret_answer, struct xerr *err)
+{
+    if (cbt_bytes(log->size) > MAX_ANSWER_BITMAP)
+        return sm_fail(err, SM_CBT_LIST, "%lld bytes are more than a bitmap can tell of", (long long)log->size);
+    *ret_answer = value_string(encode(sm, log));
+    return 0;
+}
+
+/* *ret_found: the older disk has a log, and a list leads from it to the newer one. */
+static int sum_logs(struct dir *d, const char *from, const char *to, struct cbt_log *sum, bool *ret_found, struct xerr *err)
+{
+    _cleanup_cbt_ struct cbt_log at = CBT_LOG_INIT;
+    const char *next = from;
+
+    /* Links may be damaged: no list is longer than there are disks. */
+    for (int n = 0; n < 100000 && load(d, next, false, &at) && !ref_is_null(at.child); n++) {
+        next = ref_name(d, at.child);
+        if (!dir_cbt_has(d, next)) break;
+        if (add_next(d, next, streq(next, to), sum, err)) return -1;
+        if (!streq(next, to)) continue;
+        *ret_found = true;
+        break;
+    }
+    return 0;
+}
+
 /* The request's disk is the older one; args: uuid of the newer one. */
 int dir_vdi_list_changed_blocks(struct sm *sm, struct value *ret_answer, struct xerr *err)
 {
-    _cleanup_cbt_ struct cbt_log sum = CBT_LOG_INIT, at = CBT_LOG_INIT;
-    const char *to = sm_arg(sm, 0), *next = sm->vdi_uuid;
+    _cleanup_cbt_ struct cbt_log sum = CBT_LOG_INIT;
+    const char *to = sm_arg(sm, 0);
     _cleanup_dir_ struct dir d = DIR_INIT;
+    bool found = false;
     struct ref bytes;
 
     if (!uuid_from_text(to, &bytes)) return sm_fail(err, SM_BAD_REQUEST, "no disk to compare with: '%s'", to);
     if (streq(to, sm->vdi_uuid)) return sm_fail(err, SM_CBT_LIST, "Source and target VDI are same");
-    if (dir_open(sm, &d, err)) return -1;
-    /* Links may be damaged: no list is longer than there are disks. */
-    for (int n = 0; n < 100000 && load(&d, next, false, &at) && !ref_is_null(at.child); n++) {
-        next = ref_name(&d, at.child);
-        if (!dir_cbt_has(&d, next)) break;
-        if (add_next(&d, next, streq(next, to), &sum, err)) return -1;
-        if (!streq(next, to)) continue;
-        if (cbt_bytes(sum.size) > MAX_ANSWER_BITMAP)
-            return sm_fail(err, SM_CBT_LIST, "%lld bytes are more than a bitmap can tell of", (long long)sum.size);
-        *ret_answer = value_string(encode(sm, &sum));
-        return 0;
+    if (dir_open(sm, &d, err) || sum_logs(&d, sm->vdi_uuid, to, &sum, &found, err)) return -1;
+    if (!found) return sm_fail(err, SM_CBT_LIST, "Source and target VDI are unrelated");
+    return answer_bitmap(sm, &sum, ret_answer, err);
+}
+
+/* ---- differences of any two disks ------------------------------------------------------------ */
+
+/* The disk's own image and those below it. */
+static int load_chain(struct dir *d, const char *uuid, struct image chain[DIR_MAX_CHAIN], size_t *ret_n, struct xerr *err)
+{
+    size_t n = 1;
+
+    if (dir_find_leaf(d, uuid, false, &chain[0], err)) return -1;
+    for (; *chain[n - 1].parent; n++) {
+        if (n == DIR_MAX_CHAIN) return sm_fail(err, SM_CHAIN_TOO_LONG, "%s stands on too many images", uuid);
+        if (!dir_find_base(d, chain[n - 1].parent, &chain[n]))
+            return sm_fail(err, SM_VDI_LOAD, "base %s is missing", chain[n - 1].parent);
     }
-    return sm_fail(err, SM_CBT_LIST, "Source and target VDI are unrelated");
+    *ret_n = n;
+    return 0;
+}
+
+/* What two disks have above the image that both stand on. */
+static int sum_chains(struct dir *d, const char *a, const char *b, struct cbt_log *sum, struct xerr *err)
+{
+    struct image *left = arena_new_array(d->sm->arena, struct image, DIR_MAX_CHAIN),
+                 *right = arena_new_array(d->sm->arena, struct image, DIR_MAX_CHAIN);
+    size_t n_left, n_right;
+
+    if (load_chain(d, a, left, &n_left, err) || load_chain(d, b, right, &n_right, err)) return -1;
+    if (!left->format->own_ranges || !streq(left[n_left - 1].uuid, right[n_right - 1].uuid))
+        return sm_fail(err, SM_CBT_LIST, "%s and %s have nothing in common", a, b);
+    while (n_left && n_right && streq(left[n_left - 1].uuid, right[n_right - 1].uuid)) {
+        n_left--;
+        n_right--;
+    }
+    cbt_log_new(sum, right->size);
+    for (size_t i = 0; i < n_left; i++)
+        if (note_image(d, &left[i], sum, err)) return -1;
+    for (size_t i = 0; i < n_right; i++)
+        if (note_image(d, &right[i], sum, err)) return -1;
+    /* What the other one does not have reads as zeros here, or not. */
+    if (left->size < right->size) cbt_log_mark(sum, left->size / CBT_BLOCK * CBT_BLOCK, right->size - left->size + CBT_BLOCK);
+    return 0;
+}
+
+/* Blocks in which the disk may differ from another one, by their logs or by what they stand on; args: uuid of the other. */
+int dir_vdi_compare(struct sm *sm, struct value *ret_answer, struct xerr *err)
+{
+    _cleanup_cbt_ struct cbt_log sum = CBT_LOG_INIT;
+    _cleanup_xerr_ struct xerr unreadable = XERR_INIT;
+    _cleanup_dir_ struct dir d = DIR_INIT;
+    bool found = false;
+    struct ref bytes;
+
+    if (!uuid_from_text(sm_arg(sm, 0), &bytes)) return sm_fail(err, SM_BAD_REQUEST, "no disk to compare with: '%s'", sm_arg(sm, 0));
+    if (dir_open(sm, &d, err)) return -1;
+    if (sum_logs(&d, sm_arg(sm, 0), sm->vdi_uuid, &sum, &found, &unreadable) || !found) {
+        cbt_log_clear(&sum);
+        if (sum_chains(&d, sm_arg(sm, 0), sm->vdi_uuid, &sum, err)) return -1;
+    }
+    return answer_bitmap(sm, &sum, ret_answer, err);
 }

@@ -106,12 +106,35 @@ with Agent() as agent:
     check(status == 200 and p['type'] == 4, 'what changed since a snapshot is a differencing one')
     check(p['parent'] == s.VDI.get_uuid(a).replace('-', '') and p['name'] == s.VDI.get_uuid(a) + '.vhd', 'that names its parent')
     differ = {n for n in range(SIZE // 512) if at_a[n * 512:n * 512 + 512] != at_b[n * 512:n * 512 + 512]}
-    check({n for n in p['sectors'] if n < SIZE // 512} == differ, 'with exactly the sectors that differ')
+    units = {n // 128 for n in differ}
+    check(differ <= set(p['sectors']), 'with the sectors that differ')
+    check({n // 128 for n in p['sectors']} <= units, 'and none of a 64 KiB in which nothing does')
     check(all(p['sectors'][n] == at_b[n * 512:n * 512 + 512] for n in differ), 'and their new content')
     p = parse(get(agent, s, 'format=vhd&vdi=%s&base=%s' % (b, b))[1])
     check(p['sectors'] == {}, 'nothing changed since itself')
     check(get(agent, s, 'format=raw&vdi=%s&base=%s' % (b, a))[0] >= 400, 'a base is for VHDs')
     check(get(agent, s, 'format=vhd&vdi=%s&base=OpaqueRef:gone' % b)[0] >= 400, 'a base that is gone is refused')
+
+    # Without a common image contents are compared, sector by sector.
+    alone = disk()
+    put(agent, s, 'format=raw&vdi=' + alone, bytes(at_a))
+    p = parse(get(agent, s, 'format=vhd&vdi=%s&base=%s' % (b, alone))[1])
+    check({n for n in p['sectors'] if n < SIZE // 512} == differ, 'a base that is not related: exactly the sectors that differ')
+    # By the logs of changed blocks, also when the base's data are gone.
+    s.VDI.enable_cbt(vdi)
+    first = s.VDI.snapshot(vdi, {})
+    scribble(path, now, 2)
+    second = s.VDI.snapshot(vdi, {})
+    differ = {n for n in range(SIZE // 512) if at_b[n * 512:n * 512 + 512] != now[n * 512:n * 512 + 512]}
+    s.VDI.data_destroy(first)
+    status, body = get(agent, s, 'format=vhd&vdi=%s&base=%s' % (second, first))
+    p = parse(body)
+    check(status == 200 and p['type'] == 4 and p['parent'] == s.VDI.get_uuid(first).replace('-', ''), 'a base whose data were destroyed')
+    check(differ <= set(p['sectors']) and {n // 128 for n in p['sectors']} <= {n // 128 for n in differ}, 'its log says what changed')
+    check(get(agent, s, 'format=vhd&vdi=%s&base=%s' % (alone, first))[0] >= 400, 'a disk that is not related to it is refused')
+    s.VDI.destroy(alone)
+    s.VDI.destroy(second)
+    s.VDI.destroy(first)
 
     # Back: the whole into a new disk, then the change into a clone of it.
     restored = disk()

@@ -18,6 +18,7 @@ struct sender {
     struct http_request *req;
     struct call *c;
     const struct vhd_source *disk, *base;
+    const struct vhd_changes *changes;
     int64_t size; /* of the disk */
     uint32_t blocks, used;
     uint32_t *table;
@@ -33,6 +34,24 @@ static int read_block(struct content *k, char *buf, uint32_t block, struct xerr 
 
     memset(buf + n, 0, VHD_BLOCK - n);
     return n ? content_read(k, buf, n, at, err) : 0;
+}
+
+/* The bitmap of a block whose changes are known. False when there are none. */
+static bool look_up(struct sender *s, uint32_t block)
+{
+    enum { UNITS = VHD_BLOCK / VHD_CHANGE_UNIT, BYTES = VHD_BITMAP / UNITS };
+    bool any = false;
+
+    memset(s->bitmap, 0, sizeof(s->bitmap));
+    for (size_t i = 0; i < UNITS; i++) {
+        const size_t n = (size_t)block * UNITS + i;
+        if ((int64_t)n * VHD_CHANGE_UNIT >= s->size) break;
+        /* What the bitmap says nothing of has changed. */
+        if (n / 8 < s->changes->n_bytes && !(s->changes->bits[n / 8] & 0x80 >> n % 8)) continue;
+        memset(s->bitmap + i * BYTES, 0xff, BYTES);
+        any = true;
+    }
+    return any;
 }
 
 /* Reads a block and says in the bitmap what the stream has of it. *ret_any: something. */
@@ -68,7 +87,8 @@ static int fill_table(struct sender *s, struct xerr *err)
     memset(s->table, 0xff, table_bytes(s));
     for (uint32_t i = 0; i < s->blocks; i++) {
         bool any;
-        if (look_at(s, i, &any, err)) return -1;
+        if (s->changes->bits) any = look_up(s, i);
+        else if (look_at(s, i, &any, err)) return -1;
         call_progress(s->c, (double)i / s->blocks / 2);
         if (!any) continue;
         s->table[i] = htobe32((uint32_t)sector);
@@ -127,17 +147,20 @@ static int send_all(struct sender *s, const char *headers, bool *ret_started, st
     for (uint32_t i = 0; i < s->blocks; i++) {
         bool any;
         if (s->table[i] == VHD_UNUSED) continue;
-        if (look_at(s, i, &any, err) || put(s, s->bitmap, VHD_BITMAP, err) || put(s, s->data, VHD_BLOCK, err))
+        if (s->changes->bits ? !look_up(s, i) || call_check_cancel(s->c, err) || read_block(s->disk->content, s->data, i, err)
+                             : look_at(s, i, &any, err))
             return -1;
+        if (put(s, s->bitmap, VHD_BITMAP, err) || put(s, s->data, VHD_BLOCK, err)) return -1;
         call_progress(s->c, 0.5 + (double)i / s->blocks / 2);
     }
     return put(s, head, VHD_FOOTER, err);
 }
 
 int vhd_stream_send(struct http_request *req, struct call *c, const struct vhd_source *disk,
-                    const struct vhd_source *base, const char *headers, bool *ret_started, struct xerr *err)
+                    const struct vhd_source *base, const struct vhd_changes *changes, const char *headers,
+                    bool *ret_started, struct xerr *err)
 {
-    struct sender s = { .req = req, .c = c, .disk = disk, .base = base };
+    struct sender s = { .req = req, .c = c, .disk = disk, .base = base, .changes = changes };
     _cleanup_free_ char *data = xmalloc(VHD_BLOCK), *old = base ? xmalloc(VHD_BLOCK) : NULL;
 
     s.size = vhd_round(content_size(disk->content));
