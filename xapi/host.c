@@ -10,6 +10,7 @@
 #define LOG_MODULE "host"
 #include "gen/identity.h"
 #include "gen/methods.h"
+#include "lib/conf.h"
 #include "lib/iso8601.h"
 #include "lib/log.h"
 #include "lib/strbuf.h"
@@ -44,7 +45,7 @@ static void write_identity(struct txn *t, const struct agent *agent, const char 
     put(t, host, f, "xapi", IDENTITY_XAPI_VERSION);
     put(t, host, f, "hostname", hostname);
     put(t, host, f, "linux", u.release);
-    put(t, host, f, "network_backend", "bridge");
+    put(t, host, f, "network_backend", streq(conf_str(agent->conf, "net"), "openvswitch") ? "openvswitch" : "bridge");
     put(t, host, f, "xencenter_min", IDENTITY_XENCENTER_MIN);
     put(t, host, f, "xencenter_max", IDENTITY_XENCENTER_MAX);
     txn_set_int(t, host, F_host_API_version_major, atoi(IDENTITY_API_VERSION_MAJOR));

@@ -41,6 +41,7 @@
 #include "xapi/rrd/rrd_store.h"
 #include "xapi/session.h"
 #include "xapi/startup.h"
+#include "xapi/vif_card.h"
 #include "xapi/storage/storage.h"
 #include "xapi/vm.h"
 
@@ -229,16 +230,7 @@ static int open_database(struct daemon *d, struct xerr *err)
 }
 
 /* For a hypervisor that makes its guests' interfaces itself: they go onto bridges as taps do. */
-static int plug(void *arg, const struct hv_plugged *what, struct xerr *err)
-{
-    struct agent *agent = arg;
-    const struct net_tap tap = {
-        .name = what->interface, .bridge = *what->bridge ? what->bridge : NULL, .mtu = what->mtu, .owner_uid = -1, .up = true,
-    };
-
-    return what->tap ? net_tap_create(agent->net, &tap, err)
-                     : net_vif_plug(agent->net, what->interface, tap.bridge, what->mtu, err);
-}
+static int plug(void *arg, const struct hv_plugged *what, struct xerr *err) { return vif_card_plugged(arg, what, err); }
 
 static void drop_tap(void *arg, const char *interface)
 {

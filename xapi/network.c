@@ -8,6 +8,9 @@
 #include "lib/map.h"
 #include "lib/strbuf.h"
 #include "xapi/net/net.h"
+#include "xapi/network_plan.h"
+#include "xapi/pif.h"
+#include "xapi/pif_ip.h"
 
 enum { BRIDGES_MAX = 100000 };
 
@@ -112,6 +115,121 @@ abort:
     return rc;
 }
 
+/* ---- cards of guests ------------------------------------------------------------------------------------------------ */
+
+struct attachment {
+    const char *bridge;
+    unsigned mtu;
+    bool managed, attached;
+    struct ref pif;             /* this host's interface on it; null = an internal network */
+};
+
+static int look(struct call *c, struct ref network, struct attachment *ret, struct xerr *err)
+{
+    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+    const struct row *row = snap_need(s, CLASS_network, network, err);
+
+    if (!row) return -1;
+    *ret = (struct attachment){
+        .bridge = arena_strdup(c->arena, row_str(row, F_network_bridge)),
+        .mtu = (unsigned)row_int(row, F_network_MTU),
+        .managed = row_bool(row, F_network_managed),
+    };
+    for (size_t i = 0; i < row_refs(row, F_network_PIFs)->n; i++) {
+        const struct row *pif = snap_get(s, CLASS_PIF, row_refs(row, F_network_PIFs)->refs[i]);
+        /* A member of a bond connects the bond's network, not its own any more. */
+        if (!pif || !ref_eq(row_ref(pif, F_PIF_host), c->agent->host) || !ref_is_null(row_ref(pif, F_PIF_bond_slave_of))) continue;
+        ret->pif = row_ref_of(pif);
+        ret->attached = row_bool(pif, F_PIF_currently_attached);
+    }
+    return 0;
+}
+
+static int need_bridge(struct call *c, const char *bridge, struct xerr *err)
+{
+    const struct net_interface *interfaces;
+    size_t n;
+
+    if (net_list(c->agent->net, c->arena, &interfaces, &n, err)) return -1;
+    for (size_t i = 0; i < n; i++)
+        if (streq(interfaces[i].name, bridge)) return 0;
+    return xerr_bridge_not_available(err, bridge);
+}
+
+int network_attach_check(struct call *c, struct ref network, struct xerr *err)
+{
+    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+
+    return snap_need(s, CLASS_network, network, err) ? 0 : -1;
+}
+
+int network_attach(struct call *c, struct ref network, struct xerr *err)
+{
+    struct attachment a;
+
+    if (look(c, network, &a, err)) return -1;
+    if (!a.managed) return need_bridge(c, a.bridge, err);
+    if (ref_is_null(a.pif)) return net_bridge_create(c->agent->net, a.bridge, a.mtu, err);
+    return a.attached ? 0 : pif_bring_up(c, a.pif, err);
+}
+
+/* ---- settings --------------------------------------------------------------------------------------------------------- */
+
+static bool vifs_attached(struct call *c, struct ref network)
+{
+    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+
+    SNAP_EACH (s, CLASS_VIF, vif)
+        if (ref_eq(row_ref(vif, F_VIF_network), network) && row_bool(vif, F_VIF_currently_attached)) return true;
+    return false;
+}
+
+int network_set_MTU(struct call *c, struct ref self, int64_t value, struct xerr *err)
+{
+    enum { MTU_MIN = 68, MTU_MAX = 65535 };
+    struct attachment a;
+    bool there;
+
+    if (look(c, self, &a, err)) return -1;
+    if (value < MTU_MIN || value > MTU_MAX) return xerr_invalid_value(err, "MTU", arena_printf(c->arena, "%lld", (long long)value));
+    struct txn *t = db_begin(c->agent->db);
+    int64_t before = row_int(snap_get(txn_snap(t), CLASS_network, self), F_network_MTU);
+    txn_set_int(t, self, F_network_MTU, value);
+    if (a.attached) txn_set_int(t, a.pif, F_PIF_MTU, value);
+    if (db_commit(t, err)) return -1;
+    there = a.attached || vifs_attached(c, self);
+    if (!there || !network_apply(c, err)) return 0;
+    /* A card that cannot carry so much: as before. */
+    struct xerr ignored = XERR_INIT;
+    t = db_begin(c->agent->db);
+    txn_set_int(t, self, F_network_MTU, before);
+    if (a.attached) txn_set_int(t, a.pif, F_PIF_MTU, before);
+    if (!db_commit(t, &ignored)) network_apply(c, &ignored);
+    xerr_clear(&ignored);
+    return -1;
+}
+
+int network_set_default_locking_mode(struct call *c, struct ref network, enum network_default_locking_mode value,
+                                     struct xerr *err)
+{
+    struct txn *t = db_begin(c->agent->db);
+    const struct row *row = snap_need(txn_snap(t), CLASS_network, network, err);
+
+    for (size_t i = 0; row && i < row_refs(row, F_network_VIFs)->n; i++) {
+        const struct row *vif = snap_get(txn_snap(t), CLASS_VIF, row_refs(row, F_network_VIFs)->refs[i]);
+        if (!vif || !row_bool(vif, F_VIF_currently_attached) || row_enum(vif, F_VIF_locking_mode) != vif_locking_mode_network_default)
+            continue;
+        xerr_vif_in_use(err, REF_STR(network), REF_STR(row_ref_of(vif)));
+        row = NULL;
+    }
+    if (!row) {
+        db_abort(t);
+        return -1;
+    }
+    txn_set_enum(t, network, F_network_default_locking_mode, (int)value);
+    return db_commit(t, err);
+}
+
 /* ---- first start ---------------------------------------------------------------------------------------------- */
 
 static int create_default(struct call *c, struct xerr *err)
@@ -137,5 +255,16 @@ int network_startup(struct call *c, struct xerr *err)
         first = snap_count(s, CLASS_network) == 0;
     }
     if (first && create_default(c, err)) return -1;
-    return pif_scan_host(c, err);
+    /* What an earlier agent did not come to do, and what a boot has taken: the records say how it is to be. A host whose
+     * network cannot be made so is served nevertheless. */
+    if (pif_ip_startup(c, err)) return -1;
+    struct xerr why = XERR_INIT;
+    if (network_apply(c, &why)) {
+        _cleanup_free_ char *text = xerr_text(&why);
+        log_error("the network is not as recorded: %s", text);
+        xerr_clear(&why);
+    }
+    if (pif_scan_host(c, err)) return -1;
+    pif_resolvers(c);
+    return 0;
 }

@@ -1,5 +1,5 @@
 /* Networks as their neighbours need them.
- * Called by: startup, vif.c.  Calls: net/, db/. */
+ * Called by: startup, vif.c, pif*.c.  Calls: net/, db/. */
 #ifndef XAPI_NETWORK_H
 #define XAPI_NETWORK_H
 
@@ -16,6 +16,12 @@ enum nbd_purpose { NBD_OFF, NBD_TLS, NBD_INSECURE };
 enum nbd_purpose network_nbd_purpose(struct agent *agent, const char *address);
 /* Adds each address of this host on a network that serves NBD to texts (in a, at most max). */
 size_t network_nbd_addresses(struct agent *agent, struct arena *a, const char **texts, size_t max);
+
+/* The network can take cards of guests on this host now: its interface is plugged, or its bridge is made. Errors: HANDLE_INVALID;
+ * BRIDGE_NOT_AVAILABLE [bridge] of a network that is not managed; as PIF.plug. */
+int network_attach(struct call *c, struct ref network, struct xerr *err);
+/* The same without doing anything. Errors: HANDLE_INVALID. */
+int network_attach_check(struct call *c, struct ref network, struct xerr *err);
 
 /* Records of the host's NICs; called by network_startup and PIF.scan. */
 int pif_scan_host(struct call *c, struct xerr *err);

@@ -10,40 +10,12 @@
 #include "lib/log.h"
 #include "xapi/call/lifecycle.h"
 #include "xapi/net/net.h"
+#include "xapi/network.h"
+#include "xapi/vif_card.h"
 
 enum { DEVICE_MAX = 15 };   /* cards are numbered 0 to 15 */
 
-/* What attaching needs to know of one VIF; text in the call's arena. */
-struct card {
-    struct ref vif;
-    const char *vm_uuid, *mac, *bridge, *tap;
-    unsigned device, mtu, network_mtu;
-    int64_t rate_kbytes;
-};
-
 /* ---- attach, detach -------------------------------------------------------------------------------------------- */
-
-static int describe(struct call *c, const struct snap *s, const struct row *vif, struct card *ret_card, struct xerr *err)
-{
-    const struct row *vm = snap_need(s, CLASS_VM, row_ref(vif, F_VIF_VM), err);
-    const struct row *network = vm ? snap_need(s, CLASS_network, row_ref(vif, F_VIF_network), err) : NULL;
-
-    if (!network) return -1;
-    bool limited = streq(row_str(vif, F_VIF_qos_algorithm_type), "ratelimit");
-    struct card card = {
-        .vif = row_ref_of(vif),
-        .vm_uuid = arena_strdup(c->arena, row_uuid(vm)),
-        .mac = arena_strdup(c->arena, row_str(vif, F_VIF_MAC)),
-        .bridge = arena_strdup(c->arena, row_str(network, F_network_bridge)),
-        .device = (unsigned)atoi(row_str(vif, F_VIF_device)),
-        .network_mtu = (unsigned)row_int(network, F_network_MTU),
-        .rate_kbytes = limited ? atoll(row_map_str(vif, F_VIF_qos_algorithm_params, "kbps", "0")) : 0,
-    };
-    card.mtu = row_int(vif, F_VIF_MTU) > 0 ? (unsigned)row_int(vif, F_VIF_MTU) : card.network_mtu;
-    card.tap = arena_printf(c->arena, "vif%.8s.%u", card.vm_uuid, card.device);
-    *ret_card = card;
-    return 0;
-}
 
 static void release(struct call *c, const struct card *cards, size_t n)
 {
@@ -58,23 +30,16 @@ static void release(struct call *c, const struct card *cards, size_t n)
 
 static int attach(struct call *c, const struct card *card, struct hv_nic *ret_nic, struct xerr *err)
 {
-    const struct net_tap tap = {
-        .name = card->tap,
-        .bridge = card->bridge,
-        .mtu = card->mtu,
-        .owner_uid = -1,
-        .rate_kbytes = card->rate_kbytes,
-        .up = true,
-    };
+    const char *bridge = card->settings.bridge ? card->settings.bridge : "";
 
-    if (net_bridge_create(c->agent->net, card->bridge, card->network_mtu, err)) return -1;
-    if (!hv_plugs_nics(c->agent->hv) && net_tap_create(c->agent->net, &tap, err)) {
+    if (network_attach(c, card->network, err)) return -1;
+    if (!hv_plugs_nics(c->agent->hv) && net_tap_create(c->agent->net, &card->settings, err)) {
         release(c, card, 1);
         return -1;
     }
     *ret_nic = (struct hv_nic){
-        .ref = card->vif, .device = card->device, .mac = card->mac, .tap = card->tap, .bridge = card->bridge, .mtu = card->mtu,
-        .rate_kbytes = card->rate_kbytes,
+        .ref = card->vif, .device = card->device, .mac = card->mac, .tap = card->tap, .bridge = bridge, .mtu = card->mtu,
+        .rate_kbytes = card->settings.rate_kbytes,
     };
     return 0;
 }
@@ -98,7 +63,7 @@ static int describe_all(struct call *c, struct ref vm, struct card **ret_cards, 
     size_t n = 0;
     for (size_t i = 0; i < vifs->n; i++) {
         const struct row *vif = snap_get(s, CLASS_VIF, vifs->refs[i]);
-        if (vif && describe(c, s, vif, &cards[n], err)) return -1;
+        if (vif && vif_card(c->arena, s, vif, &cards[n], err)) return -1;
         if (vif) n++;
     }
     if (n) qsort(cards, n, sizeof(*cards), cmp_card);
@@ -272,7 +237,7 @@ static int describe_one(struct call *c, struct ref vif, struct card *ret_card, s
 
     if (!row) return -1;
     *ret_vm = row_ref(row, F_VIF_VM);
-    return describe(c, s, row, ret_card, err);
+    return vif_card(c->arena, s, row, ret_card, err);
 }
 
 static int set_attached(struct call *c, struct ref vif, bool attached, struct xerr *err)
@@ -315,36 +280,22 @@ int vif_unplug_force(struct call *c, struct ref self, struct xerr *err)
     return vif_unplug(c, self, err);
 }
 
-static int move_card(struct call *c, struct ref vm, const struct card *card, const char *bridge, struct xerr *err)
-{
-    const struct hv_nic nic = {
-        .ref = card->vif, .device = card->device, .mac = card->mac, .bridge = bridge, .mtu = card->mtu,
-    };
-
-    if (hv_plugs_nics(c->agent->hv)) return hv_nic_move(c->agent->hv, hv_id(card->vm_uuid, vm), &nic, err);
-    return net_port_set(c->agent->net, card->tap, bridge, err);
-}
-
-/* To another network, also while the VM runs: the tap changes its bridge and the guest sees nothing. */
+/* To another network, also while the VM runs: the card changes its bridge and the guest sees nothing. */
 int vif_move(struct call *c, struct ref self, struct ref network, struct xerr *err)
 {
     struct card card;
     struct ref vm;
-    bool attached;
-    const char *bridge;
-    unsigned mtu;
 
-    if (describe_one(c, self, &card, &vm, err)) return -1;
-    {
-        _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
-        const struct row *to = snap_need(s, CLASS_network, network, err), *vif = snap_get(s, CLASS_VIF, self);
-        if (!to) return -1;
-        bridge = arena_strdup(c->arena, row_str(to, F_network_bridge));
-        mtu = (unsigned)row_int(to, F_network_MTU);
-        attached = vif && row_bool(vif, F_VIF_currently_attached);
-    }
-    if (attached && (net_bridge_create(c->agent->net, bridge, mtu, err) || move_card(c, vm, &card, bridge, err))) return -1;
+    if (network_attach_check(c, network, err) || describe_one(c, self, &card, &vm, err)) return -1;
+    if (card.attached && network_attach(c, network, err)) return -1;
     struct txn *t = db_begin(c->agent->db);
     txn_set_ref(t, self, F_VIF_network, network);
-    return db_commit(t, err);
+    if (db_commit(t, err)) return -1;
+    if (!card.attached || describe_one(c, self, &card, &vm, err)) return card.attached ? -1 : 0;
+    if (!hv_plugs_nics(c->agent->hv)) return vif_card_apply(c, self, err);
+    const struct hv_nic nic = {
+        .ref = card.vif, .device = card.device, .mac = card.mac, .mtu = card.mtu,
+        .bridge = card.settings.bridge ? card.settings.bridge : "",
+    };
+    return hv_nic_move(c->agent->hv, hv_id(card.vm_uuid, vm), &nic, err) ? -1 : vif_card_apply(c, self, err);
 }

@@ -237,6 +237,7 @@ enum hv_accel { HV_ACCEL_AUTO, HV_ACCEL_KVM, HV_ACCEL_TCG };
 /* An interface that the engine made for a guest's card (Xen: "vif3.0"), or a tap that it wants besides ("vif3.0-emu"). */
 struct hv_plugged {
     const char *interface, *bridge;  /* bridge "": on none */
+    const char *mac;                 /* the card's, as it was given */
     unsigned mtu;                    /* 0 = default */
     bool tap;                        /* make the tap first */
 };

@@ -154,7 +154,8 @@ int xn_nic_connect(struct xn *xn, const struct xn_guest *g, const struct xn_nic 
     snprintf(interface, sizeof interface, "vif%d.%u", (int)g->domid, nic->device);
     path = xasprintf("/sys/class/net/%s", interface);
     if (!await_path(path, true, deadline_ms)) return fail_backend(xn, XN_VIF, g, nic->device, f);
-    if (*nic->bridge && plug(xn, &(struct hv_plugged){ .interface = interface, .bridge = nic->bridge, .mtu = nic->mtu }, f) < 0)
+    if (*nic->bridge && plug(xn, &(struct hv_plugged){ .interface = interface, .bridge = nic->bridge, .mac = nic->mac,
+                                                    .mtu = nic->mtu }, f) < 0)
         return -1;
     /* Netback connects no frontend before somebody says that the host's side is ready. */
     xst_write(&b, XN_B(XN_VIF, g->domid, nic->device, "hotplug-status"), "connected");

@@ -290,7 +290,8 @@ static int make_taps(struct xn *xn, const struct xn_guest *g, struct hv_failure 
         const struct xn_nic *n = &g->nics[i];
         _cleanup_free_ char *tap = xasprintf("vif%jd.%u-emu", (intmax_t)g->domid, n->device);
         if (!n->emulated) continue;
-        if (xn->plug.plug(xn->plug.arg, &(struct hv_plugged){ .interface = tap, .bridge = n->bridge, .mtu = n->mtu, .tap = true },
+        if (xn->plug.plug(xn->plug.arg, &(struct hv_plugged){ .interface = tap, .bridge = n->bridge, .mac = n->mac, .mtu = n->mtu,
+                                                                   .tap = true },
                           &err) == 0)
             continue;
         _cleanup_free_ char *why = xerr_text(&err);

@@ -9,6 +9,7 @@
 #include "lib/clock.h"
 #include "lib/log.h"
 #include "xapi/host_machine.h"
+#include "xapi/pif.h"
 #include "xapi/pool_role.h"
 #include "xapi/rpc/rpc.h"
 #include "xapi/session.h"
@@ -126,6 +127,7 @@ static const struct job table[] = {
     { "memory of guests", 10, vm_balloon_return },
     { "host metrics", 30, refresh_host },
     { "scheduled snapshots", 5, start_schedules },
+    { "network news", 1, pif_watch },
     { "SSH time-out", 5, host_close_expired_ssh },
 };
 

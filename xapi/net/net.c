@@ -1,36 +1,76 @@
-/* The guard over the network drivers: names and ranges, log lines, errors.
- * Called by: class files.  Calls: the driver. */
+/* The guard over the network drivers: names and ranges, log lines, errors; DHCP; news.
+ * Called by: class files.  Calls: the driver, dhcp.c. */
 #include "xapi/net/net.h"
 
 #include <assert.h>
 #include <ctype.h>
+#include <errno.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <netlink/netlink.h>
+#include <netlink/socket.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/socket.h>
 
 #define LOG_MODULE "net"
 #include "gen/errors.h"
 #include "lib/clock.h"
 #include "lib/log.h"
+#include "lib/xxh64.h"
+#include "xapi/net/dhcp.h"
 #include "xapi/net/net_driver.h"
 
 #define NET_MAGIC 0x6e657421u
-enum { NAME_MAX_BYTES = 15, MTU_MIN = 68, MTU_MAX = 65535 };
+enum { NAME_MAX_BYTES = 15, MTU_MIN = 68, MTU_MAX = 65535, NEWS_BYTES = 32768 };
 
 struct net {
     unsigned magic;
     const struct net_driver *driver;   /* immutable */
     void *state;
+    char *leases;                      /* immutable: the folder of DHCP clients; NULL without a real network */
+    char *script;                      /* immutable: what they tell their lease */
+    pthread_mutex_t applying;          /* one plan at a time; held over netlink: the only I/O it may be held over */
+    pthread_mutex_t lock;
+    struct nl_sock *news;              /* lock: lock; NULL = no real network */
+    uint64_t lease_state;              /* lock: lock */
 };
 
 static const struct net_driver *const drivers[] = { &net_driver_bridge, &net_driver_sim };
+
+static struct nl_sock *listen_for_news(void)
+{
+    struct nl_sock *sk = nl_socket_alloc();
+
+    nl_join_groups(sk, RTMGRP_LINK | RTMGRP_IPV4_IFADDR);
+    if (nl_connect(sk, NETLINK_ROUTE)) {
+        nl_socket_free(sk);
+        return NULL;
+    }
+    nl_socket_set_nonblocking(sk);
+    return sk;
+}
 
 int net_open(const char *name, const char *root, struct net **ret_net, struct xerr *err)
 {
     for (size_t i = 0; i < ARRAY_SIZE(drivers); i++) {
         _cleanup_free_ char *why = NULL;
         void *state;
+        /* A number that no administrator gives a group of links, and that another agent's root does not share. */
+        uint32_t mark = 0x58000000u | (uint32_t)(xxh64(root, strlen(root)) & 0xffffff);
         if (!streq(drivers[i]->name, name)) continue;
-        if (drivers[i]->open(root, &state, &why)) return xerr_internal(err, "net open %s: %s", name, why);
+        if (drivers[i]->open(root, mark, &state, &why)) return xerr_internal(err, "net open %s: %s", name, why);
         struct net *net = xcalloc(1, sizeof(*net));
-        *net = (struct net){ NET_MAGIC, drivers[i], state };
+        *net = (struct net){ .magic = NET_MAGIC, .driver = drivers[i], .state = state };
+        pthread_mutex_init(&net->applying, NULL);
+        pthread_mutex_init(&net->lock, NULL);
+        if (drivers[i]->neighbour_answers) {
+            const char *libexec = getenv("XAPI_NET_DIR");
+            net->leases = xasprintf("%s/dhcp", root);
+            net->script = xasprintf("%s/xapi-dhcp-event", libexec ? libexec : PKGLIBEXECDIR);
+            net->news = listen_for_news();
+        }
         *ret_net = net;
         return 0;
     }
@@ -41,14 +81,17 @@ void net_close(struct net *net)
 {
     if (!net) return;
     net->driver->close(net->state);
+    if (net->news) nl_socket_free(net->news);
+    pthread_mutex_destroy(&net->applying);
+    pthread_mutex_destroy(&net->lock);
+    free(net->leases);
+    free(net->script);
     net->magic = 0;
     free(net);
 }
 
-const char *net_name(const struct net *net)
-{
-    return net->driver->name;
-}
+const char *net_name(const struct net *net) { return net->driver->name; }
+const char *net_backend(const struct net *net) { return net->driver->backend; }
 
 /* An interface name the kernel takes and no path or shell can misread. */
 static int check_name(const char *name, struct xerr *err)
@@ -73,11 +116,86 @@ static int finish(const struct net *net, const char *verb, const char *object, i
 {
     _cleanup_free_ char *reason = why;
 
-    log_debug("%s %s: %s, %lld us", verb, object, rc ? reason : "done",
+    log_debug("%s %s: %s, %lld us", verb, object, rc < 0 ? reason : "done",
               (long long)(clock_monotonic_ns() - began_ns) / 1000);
-    assert(!rc || reason);
-    return rc ? xerr_internal(err, "net %s %s %s: %s", net->driver->name, verb, object, reason) : 0;
+    assert(rc >= 0 || reason);
+    return rc < 0 ? xerr_internal(err, "net %s %s %s: %s", net->driver->name, verb, object, reason) : rc;
 }
+
+/* ---- plans -------------------------------------------------------------------------------------------------------------- */
+
+static int check_plan(const struct net_plan *plan, struct xerr *err)
+{
+    for (size_t i = 0; i < plan->n; i++)
+        if (check_name(plan->links[i].name, err) || check_mtu(plan->links[i].mtu, err)) return -1;
+    return 0;
+}
+
+int net_apply(struct net *net, const struct net_plan *plan, struct xerr *err)
+{
+    _cleanup_arena_ struct arena *a = arena_new();
+    int64_t began = clock_monotonic_ns();
+    char *why = NULL;
+
+    if (check_plan(plan, err)) return -1;
+    pthread_mutex_lock(&net->applying);
+    int rc = net->driver->apply(net->state, net->leases ? dhcp_resolve(net->leases, plan, a) : plan, &why);
+    if (!rc && net->leases) rc = dhcp_run(net->leases, plan, net->script, &why);
+    pthread_mutex_unlock(&net->applying);
+    return finish(net, "apply", "plan", rc, why, began, err);
+}
+
+bool net_lease(struct net *net, const char *link, bool v6, struct arena *a, struct net_lease *ret_lease)
+{
+    if (v6) return false;
+    if (net->leases) return dhcp_lease(net->leases, link, a, ret_lease);
+    *ret_lease = (struct net_lease){ "192.0.2.9/24", "192.0.2.1", "192.0.2.53", "example.com" };
+    return true;
+}
+
+bool net_lease_wait(struct net *net, const char *link, bool v6, int timeout_ms)
+{
+    int64_t until = clock_monotonic_ns() + (int64_t)timeout_ms * 1000000;
+    struct net_lease lease;
+    bool found;
+
+    do {
+        _cleanup_arena_ struct arena *a = arena_new();
+        found = net_lease(net, link, v6, a, &lease);
+        if (!found) poll(NULL, 0, 50);
+    } while (!found && clock_monotonic_ns() < until);
+    return found;
+}
+
+bool net_changed(struct net *net)
+{
+    char buffer[NEWS_BYTES];
+    bool changed = false;
+    uint64_t leases = net->leases ? dhcp_state(net->leases) : 0;
+
+    if (!net->news) return false;
+    pthread_mutex_lock(&net->lock);
+    /* What it says is not read: whoever asks looks at everything. An overrun (-1, ENOBUFS) is news too. */
+    for (ssize_t n; (n = recv(nl_socket_get_fd(net->news), buffer, sizeof(buffer), MSG_DONTWAIT)) > 0 || (n < 0 && errno == ENOBUFS);)
+        changed = true;
+    if (leases != net->lease_state) changed = true;
+    net->lease_state = leases;
+    pthread_mutex_unlock(&net->lock);
+    return changed;
+}
+
+int net_neighbour_answers(struct net *net, const char *link, const char *address, int timeout_ms, struct xerr *err)
+{
+    int64_t began = clock_monotonic_ns();
+    char *why = NULL;
+
+    if (check_name(link, err)) return -1;
+    if (!net->driver->neighbour_answers) return 1;
+    int rc = net->driver->neighbour_answers(net->state, link, address, timeout_ms, &why);
+    return finish(net, "neighbour_answers", address, rc, why, began, err);
+}
+
+/* ---- bridges and ports --------------------------------------------------------------------------------------------------- */
 
 int net_bridge_create(struct net *net, const char *bridge, unsigned mtu, struct xerr *err)
 {
@@ -109,12 +227,19 @@ int net_port_set(struct net *net, const char *interface, const char *bridge, str
     return finish(net, "port_set", interface, rc, why, began, err);
 }
 
+/* ---- guests' cards ---------------------------------------------------------------------------------------------------------- */
+
+static int check_tap(const struct net_tap *tap, struct xerr *err)
+{
+    return check_name(tap->name, err) || (tap->bridge && check_name(tap->bridge, err)) || check_mtu(tap->mtu, err) ? -1 : 0;
+}
+
 int net_tap_create(struct net *net, const struct net_tap *tap, struct xerr *err)
 {
     int64_t began = clock_monotonic_ns();
     char *why = NULL;
 
-    if (check_name(tap->name, err) || (tap->bridge && check_name(tap->bridge, err)) || check_mtu(tap->mtu, err)) return -1;
+    if (check_tap(tap, err)) return -1;
     int rc = net->driver->tap_create(net->state, tap, &why);
     return finish(net, "tap_create", tap->name, rc, why, began, err);
 }
@@ -129,14 +254,23 @@ int net_tap_destroy(struct net *net, const char *name, struct xerr *err)
     return finish(net, "tap_destroy", name, rc, why, began, err);
 }
 
-int net_vif_plug(struct net *net, const char *interface, const char *bridge, unsigned mtu, struct xerr *err)
+int net_vif_plug(struct net *net, const struct net_tap *vif, struct xerr *err)
 {
     int64_t began = clock_monotonic_ns();
     char *why = NULL;
 
-    if (check_name(interface, err) || (bridge && check_name(bridge, err)) || check_mtu(mtu, err)) return -1;
-    int rc = net->driver->vif_plug(net->state, interface, bridge, mtu, &why);
-    return finish(net, "vif_plug", interface, rc, why, began, err);
+    if (check_tap(vif, err)) return -1;
+    int rc = net->driver->vif_plug(net->state, vif, &why);
+    return finish(net, "vif_plug", vif->name, rc, why, began, err);
+}
+
+int net_sweep(struct net *net, const char *const *keep, size_t n_keep, struct xerr *err)
+{
+    int64_t began = clock_monotonic_ns();
+    char *why = NULL;
+    int rc = net->driver->sweep(net->state, keep, n_keep, &why);
+
+    return finish(net, "sweep", "taps", rc, why, began, err);
 }
 
 int net_list(struct net *net, struct arena *arena, const struct net_interface **ret_interfaces, size_t *ret_n,

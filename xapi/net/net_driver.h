@@ -8,18 +8,40 @@
 /* Every verb returns 0 or -1 with a malloc'd reason in *ret_why. */
 struct net_driver {
     const char *name;
-    int (*open)(const char *root, void **ret_state, char **ret_why);
+    const char *backend;
+    int (*open)(const char *root, uint32_t mark, void **ret_state, char **ret_why);
     void (*close)(void *state);
+    /* Every DHCP address is filled in already. Serialized by the guard. */
+    int (*apply)(void *state, const struct net_plan *plan, char **ret_why);
     int (*bridge_create)(void *state, const char *bridge, unsigned mtu, char **ret_why);
     int (*bridge_destroy)(void *state, const char *bridge, char **ret_why);
     int (*port_set)(void *state, const char *interface, const char *bridge, char **ret_why);
     int (*tap_create)(void *state, const struct net_tap *tap, char **ret_why);
     int (*tap_destroy)(void *state, const char *name, char **ret_why);
-    int (*vif_plug)(void *state, const char *interface, const char *bridge, unsigned mtu, char **ret_why);
+    int (*vif_plug)(void *state, const struct net_tap *vif, char **ret_why);
+    int (*sweep)(void *state, const char *const *keep, size_t n_keep, char **ret_why);
     int (*list)(void *state, struct arena *arena, const struct net_interface **ret_interfaces, size_t *ret_n,
                 char **ret_why);
+    /* NULL: no real network. */
+    int (*neighbour_answers)(void *state, const char *link, const char *address, int timeout_ms, char **ret_why);
 };
 
-extern const struct net_driver net_driver_bridge, net_driver_sim;
+extern const struct net_driver net_driver_bridge, net_driver_ovs, net_driver_sim;
+
+/* ---- what the drivers of real networks share (real.c) ---------------------------------------------------------------- */
+
+struct nl_sock;
+/* One step of a plan that the kernel takes by itself. */
+int real_step(struct nl_sock *sk, uint32_t mark, const struct net_step *step, char **ret_why);
+/* What is no step: IPv6's switches and offloads, as planned, whatever they were. */
+int real_finish(const struct net_plan *plan, char **ret_why);
+/* A tap with our mark from its first moment on that outlives this process; made already is fine. */
+int real_tap_make(struct nl_sock *sk, uint32_t mark, const struct net_tap *tap, char **ret_why);
+/* Everything of a card but which bridge it is on: MTU, state, limits, rules. */
+int real_card_set(struct nl_sock *sk, uint32_t mark, const struct net_tap *card, char **ret_why);
+int real_card_remove(struct nl_sock *sk, uint32_t mark, const char *name, char **ret_why);
+int real_sweep(struct nl_sock *sk, uint32_t mark, const char *const *keep, size_t n_keep, char **ret_why);
+int real_list(uint32_t mark, struct arena *arena, const struct net_interface **ret_interfaces, size_t *ret_n, char **ret_why);
+int real_neighbour_answers(const char *link, const char *address, int timeout_ms, char **ret_why);
 
 #endif

@@ -1,0 +1,366 @@
+/* Class Bond: several cards as one: what the first of them was moves to the bond and back.
+ * Called by: the generated thunks (schema/bond.xml).  Calls: pif.c, vif.c, network_plan.c, db/. */
+#include <ctype.h>
+#include <stdio.h>
+
+#define LOG_MODULE "bond"
+#include "gen/methods.h"
+#include "lib/log.h"
+#include "xapi/network_plan.h"
+#include "xapi/pif.h"
+#include "xapi/pif_ip.h"
+#include "xapi/vif.h"
+
+enum { MEMBERS_MAX = 16, BONDS_MAX = 1000 };
+
+/* ---- properties -------------------------------------------------------------------------------------------------------------- */
+
+static const struct property {
+    const char *name, *fallback, *values[3];     /* values empty: any text */
+} properties_of_lacp[] = {
+    { "hashing_algorithm", "tcpudp_ports", { "src_mac", "tcpudp_ports" } },
+    { "lacp-time", "slow", { "slow", "fast" } },
+    { "lacp-aggregation-key", "", { NULL } },
+    { "lacp-fallback-ab", "true", { "true", "false" } },
+}, properties_of_slb[] = {
+    { "hashing_algorithm", "src_mac", { "src_mac" } },
+};
+
+static const struct property *properties_for(enum bond_mode mode, size_t *ret_n)
+{
+    switch (mode) {
+    case bond_mode_lacp: *ret_n = ARRAY_SIZE(properties_of_lacp); return properties_of_lacp;
+    case bond_mode_balance_slb: *ret_n = ARRAY_SIZE(properties_of_slb); return properties_of_slb;
+    case bond_mode_active_backup: break;
+    }
+    *ret_n = 0;
+    return NULL;
+}
+
+static int check_property(enum bond_mode mode, const char *name, const char *value, struct xerr *err)
+{
+    size_t n;
+    const struct property *p = properties_for(mode, &n);
+
+    for (size_t i = 0; i < n; i++) {
+        if (!streq(p[i].name, name)) continue;
+        for (size_t k = 0; k < ARRAY_SIZE(p[i].values) && p[i].values[k]; k++)
+            if (streq(p[i].values[k], value)) return 0;
+        return p[i].values[0] ? xerr_invalid_value(err, name, value) : 0;
+    }
+    return xerr_invalid_value(err, "properties", name);
+}
+
+/* The mode's own, with what was said before where it still means something. */
+static struct value complete(struct call *c, enum bond_mode mode, const struct value *said)
+{
+    struct value_builder b = value_builder(c->arena);
+    struct xerr wrong = XERR_INIT;
+    size_t n;
+    const struct property *p = properties_for(mode, &n);
+
+    for (size_t i = 0; i < n; i++) {
+        const char *value = value_get_str(said, p[i].name, p[i].fallback);
+        if (check_property(mode, p[i].name, value, &wrong)) value = p[i].fallback;
+        xerr_clear(&wrong);
+        value_put(&b, p[i].name, value_string(value));
+    }
+    return value_built_map(&b);
+}
+
+/* ---- who may be a member ------------------------------------------------------------------------------------------------------ */
+
+static int check_member(const struct snap *s, struct ref member, struct xerr *err)
+{
+    const struct row *pif = snap_need(s, CLASS_PIF, member, err);
+
+    if (!pif) return -1;
+    if (!ref_is_null(row_ref(pif, F_PIF_bond_slave_of))) return xerr_pif_already_bonded(err, REF_STR(member));
+    if (row_int(pif, F_PIF_VLAN) >= 0) return xerr_pif_is_vlan(err, REF_STR(member));
+    if (row_refs(pif, F_PIF_tunnel_access_PIF_of)->n) return xerr_is_tunnel_access_pif(err, REF_STR(member));
+    if (!row_bool(pif, F_PIF_physical)) return xerr_pif_is_not_physical(err, REF_STR(member));
+    if (row_refs(pif, F_PIF_sriov_physical_PIF_of)->n) return xerr_pif_sriov_still_exists(err, REF_STR(member));
+    return 0;
+}
+
+static bool has_address(const struct row *pif)
+{
+    return row_enum(pif, F_PIF_ip_configuration_mode) != ip_configuration_mode_None ||
+           row_enum(pif, F_PIF_ipv6_configuration_mode) != ipv6_configuration_mode_None;
+}
+
+/* The same tag over two members would be the same VLAN twice over the bond. */
+static int check_tags(const struct snap *s, const struct ref *members, size_t n, struct xerr *err)
+{
+    bool used[4096] = { false };
+
+    SNAP_EACH (s, CLASS_VLAN, vlan)
+        for (size_t i = 0; i < n; i++) {
+            int64_t tag = row_int(vlan, F_VLAN_tag);
+            if (!ref_eq(row_ref(vlan, F_VLAN_tagged_PIF), members[i]) || tag < 0 || tag > 4095) continue;
+            if (used[tag]) return xerr_pif_vlan_exists(err, REF_STR(row_ref(vlan, F_VLAN_untagged_PIF)));
+            used[tag] = true;
+        }
+    return 0;
+}
+
+static int check_members(struct call *c, const struct snap *s, const struct ref *members, size_t n, struct xerr *err)
+{
+    const struct row *first = NULL;
+    size_t n_addresses = 0;
+
+    if (!n) return xerr_pif_bond_needs_more_members(err);
+    for (size_t i = 0; i < n; i++) {
+        if (check_member(s, members[i], err)) return -1;
+        const struct row *pif = snap_get(s, CLASS_PIF, members[i]);
+        if (!first) first = pif;
+        if (!ref_eq(row_ref(pif, F_PIF_host), row_ref(first, F_PIF_host))) return xerr_pif_cannot_bond_cross_host(err);
+        if (!pif_need_own(c, s, members[i], err)) return -1;
+        if (!streq(row_map_str(pif, F_PIF_properties, "gro", "on"), row_map_str(first, F_PIF_properties, "gro", "on")))
+            return xerr_incompatible_pif_properties(err);
+        if (has_address(pif)) n_addresses++;
+    }
+    if (n < 2) return xerr_pif_bond_needs_more_members(err);
+    return n_addresses > 1 ? xerr_pif_bond_more_than_one_ip(err) : check_tags(s, members, n, err);
+}
+
+/* The one with management, else with an address, else the first by name. */
+static struct ref choose_primary(const struct snap *s, const struct ref *members, size_t n)
+{
+    const struct row *best = NULL;
+
+    for (size_t i = 0; i < n; i++) {
+        const struct row *pif = snap_get(s, CLASS_PIF, members[i]);
+        int rank = 2 * row_bool(pif, F_PIF_management) + has_address(pif);
+        int other = best ? 2 * row_bool(best, F_PIF_management) + has_address(best) : -1;
+        if (rank > other || (rank == other && strcmp(row_str(pif, F_PIF_device), row_str(best, F_PIF_device)) < 0)) best = pif;
+    }
+    return row_ref_of(best);
+}
+
+/* ---- moving ----------------------------------------------------------------------------------------------------------------------- */
+
+static const field_id moved_fields[] = {
+    F_PIF_ip_configuration_mode, F_PIF_IP, F_PIF_netmask, F_PIF_gateway, F_PIF_DNS, F_PIF_ipv6_configuration_mode, F_PIF_IPv6,
+    F_PIF_ipv6_gateway, F_PIF_primary_address_type, F_PIF_disallow_unplug, F_PIF_properties,
+};
+
+/* Addresses, management and their like from one interface to another; the first is bare afterwards. */
+static void move_settings(struct call *c, struct txn *t, struct ref from, struct ref to)
+{
+    static const field_id texts[] = { F_PIF_IP, F_PIF_netmask, F_PIF_gateway, F_PIF_DNS, F_PIF_ipv6_gateway };
+    const struct value none = value_set(NULL, 0);
+
+    for (size_t i = 0; i < ARRAY_SIZE(moved_fields); i++) {
+        const struct row *row = snap_get(txn_snap(t), CLASS_PIF, from);
+        const struct value v = row_field_value(row, model_field(moved_fields[i]), c->arena);
+        txn_set_field(t, to, moved_fields[i], &v);
+    }
+    bool management = row_bool(snap_get(txn_snap(t), CLASS_PIF, from), F_PIF_management);
+    txn_set_bool(t, from, F_PIF_management, false);
+    txn_set_bool(t, to, F_PIF_management, management);
+    for (size_t i = 0; i < ARRAY_SIZE(texts); i++) txn_set_str(t, from, texts[i], "");
+    txn_set_enum(t, from, F_PIF_ip_configuration_mode, ip_configuration_mode_None);
+    txn_set_enum(t, from, F_PIF_ipv6_configuration_mode, ipv6_configuration_mode_None);
+    txn_set_value(t, from, F_PIF_IPv6, &none);
+    txn_set_bool(t, from, F_PIF_disallow_unplug, false);
+}
+
+static void move_vlans(struct txn *t, struct ref from, struct ref to, const char *device, const char *mac)
+{
+    SNAP_EACH (txn_snap(t), CLASS_VLAN, vlan) {
+        if (!ref_eq(row_ref(vlan, F_VLAN_tagged_PIF), from)) continue;
+        struct ref top = row_ref(vlan, F_VLAN_untagged_PIF);
+        txn_set_ref(t, row_ref_of(vlan), F_VLAN_tagged_PIF, to);
+        txn_set_str(t, top, F_PIF_device, device);
+        txn_set_str(t, top, F_PIF_MAC, mac);
+    }
+    SNAP_EACH (txn_snap(t), CLASS_tunnel, tunnel)
+        if (ref_eq(row_ref(tunnel, F_tunnel_transport_PIF), from)) txn_set_ref(t, row_ref_of(tunnel), F_tunnel_transport_PIF, to);
+}
+
+/* Guests' cards follow: on one network before, on the other now. */
+static int move_vifs(struct call *c, struct ref from, struct ref to, struct xerr *err)
+{
+    struct ref vifs[1024];
+    size_t n = 0;
+    {
+        _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+        const struct row *network = snap_get(s, CLASS_network, from);
+        for (size_t i = 0; network && i < row_refs(network, F_network_VIFs)->n && n < ARRAY_SIZE(vifs); i++)
+            vifs[n++] = row_refs(network, F_network_VIFs)->refs[i];
+    }
+    for (size_t i = 0; i < n; i++)
+        if (vif_move(c, vifs[i], to, err)) return -1;
+    return 0;
+}
+
+static struct ref network_of(struct call *c, struct ref pif)
+{
+    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+    const struct row *row = snap_get(s, CLASS_PIF, pif);
+
+    return row ? row_ref(row, F_PIF_network) : REF_NULL;
+}
+
+/* ---- create, destroy -------------------------------------------------------------------------------------------------------------- */
+
+static const char *free_device(struct call *c, const struct snap *s)
+{
+    for (unsigned i = 0; i < BONDS_MAX; i++) {
+        const char *name = arena_printf(c->arena, "bond%u", i);
+        bool taken = false;
+        SNAP_EACH (s, CLASS_PIF, pif)
+            if (ref_eq(row_ref(pif, F_PIF_host), c->agent->host) && streq(row_str(pif, F_PIF_device), name)) taken = true;
+        if (!taken) return name;
+    }
+    return "bond";
+}
+
+static int check_mac(const char *mac, struct xerr *err)
+{
+    unsigned b[6];
+    char rest;
+
+    if (!*mac) return 0;
+    bool good = strlen(mac) == 17 && sscanf(mac, "%2x:%2x:%2x:%2x:%2x:%2x%c", &b[0], &b[1], &b[2], &b[3], &b[4], &b[5], &rest) == 6;
+    return good && !(b[0] & 1) ? 0 : xerr_mac_invalid(err, mac);
+}
+
+/* Everything in one transaction: a crash leaves a bond or none. */
+static int dissolve(struct call *c, struct ref self, struct xerr *err)
+{
+    struct txn *t = db_begin(c->agent->db);
+    const struct row *bond = snap_need(txn_snap(t), CLASS_Bond, self, err);
+
+    if (!bond) {
+        db_abort(t);
+        return -1;
+    }
+    struct ref master = row_ref(bond, F_Bond_master), primary = row_ref(bond, F_Bond_primary_slave);
+    const struct row *top = snap_get(txn_snap(t), CLASS_PIF, master), *first = snap_get(txn_snap(t), CLASS_PIF, primary);
+    bool attached = top && row_bool(top, F_PIF_currently_attached);
+    if (top && first) {
+        const char *device = arena_strdup(c->arena, row_str(first, F_PIF_device)), *mac = arena_strdup(c->arena, row_str(first, F_PIF_MAC));
+        move_settings(c, t, master, primary);
+        move_vlans(t, master, primary, device, mac);
+    }
+    SNAP_EACH (txn_snap(t), CLASS_PIF, slave) {
+        if (!ref_eq(row_ref(slave, F_PIF_bond_slave_of), self)) continue;
+        struct ref ref = row_ref_of(slave);
+        txn_set_ref(t, ref, F_PIF_bond_slave_of, REF_NULL);
+        txn_set_bool(t, ref, F_PIF_currently_attached, attached);
+    }
+    txn_destroy(t, CLASS_Bond, self);
+    pif_destroy_record(t, master);
+    return db_commit(t, err);
+}
+
+int bond_destroy(struct call *c, struct ref self, struct xerr *err)
+{
+    struct ref master, primary;
+    {
+        _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+        const struct row *bond = snap_need(s, CLASS_Bond, self, err);
+        if (!bond || !pif_need_own(c, s, row_ref(bond, F_Bond_master), err)) return -1;
+        master = row_ref(bond, F_Bond_master);
+        primary = row_ref(bond, F_Bond_primary_slave);
+    }
+    struct ref from = network_of(c, master), to = network_of(c, primary);
+    if (dissolve(c, self, err) || network_apply(c, err)) return -1;
+    return ref_is_null(to) ? 0 : move_vifs(c, from, to, err);
+}
+
+static int create_records(struct call *c, struct txn *t, struct ref bond, struct ref network, const struct ref *members, size_t n,
+                          const char *mac, enum bond_mode mode, const struct value *properties, struct ref *ret_master)
+{
+    struct ref primary = choose_primary(txn_snap(t), members, n);
+    const struct row *first = snap_get(txn_snap(t), CLASS_PIF, primary);
+    const char *device = free_device(c, txn_snap(t));
+    const struct value all = complete(c, mode, properties);
+    bool adopted = row_bool(first, F_PIF_management) && *row_str(first, F_PIF_IP) && !has_address(first) &&
+                   network_prefix_of(row_str(first, F_PIF_netmask)) > 0;
+
+    if (!*mac) mac = arena_strdup(c->arena, row_str(first, F_PIF_MAC));
+    /* Management over a card that its administrator configured: as when it is plugged, the address is kept. */
+    if (adopted) txn_set_enum(t, primary, F_PIF_ip_configuration_mode, ip_configuration_mode_Static);
+    struct ref master = pif_create_record(c, t, device, mac, network, -1, false);
+    txn_create(t, CLASS_Bond, bond);
+    txn_set_ref(t, bond, F_Bond_master, master);
+    txn_set_ref(t, bond, F_Bond_primary_slave, primary);
+    txn_set_enum(t, bond, F_Bond_mode, (int)mode);
+    txn_set_value(t, bond, F_Bond_properties, &all);
+    move_settings(c, t, primary, master);
+    for (size_t i = 0; i < n; i++) {
+        move_vlans(t, members[i], master, device, mac);
+        txn_set_ref(t, members[i], F_PIF_bond_slave_of, bond);
+        txn_set_bool(t, members[i], F_PIF_currently_attached, false);
+    }
+    *ret_master = master;
+    return 0;
+}
+
+int bond_create(struct call *c, struct ref network, const struct value *members, const char *MAC, enum bond_mode mode,
+                const struct value *properties, struct ref *ret_result, struct xerr *err)
+{
+    struct ref bond = ref_new(), master, refs[MEMBERS_MAX];
+    size_t n = members->set.n < MEMBERS_MAX ? members->set.n : MEMBERS_MAX;
+
+    for (size_t i = 0; i < n; i++) refs[i] = members->set.items[i].ref;
+    for (size_t i = 0; i < properties->map.n; i++)
+        if (check_property(mode, properties->map.members[i].key, properties->map.members[i].value.s, err)) return -1;
+    struct txn *t = db_begin(c->agent->db);
+    if (check_members(c, txn_snap(t), refs, n, err) || check_mac(MAC, err) || pif_network_free(c, txn_snap(t), network, err) ||
+        create_records(c, t, bond, network, refs, n, MAC, mode, properties, &master)) {
+        db_abort(t);
+        return -1;
+    }
+    if (db_commit(t, err)) return -1;
+    int rc = pif_bring_up(c, master, err);
+    /* Management that nobody reaches any more is worse than none of a bond. */
+    if (!rc) rc = pif_check_answers(c, master, err);
+    for (size_t i = 0; i < n && !rc; i++) rc = move_vifs(c, network_of(c, refs[i]), network, err);
+    if (rc) {
+        struct xerr ignored = XERR_INIT;
+        if (bond_destroy(c, bond, &ignored)) {
+            _cleanup_free_ char *why = xerr_text(&ignored);
+            log_error("taking back a bond: %s", why);
+        }
+        xerr_clear(&ignored);
+        return -1;
+    }
+    pif_resolvers(c);
+    *ret_result = bond;
+    return 0;
+}
+
+/* ---- changing ----------------------------------------------------------------------------------------------------------------------- */
+
+int bond_set_mode(struct call *c, struct ref self, enum bond_mode value, struct xerr *err)
+{
+    struct txn *t = db_begin(c->agent->db);
+    const struct row *bond = snap_need(txn_snap(t), CLASS_Bond, self, err);
+
+    if (!bond || !pif_need_own(c, txn_snap(t), row_ref(bond, F_Bond_master), err)) {
+        db_abort(t);
+        return -1;
+    }
+    const struct value all = complete(c, value, row_value(bond, F_Bond_properties));
+    txn_set_enum(t, self, F_Bond_mode, (int)value);
+    txn_set_value(t, self, F_Bond_properties, &all);
+    return db_commit(t, err) ? -1 : network_apply(c, err);
+}
+
+int bond_set_property(struct call *c, struct ref self, const char *name, const char *value, struct xerr *err)
+{
+    struct txn *t = db_begin(c->agent->db);
+    const struct row *bond = snap_need(txn_snap(t), CLASS_Bond, self, err);
+
+    if (!bond || !pif_need_own(c, txn_snap(t), row_ref(bond, F_Bond_master), err) ||
+        check_property((enum bond_mode)row_enum(bond, F_Bond_mode), name, value, err)) {
+        db_abort(t);
+        return -1;
+    }
+    txn_map_put_str(t, self, F_Bond_properties, name, value);
+    return db_commit(t, err) ? -1 : network_apply(c, err);
+}

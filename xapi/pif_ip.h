@@ -1,0 +1,13 @@
+/* Addresses of host interfaces as their neighbours need them.
+ * Called by: network.c (startup), host_management.c, jobs.  Calls: net/, db/. */
+#ifndef XAPI_PIF_IP_H
+#define XAPI_PIF_IP_H
+
+#include "xapi/call/call.h"
+
+/* An address of the management interface that an earlier agent did not live to prove is taken back. Before network_apply(). */
+int pif_ip_startup(struct call *c, struct xerr *err);
+/* resolv.conf below the machine's configuration says what the management interface's DNS says; without one it stays. */
+void pif_resolvers(struct call *c);
+
+#endif

@@ -1,0 +1,172 @@
+/* Class VIF: who may send what: locking modes and allowed addresses; and the addresses a guest is to configure.
+ * Called by: the generated thunks (schema/vif.xml).  Calls: vif_card.c, db/. */
+#include <arpa/inet.h>
+
+#include "gen/methods.h"
+#include "xapi/vif_card.h"
+
+static bool is_ip(int family, const char *text)
+{
+    unsigned char raw[16];
+
+    return inet_pton(family, text, raw) == 1;
+}
+
+static int check_addresses(int family, const struct value *set, const char *parameter, struct xerr *err)
+{
+    for (size_t i = 0; i < set->set.n; i++)
+        if (!is_ip(family, set->set.items[i].s)) return xerr_invalid_ip_address_specified(err, parameter);
+    return 0;
+}
+
+/* The record, and what runs. A card that is not attached takes it when it is. */
+static int change(struct call *c, struct ref vif, field_id f, const struct value *v, struct xerr *err)
+{
+    return db_set_field(c->agent->db, vif, f, v, err) ? -1 : vif_card_apply(c, vif, err);
+}
+
+static int change_item(struct call *c, struct ref vif, field_id f, const char *item, bool add, struct xerr *err)
+{
+    const struct value v = value_string(item);
+    struct txn *t = db_begin(c->agent->db);
+
+    if (add) txn_set_add(t, vif, f, &v);
+    else txn_set_remove(t, vif, f, &v);
+    return db_commit(t, err) ? -1 : vif_card_apply(c, vif, err);
+}
+
+static int need(struct call *c, struct ref vif, struct xerr *err)
+{
+    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+
+    return snap_need(s, CLASS_VIF, vif, err) ? 0 : -1;
+}
+
+/* ---- locking ------------------------------------------------------------------------------------------------------------------------ */
+
+int vif_set_locking_mode(struct call *c, struct ref self, enum vif_locking_mode value, struct xerr *err)
+{
+    struct txn *t = db_begin(c->agent->db);
+
+    txn_set_enum(t, self, F_VIF_locking_mode, (int)value);
+    return db_commit(t, err) ? -1 : vif_card_apply(c, self, err);
+}
+
+int vif_set_ipv4_allowed(struct call *c, struct ref self, const struct value *value, struct xerr *err)
+{
+    if (need(c, self, err) || check_addresses(AF_INET, value, "ipv4_allowed", err)) return -1;
+    return change(c, self, F_VIF_ipv4_allowed, value, err);
+}
+
+int vif_set_ipv6_allowed(struct call *c, struct ref self, const struct value *value, struct xerr *err)
+{
+    if (need(c, self, err) || check_addresses(AF_INET6, value, "ipv6_allowed", err)) return -1;
+    return change(c, self, F_VIF_ipv6_allowed, value, err);
+}
+
+int vif_add_ipv4_allowed(struct call *c, struct ref self, const char *value, struct xerr *err)
+{
+    if (need(c, self, err)) return -1;
+    if (!is_ip(AF_INET, value)) return xerr_invalid_ip_address_specified(err, "ipv4_allowed");
+    return change_item(c, self, F_VIF_ipv4_allowed, value, true, err);
+}
+
+int vif_add_ipv6_allowed(struct call *c, struct ref self, const char *value, struct xerr *err)
+{
+    if (need(c, self, err)) return -1;
+    if (!is_ip(AF_INET6, value)) return xerr_invalid_ip_address_specified(err, "ipv6_allowed");
+    return change_item(c, self, F_VIF_ipv6_allowed, value, true, err);
+}
+
+int vif_remove_ipv4_allowed(struct call *c, struct ref self, const char *value, struct xerr *err)
+{
+    return change_item(c, self, F_VIF_ipv4_allowed, value, false, err);
+}
+
+int vif_remove_ipv6_allowed(struct call *c, struct ref self, const char *value, struct xerr *err)
+{
+    return change_item(c, self, F_VIF_ipv6_allowed, value, false, err);
+}
+
+/* ---- limits ------------------------------------------------------------------------------------------------------------------------- */
+
+int vif_set_qos_algorithm_type(struct call *c, struct ref self, const char *value, struct xerr *err)
+{
+    const struct value v = value_string(value);
+
+    if (*value && !streq(value, "ratelimit")) return xerr_invalid_value(err, "qos_algorithm_type", value);
+    return change(c, self, F_VIF_qos_algorithm_type, &v, err);
+}
+
+int vif_set_qos_algorithm_params(struct call *c, struct ref self, const struct value *value, struct xerr *err)
+{
+    return change(c, self, F_VIF_qos_algorithm_params, value, err);
+}
+
+int vif_add_to_qos_algorithm_params(struct call *c, struct ref self, const char *key, const char *value, struct xerr *err)
+{
+    const struct value v = value_string(value);
+    struct txn *t = db_begin(c->agent->db);
+
+    txn_map_add(t, self, F_VIF_qos_algorithm_params, key, &v);
+    return db_commit(t, err) ? -1 : vif_card_apply(c, self, err);
+}
+
+int vif_remove_from_qos_algorithm_params(struct call *c, struct ref self, const char *key, struct xerr *err)
+{
+    struct txn *t = db_begin(c->agent->db);
+
+    txn_map_remove(t, self, F_VIF_qos_algorithm_params, key);
+    return db_commit(t, err) ? -1 : vif_card_apply(c, self, err);
+}
+
+/* ---- what a guest is to configure ---------------------------------------------------------------------------------------------------- */
+
+/* "192.0.2.7/24" of this family. */
+static bool is_cidr(struct call *c, int family, const char *text)
+{
+    const char *slash = strchr(text, '/');
+    size_t digits = slash ? strspn(slash + 1, "0123456789") : 0;
+
+    if (digits < 1 || digits > 3 || slash[1 + digits]) return false;
+    int bits = atoi(slash + 1);
+    return bits >= 1 && bits <= (family == AF_INET ? 32 : 128) && is_ip(family, arena_strndup(c->arena, text, (size_t)(slash - text)));
+}
+
+struct guest_address {
+    int family, mode, fixed;             /* fixed: the mode that has an address */
+    const char *address, *gateway;
+    field_id mode_field, addresses_field, gateway_field;
+};
+
+static int configure(struct call *c, struct ref vif, const struct guest_address *g, struct xerr *err)
+{
+    bool fixed = g->mode == g->fixed;
+    const struct value one[] = { value_string(g->address) };
+    const struct value set = value_set(one, fixed ? 1 : 0);
+
+    if (need(c, vif, err)) return -1;
+    if (fixed && !is_cidr(c, g->family, g->address)) return xerr_invalid_cidr_address_specified(err, "address");
+    if (fixed && *g->gateway && !is_ip(g->family, g->gateway)) return xerr_invalid_ip_address_specified(err, "gateway");
+    struct txn *t = db_begin(c->agent->db);
+    txn_set_enum(t, vif, g->mode_field, g->mode);
+    txn_set_value(t, vif, g->addresses_field, &set);
+    txn_set_str(t, vif, g->gateway_field, fixed ? g->gateway : "");
+    return db_commit(t, err);
+}
+
+int vif_configure_ipv4(struct call *c, struct ref self, enum vif_ipv4_configuration_mode mode, const char *address,
+                       const char *gateway, struct xerr *err)
+{
+    const struct guest_address g = { AF_INET, (int)mode, vif_ipv4_configuration_mode_Static, address, gateway,
+                                     F_VIF_ipv4_configuration_mode, F_VIF_ipv4_addresses, F_VIF_ipv4_gateway };
+    return configure(c, self, &g, err);
+}
+
+int vif_configure_ipv6(struct call *c, struct ref self, enum vif_ipv6_configuration_mode mode, const char *address,
+                       const char *gateway, struct xerr *err)
+{
+    const struct guest_address g = { AF_INET6, (int)mode, vif_ipv6_configuration_mode_Static, address, gateway,
+                                     F_VIF_ipv6_configuration_mode, F_VIF_ipv6_addresses, F_VIF_ipv6_gateway };
+    return configure(c, self, &g, err);
+}
