@@ -14,7 +14,8 @@
 #include "lib/log.h"
 #include "lib/subproc.h"
 
-enum { LEASE_MAX_BYTES = 8192, LOCK_FD = 3 };
+/* udhcpc puts a pipe of its own onto 3 and 4. */
+enum { LEASE_MAX_BYTES = 8192, LOCK_FD = 9 };
 
 static char *file_of(const char *dir, const char *link, const char *what) { return xasprintf("%s/%s.%s", dir, link, what); }
 

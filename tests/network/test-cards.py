@@ -1,0 +1,269 @@
+#!/usr/bin/env python3
+"""A NIC of the host on its bridge, with real frames: addresses move and come back, DHCP, the way back, locked and limited cards."""
+import json
+import os
+import re
+import socket
+import struct
+import subprocess
+import time
+
+from harness import Agent, check, done, fails, own_network, wait_until
+
+own_network()
+os.environ['PATH'] += ':/usr/sbin:/sbin'
+
+
+def run(*args, ok=True):
+    r = subprocess.run(args, capture_output=True, text=True, check=False)
+    if ok and r.returncode:
+        raise Exception('%s: %s' % (' '.join(args), r.stderr))
+    return r.stdout
+
+
+def links():
+    return {l['ifname']: l for l in json.loads(run('ip', '-d', '-j', 'addr'))}
+
+
+def addresses(name):
+    l = links().get(name)
+    return sorted('%s/%d' % (a['local'], a['prefixlen']) for a in l['addr_info'] if a['scope'] == 'global') if l else None
+
+
+# The world behind the cable: another network namespace.
+far = subprocess.Popen(['unshare', '-n', 'cat'], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)     # ends with us
+wait_until(lambda: os.readlink('/proc/%d/ns/net' % far.pid) != os.readlink('/proc/self/ns/net'))
+
+
+def away(*args, ok=True):
+    return run('nsenter', '-t', str(far.pid), '-n', *args, ok=ok)
+
+
+def cable(name, peer):
+    run('ip', 'link', 'add', name, 'type', 'veth', 'peer', 'name', peer, 'netns', str(far.pid))
+    run('ip', 'link', 'set', name, 'up')
+    away('ip', 'link', 'set', peer, 'up')
+
+
+cable('eth0', 'wire0')
+run('ip', 'addr', 'add', '198.51.100.7/24', 'dev', 'eth0')
+run('ip', 'route', 'add', 'default', 'via', '198.51.100.1')
+away('ip', 'addr', 'add', '198.51.100.1/24', 'dev', 'wire0')
+run('ip', 'link', 'add', 'docker0', 'type', 'bridge')
+run('ip', 'addr', 'add', '172.17.0.1/16', 'dev', 'docker0')
+run('ip', 'link', 'set', 'docker0', 'up')
+
+
+def settings(name):
+    return {k: links()[name].get(k) for k in ('ifindex', 'flags', 'mtu', 'master', 'address', 'group', 'promiscuity', 'ifalias')}, addresses(name)
+
+
+foreign = settings('docker0')
+
+
+def reaches(address):
+    return subprocess.run(['nsenter', '-t', str(far.pid), '-n', 'busybox', 'ping', '-c', '1', '-W', '2', address], capture_output=True,
+                          check=False).returncode == 0
+
+
+with Agent(net='bridge') as agent:
+    s = agent.login()
+    pif = {r['device']: ref for ref, r in s.PIF.get_all_records().items()}
+    eth0 = pif['eth0']
+    check(addresses('eth0') == ['198.51.100.7/24'] and 'xenbr0' not in links(), 'at first nothing of the host changes')
+    s.PIF.plug(eth0)
+    have = links()
+    check(have['eth0'].get('master') == 'xenbr0' and addresses('eth0') == [], 'plugged: the card is a port')
+    check(addresses('xenbr0') == ['198.51.100.7/24'] and have['xenbr0']['address'] == have['eth0']['address'], 'the bridge has its address and MAC')
+    check('198.51.100.1 dev xenbr0' in run('ip', 'route', 'show', 'default'), 'and the default route')
+    check(reaches('198.51.100.7'), 'and answers the world')
+
+    # Addresses.
+    s.PIF.reconfigure_ip(eth0, 'Static', '198.51.100.8', '255.255.255.0', '198.51.100.1', '')
+    check(addresses('xenbr0') == ['198.51.100.8/24'] and reaches('198.51.100.8'), 'another address')
+    why = fails('PIF_CONFIGURATION_ERROR', 'one whose gateway does not answer', s.PIF.reconfigure_ip, eth0, 'Static', '203.0.113.5',
+                '255.255.255.0', '203.0.113.1', '')
+    check('203.0.113.1 does not answer' in why[1], 'which is said: %s' % why[1])
+    check(addresses('xenbr0') == ['198.51.100.8/24'] and s.PIF.get_IP(eth0) == '198.51.100.8' and reaches('198.51.100.8'),
+          'and the way back was found')
+
+    # Killed before the new address was proven: the old one again.
+    pid = os.fork()
+    if not pid:
+        try:
+            agent.login().PIF.reconfigure_ip(eth0, 'Static', '203.0.113.5', '255.255.255.0', '203.0.113.1', '')
+        finally:
+            os._exit(0)
+    check(wait_until(lambda: addresses('xenbr0') == ['203.0.113.5/24']), 'a new address is being proven')
+    agent.kill()
+    os.waitpid(pid, 0)
+    agent.start()
+    s = agent.login()
+    check(addresses('xenbr0') == ['198.51.100.8/24'] and s.PIF.get_IP(eth0) == '198.51.100.8', 'killed meanwhile: the old one is back')
+
+    # DHCP.
+    folder = os.path.join(agent.root, 'far')
+    os.mkdir(folder)
+    open(folder + '/leases', 'w').close()
+    with open(folder + '/conf', 'w') as f:
+        f.write('start 198.51.100.50\nend 198.51.100.50\ninterface wire0\nlease_file %s/leases\npidfile %s/pid\noption subnet 255.255.255.0\n'
+                'option router 198.51.100.1\noption dns 198.51.100.2 198.51.100.3\noption lease 600\n' % (folder, folder))
+    server = subprocess.Popen(['nsenter', '-t', str(far.pid), '-n', 'busybox', 'udhcpd', '-f', folder + '/conf'],
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    s.PIF.reconfigure_ip(eth0, 'DHCP', '', '', '', '')
+    r = s.PIF.get_record(eth0)
+    check(addresses('xenbr0') == ['198.51.100.50/24'] and r['IP'] == '198.51.100.50' and r['netmask'] == '255.255.255.0', 'an address by DHCP')
+    check(r['gateway'] == '198.51.100.1' and r['DNS'] == '198.51.100.2,198.51.100.3', 'with gateway and resolvers')
+    check('nameserver 198.51.100.3' in open(agent.root + '/etc/resolv.conf').read(), 'which the machine asks now')
+
+    def clients():
+        found = []
+        for p in filter(str.isdigit, os.listdir('/proc')):
+            try:
+                line = open('/proc/%s/cmdline' % p, 'rb').read()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if line.startswith(b'udhcpc\0') and agent.root.encode() in line:
+                found.append(p)
+        return found
+
+    first = clients()
+    check(len(first) == 1, 'one client asks')
+    agent.kill()
+    check(addresses('xenbr0') == ['198.51.100.50/24'], 'the address outlives the agent')
+    agent.start()
+    s = agent.login()
+    check(clients() == first, 'the next agent keeps the client')
+    server.kill()
+    server.wait()
+    s.PIF.reconfigure_ip(eth0, 'Static', '198.51.100.8', '255.255.255.0', '198.51.100.1', '')
+    check(wait_until(lambda: clients() == []) and addresses('xenbr0') == ['198.51.100.8/24'], 'a fixed address again: no client')
+
+    s.PIF.reconfigure_ipv6(eth0, 'Static', '2001:db8::8/64', '', '')
+    check(addresses('xenbr0') == ['198.51.100.8/24', '2001:db8::8/64'], 'an IPv6 address beside it')
+    away('ip', 'addr', 'add', '2001:db8::1/64', 'dev', 'wire0', 'nodad')
+    check(reaches('2001:db8::8'), 'which answers')
+    s.PIF.reconfigure_ipv6(eth0, 'None', '', '', '')
+    check(addresses('xenbr0') == ['198.51.100.8/24'], 'gone again')
+
+    # A guest's card with the world on the other side.
+    vm = s.VM.clone(s.VM.get_by_name_label('Other install media')[0], 'g')
+    s.VM.provision(vm)
+    mac = '02:00:00:00:00:55'
+    vif = s.VIF.create({'VM': vm, 'network': s.PIF.get_network(eth0), 'device': '0', 'MAC': mac, 'MTU': '0', 'other_config': {},
+                        'qos_algorithm_type': '', 'qos_algorithm_params': {}})
+    s.VM.start(vm, False, False)
+    tap = [n for n in links() if n.startswith('vif')][0]
+    check(links()[tap].get('master') == 'xenbr0', 'a card on the bridge of the NIC')
+
+    # The simulated guest holds no tap: we do, and send frames as it would.
+    import fcntl
+    guest = os.open('/dev/net/tun', os.O_RDWR)
+    fcntl.ioctl(guest, 0x400454ca, struct.pack('16sH22x', tap.encode(), 0x1002 | 0x4000))
+    listener = subprocess.Popen(['nsenter', '-t', str(far.pid), '-n', '/usr/bin/python3', '-c', '''
+import socket, sys
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)); s.bind(('wire0', 0))
+print('ready', flush=True)
+while True:
+    f = s.recv(4096)
+    if f[-6:-4] == b'##': print(f[-4:].decode(), flush=True)
+'''], stdout=subprocess.PIPE, text=True)
+    check(listener.stdout.readline() == 'ready\n', 'the far end listens')
+    number = [0]
+
+    def mac_bytes(text):
+        return bytes.fromhex(text.replace(':', ''))
+
+    def passes(frame):
+        """Sends the frame, and a marker that always passes behind it: what came until the marker."""
+        number[0] += 1
+        tag = b'##%04d' % number[0]
+        os.write(guest, b'\0' * 10 + frame + tag)
+        probe = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+        probe.bind(('xenbr0', 0))
+        probe.send(b'\xff' * 6 + mac_bytes('02:00:00:00:00:99') + b'\x88\xb5' + b'\0' * 46 + b'##MARK')
+        probe.close()
+        seen = False
+        while True:
+            line = listener.stdout.readline().strip()
+            if line == 'MARK':
+                return seen
+            seen = seen or line == '%04d' % number[0]
+
+    def ether(kind, source=mac, to='ff:ff:ff:ff:ff:ff'):
+        return mac_bytes(to) + mac_bytes(source) + struct.pack('!H', kind)
+
+    def ipv4(source, to='198.51.100.1', protocol=253, body=b''):
+        def head(checksum):
+            return struct.pack('!BBHHHBBH4s4s', 0x45, 0, 20 + len(body) + 6, 0, 0, 64, protocol, checksum, socket.inet_aton(source),
+                               socket.inet_aton(to))
+        total = sum(struct.unpack('!10H', head(0)))
+        return ether(0x800) + head(~(total + (total >> 16)) & 0xffff) + body
+
+    def arp(ip, hardware=mac, target='198.51.100.1'):
+        return ether(0x806) + struct.pack('!HHBBH6s4s6s4s', 1, 0x800, 6, 4, 2, mac_bytes(hardware), socket.inet_aton(ip), b'\0' * 6,
+                                          socket.inet_aton(target)) + b'\0' * 12
+
+    def ipv6(source, body=b'', following=59, to='ff02::1'):
+        return ether(0x86dd) + struct.pack('!IHBB16s16s', 6 << 28, len(body) + 6, following, 255, socket.inet_pton(socket.AF_INET6, source),
+                                           socket.inet_pton(socket.AF_INET6, to)) + body
+
+    def icmp6(kind, target):
+        return struct.pack('!BBHI16s', kind, 0, 0, 0, socket.inet_pton(socket.AF_INET6, target))
+
+    check(passes(ipv4('10.66.0.1')) and passes(arp('10.66.0.1')) and passes(ether(0x88b5, '02:66:66:66:66:66') + b'\0' * 46), 'unlocked: anything passes')
+    s.VIF.set_ipv4_allowed(vif, ['198.51.100.60', '198.51.100.61'])
+    s.VIF.set_ipv6_allowed(vif, ['2001:db8::60'])
+    s.VIF.set_locking_mode(vif, 'locked')
+    local = 'fe80::0:ff:fe00:55'
+    for frame, want, what in (
+            (ipv4('198.51.100.60'), True, 'its address passes'), (ipv4('198.51.100.61'), True, 'and its other'),
+            (ipv4('198.51.100.62'), False, 'a spoofed one does not'),
+            (ether(0x800, '02:66:66:66:66:66') + ipv4('198.51.100.60')[14:], False, 'nor another MAC'),
+            (arp('198.51.100.60'), True, 'ARP for its address passes'), (arp('198.51.100.1'), False, 'ARP for the router\'s does not'),
+            (arp('198.51.100.60', '02:66:66:66:66:66'), False, 'nor with another MAC inside'),
+            (arp('0.0.0.0', target='198.51.100.61'), True, 'a probe for its own address passes'),
+            (arp('0.0.0.0', target='198.51.100.1'), False, 'a probe for another\'s does not'),
+            (ipv4('0.0.0.0', '255.255.255.255', 17, struct.pack('!HHHH', 68, 67, 14, 0)), True, 'asking for an address by DHCP passes'),
+            (ipv4('0.0.0.0', '255.255.255.255', 17, struct.pack('!HHHH', 67, 68, 14, 0)), False, 'giving addresses does not'),
+            (ipv6('2001:db8::60'), True, 'its IPv6 address passes'), (ipv6('2001:db8::61'), False, 'a spoofed one does not'),
+            (ipv6(local), True, 'the link-local one of its MAC does'), (ipv6('fe80::1'), False, 'another link-local one does not'),
+            (ipv6('2001:db8::60', icmp6(136, '2001:db8::60'), 58), True, 'advertising itself passes'),
+            (ipv6('2001:db8::60', icmp6(136, '2001:db8::1'), 58), False, 'advertising another does not'),
+            (ipv6('2001:db8::60', bytes([58, 0, 1, 4, 0, 0, 0, 0]) + icmp6(136, '2001:db8::1'), 60), False, 'nor behind an extension header'),
+            (ipv6('::', icmp6(135, '2001:db8::60'), 58, 'ff02::1:ff00:60'), True, 'asking whether its address is free passes'),
+            (ipv6('::', icmp6(135, '2001:db8::1'), 58, 'ff02::1:ff00:1'), False, 'for another\'s it does not'),
+            (ipv6(local, icmp6(134, '::'), 58), False, 'it is no router'),
+            (ether(0x8100) + b'\0\5\x08\0' + ipv4('198.51.100.60')[14:], False, 'a VLAN tag does not pass'),
+            (ether(0x88cc) + b'\0' * 46, False, 'nor any other protocol')):
+        check(passes(frame) == want, 'locked: ' + what)
+    s.VIF.remove_ipv4_allowed(vif, '198.51.100.61')
+    check(not passes(ipv4('198.51.100.61')) and passes(ipv4('198.51.100.60')), 'an address is taken from it while it runs')
+    agent.kill()
+    check(not passes(ipv4('198.51.100.62')), 'the lock outlives the agent')
+    agent.start()
+    s = agent.login()
+    check(not passes(ipv4('198.51.100.62')) and passes(ipv4('198.51.100.60')), 'and the next one keeps it')
+    s.VIF.set_locking_mode(vif, 'disabled')
+    check(not passes(ipv4('198.51.100.60')) and 'master' not in links()[tap], 'disabled: nothing at all')
+    s.VIF.set_locking_mode(vif, 'unlocked')
+    check(passes(ipv4('10.66.0.1')), 'unlocked again')
+    listener.kill()
+    os.close(guest)
+    s.VM.hard_shutdown(vm)
+    check('xapi-vif' not in run('nft', 'list', 'tables'), 'no rules stay behind')
+    s.VIF.destroy(vif)
+
+    # What is not ours is as it was.
+    check(settings('docker0') == foreign, 'somebody else\'s bridge was never touched')
+    fails('NETWORK_UNMANAGED', 'a VLAN for a network that is not managed', s.VLAN.create, eth0, '5',
+          s.network.create({'name_label': 'own', 'name_description': '', 'MTU': '1500', 'other_config': {}, 'bridge': 'docker0', 'managed': False}))
+    missing = s.network.create({'name_label': 'gone', 'name_description': '', 'MTU': '1500', 'other_config': {}, 'bridge': 'br-gone',
+                                'managed': False})
+    lost = s.VIF.create({'VM': vm, 'network': missing, 'device': '1', 'MAC': '', 'MTU': '0', 'other_config': {}, 'qos_algorithm_type': '',
+                         'qos_algorithm_params': {}})
+    fails('BRIDGE_NOT_AVAILABLE', 'a card on a bridge that nobody made', s.VM.start, vm, False, False)
+    s.VIF.destroy(lost)
+far.kill()
+far.wait()
+done()
