@@ -286,7 +286,7 @@ int vif_move(struct call *c, struct ref self, struct ref network, struct xerr *e
     struct card card;
     struct ref vm;
 
-    if (network_attach_check(c, network, err) || describe_one(c, self, &card, &vm, err)) return -1;
+    if (describe_one(c, self, &card, &vm, err) || network_attach_check(c, network, err)) return -1;
     if (card.attached && network_attach(c, network, err)) return -1;
     struct txn *t = db_begin(c->agent->db);
     txn_set_ref(t, self, F_VIF_network, network);
