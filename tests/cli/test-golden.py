@@ -15,7 +15,7 @@ A transcript is what somebody would see:
 
 "! " stands before lines of standard error, "[N]" is an exit status that is not 0, "< text" behind a command is its
 standard input, NAME=xe keeps the output in a variable, _NAME=xe also out of sight: it differs from machine to machine. "$ write NAME TEXT"
-makes a file in the folder where xe runs ($folder), "$ file NAME" tells what is in one; "$ language LOCALE" is what the user speaks from then on. uuids, MAC addresses and times are numbered in
+makes a file in the folder where xe runs ($folder), "$ certificate NAME" NAME.pem and NAME.key, "$ file NAME" tells what is in one; "$ language LOCALE" is what the user speaks from then on. uuids, MAC addresses and times are numbered in
 the order in which they appear; the host's name is HOST.
 
 Each runs three ways, each on an agent of its own: the thin protocol over the unix socket and over TLS, and XML-RPC over TLS;
@@ -80,6 +80,11 @@ def pseudo(words, folder, environment):
         environment['LC_ALL'] = words[1]
         return []
     path = os.path.join(folder, words[1])
+    if words[0] == 'certificate':
+        subprocess.run(['openssl', 'req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-subj', '/CN=%s.example' % words[1], '-days', '30',
+                        '-addext', 'subjectAltName=DNS:%s.example' % words[1], '-out', path + '.pem', '-keyout', path + '.key'],
+                       check=True, capture_output=True)
+        return []
     if words[0] == 'write':
         with open(path, 'w') as f:
             f.write(' '.join(words[2:]).replace('\\n', '\n'))

@@ -3,18 +3,22 @@
 
 coverage.tsv: command, yes or no (does something answer it: its code, and behaviour of the message it stands for), and the
 transcripts in which it succeeded. With COVERAGE_UPDATE=1 it is written anew.
-The reference's facts are in ../shared/xenapi/xe-commands.tsv beside the source; where they are absent that part is skipped.
+The reference's facts are xe-commands.tsv and xe-fields.tsv in $XAPI_FACTS or ../shared/xenapi; where they are absent that part
+is skipped.
 """
 import csv
 import os
+import re
 import subprocess
 
 from harness import BUILD, SOURCE, Agent, check, done, skip
 
 FOLDER = os.path.join(SOURCE, 'tests', 'cli')
 TABLE = os.path.join(FOLDER, 'coverage.tsv')
-FACTS = os.path.join(SOURCE, '..', 'shared', 'xenapi', 'xe-commands.tsv')
+FACTS = os.environ.get('XAPI_FACTS') or os.path.join(SOURCE, '..', 'shared', 'xenapi')
 OURS = {'cli-coverage', 'sr-gc-status', 'vm-console'}     # beside the reference's
+FIELD_FLAGS = {'hidden': 'hidden', 'expensive': 'expensive', 'deprecated': 'deprecated', 'can_set': 'settable', 'can_add': 'addable',
+               'can_remove': 'removable', 'by_default': 'default_column'}     # ours: the reference's
 HEAD = '''\
 # Every command of xe: name, behaviour, seen; separated by tabs.
 # behaviour: yes when something answers it, no when it says NOT_IMPLEMENTED. seen: the transcripts tests/cli/*.golden in
@@ -87,7 +91,7 @@ def names(text):
 
 
 def check_facts(rows):
-    facts = {r['command']: r for r in csv.DictReader(open(FACTS), delimiter='\t')}
+    facts = {r['command']: r for r in csv.DictReader(open(os.path.join(FACTS, 'xe-commands.tsv')), delimiter='\t')}
     missing = sorted(set(facts) - set(rows))
     check(not missing, 'every command of the reference is there' + (': ' + ' '.join(missing) if missing else ''))
     extra = sorted(set(rows) - set(facts) - OURS)
@@ -112,11 +116,29 @@ def check_facts(rows):
         print('# ' + line)
 
 
+def check_fields():
+    """The table of fields that the schema generated, against the reference's."""
+    with open(os.path.join(BUILD, 'gen', 'xe_fields.c')) as f:
+        source = f.read()
+    classes = dict((cls, name) for name, cls in re.findall(r'\{ "([^"]+)", CLASS_\w+, \d+, fields_(\w+) \}', source))
+    ours = {}
+    for cls, body in re.findall(r'static const struct xe_field fields_(\w+)\[\] = \{(.*?)\n\};', source, re.S):
+        for field, kind, rest in re.findall(r'\{ "([^"]+)", XE_(\w+), (.*)\},?$', body, re.M):
+            ours[classes[cls], field] = (kind.lower(), *('.%s = true' % flag in rest for flag in FIELD_FLAGS))
+    facts = {(r['class'], r['field']): (r['kind'], *(r[FIELD_FLAGS[flag]] == '1' for flag in FIELD_FLAGS))
+             for r in csv.DictReader(open(os.path.join(FACTS, 'xe-fields.tsv')), delimiter='\t')}
+    wrong = sorted(key for key in set(facts) | set(ours) if facts.get(key) != ours.get(key))
+    check(not wrong and len(facts) > 900, 'and so are the %d fields of %d classes' % (len(facts), len(classes)))
+    for key in wrong[:40]:
+        print('# %s %s: %s, not %s' % (*key, ours.get(key), facts.get(key)))
+
+
 with Agent() as agent:
     rows = table(agent)
 check_coverage(rows)
 if os.path.exists(FACTS):
     check_facts(rows)
+    check_fields()
 else:
     skip('the reference table', 'no ../shared/xenapi beside the source')
 done()
