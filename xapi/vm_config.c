@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "lib/strbuf.h"
@@ -128,13 +129,44 @@ static int describe_features(struct call *c, const struct row *vm, struct hv_vm 
     return 0;
 }
 
+/* "0/0000:04:01.0,1/0000:04:01.1": devices of the host for the guest. The number before the slash is their order. */
+static bool good_pci(const char *list)
+{
+    unsigned order, domain, bus, device, function;
+    int used;
+
+    for (;; list++) {
+        used = 0;
+        if (sscanf(list, "%3u/%4x:%2x:%2x.%1u%n", &order, &domain, &bus, &device, &function, &used) != 5 || !used || device > 31 ||
+            function > 7)
+            return false;
+        list += used;
+        if (!*list) return true;
+        if (*list != ',') return false;
+    }
+}
+
+/* Devices that are not handed over must not be left out in silence: the guest counts on them. */
+static int check_pci(struct call *c, const struct row *vm, struct xerr *err)
+{
+    const char *list = row_map_str(vm, F_VM_other_config, "pci", "");
+    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+    const struct row *host = snap_get(s, CLASS_host, c->agent->host);
+
+    if (!*list) return 0;
+    if (!good_pci(list)) return xerr_invalid_value(err, "other_config:pci", list);
+    if (!host || !streq(row_map_str(host, F_host_chipset_info, "iommu", "false"), "true")) return xerr_vm_requires_iommu(err, REF_STR(c->agent->host));
+    return xerr_vm_incompatible_with_this_host(err, REF_STR(row_ref_of(vm)), REF_STR(c->agent->host),
+                                               "this toolstack does not hand PCI devices to guests");
+}
+
 int vm_describe(struct call *c, const struct row *vm, struct hv_vm *ret_vm, struct xerr *err)
 {
     struct hv_vm v = { 0 };
 
     v.id = hv_id(arena_strdup(c->arena, row_uuid(vm)), row_ref_of(vm));
     v.name = arena_strdup(c->arena, row_str(vm, F_VM_name_label));
-    if (describe_memory(vm, &v, err) || describe_vcpus(c->arena, vm, &v, err)) return -1;
+    if (check_pci(c, vm, err) || describe_memory(vm, &v, err) || describe_vcpus(c->arena, vm, &v, err)) return -1;
     describe_boot(c->arena, vm, &v);
     if (describe_features(c, vm, &v, err)) return -1;
     v.shadow_multiplier = row_float(vm, F_VM_HVM_shadow_multiplier);

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Measures the agent against a peer, in turn and in the same run, and prints the ratio of each part.
 
-    bench.py [ID...]      P2 P3 P4 P5 P6 P7 P8 P9 P10 P11; all when none is named
+    bench.py [ID...]      P1 P2 P3 P4 P5 P6 P7 P8 P9 P10 P11; all when none is named
 
 For each: what was done (transport, connections, bytes, peer), both medians, and a line "P3a ratio=R must ... ok|MISSED".
 A ratio is ours over the peer's: for times and memory less is better, for rates more. The agent keeps its full function:
 sessions, roles, audit, durable commits, events; its simulated hypervisor and network are the only difference to a real
 one. BENCH_ROUNDS scales how long it takes (default 1.0). The exit status is 1 when a "must" was missed.
 """
+import json
 import os
 import pwd
 import shutil
@@ -642,7 +643,36 @@ def p9():
             server.wait()
 
 
-BENCHES = {'P2': p2, 'P3': p3, 'P4': p4, 'P5': p5, 'P6': p6, 'P7': p7, 'P8': p8, 'P9': p9, 'P10': p10, 'P11': p11}
+# ---- P1: guests on Xen ------------------------------------------------------------------------------------------------------
+
+def slope(samples):
+    """Median of the last quarter over that of the first: what it costs that others are there."""
+    n = max(1, len(samples) // 4)
+    return statistics.median(samples[-n:]) / statistics.median(samples[:n])
+
+
+def p1():
+    sys.path.insert(0, os.path.join(harness.SOURCE, 'tests', 'rig'))
+    from rig import Rig
+    growth = 20 if SCALE >= 1 else 8
+    with Rig('xen') as rig:
+        rig.install()
+        agent = rig.start_agent('--log-level', 'info')
+        rig.put({'/root/xen_start.py': os.path.join(os.path.dirname(os.path.abspath(__file__)), 'xen_start.py')})
+        text = rig.must('python3 /root/xen_start.py %s/xapi.sock %d %d' % (agent.root, rounds(10), growth), 1800)
+        out = json.loads(text.splitlines()[-1])
+        say('emulated machine, one boot, in turn; VM.start(paused) over a unix socket with one connection, full function (roles, audit, '
+            'durable commits, storage driver processes); peer: `xl create -p`; PV Linux of 128 MiB, ELF kernel of 65 MB')
+        say('a: no devices')
+        verdict('P1a', *out['bare'], 's', 0.6, 0.2, False)
+        say('b: a card on a bridge and a raw disk of a file SR; peer: the same through its hotplug scripts')
+        verdict('P1b', *out['devices'], 's', 0.6, 0.2, False)
+        say('c: %d domains of each kind, made in turn, stay; last quarter over first: ours %.3f, peer %.3f' % (
+            growth, slope(out['growth'][0]), slope(out['growth'][1])))
+        verdict('P1c', [slope(out['growth'][0])], [slope(out['growth'][1])], '', 1.0, 1.0, False)
+
+
+BENCHES = {'P1': p1, 'P2': p2, 'P3': p3, 'P4': p4, 'P5': p5, 'P6': p6, 'P7': p7, 'P8': p8, 'P9': p9, 'P10': p10, 'P11': p11}
 
 
 def main():

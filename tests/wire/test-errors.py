@@ -88,6 +88,15 @@ def while_disabled(w, fn):
         w.s.host.enable(w.host)
 
 
+def with_pci(w, devices):
+    """A start with devices of the host; no device may be left out in silence."""
+    w.s.VM.add_to_other_config(w.vm, 'pci', devices)
+    try:
+        w.s.VM.start(w.vm, False, False)
+    finally:
+        w.s.VM.remove_from_other_config(w.vm, 'pci')
+
+
 def poke(agent, text):
     folder = os.path.join(agent.root, 'hv', 'sim', 'poke')
     path = os.path.join(agent.root, 'poke-text')
@@ -123,6 +132,8 @@ TABLE = [
     ('VM_IS_TEMPLATE', lambda w: w.s.VM.start(w.template, False, False)),
     ('VM_CANNOT_DELETE_DEFAULT_TEMPLATE', lambda w: w.s.VM.destroy(w.template)),
     ('OPERATION_NOT_ALLOWED', lambda w: w.s.VM.start(w.dom0, False, False)),
+    ('VM_REQUIRES_IOMMU', lambda w: with_pci(w, '0/0000:04:00.0,1/0000:04:1f.7')),
+    ('INVALID_VALUE', lambda w: with_pci(w, '0/0000:04:20.0')),
     ('OPERATION_BLOCKED', lambda w: blocked(w, lambda: w.s.VM.start(w.vm, False, False))),
     ('REVERT_ONLY_ALLOWED_ON_SNAPSHOT', lambda w: w.s.VM.revert(w.vm)),
     ('MEMORY_CONSTRAINT_VIOLATION', lambda w: w.s.VM.set_memory_limits(w.vm, '3', '2', '1', '0')),

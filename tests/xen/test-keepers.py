@@ -2,7 +2,7 @@
 """Guests on real Xen through the API: HVM firmware, disks that QEMU serves, crashes, deaf guests; the agent and Xen's daemons killed."""
 import sys
 
-from harness import check, done, fails
+from harness import LEVEL, check, done, fails
 from guests import NULL, Guests, Rig, wait_until
 
 # Prints its text on the serial line, then sleeps for ever.
@@ -121,7 +121,7 @@ with Rig('xen') as rig:
         'hvm': lambda: has_firmware(guests, card), 'power': lambda: reboots_and_crashes(guests), 'deaf': lambda: is_deaf(guests),
         'qcow2': lambda: qcow2_is_served(guests), 'stays': lambda: outlives_its_keepers(guests)}
     try:
-        for name in sys.argv[1:] or stories:
+        for name in sys.argv[1:] or (stories if LEVEL == 'full' else ('hvm', 'deaf')):
             stories[name]()
     except BaseException:
         print(''.join('# agent: %s\n' % l for l in agent.tail(40).splitlines()))
