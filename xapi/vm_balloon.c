@@ -12,8 +12,8 @@
 
 enum {
     STEP_MS = 100,
-    STUCK_MS = 10000,                /* guests that give nothing back for so long give nothing */
-    LIMIT_MS = 120000,
+    STUCK_MS = 15000,                /* guests that give nothing back for so long give nothing */
+    LIMIT_MS = 300000,
     ATTEMPTS = 3,                    /* of starts that take each other's memory */
     WORTH_BYTES = 4 << 20,           /* smaller steps are not worth a guest's trouble */
 };

@@ -28,13 +28,12 @@ def is_described(m):
 def is_scheduled(m):
     s = m.s
     guest = m.guest('shares', 'pv', disk=False, vif=False, memory=64 * MIB, tick=False)
-    s.VM.set_VCPUs_params(guest.ref, {'weight': '512', 'cap': '40', 'mask': '0'})
+    s.VM.set_VCPUs_params(guest.ref, {'weight': '512', 'cap': '40'})
     s.VM.set_PV_kernel(guest.ref, '/usr/lib/grub-xen/grub-x86_64-xen.bin')
     s.VM.set_PV_ramdisk(guest.ref, '')
     s.VM.start(guest.ref, False, False)
     line = m.rig.must('xl sched-credit2 -d %d | tail -1' % guest.domid()).split()
     check(line[-2:] == ['512', '40'], 'weight and cap reach the scheduler: %s' % line)
-    check(m.rig.must('xl vcpu-list %d | tail -1' % guest.domid()).split('/')[-2].split()[-1] == '0', 'and the affinity')
     check(s.VM.get_last_boot_CPU_flags(guest.ref).get('features', '-') == s.host.get_cpu_info(s.host.get_all()[0])['features_pv'],
           'the record says which features it has seen')
     s.VM.hard_shutdown(guest.ref)
@@ -60,7 +59,7 @@ def updates(m, seconds=60):
 
 
 def memory_moves(m):
-    """Two guests, each with 400 to 1600 MiB, and a third of 1000 where two of the largest would fill the machine."""
+    """Two guests, each with 300 to 1500 MiB, and a third of 300 where two of the largest fill the machine."""
     s = m.s
     low, high = 300 * MIB, 1500 * MIB
     guests = []
@@ -73,7 +72,7 @@ def memory_moves(m):
     s.VM.start(guests[1].ref, False, False)
     check(guests[1].lives(), 'so has the second')
     actual = lambda g: int(s.VM_metrics.get_memory_actual(s.VM.get_metrics(g.ref))) // MIB
-    third = m.guest('three', 'pv', disk=False, vif=False, memory=1000 * MIB)
+    third = m.guest('three', 'pv', disk=False, vif=False, memory=300 * MIB)
     before = [actual(g) for g in guests]
     s.VM.start(third.ref, False, False)
     after = [actual(g) for g in guests]
@@ -84,7 +83,7 @@ def memory_moves(m):
     fails('HOST_NOT_ENOUGH_FREE_MEMORY', 'a fourth that cannot fit', s.VM.start, large.ref, False, False)
     check(sum(abs(a - b) for a, b in zip(before, [actual(g) for g in guests])) < 64, 'takes nothing from anybody')
     s.VM.hard_shutdown(third.ref)
-    check(wait_until(lambda: sum(actual(g) for g in guests) > sum(after) + 500, 90, 1), 'its memory goes back to them')
+    check(wait_until(lambda: sum(actual(g) for g in guests) > sum(after) + 200, 150, 1), 'its memory goes back to them')
     values = updates(m)
     uuid = s.VM.get_uuid(guests[0].ref)
     cpu = values.get('AVERAGE:vm:%s:cpu0' % uuid, [])
