@@ -155,7 +155,8 @@ static int check_pci(struct call *c, const struct row *vm, struct xerr *err)
 
     if (!*list) return 0;
     if (!good_pci(list)) return xerr_invalid_value(err, "other_config:pci", list);
-    if (!host || !streq(row_map_str(host, F_host_chipset_info, "iommu", "false"), "true")) return xerr_vm_requires_iommu(err, REF_STR(c->agent->host));
+    if (!host || !streq(row_map_str(host, F_host_chipset_info, "iommu", "false"), "true"))
+        return xerr_vm_requires_iommu(err, REF_STR(c->agent->host));
     return xerr_vm_incompatible_with_this_host(err, REF_STR(row_ref_of(vm)), REF_STR(c->agent->host),
                                                "this toolstack does not hand PCI devices to guests");
 }
