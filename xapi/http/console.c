@@ -1,5 +1,5 @@
 /* /console: a VM's screen (RFB) or text console as a stream, raw after CONNECT or in WebSocket frames.
- * Called by: the route table.  Calls: http_auth, hv/, websocket. */
+ * Called by: the route table, screenshot.c.  Calls: http_auth, hv/, websocket. */
 #include "xapi/http/console.h"
 
 #include <fcntl.h>
@@ -16,13 +16,6 @@
 
 enum { IDLE_MS = 24 * 3600 * 1000 };
 
-/* What the request names: a console or a VM, by reference or uuid. */
-struct target {
-    struct ref vm;
-    const char *uuid;
-    enum hv_console which;
-};
-
 static const struct row *named(const struct snap *s, enum class_id cls, const char *ref_or_uuid)
 {
     struct ref ref;
@@ -32,7 +25,7 @@ static const struct row *named(const struct snap *s, enum class_id cls, const ch
 }
 
 /* protocol: the one the client asks for, NULL: what the console is. A guest with a screen has a serial line as well. */
-static int find_target(struct call *c, const char *name, const char *protocol, struct target *ret_target,
+static int find_target(struct call *c, const char *name, const char *protocol, struct console_target *ret_target,
                        struct xerr *err)
 {
     _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
@@ -44,7 +37,7 @@ static int find_target(struct call *c, const char *name, const char *protocol, s
     if (!console && row_refs(vm, F_VM_consoles)->n) console = snap_get(s, CLASS_console, row_refs(vm, F_VM_consoles)->refs[0]);
     if (!console)
         return lifecycle_bad_power_state(vm, 1u << vm_power_state_Running, err);
-    *ret_target = (struct target){
+    *ret_target = (struct console_target){
         .vm = row_ref_of(vm),
         .uuid = arena_strdup(c->arena, row_uuid(vm)),
         .which = protocol ? (streq(protocol, "vt100") ? HV_CONSOLE_TEXT : HV_CONSOLE_VNC)
@@ -54,7 +47,7 @@ static int find_target(struct call *c, const char *name, const char *protocol, s
     return 0;
 }
 
-static int open_guest(struct call *c, const struct target *t, struct stream *ret_stream, struct xerr *err)
+int console_open(struct call *c, const struct console_target *t, struct stream *ret_stream, struct xerr *err)
 {
     int fd;
 
@@ -82,11 +75,11 @@ static void cut(void *arg)
     shutdown(e->guest, SHUT_RDWR);
 }
 
-static void serve(struct http_request *req, struct call *c, const struct target *t, bool framed, struct xerr *err)
+static void serve(struct http_request *req, struct call *c, const struct console_target *t, bool framed, struct xerr *err)
 {
     struct stream guest;
 
-    if (open_guest(c, t, &guest, err)) {
+    if (console_open(c, t, &guest, err)) {
         http_reply_error(req, 503, "the console is not to be had now");
     } else {
         int rc = framed ? http_stream_head(req, 101, websocket_headers(req)) : http_stream_head(req, 200, NULL);
@@ -100,20 +93,32 @@ static void serve(struct http_request *req, struct call *c, const struct target 
     }
 }
 
-void console(struct http_request *req, struct call *c, struct xerr *err)
+int console_find(struct http_request *req, struct call *c, struct console_target *ret_target, struct xerr *err)
 {
     const char *name = http_query(&req->head, "ref");
-    bool framed = req->head.method == HTTP_GET;
-    struct target target = { 0 };
 
     if (!name) name = http_query(&req->head, "uuid");
-    if (!name || (framed && !websocket_wanted(req))) {
-        xerr_invalid_value(err, name ? "Upgrade" : "ref", "");
+    if (!name) {
+        xerr_invalid_value(err, "ref", "");
         transfer_refuse(req, 400, err);
-    } else if (find_target(c, name, http_query(&req->head, "protocol"), &target, err)) {
+    } else if (find_target(c, name, http_query(&req->head, "protocol"), ret_target, err)) {
         if (xerr_is(err, "RBAC_PERMISSION_DENIED")) http_reply_refused(req, err);
         else http_reply_error(req, xerr_is(err, "HANDLE_INVALID") ? 404 : 503, NULL);
     } else {
+        return 0;
+    }
+    return -1;
+}
+
+void console(struct http_request *req, struct call *c, struct xerr *err)
+{
+    bool framed = req->head.method == HTTP_GET;
+    struct console_target target;
+
+    if (framed && !websocket_wanted(req)) {
+        xerr_invalid_value(err, "Upgrade", "");
+        transfer_refuse(req, 400, err);
+    } else if (console_find(req, c, &target, err) == 0) {
         serve(req, c, &target, framed, err);
     }
 }

@@ -16,6 +16,7 @@
 #include "xapi/http/pool_dump.h"
 #include "xapi/http/post_rpc.h"
 #include "xapi/http/raw_vdi.h"
+#include "xapi/http/screenshot.h"
 #include "xapi/http/transfer.h"
 #include "xapi/http/web.h"
 #include "xapi/http/xva.h"
@@ -59,6 +60,7 @@ static const http_call_fn served[N_ROUTE_IDS] = {
     [ROUTE_get_sr_rrd] = get_sr_rrd,
     [ROUTE_get_system_status] = get_system_status,
     [ROUTE_get_vm_rrd] = get_vm_rrd,
+    [ROUTE_get_vncsnapshot] = get_vncsnapshot,
     [ROUTE_put_blob] = put_blob,
     [ROUTE_put_host_restore] = put_host_restore,
     [ROUTE_put_import] = put_import,
