@@ -14,7 +14,7 @@
 #include "lib/subproc.h"
 #include "xapi/auth.h"
 
-enum { MAX_NAME = 256, MAX_PASSWORD = 4096, MAX_ANSWER = 1 << 20, MAX_GROUPS = 4096 };
+enum { JOIN_MS = 180000, MAX_NAME = 256, MAX_PASSWORD = 4096, MAX_ANSWER = 1 << 20, MAX_GROUPS = 4096 };
 
 const char *ext_auth_type(const struct call *c)
 {
@@ -35,14 +35,32 @@ static bool good_type(const char *type)
     return n && n < 64 && *type != '-';
 }
 
+/* A program of the administrator's folder, else one that came along. */
+static const char *program_of(struct call *c, const char *type)
+{
+    const char *from_env = getenv("XAPI_AUTH_DIR"), *own = from_env && *from_env ? from_env : PKGLIBEXECDIR "/auth";
+    const char *program = arena_printf(c->arena, "%s/%s", conf_str(c->agent->conf, "auth-plugin-dir"), type);
+
+    return access(program, X_OK) ? arena_printf(c->arena, "%s/%s", own, type) : program;
+}
+
+/* Joining a domain takes longer than asking it. */
+static int64_t deadline_ms(struct call *c, const char *verb)
+{
+    int64_t timeout_ms = conf_ms(c->agent->conf, "auth-timeout");
+
+    return (streq(verb, "enable") || streq(verb, "disable")) && timeout_ms < JOIN_MS ? JOIN_MS : timeout_ms;
+}
+
 static int run(struct call *c, const char *type, const char *verb, const struct strbuf *request, struct subproc_result *r,
                struct xerr *err)
 {
-    const char *program = arena_printf(c->arena, "%s/%s", conf_str(c->agent->conf, "auth-plugin-dir"), type);
+    const char *program = program_of(c, type);
     const char *const argv[] = { program, verb, NULL };
-    const char *const env[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", NULL };
+    const char *const env[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8",
+                                arena_printf(c->arena, "XAPI_STATE=%s", c->agent->root), NULL };
     const struct subproc_command cmd = { .argv = argv, .env = env, .cwd = "/" };
-    const struct subproc_limits limits = { .timeout_ms = conf_ms(c->agent->conf, "auth-timeout"), .out_bytes = MAX_ANSWER };
+    const struct subproc_limits limits = { .timeout_ms = deadline_ms(c, verb), .out_bytes = MAX_ANSWER };
 
     if (!good_type(type) || access(program, X_OK)) return xerr_auth_unknown_type(err, type);
     if (subproc_run(&cmd, request->ptr, request->len, &limits, r))
