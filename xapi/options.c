@@ -56,6 +56,10 @@ const struct conf_option daemon_options[] = {
       .doc = "programs that know the accounts of external directories, a type each" },
     { .key = "auth-recheck", .type = CONF_DURATION, .fallback = "5min", .min = 1000, .reloadable = true,
       .max = 86400000, .doc = "how often the accounts behind sessions are looked up again" },
+    { .key = "login-failures", .type = CONF_INT, .fallback = "20", .min = 0, .max = 1000000, .reloadable = true,
+      .doc = "wrong passwords from one address before its logins are held back; 0 = no limit" },
+    { .key = "login-interval", .type = CONF_DURATION, .fallback = "3s", .min = 10, .max = 86400000, .reloadable = true,
+      .doc = "how often one more of them is looked at then" },
     { .key = "auth-programs", .type = CONF_BOOL, .fallback = "no",
       .doc = "let PAM modules start programs, as pam_exec does" },
 

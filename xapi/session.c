@@ -11,6 +11,7 @@
 #include "xapi/auth.h"
 #include "xapi/event.h"
 #include "xapi/ext_auth.h"
+#include "xapi/login_guard.h"
 #include "xapi/pool_secret.h"
 #include "xapi/role.h"
 #include "xapi/session_db.h"
@@ -231,7 +232,7 @@ bool session_certificate_is_good(const struct agent *agent, const char *common_n
 }
 
 /* Checks the password, and finds who the account is: the superuser, or a subject with a role. */
-static int authenticate(struct call *c, const char *user, const char *password, struct opening *o, struct xerr *err)
+static int authenticate_unguarded(struct call *c, const char *user, const char *password, struct opening *o, struct xerr *err)
 {
     const char **ids;
 
@@ -251,6 +252,37 @@ static int authenticate(struct call *c, const char *user, const char *password, 
                         (const char *[]){ user, "The account is known, but no subject with a role stands for it" });
     o->sid = ids[0];
     return 0;
+}
+
+static struct login_attempt attempt(const struct call *c, const char *user, const char *password)
+{
+    return (struct login_attempt){
+        .address = c->peer, .user = user, .password = password,
+        .stock = conf_int(c->agent->conf, "login-failures"), .interval_ms = conf_ms(c->agent->conf, "login-interval"),
+        .now_ms = clock_boottime_ns() / NS_PER_MS,
+    };
+}
+
+static enum login_result result_of(int rc, const struct xerr *err)
+{
+    if (!rc) return LOGIN_GOOD;
+    return xerr_is(err, "SESSION_AUTHENTICATION_FAILED") ? LOGIN_WRONG : LOGIN_UNKNOWN;
+}
+
+static int refuse_guess(const char *user, struct xerr *err)
+{
+    return xerr_set(err, "SESSION_AUTHENTICATION_FAILED", 2,
+                    (const char *[]){ user, "Too many wrong passwords came from this address; try again later" });
+}
+
+static int authenticate(struct call *c, const char *user, const char *password, struct opening *o, struct xerr *err)
+{
+    const struct login_attempt a = attempt(c, user, password);
+
+    if (!login_guard_admits(c->agent->logins, &a)) return refuse_guess(user, err);
+    int rc = authenticate_unguarded(c, user, password, o, err);
+    login_guard_result(c->agent->logins, &a, result_of(rc, err));
+    return rc;
 }
 
 int session_assume_user(struct call *c, const char *user, const char *password, struct xerr *err)
@@ -291,7 +323,11 @@ int session_slave_local_login_with_password(struct call *c, const char *uname, c
     };
 
     if (!(c->local && c->is_root)) {
-        if (auth_check_password(c->agent->auth, uname, pwd, err)) return -1;
+        const struct login_attempt a = attempt(c, uname, pwd);
+        if (!login_guard_admits(c->agent->logins, &a)) return refuse_guess(uname, err);
+        int rc = auth_check_password(c->agent->auth, uname, pwd, err);
+        login_guard_result(c->agent->logins, &a, result_of(rc, err));
+        if (rc) return -1;
         if (!auth_user_is_root(c->agent->auth, uname))
             return xerr_set(err, "SESSION_AUTHENTICATION_FAILED", 2,
                             (const char *[]){ uname, "Only the local superuser may open a local session" });

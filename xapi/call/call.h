@@ -52,6 +52,7 @@ struct agent {
     atomic_bool contacting;            /* the coordinator is being asked for */
     struct event_hub *events;      /* waiters of event.from */
     struct user_agents *user_agents;   /* who logged in lately */
+    struct login_guard *logins;    /* who guesses passwords */
     struct rpc *rpc;               /* the gates' own state; set by rpc_init() */
     struct ref pool, host, dom0;   /* this host's own rows */
     char *address;                 /* this host's management address as clients reach it */

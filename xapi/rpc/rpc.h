@@ -57,7 +57,7 @@ struct rpc_origin {
 /* Whom a blocking call is counted for. */
 struct rpc_place {
     struct ref session;            /* null: a login, counted apart so that one can always be tried */
-    struct ref sr;                 /* the repository it works on, or null */
+    struct ref sr;                 /* the repository it works on; of a login, what stands for its address; or null */
 };
 
 enum rpc_step { RPC_INLINE, RPC_THREAD, RPC_ASYNC, RPC_EVENTS };
