@@ -190,6 +190,10 @@ int snap_changes(const struct snap *s, struct token since, const bool *wanted, c
 struct touched { enum class_id cls; struct ref ref; };
 typedef void (*publish_fn)(void *arg, const struct touched *rows, size_t n);
 void db_on_publish(struct db *db, publish_fn fn, void *arg);
+/* Called by a thread in db_commit() before it waits for the disk, and behind it; no db lock is held. NULL ends
+ * it, once nobody commits any more. */
+typedef void (*wait_fn)(void *arg, bool waits);
+void db_on_wait(struct db *db, wait_fn fn, void *arg);
 
 /* ---- queries, care ------------------------------------------------------------------------------------- */
 

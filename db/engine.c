@@ -300,6 +300,19 @@ void db_on_publish(struct db *db, publish_fn fn, void *arg)
     atomic_store_explicit(&db->publish, fn, memory_order_release);
 }
 
+void db_on_wait(struct db *db, wait_fn fn, void *arg)
+{
+    atomic_store_explicit(&db->wait_arg, arg, memory_order_relaxed);
+    atomic_store_explicit(&db->wait, fn, memory_order_release);
+}
+
+static void tell_wait(struct db *db, bool waits)
+{
+    wait_fn fn = atomic_load_explicit(&db->wait, memory_order_acquire);
+
+    if (fn) fn(atomic_load_explicit(&db->wait_arg, memory_order_relaxed), waits);
+}
+
 /* ---- groups ---- */
 
 static struct group *group_new(void)
@@ -538,12 +551,16 @@ int engine_commit(struct txn *t, struct xerr *err)
     bool leader = g->members == 0;
     group_join(g, t);
     pthread_mutex_unlock(&db->writer);
+    pthread_mutex_unlock(&db->commit);
+    tell_wait(db, true);
 
+    pthread_mutex_lock(&db->commit);
     if (leader) lead(db, g);
     while (!g->done) pthread_cond_wait(&g->end, &db->commit);
     if (g->failed) rc = xerr_set_dynamic(err, g->why.code, g->why.n, (const char *const *)g->why.params);
     bool last = --g->members == 0;
     pthread_mutex_unlock(&db->commit);
+    tell_wait(db, false);
     if (last) group_free(g);
     return rc;
 }

@@ -53,6 +53,8 @@ struct db {
 
     _Atomic(publish_fn) publish;
     void *_Atomic publish_arg;
+    _Atomic(wait_fn) wait;
+    void *_Atomic wait_arg;
 };
 
 struct txn {

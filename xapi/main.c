@@ -435,6 +435,7 @@ static int listen_all(struct daemon *d, struct xerr *err)
     http_config_init(&config);
     rpc_http_config(d->rpc, &config);
     d->http = http_server_new(&config);
+    db_on_wait(d->agent.db, http_server_disk, d->http);
     d->routes = routes_new(d->http, &d->agent, dir_option(d->conf, "web-dir", "XAPI_WEB_DIR"));
     if (slash && slash != folder) {
         *slash = '\0';
@@ -532,10 +533,12 @@ static int take_down(struct daemon *d)
     vm_monitor_stop(agent->vms);
     hv_close(agent->hv);
     vm_monitor_free(agent->vms);
+    storage_drain(agent->storage);
+    /* Nobody commits any more who could tell the server that he waits. */
+    if (agent->db) db_on_wait(agent->db, NULL, NULL);
     http_server_free(d->http);
     nbd_server_free(d->nbd);
     routes_free(d->routes);
-    storage_drain(agent->storage);
     rpc_free(d->rpc);
     storage_close(agent->storage);
     net_close(agent->net);

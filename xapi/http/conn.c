@@ -121,7 +121,7 @@ void conn_open(struct http_server *s, const struct listener *l, int fd, const st
     c->exchange = NULL;
     c->out = NULL;
     c->in = NULL;
-    c->in_len = c->scan = c->lingered = c->waiting_bytes = 0;
+    c->in_len = c->scan = c->lingered = c->waiting_bytes = c->unread_bytes = 0;
     c->is_unix = l->is_unix;
     c->handshaken = !l->tls;
     c->proxy_line = l->proxy_line;
@@ -182,7 +182,7 @@ void conn_close(struct conn *c)
     pthread_mutex_unlock(&c->lock);
     SSL_free(take_ptr(c->ssl));
     exchange_free(take_ptr(c->exchange));
-    out_free(take_ptr(c->out));
+    out_end(c);
     free(take_ptr(c->in));
     c->in_len = 0;
     close(fd);
@@ -257,6 +257,37 @@ bool conn_evict(struct http_server *s)
     pthread_mutex_unlock(&oldest->lock);
     if (took) conn_close(oldest);
     return took;
+}
+
+static struct conn *longest_still(struct http_server *s, int64_t since_ms)
+{
+    struct conn *found = NULL;
+
+    for (uint32_t i = 0, n = atomic_load(&s->n_scan); i < n; i++) {
+        struct conn *c = server_conn(s, i);
+        pthread_mutex_lock(&c->lock);
+        if (c->state == CONN_WRITING && c->since_ms < since_ms) {
+            found = c;
+            since_ms = c->since_ms;
+        }
+        pthread_mutex_unlock(&c->lock);
+    }
+    return found;
+}
+
+void conn_cut_unread(struct http_server *s, size_t most_bytes, int64_t since_ms)
+{
+    while (atomic_load(&s->unread_bytes) > most_bytes) {
+        struct conn *c = longest_still(s, since_ms);
+        if (!c) return;
+        pthread_mutex_lock(&c->lock);
+        bool take = c->state == CONN_WRITING && c->since_ms < since_ms;
+        if (take) c->state = CONN_BUSY;
+        pthread_mutex_unlock(&c->lock);
+        if (!take) continue;   /* it has gone on: look again */
+        log_info("a client at %s does not read its answer: cut", c->is_unix ? "the unix socket" : c->address);
+        conn_close(c);
+    }
 }
 
 /* --- reading ------------------------------------------------------------------------------------------- */
@@ -555,11 +586,35 @@ static enum step read_body(struct conn *c)
     return STEP_REQUEST;
 }
 
-/* Run the handler, here or on a thread. True: read on. */
+/* Run the handler, which the gate has let in. True: read on. */
+static bool run(struct worker *w, struct exchange *x)
+{
+    struct http_server *s = w->server;
+    struct gate_flow *flow = x->flow;
+    bool deferred = false, again = false;
+
+    x->deferred = &deferred;
+    x->route->handler(&x->req, x->route->arg);
+    if (deferred) {
+        if (w->exchange == x) w->exchange = NULL;
+    } else {
+        again = exchange_done(x, w);
+        if (w->exchange == x || !w->exchange) {
+            exchange_reset(x);
+            w->exchange = x;
+        } else {
+            exchange_free(x);
+        }
+    }
+    gate_leave(s->gate, flow);
+    atomic_fetch_sub(&s->running, 1);
+    return again;
+}
+
+/* Run the handler, here, on a thread, or when it is its turn. True: read on. */
 static bool dispatch(struct worker *w, struct conn *c, struct exchange *x)
 {
     struct http_server *s = c->server;
-    bool deferred = false;
 
     c->served = true;
     atomic_fetch_add_explicit(&s->requests, 1, memory_order_relaxed);
@@ -586,22 +641,8 @@ static bool dispatch(struct worker *w, struct conn *c, struct exchange *x)
         return conn_after_reply(c, w);
     }
     atomic_fetch_add(&s->running, 1);
-    x->deferred = &deferred;
-    x->route->handler(&x->req, x->route->arg);
-    bool again = false;
-    if (deferred) {
-        if (w->exchange == x) w->exchange = NULL;
-    } else {
-        again = exchange_done(x, w);
-        if (w->exchange == x || !w->exchange) {
-            exchange_reset(x);
-            w->exchange = x;
-        } else {
-            exchange_free(x);
-        }
-    }
-    atomic_fetch_sub(&s->running, 1);
-    return again;
+    if (w->exchange == x) w->exchange = NULL;   /* at the gate it is anybody's */
+    return gate_enter(s->gate, x) && run(w, x);
 }
 
 /* Serve what is there until it has to be waited for. */
@@ -613,6 +654,7 @@ static void serve(struct worker *w, struct conn *c)
         struct exchange *x = c->exchange;
         if (ready < 0) conn_close(c);
         else if (ready == 0) step = STEP_MORE;
+        else if (!x && gate_holds(c->server->gate, c)) return;
         else step = x ? read_body(c) : read_head(w, c);
         switch (step) {
         case STEP_MORE:
@@ -626,6 +668,16 @@ static void serve(struct worker *w, struct conn *c)
         case STEP_CLOSED:
             return;
         }
+    }
+}
+
+void conn_run_next(struct worker *w)
+{
+    struct exchange *x;
+
+    while ((x = gate_next(w->server->gate))) {
+        struct conn *c = x->conn;
+        if (run(w, x)) serve(w, c);
     }
 }
 
@@ -643,7 +695,7 @@ static bool write_rest(struct conn *c, bool *ret_closed)
             return true;
         }
         if (rc > 0) {
-            out_free(take_ptr(c->out));
+            out_end(c);
             watch_out(c, false);
             return true;
         }

@@ -16,7 +16,7 @@
 #ifndef XAPI_HTTP_CONN_H
 #define XAPI_HTTP_CONN_H
 
-#include "xapi/http/server.h"
+#include "xapi/http/gate.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -27,6 +27,8 @@ enum {
     CONNS_PER_BLOCK = 64,
     LISTENERS_MAX = 64,
     LINGER_MS = 10000,
+    UNREAD_HARD = 4,
+    STILL_MS = 1000,
     LINGER_BYTES = 16 << 20,
     TLS_RECORD = 16 << 10,
     IOV_BATCH = 128,
@@ -72,13 +74,14 @@ struct conn {
     char *in;                       /* bytes of the next request; owned */
     size_t in_len, scan;
     int64_t head_deadline_ms, since_ms;
-    size_t lingered, waiting_bytes;   /* of this connection in the server's count */
+    size_t lingered, waiting_bytes, unread_bytes;   /* the latter two: in the server's counts */
     bool is_unix, has_cred, handshaken, proxy_line, served, drained, hup, keep, linger, watch_out;
     unsigned char minor;            /* HTTP/1.x of the request being answered */
     uint16_t port;
     struct ucred cred;
     char address[46];
     uint32_t next_free;             /* lock: server */
+    struct conn *next_stalled;      /* lock: gate */
 };
 
 enum outcome { X_OPEN, X_REPLIED, X_PARKED, X_STREAMING };
@@ -101,7 +104,8 @@ struct exchange {
     bool continued, ended;          /* 100 Continue is out; the body's end was seen */
     http_handler_fn fn;             /* what the thread runs */
     void *fn_arg;
-    struct exchange *next;          /* in the pool's queue */
+    struct exchange *next;          /* in the pool's queue; at the gate */
+    struct gate_flow *flow;         /* what it counts for at the gate; NULL = nothing */
 };
 
 struct worker {
@@ -133,7 +137,8 @@ struct pool {
 
 struct http_server {
     struct http_config cfg;
-    int epoll_fd, wake_fd;
+    int epoll_fd, wake_fd, turn_fd;   /* turn_fd: somebody's turn has come at the gate */
+    struct gate *gate;
     _Atomic int64_t now_ms;         /* CLOCK_BOOTTIME, as of the last tick */
     int tick_ms;
     atomic_bool stopping, stopped, worker_starting;
@@ -153,7 +158,7 @@ struct http_server {
     pthread_t *ended;               /* ended_lock: threads to be joined */
     size_t n_ended;                 /* ended_lock */
     atomic_uint workers_idle, tcp_conns, unix_conns, parked, running;
-    _Atomic size_t waiting_bytes;
+    _Atomic size_t waiting_bytes, unread_bytes;
     _Atomic uint64_t requests, accepted, refused;
 
     struct listener listeners[LISTENERS_MAX];
@@ -179,6 +184,8 @@ void conn_event(struct worker *w, struct conn *c, uint32_t generation, uint32_t 
 /* The timer took it: answer 408 when half a request is there, close. */
 void conn_expire(struct conn *c);
 void conn_close(struct conn *c);
+/* What waited at the gate runs; serves its connection further. */
+void conn_run_next(struct worker *w);
 /* A reply is out or under way: what comes next. True: the worker shall read on. w NULL: not on a worker. */
 bool conn_after_reply(struct conn *c, struct worker *w);
 /* Any thread, lock held: give the connection back to epoll so that an event comes at once. */
@@ -188,11 +195,16 @@ void conn_watch(struct conn *c, uint32_t events);
 /* Never blocks. >0 bytes, 0 end, -1 + errno (EAGAIN). */
 ssize_t conn_recv(struct conn *c, void *buf, size_t n);
 bool conn_evict(struct http_server *s);
+/* Cut those that have not gone on reading since then, the longest first, until no more than so many bytes of
+ * replies wait. */
+void conn_cut_unread(struct http_server *s, size_t most_bytes, int64_t since_ms);
 
 /* reply.c */
 /* Send what can be sent. 1 = all of it, 0 = the socket is full, -1 = broken. */
 int out_flush(struct conn *c);
 void out_free(struct out *o);
+/* What is left of the connection's reply is given up, or was sent. */
+void out_end(struct conn *c);
 void reply_drop(struct http_reply *r);
 /* The head and body of a reply on a connection the caller owns; keep and out are set. */
 void conn_reply(struct conn *c, struct http_reply *r);

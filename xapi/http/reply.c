@@ -23,6 +23,25 @@ void out_free(struct out *o)
     free(o);
 }
 
+void out_end(struct conn *c)
+{
+    atomic_fetch_sub(&c->server->unread_bytes, c->unread_bytes);
+    c->unread_bytes = 0;
+    out_free(take_ptr(c->out));
+}
+
+/* A reply that does not go out at once is kept, and counted with what it may share with others. */
+static void out_keep(struct conn *c, const struct out *o, size_t length)
+{
+    struct http_server *s = c->server;
+
+    c->out = xmalloc(sizeof(*o));
+    *c->out = *o;
+    c->unread_bytes = length;
+    if (atomic_fetch_add(&s->unread_bytes, c->unread_bytes) + c->unread_bytes > UNREAD_HARD * s->cfg.unread_bytes_max)
+        conn_cut_unread(s, UNREAD_HARD * s->cfg.unread_bytes_max, INT64_MAX);
+}
+
 /* The first piece that is left. False when there is none. */
 static bool out_piece(struct out *o, const char **ret_p, size_t *ret_n)
 {
@@ -177,8 +196,7 @@ void conn_reply(struct conn *c, struct http_reply *r)
     c->out = &o;
     int rc = out_flush(c);
     if (rc == 0) {
-        c->out = xmalloc(sizeof(o));
-        *c->out = o;
+        out_keep(c, &o, length);
         return;
     }
     c->out = NULL;

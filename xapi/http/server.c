@@ -26,6 +26,7 @@
 /* Kinds of epoll data: a slot's index, a listener's number with this bit, or the wake-up descriptor. */
 #define DATA_LISTENER UINT32_C(0x80000000)
 #define DATA_WAKE UINT64_MAX
+#define DATA_TURN (UINT64_MAX - 1)
 
 enum { WORKER_IDLE_MS = 60000, WORKER_STACK = 1 << 20, ACCEPT_BATCH = 64, BACKLOG = 4096 };
 enum { STOP_GRACE_MS = 5000 };
@@ -37,7 +38,7 @@ void http_config_init(struct http_config *cfg)
     *cfg = (struct http_config){
         .workers_min = 8, .workers_max = 64, .threads_max = 1024, .stack_bytes = 256 << 10,
         .connections_max = 4096, .parked_max = 12000, .head_max = 16 << 10,
-        .waiting_bytes_max = 128 << 20,
+        .waiting_bytes_max = 128 << 20, .unread_bytes_max = 32 << 20,
         .first_byte_ms = 10000, .head_ms = 60000, .body_ms = 60000, .idle_ms = 600000, .write_ms = 60000,
     };
 }
@@ -60,6 +61,15 @@ static void raise_descriptor_limit(rlim_t wanted)
 }
 
 static void *timer_main(void *arg);
+
+/* One more idle worker looks at the gate. */
+static void wake_for_turn(void *arg)
+{
+    struct http_server *s = arg;
+    uint64_t one = 1;
+
+    if (write(s->turn_fd, &one, sizeof(one)) < 0) log_error("cannot wake a worker: %m");
+}
 
 struct http_server *http_server_new(const struct http_config *cfg)
 {
@@ -92,12 +102,16 @@ struct http_server *http_server_new(const struct http_config *cfg)
     }
     s->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     s->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (s->epoll_fd < 0 || s->wake_fd < 0) {
+    s->turn_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (s->epoll_fd < 0 || s->wake_fd < 0 || s->turn_fd < 0) {
         log_error("cannot make the poll set: %m");
         abort();
     }
     struct epoll_event ev = { .events = EPOLLIN, .data.u64 = DATA_WAKE };
     epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, s->wake_fd, &ev);
+    ev = (struct epoll_event){ .events = EPOLLIN | EPOLLET, .data.u64 = DATA_TURN };
+    epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, s->turn_fd, &ev);
+    s->gate = gate_new(wake_for_turn, s);
     pool_init(&s->pool, s->cfg.threads_max, s->cfg.stack_bytes);
     return s;
 }
@@ -253,7 +267,8 @@ static void *worker_main(void *arg)
         if (idle == 1) add_worker(s);   /* this was the last one waiting */
         uint32_t index = (uint32_t)ev.data.u64, generation = (uint32_t)(ev.data.u64 >> 32);
         if (ev.data.u64 == DATA_WAKE) continue;
-        if (index & DATA_LISTENER) listener_event(s, &s->listeners[index & ~DATA_LISTENER], generation);
+        if (ev.data.u64 == DATA_TURN) conn_run_next(&w);
+        else if (index & DATA_LISTENER) listener_event(s, &s->listeners[index & ~DATA_LISTENER], generation);
         else conn_event(&w, server_conn(s, index), generation, ev.events);
     }
     exchange_free(w.exchange);
@@ -342,6 +357,7 @@ static void *timer_main(void *arg)
         atomic_store(&s->now_ms, now_ms);
         join_ended(s);
         expire_connections(s, now_ms);
+        conn_cut_unread(s, s->cfg.unread_bytes_max, now_ms - STILL_MS);
         for (int i = 0; i < LISTENERS_MAX; i++) {
             struct listener *l = &s->listeners[i];
             pthread_mutex_lock(&l->lock);
@@ -686,9 +702,16 @@ void http_server_free(struct http_server *s)
     pthread_mutex_destroy(&s->lock);
     pthread_mutex_destroy(&s->ended_lock);
     pthread_cond_destroy(&s->wake);
+    gate_free(s->gate);
     close(s->epoll_fd);
     close(s->wake_fd);
+    close(s->turn_fd);
     free(s);
+}
+
+void http_server_disk(void *server, bool waits)
+{
+    gate_disk(((struct http_server *)server)->gate, waits);
 }
 
 void http_server_stats(struct http_server *s, struct http_server_stats *ret_stats)

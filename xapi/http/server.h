@@ -72,6 +72,9 @@ struct http_config {
     unsigned parked_max;                  /* parked requests, counted apart: 10,000 + */
     size_t head_max;                      /* 16 KiB */
     size_t waiting_bytes_max;             /* of bodies still coming in over TCP: 128 MiB; beyond it 503 */
+    size_t unread_bytes_max;              /* of replies that clients do not read: 32 MiB. Beyond it the connection
+                                           * that has stood still longest is cut: from a second on; from
+                                           * UNREAD_HARD times as much on at once */
     int first_byte_ms, head_ms, body_ms;  /* 10 s first byte, 60 s whole head, 60 s body progress */
     int idle_ms;                          /* keep-alive pause: 10 min; unix sockets: none */
     int write_ms;                         /* progress of a reply: 60 s */
@@ -104,6 +107,9 @@ void http_unlisten_tcp(struct http_server *s, unsigned port);
 int http_server_stop(struct http_server *s, int timeout_ms);
 /* After http_server_stop returned 0. NULL is fine. */
 void http_server_free(struct http_server *s);
+
+/* A thread begins, or ends, to wait for the disk: db_on_wait(). */
+void http_server_disk(void *server, bool waits);
 
 struct http_server_stats {
     unsigned connections, parked, workers, workers_busy, threads, threads_busy;
