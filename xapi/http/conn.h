@@ -28,7 +28,7 @@ enum {
     LISTENERS_MAX = 64,
     LINGER_MS = 10000,
     UNREAD_HARD = 4,
-    STILL_MS = 1000,
+    STILL_MS = 5000,
     LINGER_BYTES = 16 << 20,
     TLS_RECORD = 16 << 10,
     IOV_BATCH = 128,

@@ -72,8 +72,8 @@ struct http_config {
     unsigned parked_max;                  /* parked requests, counted apart: 10,000 + */
     size_t head_max;                      /* 16 KiB */
     size_t waiting_bytes_max;             /* of bodies still coming in over TCP: 128 MiB; beyond it 503 */
-    size_t unread_bytes_max;              /* of replies that clients do not read: 32 MiB. Beyond it the connection
-                                           * that has stood still longest is cut: from a second on; from
+    size_t unread_bytes_max;              /* of replies that clients do not read: 64 MiB. Beyond it the connection
+                                           * that has stood still longest is cut: from 5 s on; from
                                            * UNREAD_HARD times as much on at once */
     int first_byte_ms, head_ms, body_ms;  /* 10 s first byte, 60 s whole head, 60 s body progress */
     int idle_ms;                          /* keep-alive pause: 10 min; unix sockets: none */
