@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 """The command table: nothing in tests/cli/coverage.tsv has been lost, and names, parameters and flags are the reference's.
 
-coverage.tsv: command, yes or no (does something answer it: its code, and behaviour of the message it stands for), and the
-transcripts in which it succeeded. With COVERAGE_UPDATE=1 it is written anew.
+coverage.tsv: command, yes or no (does something answer it: its code, and behaviour of the message it stands for), the
+transcripts in which it succeeded, and what is missing where nothing answers. With COVERAGE_UPDATE=1 it is written anew.
 The reference's facts are xe-commands.tsv and xe-fields.tsv in $XAPI_FACTS or ../shared/xenapi; where they are absent that part
 is skipped.
 """
@@ -20,9 +20,10 @@ OURS = {'cli-coverage', 'sr-gc-status', 'vm-console'}     # beside the reference
 FIELD_FLAGS = {'hidden': 'hidden', 'expensive': 'expensive', 'deprecated': 'deprecated', 'can_set': 'settable', 'can_add': 'addable',
                'can_remove': 'removable', 'by_default': 'default_column'}     # ours: the reference's
 HEAD = '''\
-# Every command of xe: name, behaviour, seen; separated by tabs.
+# Every command of xe: name, behaviour, seen, why not; separated by tabs.
 # behaviour: yes when something answers it, no when it says NOT_IMPLEMENTED. seen: the transcripts tests/cli/*.golden in
-#   which it succeeds. Made by COVERAGE_UPDATE=1 tests/cli/test-table.py; `make check` fails when something is lost.
+#   which it succeeds. why not: the message that has no behaviour, or "internal": the command stands for no message of
+#   the public API, and what it does inside the reference's daemon is not here. Made by COVERAGE_UPDATE=1 tests/cli/test-table.py; `make check` fails when something is lost.
 '''
 
 
@@ -62,9 +63,9 @@ def seen():
 
 
 def read_table():
-    """{command: (behaviour, seen)}"""
+    """{command: (behaviour, seen, why not)}"""
     lines = [line for line in open(TABLE).read().splitlines() if not line.startswith('#')]
-    return {name: (has, where) for name, has, where in (line.split('\t') for line in lines)}
+    return {name: (has, where, why) for name, has, where, why in (line.split('\t') for line in lines)}
 
 
 def check_coverage(rows):
@@ -73,14 +74,14 @@ def check_coverage(rows):
     for name in rows:
         message = rows[name][0]
         yes = message == '-' or has.get(message, False)
-        now[name] = 'yes' if yes else 'no', ','.join(saw.get(name, []))
+        now[name] = 'yes' if yes else 'no', ','.join(saw.get(name, [])), '' if yes else 'internal' if message == 'none' else message
     if os.environ.get('COVERAGE_UPDATE') == '1':
         with open(TABLE, 'w') as f:
-            f.write(HEAD + ''.join('%s\t%s\t%s\n' % (name, *now[name]) for name in sorted(now)))
+            f.write(HEAD + ''.join('%s\t%s\t%s\t%s\n' % (name, *now[name]) for name in sorted(now)))
     old = read_table()
     lost = sorted(name for name in old if old[name][0] == 'yes' and now.get(name, ('no',))[0] != 'yes')
     check(not lost, 'every command that had behaviour still has it' + (': ' + ' '.join(lost) if lost else ''))
-    silent = sorted(name for name in old if set(old[name][1].split(',')) - set(now.get(name, ('', ''))[1].split(',')) - {''})
+    silent = sorted(name for name in old if set(old[name][1].split(',')) - set(now.get(name, ('', '', ''))[1].split(',')) - {''})
     check(not silent, 'every command is seen where it was' + (': ' + ' '.join(silent) if silent else ''))
     for name in sorted(name for name in now if now[name] != old.get(name)):
         print('# coverage.tsv does not know yet: %s %s' % (name, ' '.join(now[name])))
