@@ -184,6 +184,12 @@ int host_reset_server_certificate(struct call *c, struct ref host, struct xerr *
     return host_need_self(c, host, err) ? -1 : reset_own(c, err);
 }
 
+/* Between hosts of a pool the same one is shown. */
+int host_refresh_server_certificate(struct call *c, struct ref host, struct xerr *err)
+{
+    return host_reset_server_certificate(c, host, err);
+}
+
 int host_emergency_reset_server_certificate(struct call *c, struct xerr *err) { return reset_own(c, err); }
 
 int host_get_server_certificate(struct call *c, struct ref host, const char **ret_result, struct xerr *err)

@@ -3,6 +3,7 @@
 
     coverage.py --build DIR                  the column yes/no from DIR/xapi/xapi --coverage; the column seen stays
     coverage.py --build DIR --logs FOLDER    both; FOLDER holds the audit logs that tests leave in $COVERAGE_DIR
+    coverage.py --build DIR --logs F --add   the same after some of the tests: what others have seen stays
     coverage.py --build DIR --check          changes nothing; lists what differs in the column yes/no
 
 `make coverage-table` runs the script tests with COVERAGE_DIR set and then this.
@@ -86,6 +87,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('--build', required=True)
     p.add_argument('--logs')
+    p.add_argument('--add', action='store_true')
     p.add_argument('--check', action='store_true')
     args = p.parse_args()
     view, table = build_view(args.build), read_table()
@@ -98,13 +100,17 @@ def main():
             print('# `make coverage-yes` writes that column anew, `make coverage-table` runs the tests for both')
         sys.exit(1 if differing else 0)
     tests = seen_by_method(args.logs) if args.logs else None
+    run = {'/'.join(name.split('--')[:2]) for name in os.listdir(args.logs)} if args.logs and args.add else None
     with open(TABLE, 'w') as f:
         f.write(HEAD)
         for cls, message, has in view:
             if tests is None:
                 seen = table.get((cls, message), ('', ''))[1]
             else:
-                seen = ','.join(sorted(tests.get('%s.%s' % (cls, message), ())))
+                now = tests.get('%s.%s' % (cls, message), set())
+                if run is not None:
+                    now = now | {t for t in table.get((cls, message), ('', ''))[1].split(',') if t and t not in run}
+                seen = ','.join(sorted(now))
             f.write('%s\t%s\t%s\t%s\n' % (cls, message, has, seen))
     rows = read_table()
     print('%d messages, %d with behaviour, %d seen at work' %
