@@ -75,12 +75,22 @@ static int check_vif(const struct facts *f, int op, struct xerr *err)
     return xerr_operation_not_allowed(err, "unknown operation");
 }
 
+/* A disk in use allows less, and what takes hold of its VBD uses it. */
+static void disk_of_vbd(struct txn *t, struct ref vbd)
+{
+    const struct row *row = snap_get(txn_snap(t), CLASS_VBD, vbd);
+    struct ref vdi = row ? row_ref(row, F_VBD_VDI) : REF_NULL;
+
+    if (snap_get(txn_snap(t), CLASS_VDI, vdi)) lifecycle_refresh_one(t, CLASS_VDI, vdi);
+}
+
 const struct lifecycle_rules lifecycle_vbd = {
     .cls = CLASS_VBD,
     .allowed = F_VBD_allowed_operations,
     .current = F_VBD_current_operations,
     .look = look_vbd,
     .check = check_vbd,
+    .dependents = disk_of_vbd,
 };
 
 const struct lifecycle_rules lifecycle_vif = {
