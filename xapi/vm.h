@@ -38,6 +38,12 @@ void vm_undo_attach(struct call *c, struct ref vdi, const char *owner);
  * since (domid differs). domid -1: whatever it was. Errors: the database's. */
 int vm_make_halted(struct call *c, struct ref vm, int64_t domid, struct xerr *err);
 
+/* The VM that was made so runs on this host from now on, as this domain. Errors: the database's. */
+int vm_make_running(struct call *c, const struct hv_vm *made, int64_t domid, bool paused, struct xerr *err);
+/* For a VM that the record has as running: an agent that was killed while it suspended it left an image. Of a VM that lives
+ * on (alive) the image goes; one that is gone is Suspended when its image is whole (*ret_suspended). Errors: the database's. */
+int vm_settle_suspend(struct call *c, struct ref vm, bool alive, bool *ret_suspended, struct xerr *err);
+
 /* ---- vm_monitor.c: events of the hypervisor ---- */
 
 struct vm_monitor;

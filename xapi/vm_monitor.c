@@ -177,6 +177,7 @@ static bool wants_restart(const struct row *vm, enum hv_stop_reason reason)
     }
     case HV_STOP_DESTROYED:
     case HV_STOP_SUSPENDED:
+    case HV_STOP_MIGRATED:
         return false;
     }
     return false;
@@ -203,7 +204,7 @@ static bool find_known(struct call *c, const struct queued *e, struct known *ret
         .vm = row_ref_of(row),
         .metrics = row_ref(row, F_VM_metrics),
         .domid = row_int(row, F_VM_domid),
-        .deliberate = e->reason == HV_STOP_SUSPENDED ||
+        .deliberate = e->reason == HV_STOP_SUSPENDED || e->reason == HV_STOP_MIGRATED ||
                       (e->reason == HV_STOP_DESTROYED && (operation_runs(row, vm_operations_suspend) ||
                                                           operation_runs(row, vm_operations_hard_shutdown) ||
                                                           operation_runs(row, vm_operations_hard_reboot) ||
@@ -513,6 +514,10 @@ static int compare_one(struct call *c, struct ref vm, const char *uuid, bool sho
 {
     bool alive = domain && (domain->state == HV_STATE_RUNNING || domain->state == HV_STATE_PAUSED);
 
+    bool suspended = false;
+
+    if (should_run && vm_settle_suspend(c, vm, alive, &suspended, err)) return -1;
+    if (suspended) return 0;
     if (should_run && alive) return adopt(c, vm, domain, err);
     if (domain) {
         log_info("VM %s: ending a domain that no finished start stands behind", uuid);

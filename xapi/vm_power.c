@@ -37,8 +37,7 @@ static void note_features(struct call *c, struct txn *t, const struct hv_vm *mad
     txn_map_put_str(t, made->id.vm, F_VM_last_boot_CPU_flags, "vendor", host ? row_map_str(host, F_host_cpu_info, "vendor", "") : "");
 }
 
-/* The VM runs on this host from now on. */
-static int commit_running(struct call *c, const struct hv_vm *made, int64_t domid, bool paused, struct xerr *err)
+int vm_make_running(struct call *c, const struct hv_vm *made, int64_t domid, bool paused, struct xerr *err)
 {
     struct txn *t = db_begin(c->agent->db);
     const struct ref vm = made->id.vm;
@@ -156,7 +155,7 @@ static int start_here(struct call *c, struct ref vm, bool start_paused, struct x
     call_progress(c, 0.9);
 
     /* 4. The record says so. Without it there must be no domain. */
-    if (!commit_running(c, &description, domid, start_paused, err)) return 0;
+    if (!vm_make_running(c, &description, domid, start_paused, err)) return 0;
     vm_undo_domain(c, description.id);
     vm_detach_devices(c, vm);
     return -1;
@@ -337,33 +336,6 @@ static int make_suspend_image(struct call *c, struct ref vm, struct ref *ret_vdi
     return vdi_create_internal(c, &what, ret_vdi, err);
 }
 
-int vm_suspend(struct call *c, struct ref vm, struct xerr *err)
-{
-    struct ref vdi;
-    struct storage_disk disk;
-    const char *owner = suspend_owner(c, vm);
-
-    if (make_suspend_image(c, vm, &vdi, err)) return -1;
-    if (vdi_attach(c, vdi, owner, true, &disk, err)) goto drop_image;
-    call_progress(c, 0.1);
-    if (hv_suspend(c->agent->hv, id_of(c, vm), disk.path, 0, err)) goto detach_image;
-    call_progress(c, 0.9);
-
-    /* The domain is gone and the image whole: from here on the VM is Suspended whatever else fails. */
-    vm_undo_attach(c, vdi, owner);
-    vm_detach_devices(c, vm);
-    struct txn *t = db_begin(c->agent->db);
-    txn_set_ref(t, vm, F_VM_suspend_VDI, vdi);
-    write_stopped(t, vm, vm_power_state_Suspended);
-    return db_commit(t, err);
-
-detach_image:
-    vm_undo_attach(c, vdi, owner);
-drop_image:
-    vm_undo_vdi(c, vdi);
-    return -1;
-}
-
 static int suspend_vdi_of(struct call *c, struct ref vm, struct ref *ret_vdi, struct xerr *err)
 {
     _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
@@ -372,6 +344,94 @@ static int suspend_vdi_of(struct call *c, struct ref vm, struct ref *ret_vdi, st
     if (!row) return -1;
     *ret_vdi = row_ref(row, F_VM_suspend_VDI);
     return snap_get(s, CLASS_VDI, *ret_vdi) ? 0 : xerr_vm_has_no_suspend_vdi(err, REF_STR(vm));
+}
+
+/* Before anything is written to it: whatever becomes of this agent, somebody knows what the image was for. */
+static int note_image(struct call *c, struct ref vm, struct ref vdi, struct xerr *err)
+{
+    struct txn *t = db_begin(c->agent->db);
+
+    txn_set_ref(t, vm, F_VM_suspend_VDI, vdi);
+    return db_commit(t, err);
+}
+
+/* An image that came to nothing. A forced end of the VM may have been quicker. */
+static void drop_image(struct call *c, struct ref vm, struct ref vdi)
+{
+    struct xerr why = XERR_INIT;
+    struct txn *t = db_begin(c->agent->db);
+    const struct row *row = snap_get(txn_snap(t), CLASS_VM, vm);
+    const bool there = snap_get(txn_snap(t), CLASS_VDI, vdi);
+
+    if (row && ref_eq(row_ref(row, F_VM_suspend_VDI), vdi)) txn_set_ref(t, vm, F_VM_suspend_VDI, REF_NULL);
+    if (db_commit(t, &why)) {
+        _cleanup_free_ char *text = xerr_text(&why);
+        log_error("suspend image %s: %s", REF_STR(vdi), text);
+        xerr_clear(&why);
+    }
+    if (there) vm_undo_vdi(c, vdi);
+}
+
+static int commit_suspended(struct call *c, struct ref vm, struct ref vdi, struct xerr *err)
+{
+    struct txn *t = db_begin(c->agent->db);
+
+    txn_set_ref(t, vm, F_VM_suspend_VDI, vdi);
+    write_stopped(t, vm, vm_power_state_Suspended);
+    return db_commit(t, err);
+}
+
+int vm_suspend(struct call *c, struct ref vm, struct xerr *err)
+{
+    struct ref vdi;
+    struct storage_disk disk;
+    const char *owner = suspend_owner(c, vm);
+
+    if (make_suspend_image(c, vm, &vdi, err)) return -1;
+    if (note_image(c, vm, vdi, err) || vdi_attach(c, vdi, owner, true, &disk, err)) goto drop_image;
+    call_progress(c, 0.1);
+    if (hv_suspend(c->agent->hv, id_of(c, vm), disk.path, 0, err)) goto detach_image;
+    call_progress(c, 0.9);
+
+    /* The domain is gone and the image whole: from here on the VM is Suspended whatever else fails. */
+    vm_undo_attach(c, vdi, owner);
+    vm_detach_devices(c, vm);
+    return commit_suspended(c, vm, vdi, err);
+
+detach_image:
+    vm_undo_attach(c, vdi, owner);
+drop_image:
+    drop_image(c, vm, vdi);
+    return -1;
+}
+
+int vm_settle_suspend(struct call *c, struct ref vm, bool alive, bool *ret_suspended, struct xerr *err)
+{
+    const char *owner = suspend_owner(c, vm);
+    struct storage_disk disk;
+    struct xerr why = XERR_INIT;
+    struct ref vdi;
+    bool whole = false;
+
+    *ret_suspended = false;
+    if (suspend_vdi_of(c, vm, &vdi, &why)) {
+        xerr_clear(&why);
+        return 0;
+    }
+    if (!alive && !vdi_attach(c, vdi, owner, false, &disk, &why)) whole = !hv_check_image(c->agent->hv, id_of(c, vm), disk.path, &why);
+    if (why.code) {
+        _cleanup_free_ char *text = xerr_text(&why);
+        log_info("suspend image of VM %s: %s", id_of(c, vm).uuid, text);
+        xerr_clear(&why);
+    }
+    vm_undo_attach(c, vdi, owner);
+    if (!whole) {
+        drop_image(c, vm, vdi);
+        return 0;
+    }
+    vm_detach_devices(c, vm);
+    *ret_suspended = true;
+    return commit_suspended(c, vm, vdi, err);
 }
 
 static int resume_here(struct call *c, struct ref vm, bool start_paused, struct xerr *err)
@@ -389,7 +449,7 @@ static int resume_here(struct call *c, struct ref vm, bool start_paused, struct 
     if (hv_resume(c->agent->hv, &description, disk.path, &domid, err)) goto detach_devices;
     call_progress(c, 0.9);
     vm_undo_attach(c, vdi, owner);
-    if (commit_running(c, &description, domid, start_paused, err)) {
+    if (vm_make_running(c, &description, domid, start_paused, err)) {
         vm_undo_domain(c, description.id);
         vm_detach_devices(c, vm);
         return -1;

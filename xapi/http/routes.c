@@ -12,6 +12,7 @@
 #include "xapi/http/host_files.h"
 #include "xapi/http/http_auth.h"
 #include "xapi/http/messages.h"
+#include "xapi/http/migrate.h"
 #include "xapi/http/metrics.h"
 #include "xapi/http/pool_dump.h"
 #include "xapi/http/post_rpc.h"
@@ -44,6 +45,7 @@ static const struct {
 /* All others: the handler gets a call whose role was checked. Not here: 501, to who may ask at all. */
 static const http_call_fn served[N_ROUTE_IDS] = {
     [ROUTE_connect_console] = console,
+    [ROUTE_connect_migrate] = migrate,
     [ROUTE_get_audit_log] = get_audit_log,
     [ROUTE_get_blob] = get_blob,
     [ROUTE_get_console] = console,

@@ -39,7 +39,10 @@ enum verb {
     VERB_UNPAUSE,
     VERB_SUSPEND,
     VERB_RESUME,
+    VERB_CHECK_IMAGE,
     VERB_ABORT,
+    VERB_MIGRATE_SEND,
+    VERB_MIGRATE_RECEIVE,
     VERB_DISK_ATTACH,
     VERB_DISK_DETACH,
     VERB_CD_CHANGE,
@@ -78,7 +81,10 @@ static const struct verb_desc {
     [VERB_UNPAUSE]     = { "unpause", 30000, "paused", false },
     [VERB_SUSPEND]     = { "suspend", 20 * 60000, "running", false },
     [VERB_RESUME]      = { "resume", 20 * 60000, "suspended", false },
+    [VERB_CHECK_IMAGE] = { "check-image", 15000, "suspended", true },
     [VERB_ABORT]       = { "abort", 15000, "running", false },
+    [VERB_MIGRATE_SEND] = { "migrate-send", 120 * 60000, "running", false },
+    [VERB_MIGRATE_RECEIVE] = { "migrate-receive", 120 * 60000, "halted", false },
     [VERB_DISK_ATTACH] = { "disk-attach", 60000, "running", false },
     [VERB_DISK_DETACH] = { "disk-detach", 30000, "running", false },
     [VERB_CD_CHANGE]   = { "cd-change", 30000, "running", false },
@@ -218,6 +224,8 @@ static int map_failure(const struct run *r, struct xerr *err)
         return xerr_vbd_tray_locked(err, r->device_ref);
     case HV_FAIL_GUEST_DEAF:
         return xerr_vm_failed_shutdown_acknowledgment(err, r->who);
+    case HV_FAIL_SUSPEND_DEAF:
+        return xerr_vm_failed_suspend_acknowledgment(err, r->who);
     case HV_FAIL_TIMEOUT:
         return map_timeout(r, err);
     case HV_FAIL_CANCELLED:
@@ -444,6 +452,34 @@ int hv_resume(struct hv *hv, const struct hv_vm *vm, const char *image_path, int
     r.needed_bytes = checked.vm.memory_target_bytes;
     return run_end(&r, hv->driver->resume(hv->d, &checked.vm, image_path, r.deadline_ms, ret_domid, &r.f),
                    err);
+}
+
+int hv_check_image(struct hv *hv, struct hv_id id, const char *image_path, struct xerr *err)
+{
+    struct run r;
+
+    if (run_begin(&r, hv, VERB_CHECK_IMAGE, hv->driver->check_image, id, 0, err) < 0) return -1;
+    if (hv_check_path("suspend image", image_path, err) < 0) return -1;
+    return run_end(&r, hv->driver->check_image(hv->d, r.uuid, image_path, &r.f), err);
+}
+
+int hv_migrate_send(struct hv *hv, struct hv_id id, int fd, bool live, int timeout_ms, struct xerr *err)
+{
+    struct run r;
+
+    if (run_begin(&r, hv, VERB_MIGRATE_SEND, hv->driver->migrate_send, id, timeout_ms, err) < 0) return -1;
+    return run_end(&r, hv->driver->migrate_send(hv->d, r.uuid, fd, live, r.deadline_ms, &r.f), err);
+}
+
+int hv_migrate_receive(struct hv *hv, const struct hv_vm *vm, int fd, int timeout_ms, int64_t *ret_domid, struct xerr *err)
+{
+    struct run r;
+    _cleanup_(hv_vm_checked_free) struct hv_vm_checked checked = { .disks = NULL };
+
+    if (run_begin(&r, hv, VERB_MIGRATE_RECEIVE, hv->driver->migrate_receive, vm->id, timeout_ms, err) < 0) return -1;
+    if (hv_check_vm(vm, r.who, &checked, err) < 0) return -1;
+    r.needed_bytes = checked.vm.memory_target_bytes;
+    return run_end(&r, hv->driver->migrate_receive(hv->d, &checked.vm, fd, r.deadline_ms, ret_domid, &r.f), err);
 }
 
 /* ---- devices --------------------------------------------------------------------------------- */

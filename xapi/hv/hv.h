@@ -215,6 +215,7 @@ enum hv_stop_reason {
     HV_STOP_CRASH,     /* the guest or its process died */
     HV_STOP_DESTROYED, /* by hv_destroy or by hand */
     HV_STOP_SUSPENDED, /* by hv_suspend */
+    HV_STOP_MIGRATED,  /* by hv_migrate_send: it runs elsewhere */
 };
 struct hv_event {
     enum hv_event_kind kind;
@@ -302,15 +303,33 @@ int hv_pause(struct hv *hv, struct hv_id id, struct xerr *err);
 int hv_unpause(struct hv *hv, struct hv_id id, struct xerr *err);
 /* Writes the guest's memory and devices to image_path (a file in an existing directory, or a block device)
  * and ends the domain. On failure the guest runs on and a file made here is removed. timeout_ms 0 = 20
- * minutes. Errors: VM_SUSPEND_TIMEOUT [vm, seconds]; VM_NON_SUSPENDABLE [vm, reason]. */
+ * minutes. Errors: VM_SUSPEND_TIMEOUT [vm, seconds]; VM_FAILED_SUSPEND_ACKNOWLEDGMENT [vm];
+ * VM_NON_SUSPENDABLE [vm, reason]. */
 int hv_suspend(struct hv *hv, struct hv_id id, const char *image_path, int timeout_ms, struct xerr *err);
 /* Makes the guest anew from an image of hv_suspend(). vm describes disks and nics as they are now (paths and
  * taps may have changed since). The image stays. Errors as hv_start, SUSPEND_IMAGE_NOT_ACCESSIBLE [path]. */
 int hv_resume(struct hv *hv, const struct hv_vm *vm, const char *image_path, int64_t *ret_domid,
               struct xerr *err);
+/* Is this a whole image of this guest, as hv_suspend() leaves it? Errors: SUSPEND_IMAGE_NOT_ACCESSIBLE [why]: it is not, or
+ * cannot be read. */
+int hv_check_image(struct hv *hv, struct hv_id id, const char *image_path, struct xerr *err);
 /* Ends a suspend that runs in another thread: it fails with VM_SUSPEND_TIMEOUT-like INTERNAL_ERROR "...
  * cancelled". */
 int hv_abort(struct hv *hv, struct hv_id id, struct xerr *err);
+
+/* Migration: one side sends a running guest through a connected stream socket, the other makes it anew from there; both
+ * talk, so a byte must arrive in either direction. Disks are not copied: the receiver's vm describes them as they are
+ * there, and they may be the same ones. On success the guest runs at the receiver and its domain here is gone; on failure
+ * it runs on here and nothing is left there, whatever happened to either agent or the connection in between. (From the
+ * moment when the sender lets go the guest is never woken up here again: a connection that breaks then may leave it
+ * nowhere, but never in two places.) One driver may be both sides at once: the guest moves to a new domain.
+ *
+ * live: it runs on while most of its memory is sent. timeout_ms 0 = two hours. fd stays the caller's.
+ * Errors: INTERNAL_ERROR; VM_INCOMPATIBLE_WITH_THIS_HOST [vm, host, reason]: it cannot move while it runs;
+ * VM_FAILED_SUSPEND_ACKNOWLEDGMENT [vm]. */
+int hv_migrate_send(struct hv *hv, struct hv_id id, int fd, bool live, int timeout_ms, struct xerr *err);
+/* Errors as hv_start. */
+int hv_migrate_receive(struct hv *hv, const struct hv_vm *vm, int fd, int timeout_ms, int64_t *ret_domid, struct xerr *err);
 
 /* ---- devices of a running guest -------------------------------------------------------------- */
 

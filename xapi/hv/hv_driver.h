@@ -25,6 +25,7 @@ enum hv_fail_kind {
     HV_FAIL_DEVICE_EXISTS, HV_FAIL_DEVICE_MISSING, HV_FAIL_DEVICE_REJECTED, HV_FAIL_DEVICE_FULL,
     HV_FAIL_NOT_REMOVABLE, HV_FAIL_TRAY_LOCKED,
     HV_FAIL_GUEST_DEAF,              /* the guest cannot be asked */
+    HV_FAIL_SUSPEND_DEAF,            /* to suspend itself */
     HV_FAIL_TIMEOUT, HV_FAIL_CANCELLED,
     HV_FAIL_UNSUPPORTED,             /* the verb exists, but not here and now */
     HV_FAIL_UNREACHABLE,             /* the engine is away */
@@ -69,7 +70,11 @@ struct hv_driver {
     int (*suspend)(void *d, const char *uuid, const char *image, int64_t deadline_ms, struct hv_failure *f);
     int (*resume)(void *d, const struct hv_vm *vm, const char *image, int64_t deadline_ms, int64_t *ret_domid,
                   struct hv_failure *f);
+    int (*check_image)(void *d, const char *uuid, const char *image, struct hv_failure *f);
     int (*abort)(void *d, const char *uuid, int64_t deadline_ms, struct hv_failure *f);
+    int (*migrate_send)(void *d, const char *uuid, int fd, bool live, int64_t deadline_ms, struct hv_failure *f);
+    int (*migrate_receive)(void *d, const struct hv_vm *vm, int fd, int64_t deadline_ms, int64_t *ret_domid,
+                           struct hv_failure *f);
 
     int (*disk_attach)(void *d, const char *uuid, const struct hv_disk *disk, int64_t deadline_ms,
                        struct hv_failure *f);

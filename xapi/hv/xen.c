@@ -268,6 +268,7 @@ static int do_open(const struct hv_open_args *args, void **ret_d, struct hv_fail
     if (xn_store(xn, hv_now_ms() + XN_STORE_MS, &store, f) < 0) goto fail;
     xn_store_done(xn, store, false);
     if (xn_record_load(xn, f) < 0 || xn_consoles_start(xn, f) < 0) goto fail;
+    xn_recover_streams(xn);
     xn_look_for_ended(xn);
     for (const struct xn_guest *g = xn->guests; g; g = g->next) xn_console_follow(xn, g->uuid, g->domid);
     if (xn_watch_start(xn, f) < 0) {
@@ -310,6 +311,12 @@ const struct hv_driver hv_driver = {
     .reset = xn_reset,
     .pause = xn_pause,
     .unpause = xn_unpause,
+    .suspend = xn_suspend,
+    .resume = xn_resume,
+    .check_image = xn_check_image,
+    .abort = xn_abort,
+    .migrate_send = xn_migrate_send,
+    .migrate_receive = xn_migrate_receive,
     .disk_attach = xn_disk_attach,
     .disk_detach = xn_disk_detach,
     .cd_change = xn_cd_change,

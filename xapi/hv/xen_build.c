@@ -32,25 +32,33 @@ static void free_builder(struct xn_builder *b)
     free(b);
 }
 
-static struct xn_builder *spawn(struct xn *xn, struct hv_failure *f)
+int xn_helper_start(const struct xn *xn, const char *role, int stream_fd, struct subproc *ret_child, int *ret_fd,
+                    struct hv_failure *f)
 {
     int fds[2];
 
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0) {
-        hv_fail(f, HV_FAIL_ENGINE, "socketpair: %s", strerror(errno));
-        return NULL;
-    }
-    const char *const argv[] = { xn->helper, "build", NULL };
-    const struct subproc_fd pass = { .ours = fds[1], .theirs = DOMAIN_FD };
-    const struct subproc_command cmd = { .argv = argv, .fds = &pass, .n_fds = 1 };
-    struct xn_builder *b = xcalloc(1, sizeof *b);
-    b->child = (struct subproc)SUBPROC_INIT;
-    b->fd = fds[0];
-    int rc = subproc_spawn(&cmd, -1, -1, 2, &b->child);
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0)
+        return hv_fail(f, HV_FAIL_ENGINE, "socketpair: %s", strerror(errno));
+    const char *const argv[] = { xn->helper, role, NULL };
+    const struct subproc_fd pass[] = { { .ours = fds[1], .theirs = DOMAIN_FD }, { .ours = stream_fd, .theirs = DOMAIN_STREAM_FD } };
+    const struct subproc_command cmd = { .argv = argv, .fds = pass, .n_fds = stream_fd >= 0 ? 2 : 1 };
+    *ret_child = (struct subproc)SUBPROC_INIT;
+    int rc = subproc_spawn(&cmd, -1, -1, 2, ret_child);
+    int e = errno;
     close(fds[1]);
-    if (rc == 0) return b;
-    hv_fail(f, HV_FAIL_ENGINE, "%s: %s", xn->helper, strerror(errno));
+    if (rc == 0) {
+        *ret_fd = fds[0];
+        return 0;
+    }
     close(fds[0]);
+    return hv_fail(f, HV_FAIL_ENGINE, "%s: %s", xn->helper, strerror(e));
+}
+
+static struct xn_builder *spawn(struct xn *xn, struct hv_failure *f)
+{
+    struct xn_builder *b = xcalloc(1, sizeof *b);
+
+    if (xn_helper_start(xn, "build", -1, &b->child, &b->fd, f) == 0) return b;
     free(b);
     return NULL;
 }

@@ -475,11 +475,11 @@ void xn_consoles_stop(struct xn *xn)
 /* ---- verbs ----------------------------------------------------------------------------------- */
 
 /* A socket of the guest's QEMU: 'v' its screen, 's' its serial line. */
-static int connect_qemu(struct xn *xn, const char *uuid, char which, int *ret_fd, struct hv_failure *f)
+static int connect_qemu(struct xn *xn, const char *run_name, char which, int *ret_fd, struct hv_failure *f)
 {
     struct sockaddr_un addr = { .sun_family = AF_UNIX };
     struct timeval tv = { .tv_sec = 5 };
-    int n = snprintf(addr.sun_path, sizeof addr.sun_path, "%s/%s.%c", xn->run, uuid, which);
+    int n = snprintf(addr.sun_path, sizeof addr.sun_path, "%s/%s.%c", xn->run, run_name, which);
 
     if (n < 0 || (size_t)n >= sizeof addr.sun_path) return hv_fail(f, HV_FAIL_ENGINE, "the socket's name is too long");
     _cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -504,9 +504,11 @@ int xn_console_open(void *d, const char *uuid, enum hv_console which, int64_t de
     (void)deadline_ms;
     if (!g) return hv_fail(f, HV_FAIL_NO_DOMAIN, "no such domain");
     bool emulated = g->type == HV_DOMAIN_HVM;
+    char run_name[UUID_TEXT];
+    memcpy(run_name, g->run_name, sizeof run_name);
     xn_guest_unref(xn, g);
-    if (which == HV_CONSOLE_VNC) return connect_qemu(xn, uuid, 'v', ret_fd, f);
-    if (emulated) return connect_qemu(xn, uuid, 's', ret_fd, f);
+    if (which == HV_CONSOLE_VNC) return connect_qemu(xn, run_name, 'v', ret_fd, f);
+    if (emulated) return connect_qemu(xn, run_name, 's', ret_fd, f);
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
         return hv_fail(f, HV_FAIL_ENGINE, "socketpair: %s", strerror(errno));
     give_order(xn->consoles, ORDER_CLIENT, uuid, -1, fds[1]);

@@ -26,6 +26,7 @@ struct making {
     struct xn *xn;
     struct xn_guest *g;
     const struct hv_vm *vm;
+    struct xn_incoming *in;       /* NULL = memory is built anew */
     int64_t deadline_ms;
     struct hv_failure *f;
     int *fds;                     /* loop devices, open until blkback has them */
@@ -74,9 +75,16 @@ static int64_t video_bytes(const struct hv_vm *vm)
 /* What a device model puts into its guest besides: firmware of the screen and of a card. */
 static int64_t slack_bytes(const struct hv_vm *vm) { return is_hvm(vm) ? 2 * SLACK_BYTES : SLACK_BYTES; }
 
+/* A device model's framebuffer may have lain in two places while the guest was sent. */
+static int64_t held_bytes(const struct making *m)
+{
+    if (!m->in) return m->vm->memory_target_bytes;
+    return m->in->held_bytes + m->in->video_bytes;
+}
+
 static int64_t needed_bytes(const struct making *m)
 {
-    return m->vm->memory_target_bytes + paging_bytes(m->vm) + slack_bytes(m->vm) + m->vm->vcpus_max * (MIB / 16);
+    return held_bytes(m) + paging_bytes(m->vm) + slack_bytes(m->vm) + m->vm->vcpus_max * (MIB / 16);
 }
 
 static int check_memory(const struct making *m)
@@ -175,7 +183,7 @@ static int set_limits(const struct making *m)
 
     if (xn_fault("hv.xen.limits", m->f) < 0) return -1;
     STEP(xc_domain_max_vcpus, xch, domid, vm->vcpus_max);
-    STEP(xc_domain_setmaxmem, xch, domid, (uint64_t)((vm->memory_target_bytes + slack_bytes(vm)) >> 10));
+    STEP(xc_domain_setmaxmem, xch, domid, (uint64_t)((held_bytes(m) + slack_bytes(vm)) >> 10));
     STEP(xc_domain_set_tsc_info, xch, domid, (uint32_t)platform_int(vm, "tsc_mode", 0, TSC_MAX, TSC_DEFAULT), 0, 0, 0);
     if (is_pv(vm)) {
         STEP(xc_domain_set_memmap_limit, xch, domid, (unsigned long)((vm->memory_static_max_bytes + SLACK_BYTES) >> 10));
@@ -183,8 +191,9 @@ static int set_limits(const struct making *m)
         STEP(xc_set_paging_mempool_size, xch, domid, (uint64_t)paging_bytes(vm));
         STEP(xc_hvm_param_set, xch, domid, HVM_PARAM_TIMER_MODE,
              (uint64_t)platform_int(vm, "timer_mode", 0, 3, NO_DELAY_FOR_MISSED_TICKS));
-        if (is_hvm(vm) && viridian(vm)) STEP(xc_hvm_param_set, xch, domid, HVM_PARAM_VIRIDIAN, viridian(vm));
+        if (is_hvm(vm) && viridian(vm) && !m->in) STEP(xc_hvm_param_set, xch, domid, HVM_PARAM_VIRIDIAN, viridian(vm));
     }
+    if (m->in) return 0;                 /* the stream has the policy that the guest started with */
     uint32_t words[MAX_FEATURE_WORDS], n_words = feature_words(vm, words, ARRAY_SIZE(words));
     STEP(xc_cpuid_apply_policy, xch, domid, false, n_words ? words : NULL, n_words, platform_bool(vm, "pae", true), false,
          platform_bool(vm, "nested-virt", false), NULL, NULL);
@@ -353,6 +362,14 @@ static int fill_request(const struct making *m, struct domain_build *q)
     return 0;
 }
 
+/* Memory from a stream. QEMU, whose images the sender may have open until then, comes after it. */
+static int fill(const struct making *m)
+{
+    if (write_nodes(m) < 0 || xn_incoming_fill(m->xn, m->in, m->g, m->deadline_ms, m->f) < 0) return -1;
+    if (xn_nodes_write(m->xn, m->g, m->in->nodes, m->deadline_ms, m->f) < 0) return -1;
+    return xn_qemu_needed(m->g) ? xn_qemu_start(m->xn, m->g, m->vm, m->in->devices, m->f) : 0;
+}
+
 /* The builder works while xenstored and the backends do. */
 static int build(const struct making *m)
 {
@@ -365,7 +382,7 @@ static int build(const struct making *m)
     if (fill_request(m, q) < 0) goto out;
     if (xn_build_begin(m->xn, q, m->deadline_ms, &builder, m->f) < 0) goto out;
     rc = write_nodes(m);
-    if (rc == 0 && xn_qemu_needed(m->g)) rc = xn_qemu_start(m->xn, m->g, m->vm, m->f);
+    if (rc == 0 && xn_qemu_needed(m->g)) rc = xn_qemu_start(m->xn, m->g, m->vm, false, m->f);
     struct hv_failure *f = rc < 0 ? &(struct hv_failure){ .kind = HV_FAIL_NONE } : m->f;
     if (xn_build_end(m->xn, builder, m->deadline_ms, &r, f) < 0) rc = -1;
     m->g->store_frame = r.store_frame;
@@ -405,7 +422,7 @@ static int check(const struct making *m)
     if (is_hvm(vm) && !*firmware(vm))
         return hv_fail(m->f, HV_FAIL_INCOMPATIBLE, "this firmware is not installed on this host (package %s)",
                        vm->firmware == HV_FIRMWARE_UEFI ? "ovmf" : "seabios");
-    if (!is_hvm(vm) && !*vm->kernel) return hv_fail(m->f, HV_FAIL_BUILD, "there is no kernel to boot");
+    if (!is_hvm(vm) && !*vm->kernel && !m->in) return hv_fail(m->f, HV_FAIL_BUILD, "there is no kernel to boot");
     return check_memory(m);
 }
 
@@ -419,26 +436,26 @@ static int make(struct making *m)
     if (create_domain(m) < 0 || xn_record_write(m->xn, m->g, m->f) < 0) return -1;
     if (set_limits(m) < 0 || set_affinity(m) < 0 || set_shares(m) < 0 || open_ports(m) < 0) return -1;
     /* 3. Disks and cards; 4. kernel, memory and xenstore's nodes; 5. the rings. */
-    if (prepare_devices(m) < 0 || build(m) < 0 || introduce(m) < 0) return -1;
+    if (prepare_devices(m) < 0 || (m->in ? fill(m) : build(m)) < 0 || introduce(m) < 0) return -1;
     /* 6. The backends have taken up their devices. */
     if (xn_qemu_needed(m->g) && xn_qemu_await(m->xn, m->g, m->deadline_ms, m->f) < 0) return -1;
     return await_devices(m);
 }
 
-static int finish(struct making *m, bool start_paused)
+int xn_go(struct xn *xn, struct xn_guest *g, bool start_paused, struct hv_failure *f)
 {
-    struct xn *xn = m->xn;
-    struct xn_guest *g = m->g;
-
     g->start_time = clock_wall_seconds();
     pthread_mutex_lock(&xn->lock);
     g->phase = XN_THERE;
     pthread_mutex_unlock(&xn->lock);
-    if (xn_record_write(xn, g, m->f) < 0) return -1;
+    if (xn_record_write(xn, g, f) < 0) return -1;
     xn_console_follow(xn, g->uuid, g->domid);
     xn_emit(xn, &(struct hv_event){ .kind = HV_EVENT_STARTED, .uuid = g->uuid, .domid = g->domid });
-    if (!start_paused && (xn_fault("hv.xen.unpause", m->f) < 0 || xc_domain_unpause(xn->xch, (uint32_t)g->domid) < 0)) {
-        if (m->f->kind == HV_FAIL_NONE) fail(m, "xc_domain_unpause");
+    if (!start_paused && (xn_fault("hv.xen.unpause", f) < 0 || xc_domain_unpause(xn->xch, (uint32_t)g->domid) < 0)) {
+        if (f->kind == HV_FAIL_NONE) {
+            f->code = errno;
+            hv_fail(f, HV_FAIL_BUILD, "xc_domain_unpause: %s", strerror(errno));
+        }
         xn_emit(xn, &(struct hv_event){ .kind = HV_EVENT_STOPPED, .uuid = g->uuid, .domid = g->domid,
                                         .reason = HV_STOP_DESTROYED });
         return -1;
@@ -446,23 +463,42 @@ static int finish(struct making *m, bool start_paused)
     return 0;
 }
 
-int xn_start(void *d, const struct hv_vm *vm, int64_t deadline_ms, int64_t *ret_domid, struct hv_failure *f)
+int xn_make(struct xn *xn, const struct hv_vm *vm, struct xn_incoming *in, int64_t deadline_ms, struct xn_guest **ret_g,
+            struct hv_failure *f)
 {
-    struct xn *xn = d;
-    struct making m = { .xn = xn, .g = xn_guest_new(vm), .vm = vm, .deadline_ms = deadline_ms, .f = f };
+    struct making m = { .xn = xn, .g = xn_guest_new(vm), .vm = vm, .in = in, .deadline_ms = deadline_ms, .f = f };
 
     m.g->busy = true;
     m.g->phase = XN_MAKING;
-    m.g->video_bytes = video_bytes(vm);
+    m.g->video_bytes = in ? in->video_bytes : video_bytes(vm);
+    if (in && *in->uuid) {
+        memcpy(m.g->uuid, in->uuid, sizeof m.g->uuid);
+        memcpy(m.g->run_name, in->uuid, sizeof m.g->run_name);
+    }
     if (!xn_guest_add(xn, m.g, &f->number)) {
         xn_guest_unref(xn, m.g);
         return hv_fail(f, HV_FAIL_EXISTS, "it exists already");
     }
     int rc = make(&m);
-    if (rc == 0) rc = finish(&m, vm->start_paused);
     release_fds(&m);
-    if (rc == 0) *ret_domid = m.g->domid;
-    else xn_clear_away(xn, m.g, hv_now_ms() + XN_LET_GO_MS);
+    if (rc == 0) {
+        *ret_g = m.g;
+        return 0;
+    }
+    xn_clear_away(xn, m.g, hv_now_ms() + XN_LET_GO_MS);
     xn_turn_end(xn, m.g);
+    return -1;
+}
+
+int xn_start(void *d, const struct hv_vm *vm, int64_t deadline_ms, int64_t *ret_domid, struct hv_failure *f)
+{
+    struct xn *xn = d;
+    struct xn_guest *g;
+
+    if (xn_make(xn, vm, NULL, deadline_ms, &g, f) < 0) return -1;
+    int rc = xn_go(xn, g, vm->start_paused, f);
+    if (rc == 0) *ret_domid = g->domid;
+    else xn_clear_away(xn, g, hv_now_ms() + XN_LET_GO_MS);
+    xn_turn_end(xn, g);
     return rc;
 }

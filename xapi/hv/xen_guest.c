@@ -23,6 +23,8 @@ static struct xn_guest *blank(const char *uuid)
     g->domid = -1;
     g->watched_bytes = -1;
     snprintf(g->uuid, sizeof g->uuid, "%s", uuid);
+    memcpy(g->vm, g->uuid, sizeof g->vm);
+    memcpy(g->run_name, g->uuid, sizeof g->run_name);
     return g;
 }
 
@@ -241,6 +243,10 @@ static struct value record_value(struct arena *a, const struct xn_guest *g)
     put_int(&b, "version", RECORD_VERSION);
     put_str(&b, "uuid", g->uuid);
     put_int(&b, "making", g->phase == XN_MAKING);
+    put_str(&b, "vm", g->vm);
+    put_str(&b, "run_name", g->run_name);
+    put_int(&b, "streaming", g->streaming);
+    put_int(&b, "dirty_log", g->dirty_log);
     put_int(&b, "domid", g->domid);
     put_str(&b, "name", g->name);
     put_int(&b, "type", g->type);
@@ -302,6 +308,38 @@ void xn_record_remove(struct xn *xn, const char *uuid)
     if (unlink(path) < 0 && errno != ENOENT) log_warn("xen: %s: %s", path, strerror(errno));
 }
 
+/* ---- one guest after another ----------------------------------------------------------------- */
+
+int xn_guest_succeed(struct xn *xn, struct xn_guest *g, struct xn_guest *old, struct hv_failure *f)
+{
+    struct xn_guest as_vm = *g, retired = old ? *old : *g;
+    char temporary[UUID_TEXT];
+
+    if (streq(g->uuid, g->vm)) return 0;
+    memcpy(temporary, g->uuid, sizeof temporary);
+    uuid_to_text(ref_new(), retired.uuid);
+    retired.phase = XN_MAKING;
+    as_vm.phase = XN_THERE;
+    memcpy(as_vm.uuid, g->vm, sizeof as_vm.uuid);
+    /* 1. Whoever starts now finds the old domain twice: the VM's record counts. 2. The step itself. 3. The new one had a second
+     * record too. */
+    if (old && xn_record_write(xn, &retired, f) < 0) return -1;
+    if (xn_record_write(xn, &as_vm, f) < 0) {
+        xn_record_remove(xn, retired.uuid);
+        return -1;
+    }
+    xn_record_remove(xn, temporary);
+    pthread_mutex_lock(&xn->lock);
+    if (old) {
+        memcpy(old->uuid, retired.uuid, sizeof old->uuid);
+        old->phase = XN_MAKING;
+    }
+    memcpy(g->uuid, g->vm, sizeof g->uuid);
+    pthread_cond_broadcast(&xn->changed);
+    pthread_mutex_unlock(&xn->lock);
+    return 0;
+}
+
 /* ---- reading records ------------------------------------------------------------------------- */
 
 static int64_t get_int(const struct value *map, const char *key)
@@ -345,6 +383,10 @@ static struct xn_guest *guest_of(const struct value *v)
     const struct value *data = value_get(v, "data");
 
     g->phase = get_int(v, "making") ? XN_MAKING : XN_THERE;
+    snprintf(g->vm, sizeof g->vm, "%s", value_get_str(v, "vm", g->uuid));
+    snprintf(g->run_name, sizeof g->run_name, "%s", value_get_str(v, "run_name", g->uuid));
+    g->streaming = get_int(v, "streaming") != 0;
+    g->dirty_log = get_int(v, "dirty_log") != 0;
     g->domid = get_int(v, "domid");
     g->name = xstrdup(value_get_str(v, "name", ""));
     g->type = (enum hv_domain_type)get_int(v, "type");
@@ -393,6 +435,23 @@ static int load_one(struct xn *xn, const char *uuid, struct hv_failure *f)
     return 0;
 }
 
+static const struct xn_guest *second_record(const struct xn *xn)
+{
+    for (const struct xn_guest *g = xn->guests; g; g = g->next)
+        for (const struct xn_guest *other = xn->guests; g->phase == XN_MAKING && other; other = other->next)
+            if (other != g && other->phase == XN_THERE && other->domid == g->domid) return g;
+    return NULL;
+}
+
+/* An agent that was killed in xn_guest_succeed() left a domain with two records. */
+static void drop_seconds(struct xn *xn)
+{
+    for (const struct xn_guest *g; (g = second_record(xn));) {
+        xn_record_remove(xn, g->uuid);
+        xn_guest_drop(xn, (struct xn_guest *)g);
+    }
+}
+
 int xn_record_load(struct xn *xn, struct hv_failure *f)
 {
     DIR *dir = opendir(xn->guest_dir);
@@ -403,5 +462,6 @@ int xn_record_load(struct xn *xn, struct hv_failure *f)
     for (const struct dirent *e; rc == 0 && (e = readdir(dir));)
         if (uuid_from_text(e->d_name, &ignored)) rc = load_one(xn, e->d_name, f);
     closedir(dir);
+    drop_seconds(xn);
     return rc;
 }

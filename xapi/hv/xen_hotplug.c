@@ -32,7 +32,7 @@ static int serve_by_qemu(struct xn *xn, struct xn_guest *g, const struct hv_disk
 
     if (!xn_qemu_alive(g)) {
         if (g->qemu_pid) return hv_fail(f, HV_FAIL_ENGINE, "the guest's QEMU has died");
-        if (xn_qemu_start(xn, g, &none, f) < 0 || xn_qemu_await(xn, g, deadline_ms, f) < 0) return -1;
+        if (xn_qemu_start(xn, g, &none, false, f) < 0 || xn_qemu_await(xn, g, deadline_ms, f) < 0) return -1;
     }
     return xn_qemu_disk_attach(xn, g, disk, d, deadline_ms, f);
 }

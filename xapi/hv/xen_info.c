@@ -28,7 +28,7 @@ static bool has_uuid(const xc_domaininfo_t *info, const char *uuid)
 bool xn_dominfo(struct xn *xn, const struct xn_guest *g, xc_domaininfo_t *ret_info)
 {
     if (g->domid < 0 || xc_domain_getinfolist(xn->xch, (uint32_t)g->domid, 1, ret_info) != 1) return false;
-    return ret_info->domain == g->domid && has_uuid(ret_info, g->uuid) && !(ret_info->flags & XEN_DOMINF_dying);
+    return ret_info->domain == g->domid && has_uuid(ret_info, g->vm) && !(ret_info->flags & XEN_DOMINF_dying);
 }
 
 int xn_dominfo_all(struct xn *xn, xc_domaininfo_t **ret_infos, size_t *ret_n)
@@ -79,7 +79,7 @@ int64_t xn_free_bytes(struct xn *xn)
 
 /* What lists need of a guest, copied under the lock. */
 struct seen {
-    char uuid[UUID_TEXT];
+    char uuid[UUID_TEXT], run_name[UUID_TEXT];
     int64_t domid, start_time, target_bytes, video_bytes;
     enum hv_domain_type type;
     const char *name;            /* in the arena */
@@ -101,6 +101,7 @@ static size_t see_guests(struct xn *xn, struct arena *a, const char *only, struc
                             .video_bytes = g->video_bytes, .type = g->type, .name = arena_strdup(a, g->name),
                             .agent = g->agent, .suspending = g->suspending };
         memcpy(s->uuid, g->uuid, sizeof s->uuid);
+        memcpy(s->run_name, g->run_name, sizeof s->run_name);
     }
     pthread_mutex_unlock(&xn->lock);
     *ret_seen = all;
@@ -129,7 +130,7 @@ static bool describe(const struct xn *xn, const struct seen *s, const xc_domaini
         .memory_target_bytes = s->target_bytes,
         .vcpus = info->nr_online_vcpus,
         .cpu_time_ns = info->cpu_time,
-        .vnc_socket = s->type == HV_DOMAIN_HVM ? arena_printf(a, "%s/%s.v", xn->run, s->uuid) : "",
+        .vnc_socket = s->type == HV_DOMAIN_HVM ? arena_printf(a, "%s/%s.v", xn->run, s->run_name) : "",
         .console_socket = "",
         .console_log = arena_printf(a, "%s/%s.log", xn->console_dir, s->uuid),
         .agent = s->agent,

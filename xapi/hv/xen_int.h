@@ -54,7 +54,7 @@ enum xn_phase {
 struct xn_guest {
     struct xn_guest *next;       /* lock: xn->lock, as all that is not said to be the turn's */
     unsigned refs;
-    char uuid[UUID_TEXT];        /* immutable */
+    char uuid[UUID_TEXT];        /* only xn_guest_succeed() changes it */
     bool busy;                   /* somebody has the turn */
     enum xn_phase phase;
     int64_t domid;               /* -1 = none yet; set once */
@@ -63,10 +63,15 @@ struct xn_guest {
     bool suspending;             /* its shutdown is hv_suspend's business */
     bool cancel;                 /* hv_abort: the suspend that runs is to end */
     bool destroy_wanted;         /* hv_destroy waits for the turn: whoever has it hurries */
+    bool sending;                /* it goes to another domain, maybe of this host */
     int64_t watched_bytes;       /* memory as last told; -1 = not being watched */
     bool agent;                  /* its drivers or tools have spoken */
 
     /* the turn's, and immutable while nobody has it */
+    char vm[UUID_TEXT];          /* the VM: uuid, unless another domain of it has that name (migration on one host) */
+    char run_name[UUID_TEXT];    /* names its QEMU's sockets: its uuid when it was made */
+    bool streaming;              /* a save is under way, or was when the agent died */
+    bool dirty_log;              /* its QEMU logs the pages that it writes to */
     char *name;
     enum hv_domain_type type;
     int64_t start_time;
@@ -154,6 +159,10 @@ void xn_turn_end(struct xn *xn, struct xn_guest *g);
 struct xn_guest *xn_turn_running(struct xn *xn, const char *uuid, bool paused_too, int64_t deadline_ms,
                                  struct hv_failure *f);
 int xn_record_write(struct xn *xn, const struct xn_guest *g, struct hv_failure *f);
+/* `g`, made under a name of its own, takes the place of the guest that is its VM's so far (may be NULL: it is gone), which
+ * goes on under another name until it is cleared away. Both turns are the caller's side's. Whatever instant the agent is
+ * killed at, exactly one of the two is the VM afterwards. */
+int xn_guest_succeed(struct xn *xn, struct xn_guest *g, struct xn_guest *old, struct hv_failure *f);
 void xn_record_remove(struct xn *xn, const char *uuid);
 /* Reads every record into the table. */
 int xn_record_load(struct xn *xn, struct hv_failure *f);
@@ -186,6 +195,13 @@ int xn_get_guest_info(void *d, const char *uuid, struct arena *arena, int64_t de
                       struct hv_guest_info *ret_info, struct hv_failure *f);
 
 /* xen_create.c */
+/* Makes a domain up to its last step: it could run. in: where its memory comes from; NULL = it is built anew. The turn is
+ * the caller's. On failure nothing is left. */
+struct xn_incoming;
+int xn_make(struct xn *xn, const struct hv_vm *vm, struct xn_incoming *in, int64_t deadline_ms, struct xn_guest **ret_g,
+            struct hv_failure *f);
+/* The last step: written down, told, unpaused. A failure leaves the domain to be cleared away. */
+int xn_go(struct xn *xn, struct xn_guest *g, bool start_paused, struct hv_failure *f);
 int xn_start(void *d, const struct hv_vm *vm, int64_t deadline_ms, int64_t *ret_domid, struct hv_failure *f);
 /* xen_build.c: memory, kernel and ramdisk by an xapi-domain; fills in the guest's frames. */
 struct domain_build;
@@ -194,8 +210,70 @@ int xn_build_begin(struct xn *xn, const struct domain_build *q, int64_t deadline
                    struct hv_failure *f);
 int xn_build_end(struct xn *xn, struct xn_builder *b, int64_t deadline_ms, struct domain_built *ret_r, struct hv_failure *f);
 void xn_builders_close(struct xn *xn);
+/* An xapi-domain in this role; stream_fd (-1 = none) is its DOMAIN_STREAM_FD, *ret_fd its other end of DOMAIN_FD. */
+int xn_helper_start(const struct xn *xn, const char *role, int stream_fd, struct subproc *ret_child, int *ret_fd,
+                    struct hv_failure *f);
+
+/* xen_stream.c: an xapi-domain at work on one stream. */
+struct domain_event;
+struct xn_stream {
+    struct subproc child;
+    int fd;                      /* -1 = none */
+};
+int xn_stream_begin(struct xn *xn, const char *role, int stream_fd, struct xn_stream *ret_s, struct hv_failure *f);
+int xn_stream_send(struct xn_stream *s, const void *message, size_t n, struct hv_failure *f);
+/* The next event. TIMEOUT, ENGINE (it died), CANCELLED when g (may be NULL) is to be destroyed or its suspend aborted. */
+int xn_stream_next(struct xn *xn, const struct xn_guest *g, struct xn_stream *s, int64_t deadline_ms, struct domain_event *ret_e,
+                   struct hv_failure *f);
+/* Ends the process if it runs. */
+void xn_stream_end(struct xn_stream *s);
+/* The guest's description for the head of a stream; malloc'd. */
+char *xn_head_text(struct xn *xn, const struct xn_guest *g);
+/* What the guest wrote into xenstore, as STREAM_NODES has it, in less than max bytes; malloc'd. "{}" when it cannot be read. */
+char *xn_nodes_read(struct xn *xn, const struct xn_guest *g, size_t max);
+/* Writes them for a new domain. */
+int xn_nodes_write(struct xn *xn, const struct xn_guest *g, const char *text, int64_t deadline_ms, struct hv_failure *f);
+
+/* A guest that comes from a stream. */
+struct xn_incoming {
+    struct xn_stream stream;
+    struct hv_vm vm;             /* what the caller wishes, with what the stream's head decides */
+    int64_t video_bytes;
+    int64_t held_bytes;          /* it may hold more than its target for a while */
+    char uuid[UUID_TEXT];        /* its name here until it takes its VM's over; "" = its VM's from the beginning */
+    bool devices;                /* a device model's state lies beside its sockets */
+    char *nodes;
+};
+/* Reads the head. *ret_in's vm borrows from vm. */
+int xn_incoming_begin(struct xn *xn, const struct hv_vm *vm, int fd, int64_t deadline_ms, struct xn_incoming *ret_in,
+                      struct hv_failure *f);
+/* Fills the domain, which exists and has its ports; sets the guest's frames. */
+int xn_incoming_fill(struct xn *xn, struct xn_incoming *in, struct xn_guest *g, int64_t deadline_ms, struct hv_failure *f);
+void xn_incoming_end(struct xn_incoming *in);
+
+/* xen_suspend.c */
+/* Writes the guest through fd; the turn is the caller's. file: an image on disk; else a stream to another domain. After
+ * success the guest is shut down for good, until xn_resume_in_place() or its end; after a failure it runs on. */
+int xn_save(struct xn *xn, struct xn_guest *g, int fd, bool file, bool live, int64_t deadline_ms, struct hv_failure *f);
+/* A guest that was shut down for a suspend goes on where it was. */
+int xn_resume_in_place(struct xn *xn, struct xn_guest *g);
+/* What a killed agent's saves left: those guests go on. */
+void xn_recover_streams(struct xn *xn);
+int xn_suspend(void *d, const char *uuid, const char *image, int64_t deadline_ms, struct hv_failure *f);
+int xn_resume(void *d, const struct hv_vm *vm, const char *image, int64_t deadline_ms, int64_t *ret_domid, struct hv_failure *f);
+int xn_check_image(void *d, const char *uuid, const char *image, struct hv_failure *f);
+int xn_abort(void *d, const char *uuid, int64_t deadline_ms, struct hv_failure *f);
+/* xen_migrate.c */
+int xn_migrate_send(void *d, const char *uuid, int fd, bool live, int64_t deadline_ms, struct hv_failure *f);
+int xn_migrate_receive(void *d, const struct hv_vm *vm, int fd, int64_t deadline_ms, int64_t *ret_domid, struct hv_failure *f);
 
 /* xen_power.c */
+/* Writes a request that the guest takes by emptying the node; store is the caller's and gets a watch. GUEST_DEAF;
+ * CANCELLED when the guest is to be destroyed or its suspend aborted. */
+int xn_ask_guest(struct xn *xn, struct xst *store, const struct xn_guest *g, const char *request, int64_t deadline_ms,
+                 struct hv_failure *f);
+/* Somebody wants the turn so badly that its holder should give up. */
+bool xn_hurry(struct xn *xn, const struct xn_guest *g);
 int xn_destroy(void *d, const char *uuid, int64_t deadline_ms, struct hv_failure *f);
 int xn_shutdown(void *d, const char *uuid, int64_t deadline_ms, struct hv_failure *f);
 int xn_reboot(void *d, const char *uuid, int64_t deadline_ms, struct hv_failure *f);
@@ -244,8 +322,18 @@ int xn_loop_open(const char *path, bool readonly, unsigned *ret_major, unsigned 
 char *xn_qemu_find(const struct xn *xn, struct hv_failure *f);
 /* Does it need one? */
 bool xn_qemu_needed(const struct xn_guest *g);
-/* Starts it; the guest's disks and cards are as prepared from vm. *incoming: descriptor of a device state, -1 = none. */
-int xn_qemu_start(struct xn *xn, struct xn_guest *g, const struct hv_vm *vm, struct hv_failure *f);
+/* Starts it; the guest's disks and cards are as prepared from vm. incoming: it goes on from the state in the file
+ * xn_qemu_state(), which is removed. */
+int xn_qemu_start(struct xn *xn, struct xn_guest *g, const struct hv_vm *vm, bool incoming, struct hv_failure *f);
+/* The file for a device model's state on its way; malloc'd. */
+char *xn_qemu_state(const struct xn *xn, const struct xn_guest *g);
+/* The guest stands still: so does its QEMU, which writes the state to that file and lets go of its images (hand_over) or
+ * keeps them. A backend without device model has no state and writes no file. */
+int xn_qemu_save(struct xn *xn, const struct xn_guest *g, bool hand_over, int64_t deadline_ms, struct hv_failure *f);
+/* After xn_qemu_save(): it goes on. */
+int xn_qemu_continue(struct xn *xn, const struct xn_guest *g, int64_t deadline_ms, struct hv_failure *f);
+/* It tells the hypervisor which pages it writes to, or not any more. It must not be told so twice: it would abort. */
+int xn_qemu_dirty_log(struct xn *xn, struct xn_guest *g, bool on, int64_t deadline_ms, struct hv_failure *f);
 /* Waits until it serves. */
 int xn_qemu_await(struct xn *xn, const struct xn_guest *g, int64_t deadline_ms, struct hv_failure *f);
 bool xn_qemu_alive(const struct xn_guest *g);

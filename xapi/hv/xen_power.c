@@ -23,7 +23,7 @@ static enum owner owner_of_number(struct xn *xn, const struct xn_guest *g)
 
     if (g->domid < 0 || xc_domain_getinfolist(xn->xch, (uint32_t)g->domid, 1, &info) != 1 || info.domain != g->domid)
         return NOBODYS;
-    uuid_from_text(g->uuid, &bytes);
+    uuid_from_text(g->vm, &bytes);
     for (unsigned i = 0; i < 8; i++)
         same = same && info.handle[i] == (uint8_t)(bytes.hi >> (56 - 8 * i)) &&
                info.handle[i + 8] == (uint8_t)(bytes.lo >> (56 - 8 * i));
@@ -94,30 +94,38 @@ int xn_destroy(void *d, const char *uuid, int64_t deadline_ms, struct hv_failure
 
 /* ---- asking the guest ------------------------------------------------------------------------ */
 
-/* Writes a request that the guest takes by emptying the node. */
-static int ask_and_wait(struct xn *xn, struct xst *store, const struct xn_guest *g, const char *request,
-                        int64_t deadline_ms, struct hv_failure *f)
+bool xn_hurry(struct xn *xn, const struct xn_guest *g)
 {
+    pthread_mutex_lock(&xn->lock);
+    bool yes = g->cancel || g->destroy_wanted;
+    pthread_mutex_unlock(&xn->lock);
+    return yes;
+}
+
+int xn_ask_guest(struct xn *xn, struct xst *store, const struct xn_guest *g, const char *request, int64_t deadline_ms,
+                 struct hv_failure *f)
+{
+    enum { LOOK_MS = 500 };
     const char *path = XN_P(g->domid, "control/shutdown");
     _cleanup_batch_ struct xst_batch ask = XST_BATCH_INIT, withdraw = XST_BATCH_INIT;
     xc_domaininfo_t info;
+    bool hurry = false;
 
     xst_write(&ask, path, request);
     xst_watch(&ask, path, "ack");
     if (xst_run(store, &ask, xn_soon(deadline_ms), f) < 0) return -1;
-    for (;;) {
+    while (!(hurry = xn_hurry(xn, g)) && hv_now_ms() < deadline_ms) {
         _cleanup_arena_ struct arena *a = arena_new();
         const char *value;
         if (xst_get(store, path, a, &value, xn_soon(deadline_ms), f) < 0) return -1;
         if (!value || !streq(value, request)) return 0;
         if (!xn_dominfo(xn, g, &info) || xn_state(&info) == HV_STATE_SHUTDOWN) return 0;
-        int rc = xst_wait(store, deadline_ms, f);
-        if (rc < 0) return -1;
-        if (rc == 0) break;
+        int64_t soon_ms = hv_now_ms() + LOOK_MS;
+        if (xst_wait(store, soon_ms < deadline_ms ? soon_ms : deadline_ms, f) < 0) return -1;
     }
     xst_write(&withdraw, path, "");
     xst_run(store, &withdraw, hv_now_ms() + XN_STORE_MS, f);
-    return hv_fail(f, HV_FAIL_GUEST_DEAF, "the guest does not react");
+    return hurry ? hv_fail(f, HV_FAIL_CANCELLED, "something more urgent came") : hv_fail(f, HV_FAIL_GUEST_DEAF, "the guest does not react");
 }
 
 /* Have the guest's drivers ever said that they listen? */
@@ -146,7 +154,7 @@ static int ask_guest(struct xn *xn, const char *uuid, const char *request, int64
         rc = xc_domain_send_trigger(xn->xch, (uint32_t)g->domid, XEN_DOMCTL_SENDTRIGGER_POWER, 0);
         if (rc < 0) xn_fail_xc("xc_domain_send_trigger", f);
     } else if (xn_store(xn, deadline_ms, &store, f) == 0) {
-        rc = ask_and_wait(xn, store, g, request, deadline_ms - MARGIN_MS, f);
+        rc = xn_ask_guest(xn, store, g, request, deadline_ms - MARGIN_MS, f);
         xn_store_done(xn, store, true);
     }
     xn_turn_end(xn, g);

@@ -22,7 +22,7 @@
 #define LOG_MODULE "hv"
 #include "lib/log.h"
 
-enum { MAX_ARGS = 512, IDE_DISKS = 4, TERM_MS = 5000, KILL_MS = 5000, PV_MEMORY_MIB = 32 };
+enum { MAX_ARGS = 512, IDE_DISKS = 4, TERM_MS = 5000, KILL_MS = 5000, PV_MEMORY_MIB = 32, STATE_FD = 3, STEP_MS = 20 };
 
 /* ---- help ------------------------------------------------------------------------------------ */
 
@@ -53,9 +53,9 @@ static void add2(struct args *a, const char *option, char *take_value)
     a->all[a->n++] = take_value;
 }
 
-static char *socket_path(const struct xn *xn, const char *uuid, char which)
+static char *socket_path(const struct xn *xn, const struct xn_guest *g, char which)
 {
-    return xasprintf("%s/%s.%c", xn->run, uuid, which);
+    return xasprintf("%s/%s.%c", xn->run, g->run_name, which);
 }
 
 static void member(struct strbuf *b, const char *key, const char *text)
@@ -228,7 +228,7 @@ static void add_nics(struct args *a, const struct xn_guest *g, const struct hv_v
 
 static void add_hardware(struct args *a, const struct xn *xn, const struct xn_guest *g, const struct hv_vm *vm)
 {
-    _cleanup_free_ char *screen = socket_path(xn, g->uuid, 'v'), *serial = socket_path(xn, g->uuid, 's');
+    _cleanup_free_ char *screen = socket_path(xn, g, 'v'), *serial = socket_path(xn, g, 's');
     const char *vga = platform(vm, "vga", "std");
 
     add(a, "-machine");
@@ -241,7 +241,7 @@ static void add_hardware(struct args *a, const struct xn *xn, const struct xn_gu
     if (streq(vga, "cirrus")) a->all[a->n++] = xasprintf("cirrus-vga,vgamem_mb=%jd", (intmax_t)(g->video_bytes >> 20));
     else a->all[a->n++] = xasprintf("VGA,vgamem_mb=%jd", (intmax_t)(g->video_bytes >> 20));
     add2(a, "-chardev", xasprintf("socket,id=serial,path=%s,server=on,wait=off,logfile=%s/%s.log,logappend=on", serial,
-                                  xn->console_dir, g->uuid));
+                                  xn->console_dir, g->vm));
     add(a, "-serial");
     add(a, "chardev:serial");
     if (hv_pair_bool(vm->platform, vm->n_platform, "usb", true)) {
@@ -256,11 +256,11 @@ static void add_hardware(struct args *a, const struct xn *xn, const struct xn_gu
 
 static void fill_args(struct args *a, const struct xn *xn, const struct xn_guest *g, const struct hv_vm *vm, char *emulator)
 {
-    _cleanup_free_ char *monitor = socket_path(xn, g->uuid, 'q');
+    _cleanup_free_ char *monitor = socket_path(xn, g, 'q');
 
     add(a, emulator);
     add2(a, "-xen-domid", xasprintf("%jd", (intmax_t)g->domid));
-    add2(a, "-name", xasprintf("guest-%s", g->uuid));
+    add2(a, "-name", xasprintf("guest-%s", g->vm));
     add(a, "-xen-attach");
     add(a, "-no-user-config");
     add(a, "-nodefaults");
@@ -309,24 +309,34 @@ static void drop_taps(struct xn *xn, const struct xn_guest *g)
     }
 }
 
-static int open_log(const struct xn *xn, const char *uuid)
+static int open_log(const struct xn *xn, const struct xn_guest *g)
 {
-    _cleanup_free_ char *path = xasprintf("%s/%s.qemu", xn->console_dir, uuid);
+    _cleanup_free_ char *path = xasprintf("%s/%s.qemu", xn->console_dir, g->run_name);
 
     return open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
 }
 
-int xn_qemu_start(struct xn *xn, struct xn_guest *g, const struct hv_vm *vm, struct hv_failure *f)
+char *xn_qemu_state(const struct xn *xn, const struct xn_guest *g) { return socket_path(xn, g, 'd'); }
+
+int xn_qemu_start(struct xn *xn, struct xn_guest *g, const struct hv_vm *vm, bool incoming, struct hv_failure *f)
 {
     _cleanup_args_ struct args a = { .n = 0 };
+    _cleanup_free_ char *state_path = xn_qemu_state(xn, g);
+    _cleanup_close_ int state = incoming ? open(state_path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW) : -1;
     _cleanup_free_ char *emulator = xn_qemu_find(xn, f);
-    _cleanup_close_ int log = open_log(xn, g->uuid);
+    _cleanup_close_ int log = open_log(xn, g);
     struct subproc child = SUBPROC_INIT;
 
     if (!emulator || xn_fault("hv.xen.qemu", f) < 0 || make_taps(xn, g, f) < 0) return -1;
     fill_args(&a, xn, g, vm, emulator);
+    if (incoming) {
+        if (state < 0) return hv_fail(f, HV_FAIL_ENGINE, "%s: %s", state_path, strerror(errno));
+        add2(&a, "-incoming", xasprintf("fd:%d", STATE_FD));
+        unlink(state_path);
+    }
     if (a.n >= MAX_ARGS - 1) return hv_fail(f, HV_FAIL_DEVICE_FULL, "too many devices");
-    const struct subproc_command cmd = { .argv = (const char *const *)a.all };
+    const struct subproc_fd pass = { .ours = state, .theirs = STATE_FD };
+    const struct subproc_command cmd = { .argv = (const char *const *)a.all, .fds = &pass, .n_fds = incoming ? 1 : 0 };
     if (subproc_spawn(&cmd, -1, log, log, &child) < 0) return hv_fail(f, HV_FAIL_ENGINE, "%s: %s", emulator, strerror(errno));
     g->qemu_pid = child.pid;
     g->qemu_start = child.start_time;
@@ -341,7 +351,7 @@ static bool alive(void *arg) { return xn_qemu_alive(arg); }
 /* The last line that it wrote, for whoever wonders why it ended. */
 static void explain(const struct xn *xn, const struct xn_guest *g, struct hv_failure *f)
 {
-    _cleanup_free_ char *path = xasprintf("%s/%s.qemu", xn->console_dir, g->uuid), *text = NULL;
+    _cleanup_free_ char *path = xasprintf("%s/%s.qemu", xn->console_dir, g->run_name), *text = NULL;
     size_t len;
 
     if (read_file(path, 1 << 20, &text, &len) < 0 || !len) return;
@@ -352,25 +362,81 @@ static void explain(const struct xn *xn, const struct xn_guest *g, struct hv_fai
 
 static int open_monitor(struct xn *xn, const struct xn_guest *g, int64_t deadline_ms, struct qmp **ret_q, struct hv_failure *f)
 {
-    _cleanup_free_ char *monitor = socket_path(xn, g->uuid, 'q');
+    _cleanup_free_ char *monitor = socket_path(xn, g, 'q');
 
     if (g->qemu_pid <= 0) return hv_fail(f, HV_FAIL_UNSUPPORTED, "the guest was started without QEMU");
     return qmp_open(monitor, deadline_ms, alive, (void *)g, ret_q, f);
+}
+
+/* One that goes on from a state listens before it has read that. */
+static int await_running(struct qmp *q, int64_t deadline_ms, struct hv_failure *f)
+{
+    for (;;) {
+        _cleanup_arena_ struct arena *a = arena_new();
+        struct value v;
+        if (qmp_run(q, "query-status", NULL, deadline_ms, a, &v, f) < 0) return -1;
+        const char *status = value_get_str(&v, "status", "");
+        if (!streq(status, "inmigrate")) return 0;
+        if (hv_now_ms() >= deadline_ms) return hv_fail(f, HV_FAIL_TIMEOUT, "QEMU does not get ready");
+        poll(NULL, 0, STEP_MS);
+    }
 }
 
 int xn_qemu_await(struct xn *xn, const struct xn_guest *g, int64_t deadline_ms, struct hv_failure *f)
 {
     _cleanup_qmp_ struct qmp *q = NULL;
 
-    if (open_monitor(xn, g, deadline_ms, &q, f) == 0) return 0;
+    if (open_monitor(xn, g, deadline_ms, &q, f) == 0 && await_running(q, deadline_ms, f) == 0) return 0;
     if (!xn_qemu_alive(g)) explain(xn, g, f);
     return -1;
 }
 
-/* A QEMU of this guest that nobody wrote down: its monitor's name is on its command line. */
-static pid_t search(const struct xn *xn, const char *uuid)
+/* ---- its state ------------------------------------------------------------------------------- */
+
+int xn_qemu_save(struct xn *xn, const struct xn_guest *g, bool hand_over, int64_t deadline_ms, struct hv_failure *f)
 {
-    _cleanup_free_ char *monitor = socket_path(xn, uuid, 'q');
+    _cleanup_qmp_ struct qmp *q = NULL;
+    _cleanup_arena_ struct arena *a = arena_new();
+    _cleanup_free_ char *path = xn_qemu_state(xn, g);
+    bool model = g->type == HV_DOMAIN_HVM;
+    const char *what = arena_printf(a, "{\"filename\":\"%s\",\"live\":%s}", model ? path : "/dev/null", hand_over ? "true" : "false");
+
+    if (!xn_qemu_needed(g)) return 0;
+    if (xn_fault("hv.xen.qemu-save", f) < 0 || open_monitor(xn, g, deadline_ms, &q, f) < 0 ||
+        qmp_run(q, "stop", NULL, deadline_ms, a, NULL, f) < 0)
+        return -1;
+    return model || hand_over ? qmp_run(q, "xen-save-devices-state", what, deadline_ms, a, NULL, f) : 0;
+}
+
+int xn_qemu_continue(struct xn *xn, const struct xn_guest *g, int64_t deadline_ms, struct hv_failure *f)
+{
+    _cleanup_qmp_ struct qmp *q = NULL;
+    _cleanup_arena_ struct arena *a = arena_new();
+
+    if (!xn_qemu_needed(g)) return 0;
+    if (open_monitor(xn, g, deadline_ms, &q, f) < 0) return -1;
+    return qmp_run(q, "cont", NULL, deadline_ms, a, NULL, f);
+}
+
+int xn_qemu_dirty_log(struct xn *xn, struct xn_guest *g, bool on, int64_t deadline_ms, struct hv_failure *f)
+{
+    _cleanup_qmp_ struct qmp *q = NULL;
+    _cleanup_arena_ struct arena *a = arena_new();
+
+    if (g->type != HV_DOMAIN_HVM || g->dirty_log == on) return 0;
+    if (open_monitor(xn, g, deadline_ms, &q, f) < 0 ||
+        qmp_run(q, "xen-set-global-dirty-log", on ? "{\"enable\":true}" : "{\"enable\":false}", deadline_ms, a, NULL, f) < 0)
+        return -1;
+    g->dirty_log = on;
+    return xn_record_write(xn, g, f);
+}
+
+/* ---- its end --------------------------------------------------------------------------------- */
+
+/* A QEMU of this guest that nobody wrote down: its monitor's name is on its command line. */
+static pid_t search(const struct xn *xn, const struct xn_guest *g)
+{
+    _cleanup_free_ char *monitor = socket_path(xn, g, 'q');
     DIR *dir = opendir("/proc");
     pid_t found = 0;
 
@@ -405,18 +471,18 @@ static void end_process(pid_t pid)
 
 void xn_qemu_end(struct xn *xn, struct xn_guest *g)
 {
-    static const char which[] = "qvs";
+    static const char which[] = "qvsd";
 
     if (xn_qemu_alive(g)) end_process(g->qemu_pid);
     else if (g->qemu_pid <= 0 && g->phase != XN_THERE) {
-        pid_t pid = search(xn, g->uuid);
+        pid_t pid = search(xn, g);
         if (pid > 0) end_process(pid);
     }
     subproc_reap();
     g->qemu_pid = 0;
     drop_taps(xn, g);
     for (const char *p = which; *p; p++) {
-        _cleanup_free_ char *path = socket_path(xn, g->uuid, *p);
+        _cleanup_free_ char *path = socket_path(xn, g, *p);
         unlink(path);
     }
 }

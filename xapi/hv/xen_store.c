@@ -26,6 +26,7 @@ enum {
     XS_SET_PERMS = 14,
     XS_WATCH_EVENT = 15,
     XS_ERROR = 16,
+    XS_RESUME = 18,
     XS_DIRECTORY_PART = 20,
 };
 struct head { uint32_t type, id, transaction, len; };
@@ -174,13 +175,16 @@ void xst_introduce(struct xst_batch *b, int64_t domid, uint64_t frame, unsigned 
     add(b, XS_INTRODUCE, text, (size_t)a, text + a, (size_t)(n - a));
 }
 
-void xst_release(struct xst_batch *b, int64_t domid)
+static struct xst_op *add_domid(struct xst_batch *b, uint32_t type, int64_t domid)
 {
     char text[32];
     int n = snprintf(text, sizeof text, "%jd", (intmax_t)domid) + 1;
 
-    add(b, XS_RELEASE, text, (size_t)n, NULL, 0)->may_miss = true;
+    return add(b, type, text, (size_t)n, NULL, 0);
 }
+
+void xst_release(struct xst_batch *b, int64_t domid) { add_domid(b, XS_RELEASE, domid)->may_miss = true; }
+void xst_resume(struct xst_batch *b, int64_t domid) { add_domid(b, XS_RESUME, domid); }
 
 /* ---- receiving ------------------------------------------------------------------------------- */
 

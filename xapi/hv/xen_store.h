@@ -55,6 +55,8 @@ void xst_unwatch(struct xst_batch *b, const char *path, const char *token);
 /* xenstored maps the domain's ring: frame and port as the builder made them. */
 void xst_introduce(struct xst_batch *b, int64_t domid, uint64_t frame, unsigned port);
 void xst_release(struct xst_batch *b, int64_t domid);
+/* A domain that was shut down for a suspend goes on: its next shutdown is news again. */
+void xst_resume(struct xst_batch *b, int64_t domid);
 
 /* Sends all and reads all answers. The first refusal is the failure, but every request was tried. */
 int xst_run(struct xst *s, struct xst_batch *b, int64_t deadline_ms, struct hv_failure *f);

@@ -27,7 +27,7 @@ static enum hv_stop_reason reason_of(const xc_domaininfo_t *info)
 }
 
 /* The turn's holder: is it over, and how? */
-static bool has_ended(struct xn *xn, const struct xn_guest *g, enum hv_stop_reason *ret_reason)
+static bool has_ended(struct xn *xn, struct xn_guest *g, enum hv_stop_reason *ret_reason)
 {
     xc_domaininfo_t info;
 
@@ -40,6 +40,10 @@ static bool has_ended(struct xn *xn, const struct xn_guest *g, enum hv_stop_reas
         return true;
     }
     if (xn_state(&info) != HV_STATE_SHUTDOWN || g->suspending) return false;
+    if (xn_shutdown_code(&info) == SHUTDOWN_suspend) {       /* it obeyed after all, when nobody waited for it any more */
+        xn_resume_in_place(xn, g);
+        return false;
+    }
     *ret_reason = reason_of(&info);
     return true;
 }

@@ -16,5 +16,8 @@ void domain_clear_error(void);
 
 /* Serves requests until the socket closes. Returns the exit status. */
 int domain_build_main(void);
+/* One stream (domain/proto.h). They end at once when the driver does. */
+int domain_save_main(void);
+int domain_restore_main(void);
 
 #endif

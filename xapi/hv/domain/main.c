@@ -1,5 +1,5 @@
 /* xapi-domain ROLE: what libxenguest does, outside the agent.
- * Called by: the Xen driver.  Calls: build.c. */
+ * Called by: the Xen driver.  Calls: build.c, stream.c. */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -48,6 +48,8 @@ static const struct {
     int (*run)(void);
 } roles[] = {
     { "build", domain_build_main },
+    { "save", domain_save_main },
+    { "restore", domain_restore_main },
 };
 
 int main(int argc, char **argv)
@@ -62,6 +64,6 @@ int main(int argc, char **argv)
         for (size_t i = 0; i < ARRAY_SIZE(roles); i++)
             if (streq(argv[1], roles[i].name)) return roles[i].run();
     }
-    fputs("usage: xapi-domain build\nThis program is run by xapi's Xen driver.\n", stderr);
+    fputs("usage: xapi-domain build|save|restore\nThis program is run by xapi's Xen driver.\n", stderr);
     return 2;
 }
