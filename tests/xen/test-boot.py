@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Boot loaders on Xen: a PV guest's kernel is found on its own disk (pygrub), a PVH guest's on a qcow2 disk with partitions; GRUB
-as the kernel (pvgrub); what is refused. LEVEL=full: UEFI firmware of an HVM guest."""
+"""Boot loaders on Xen: a guest's kernel is found on its own disk (pygrub), in a partition of a qcow2 image; what is refused.
+LEVEL=full: PVH, GRUB as the kernel (pvgrub), UEFI firmware of an HVM guest."""
 import struct
 
 from harness import LEVEL, check, done, fails
@@ -14,7 +14,7 @@ menuentry 'small' --id small {
 '''
 
 
-def fill(m, guest, kind, words, kernel='vmlinux', image='raw'):
+def fill(m, guest, words, kernel, image):
     """Its disk: a file system with kernel, ramdisk and grub.cfg."""
     path = '/var/lib/xapi-test/sr/%s.%s' % (m.s.VDI.get_uuid(guest.vdi), image)
     m.rig.must('rm -rf /root/boot.d; mkdir -p /root/boot.d/boot/grub; cd /root/boot.d\n'
@@ -35,36 +35,47 @@ def copies(m):
     return m.rig.must('ls /var/lib/xapi-test/run/boot 2>/dev/null; true')
 
 
-def finds_kernels(m):
+def loads(m, name, kind, image, kernel):
+    """A guest whose kernel is on its disk only, started."""
     s = m.s
-    pv = m.guest('loaded', 'pv', disk=False, vif=False)
-    pvh = m.guest('parted', 'pvh', disk=False, vif=False)
-    pv.vdi, pvh.vdi = m.disk('loaded', 128 * MIB), m.disk('parted', 128 * MIB, raw=False)
-    for guest, extra in ((pv, 'tick=1'), (pvh, 'tick=1 nonce=parted')):
-        m.plug_disk(guest, guest.vdi, '0')
-        s.VM.set_PV_bootloader(guest.ref, 'pygrub')
-        for field in ('PV_kernel', 'PV_ramdisk'):
-            getattr(s.VM, 'set_' + field)(guest.ref, '')
-        s.VM.set_PV_args(guest.ref, extra)
-    fill(m, pv, 'pv', 'nonce=loaded', 'vmlinuz')
-    fill(m, pvh, 'pvh', 'nonce=wrong', image='qcow2')
-    s.VM.start(pv.ref, False, False)
+    guest = m.guest(name, kind, disk=False, vif=False)
+    guest.vdi = m.disk(name, 128 * MIB, raw=image == 'raw')
+    m.plug_disk(guest, guest.vdi, '0')
+    s.VM.set_PV_bootloader(guest.ref, 'pygrub')
+    for field in ('PV_kernel', 'PV_ramdisk'):
+        getattr(s.VM, 'set_' + field)(guest.ref, '')
+    s.VM.set_PV_args(guest.ref, 'tick=1 nonce=' + name)
+    fill(m, guest, 'nonce=wrong', kernel, image)
+    s.VM.start(guest.ref, False, False)
     check(copies(m) == '', 'the copies of kernel and ramdisk are gone once the guest runs: %s' % copies(m))
-    s.VM.start(pvh.ref, False, False)
-    check(pv.said('userland: loaded') and pv.lives(), 'PV: kernel, ramdisk and arguments come from the disk')
-    check(pvh.said('userland: parted') and pvh.lives(), 'PVH: from the second partition of a qcow2 disk, PV_args added')
-    for guest in (pv, pvh):
-        s.VM.hard_shutdown(guest.ref)
-    s.VM.set_PV_bootloader_args(pv.ref, '--kernel=/boot/none')
-    said = fails('BOOTLOADER_FAILED', 'a kernel that is not on the disk', s.VM.start, pv.ref, False, False)
-    check(said[0] == pv.ref and '/boot/none' in said[1], 'says which: %s' % said)
+    return guest
+
+
+def refuses(m, guest):
+    s = m.s
+    s.VM.set_PV_bootloader_args(guest.ref, '--kernel=/boot/none')
+    said = fails('BOOTLOADER_FAILED', 'a kernel that is not on the disk', s.VM.start, guest.ref, False, False)
+    check(said[0] == guest.ref and '/boot/none' in said[1], 'says which: %s' % said)
     check(copies(m) == '' and m.left() == '', 'and leaves nothing behind: ' + copies(m) + m.left())
-    s.VM.set_PV_bootloader(pv.ref, 'eliloader')
-    fails('BOOTLOADER_FAILED', 'eliloader is not there', s.VM.start, pv.ref, False, False)
-    s.VM.set_PV_bootloader(pv.ref, 'lilo')
-    said = fails('UNKNOWN_BOOTLOADER', 'nor is lilo', s.VM.start, pv.ref, False, False)
-    check(said == [pv.ref, 'lilo'], 'named: %s' % said)
-    return pv, pvh
+    s.VM.set_PV_bootloader(guest.ref, 'eliloader')
+    fails('BOOTLOADER_FAILED', 'eliloader is not there', s.VM.start, guest.ref, False, False)
+    s.VM.set_PV_bootloader(guest.ref, 'lilo')
+    said = fails('UNKNOWN_BOOTLOADER', 'nor is lilo', s.VM.start, guest.ref, False, False)
+    check(said == [guest.ref, 'lilo'], 'named: %s' % said)
+
+
+def finds_kernels(m):
+    """PV from the second partition of a qcow2 disk; LEVEL=full: PVH too, from a disk without partitions."""
+    full = LEVEL == 'full'
+    parted = loads(m, 'parted', 'pv', 'qcow2', 'vmlinux')
+    whole = loads(m, 'whole', 'pvh', 'raw', 'vmlinux') if full else None
+    check(parted.said('userland: parted') and parted.lives(), 'PV: kernel, ramdisk and arguments come from the disk, PV_args added')
+    if full:
+        check(whole.said('userland: whole') and whole.lives(), 'PVH: the same')
+        m.s.VM.hard_shutdown(whole.ref)
+    m.s.VM.hard_shutdown(parted.ref)
+    refuses(m, parted)
+    return parted, whole
 
 
 def runs_grub(m, guests):
