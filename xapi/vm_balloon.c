@@ -202,11 +202,24 @@ int vm_balloon_start(struct call *c, struct hv_vm *description, int64_t *ret_dom
 
 /* ---- giving it back -------------------------------------------------------------------------- */
 
+/* Is there any guest whose memory may move? Mostly not, and then the hypervisor need not be asked. */
+static bool any_moves(struct call *c)
+{
+    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+
+    SNAP_EACH(s, CLASS_VM, vm)
+        if (row_enum(vm, F_VM_power_state) == vm_power_state_Running &&
+            row_int(vm, F_VM_memory_dynamic_min) < row_int(vm, F_VM_memory_dynamic_max))
+            return true;
+    return false;
+}
+
 static int return_memory(struct call *c, struct xerr *err)
 {
     struct hv_host host;
     struct guests g;
 
+    if (!any_moves(c)) return 0;
     if (list_guests(c, &g, err)) return -1;
     bool any = false;
     for (size_t i = 0; i < g.n; i++) any |= g.all[i].target_bytes < g.balloons[i].max_bytes;
