@@ -189,23 +189,42 @@ SSL *tls_server_accept(struct tls_server *t, int fd)
     return ssl;
 }
 
-char *tls_peer_subject(const SSL *ssl)
+/* Appends a name and a newline; one with a control character in it is nobody's. */
+static void add_name(struct strbuf *names, const ASN1_STRING *name)
+{
+    unsigned char *utf8 = NULL;
+    int n = name ? ASN1_STRING_to_UTF8(&utf8, name) : -1;
+    bool good = n > 0;
+
+    for (int i = 0; i < n; i++) good = good && utf8[i] >= ' ' && utf8[i] != 0x7f;
+    if (good) strbuf_printf(names, "%.*s\n", n, (const char *)utf8);
+    OPENSSL_free(utf8);
+}
+
+static void add_dns_names(struct strbuf *names, X509 *x)
+{
+    GENERAL_NAMES *alternatives = X509_get_ext_d2i(x, NID_subject_alt_name, NULL, NULL);
+
+    for (int i = 0; i < sk_GENERAL_NAME_num(alternatives); i++) {
+        const GENERAL_NAME *g = sk_GENERAL_NAME_value(alternatives, i);
+        if (g->type == GEN_DNS) add_name(names, g->d.dNSName);
+    }
+    GENERAL_NAMES_free(alternatives);
+}
+
+char *tls_peer_names(const SSL *ssl)
 {
     X509 *x = SSL_get1_peer_certificate(ssl);
-    char *text = NULL;
+    _cleanup_strbuf_ struct strbuf names = STRBUF_INIT;
 
     if (!x) return NULL;
     if (SSL_get_verify_result(ssl) == X509_V_OK) {
+        add_dns_names(&names, x);
         int at = X509_NAME_get_index_by_NID(X509_get_subject_name(x), NID_commonName, -1);
-        const ASN1_STRING *cn =
-            at < 0 ? NULL : X509_NAME_ENTRY_get_data(X509_NAME_get_entry(X509_get_subject_name(x), at));
-        unsigned char *utf8 = NULL;
-        int n = cn ? ASN1_STRING_to_UTF8(&utf8, cn) : -1;
-        if (n >= 0 && !memchr(utf8, 0, (size_t)n)) text = xstrndup((char *)utf8, (size_t)n);
-        OPENSSL_free(utf8);
+        if (!names.len && at >= 0) add_name(&names, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(X509_get_subject_name(x), at)));
     }
     X509_free(x);
-    return text;
+    return names.len ? xstrdup(strbuf_cstr(&names)) : NULL;
 }
 
 /* --- client -------------------------------------------------------------------------------------------- */

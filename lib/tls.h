@@ -16,14 +16,15 @@ struct tls_server *tls_server_new(const char *pem_path, struct xerr *err);
 /* Take a new certificate: new connections get it, living ones keep theirs. On failure the old one stays. */
 int tls_server_reload(struct tls_server *t, const char *pem_path, struct xerr *err);
 /* Ask clients for a certificate and accept those signed by a certificate of this bundle (NULL: do not
- * ask). A client without one is still let in; see tls_peer_subject. */
+ * ask). A client without one is still let in; see tls_peer_names. */
 int tls_server_verify_clients(struct tls_server *t, const char *ca_path, struct xerr *err);
 void tls_server_free(struct tls_server *t);
 /* A TLS object in accept state for a nonblocking descriptor; the caller owns it. Never NULL. */
 SSL *tls_server_accept(struct tls_server *t, int fd);
 
-/* Subject common name of a verified peer certificate, malloc'd; NULL when there is none. */
-char *tls_peer_subject(const SSL *ssl);
+/* The names of a verified certificate of the peer, one a line: the DNS names among its alternatives, else its common name
+ * (RFC 6125). malloc'd; NULL when there is none. */
+char *tls_peer_names(const SSL *ssl);
 
 /* --- client -------------------------------------------------------------------------------------------- */
 

@@ -222,13 +222,16 @@ static bool find_subject(struct call *c, const char *const *identifiers, struct 
     return best != 0;
 }
 
-bool session_certificate_is_good(const struct agent *agent, const char *common_name)
+const char *session_certificate_user(const struct agent *agent, const char *names, struct arena *a)
 {
     _cleanup_snap_ struct snap *s = db_snap(agent->db);
-    const struct row *pool = common_name && *common_name ? snap_get(s, CLASS_pool, agent->pool) : NULL;
+    const struct row *pool = names ? snap_get(s, CLASS_pool, agent->pool) : NULL;
 
-    return pool && row_bool(pool, F_pool_client_certificate_auth_enabled)
-           && streq(row_str(pool, F_pool_client_certificate_auth_name), common_name);
+    if (!pool || !row_bool(pool, F_pool_client_certificate_auth_enabled)) return NULL;
+    const char *wanted = row_str(pool, F_pool_client_certificate_auth_name);
+    for (const char *line = names; *line; line += strcspn(line, "\n"), line += *line == '\n')
+        if (*wanted && strcspn(line, "\n") == strlen(wanted) && !strncasecmp(line, wanted, strlen(wanted))) return arena_strdup(a, wanted);
+    return NULL;
 }
 
 /* Checks the password, and finds who the account is: the superuser, or a subject with a role. */
@@ -307,8 +310,9 @@ int session_login_with_password(struct call *c, const char *uname, const char *p
     /* The peer of a unix socket is already known to be the superuser. */
     if (c->local && c->is_root) return session_open_root(c, originator, ret_result, err);
     /* Without a password the certificate of the connection speaks. */
-    if (!*pwd && session_certificate_is_good(c->agent, c->certificate)) {
-        const struct opening cert = { .user = c->certificate, .sid = "", .originator = originator, .certificate = true };
+    const char *holder = *pwd ? NULL : session_certificate_user(c->agent, c->certificate, c->arena);
+    if (holder) {
+        const struct opening cert = { .user = holder, .sid = "", .originator = originator, .certificate = true };
         return open_session(c, &cert, ret_result, err);
     }
     struct opening o = { .user = uname, .originator = originator };

@@ -22,8 +22,9 @@ int session_resume(struct call *c, struct ref secret, const char *handle, struct
 void session_touch(struct call *c);
 /* A session of the local superuser; sets c->session and the rest as session_resume does. */
 int session_open_root(struct call *c, const char *originator, struct ref *ret_secret, struct xerr *err);
-/* True when client certificates are accepted and this common name is the one they must have. NULL is not. */
-bool session_certificate_is_good(const struct agent *agent, const char *common_name);
+/* The name that pool.enable_client_certificate_auth wants, in the arena, when one of these is it (one a line; case does not
+ * matter); else NULL. */
+const char *session_certificate_user(const struct agent *agent, const char *names, struct arena *a);
 /* Checks the password; the account's rights are this one call's, without a session. Errors: SESSION_AUTHENTICATION_FAILED. */
 int session_assume_user(struct call *c, const char *user, const char *password, struct xerr *err);
 /* A session for the call-backs of one storage driver's process: SCOPE_REPOSITORY, over the unix socket only. repository may be

@@ -21,9 +21,14 @@ def authority(name):
     openssl('req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-keyout', name + '.key', '-out', name + '.crt', '-days', '10', '-subj', '/CN=' + name)
 
 
-def client(name, ca, cn):
+def client(name, ca, cn, alternatives=None):
     openssl('req', '-newkey', 'rsa:2048', '-nodes', '-keyout', name + '.key', '-out', name + '.csr', '-subj', '/CN=' + cn)
-    openssl('x509', '-req', '-in', name + '.csr', '-CA', ca + '.crt', '-CAkey', ca + '.key', '-CAcreateserial', '-days', '10', '-out', name + '.crt')
+    more = []
+    if alternatives:
+        with open(os.path.join(top, name + '.ext'), 'w') as f:
+            f.write('subjectAltName=' + alternatives)
+        more = ['-extfile', name + '.ext']
+    openssl('x509', '-req', '-in', name + '.csr', '-CA', ca + '.crt', '-CAkey', ca + '.key', '-CAcreateserial', '-days', '10', '-out', name + '.crt', *more)
 
 
 def connection(agent, name=None):
@@ -61,6 +66,8 @@ try:
     authority('theirs')
     client('good', 'ours', 'updates.example')
     client('other', 'ours', 'somebody.example')
+    client('alternative', 'ours', 'Host 7', 'DNS:a.example,DNS:Updates.example,email:x@updates.example')
+    client('named', 'ours', 'updates.example', 'DNS:a.example,email:updates.example,URI:updates.example')
     client('stranger', 'theirs', 'updates.example')
     with Agent() as agent:
         s = agent.login()
@@ -88,7 +95,9 @@ try:
         check(login(connection(agent))[0] == 'SESSION_AUTHENTICATION_FAILED', 'no certificate')
         check(login(connection(agent, 'other'))[0] == 'SESSION_AUTHENTICATION_FAILED', "somebody else's")
         check(status(agent, '/repository', 'stranger') in ('no connection', 401), 'one that nobody trusts: %s' % status(agent, '/repository', 'stranger'))
-        for name, path, want in (('good', '/repository', 501), ('good', '/audit_log', 200), ('good', '/pool/xmldbdump', 403),
+        check(login(connection(agent, 'alternative')).startswith('OpaqueRef:'), 'the name among the DNS alternatives of the certificate')
+        check(login(connection(agent, 'named'))[0] == 'SESSION_AUTHENTICATION_FAILED', 'the common name of one that has others is no name')
+        for name, path, want in (('alternative', '/repository', 501), ('named', '/repository', 401), ('good', '/repository', 501), ('good', '/audit_log', 200), ('good', '/pool/xmldbdump', 403),
                                  ('good', '/export', 403), ('other', '/repository', 401), (None, '/repository', 401)):
             got = status(agent, path, name)
             check(got == want, 'GET %s with %s: %s' % (path, name, got))

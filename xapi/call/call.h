@@ -102,7 +102,7 @@ struct call {
     const char *user_name;                /* "" for root over the socket */
     const char *originator;
     const char *peer;                     /* "unix" or the address */
-    const char *certificate;              /* common name of the client's verified TLS certificate, or NULL */
+    const char *certificate;              /* names of the client's verified TLS certificate (tls_peer_names), or NULL */
     bool local;                           /* came over the unix socket, or from the agent itself */
     struct live_task *task;               /* never NULL */
 };

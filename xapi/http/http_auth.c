@@ -80,8 +80,8 @@ static int identify(struct http_request *req, struct call *c, bool *ret_known, s
         return 0;
     }
     if (authorization) return check_basic(c, authorization, err);
-    const char *name = http_peer_subject(req);
-    if (session_certificate_is_good(c->agent, name)) {
+    const char *name = session_certificate_user(c->agent, http_peer_names(req), req->arena);
+    if (name) {
         c->user_name = name;
         c->roles = role_bits(ROLE_CLIENT_CERT);
         return 0;

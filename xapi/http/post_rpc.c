@@ -280,7 +280,7 @@ static struct rpc_origin origin_of(struct http_request *req)
     const char *parent = header ? header : http_param(&req->head, "subtask_of");
     struct rpc_origin o = {
         .peer = peer->is_unix ? "unix" : peer->address,
-        .certificate = http_peer_subject(req),
+        .certificate = http_peer_names(req),
         .local = peer->is_unix,
         .trusted = peer->is_unix && peer->has_cred && (peer->uid == 0 || peer->uid == getuid()),
     };

@@ -284,10 +284,10 @@ void http_reply_redirect(struct http_request *req, int status, const char *url)
     strbuf_free(&headers);
 }
 
-const char *http_peer_subject(struct http_request *req)
+const char *http_peer_names(struct http_request *req)
 {
     const struct conn *c = exchange_of(req)->conn;
-    _cleanup_free_ char *subject = c->ssl ? tls_peer_subject(c->ssl) : NULL;
+    _cleanup_free_ char *subject = c->ssl ? tls_peer_names(c->ssl) : NULL;
 
     return subject ? arena_strdup(req->arena, subject) : NULL;
 }

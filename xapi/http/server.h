@@ -154,10 +154,10 @@ struct http_park *http_park(struct http_request *req, bool (*on_gone)(void *arg)
  * client being gone is fine. */
 void http_park_reply(struct http_park *park, struct http_reply *reply);
 
-/* Common name of the certificate the client showed and the listener's CA bundle vouches for
+/* Names, one a line (tls_peer_names), of the certificate the client showed and the listener's CA bundle vouches for
  * (tls_server_verify_clients), in the request's arena; NULL when there is none. Before the request is
  * answered or parked. */
-const char *http_peer_subject(struct http_request *req);
+const char *http_peer_names(struct http_request *req);
 
 /* --- threads ------------------------------------------------------------------------------------------- */
 

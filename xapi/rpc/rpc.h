@@ -48,7 +48,7 @@ void rpc_free(struct rpc *rpc);
 /* Where a call comes from. Texts are borrowed for the call's life. */
 struct rpc_origin {
     const char *peer;              /* "unix" or the address */
-    const char *certificate;       /* common name of a verified TLS certificate, or NULL */
+    const char *certificate;       /* names of a verified TLS certificate (tls_peer_names), or NULL */
     bool local;                    /* came over a unix socket */
     bool trusted;                  /* ... from uid 0 or our own: is root without a password */
     struct ref subtask_of;         /* parent of the task of an Async call */
