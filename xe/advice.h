@@ -8,7 +8,7 @@
 enum { ADVICE_COMMANDS = 3 };
 
 struct advice {
-    const char *code;
+    const char *code;                  /* of the API, or CMD_FAILURE or CMD_USAGE */
     unsigned param;                    /* counts from 1: the row is for errors with this value there; 0 = for all */
     const char *value;
     const char *text;                  /* one or two sentences */

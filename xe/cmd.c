@@ -158,8 +158,10 @@ static int print_failure(struct cmd *c, const struct xerr *err)
 {
     if (xerr_is(err, CMD_FAILURE)) {
         cmd_printf_error(c, "Error: %s\n", cmd_failure_text(c, err));
+        cmd_next_steps(c, err);
     } else if (xerr_is(err, CMD_USAGE)) {
         print_usage_error(c, err);
+        cmd_next_steps(c, err);
     } else if (xerr_is(err, CMD_EXIT)) {
         return atoi(err->params[0]);
     } else if (xerr_is(err, CMD_MULTIPLE)) {

@@ -48,7 +48,10 @@ static void help_on(struct cmd *c, const char *name)
 
     if (!cmd && cmd_record_name(name, &type, &verb)) cmd = cmd_record_command(type, verb, c->arena);
     if (!cmd) {
+        const char *names = cmd_suggest(c, name);
+
         cmd_item(c, arena_printf(c->arena, cmd_tr(c, "Unknown command '%s'"), name));
+        if (names) cmd_printf_error(c, "Did you mean %s?\n", names);
         return;
     }
     for (size_t i = 0; i < ARRAY_SIZE(selectors); i++)

@@ -37,6 +37,12 @@ with Agent() as agent:
               s.VM.get_power_state(vm) == 'Halted', 'one that runs is to be shut down, which works')
     commands = advised(agent, 'vdi-destroy', 'uuid=1')
     check(commands == [['vdi-list']] and run(agent, 'vdi-list').returncode == 0, 'a uuid that there is not: the list of the class')
+    for failing in (['vm-start', 'vm=nobody'], ['host-disable', 'host=nobody'], ['sr-data-source-list', 'sr=nobody'],
+                    ['vm-install', 'new-name-label=x', 'template=nobody'], ['vdi-destroy'], ['vm-start', 'colour=red'], ['vm-start']):
+        commands = advised(agent, *failing)
+        check(commands and run(agent, *commands[0]).returncode == 0, 'xe\'s own error says what to run: xe %s' % ' '.join(commands[0]))
+    r = run(agent, 'help', 'vm-strat')
+    check(r.returncode == 0 and r.stdout == "Unknown command 'vm-strat'\n" and r.stderr == 'Did you mean vm-start?\n', 'help guesses too')
     r = run(agent, 'vm-list', '--advice', '-s', '127.0.0.1', '-p', str(agent.http_port), '-pw', 'wrong')
     check(r.stderr.startswith('Authentication failed\n') and '-pwf' in r.stderr, 'a wrong password')
     env = {'PATH': os.path.dirname(XE) + ':' + os.environ['PATH'], 'XAPI_SOCKET': agent.socket, 'HOME': agent.root}

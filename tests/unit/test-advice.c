@@ -99,6 +99,11 @@ static void test_table(void **state)
     for (const struct advice *row = advice_table; row->code; row++) {
         const struct error_desc *e = model_error(row->code);
 
+        if (!e && (streq(row->code, CMD_FAILURE) || streq(row->code, CMD_USAGE))) {
+            assert_true(row->param && row->commands[0] && *row->text);
+            for (size_t i = 0; i < ADVICE_COMMANDS && row->commands[i]; i++) check_line(row->commands[i], a);
+            continue;
+        }
         if (!e) fail_msg("%s is no error", row->code);
         if (row->param > 0 && row->param > e->n_params) fail_msg("%s has no parameter %u", row->code, row->param);
         assert_true(row->commands[0] && *row->text);
