@@ -68,18 +68,13 @@ static int run(struct call *c, const char *type, const char *verb, const struct 
     return 0;
 }
 
-/* {"result": ...} or {"error": TAG, "message": TEXT}. */
-static int read_answer(struct call *c, const struct subproc_result *r, struct value *ret_result,
-                       struct ext_auth_refusal *ret_refusal, struct xerr *err)
+int ext_auth_read_answer(const char *text, size_t len, struct arena *a, struct value *ret_result, struct ext_auth_refusal *ret_refusal,
+                         struct xerr *err)
 {
     struct value answer;
     const char *wrong;
 
-    if (!subproc_ok(r) || r->out_truncated) {
-        _cleanup_free_ char *why = subproc_describe(r);
-        return xerr_auth_service_error(err, arena_printf(c->arena, "The plug-in failed: %s", why));
-    }
-    if (json_decode(r->out.ptr ? r->out.ptr : "", r->out.len, c->arena, &answer, &wrong) || answer.kind != VALUE_MAP)
+    if (json_decode(text, len, a, &answer, &wrong) || answer.kind != VALUE_MAP)
         return xerr_auth_service_error(err, "The plug-in's answer is not understood");
     const char *tag = value_get_str(&answer, "error", NULL);
     const struct value *result = value_get(&answer, "result");
@@ -89,6 +84,15 @@ static int read_answer(struct call *c, const struct subproc_result *r, struct va
     }
     *ret_result = result ? *result : value_void();
     return 0;
+}
+
+static int read_answer(struct call *c, const struct subproc_result *r, struct value *ret_result,
+                       struct ext_auth_refusal *ret_refusal, struct xerr *err)
+{
+    if (subproc_ok(r) && !r->out_truncated)
+        return ext_auth_read_answer(strbuf_cstr(&r->out), r->out.len, c->arena, ret_result, ret_refusal, err);
+    _cleanup_free_ char *why = subproc_describe(r);
+    return xerr_auth_service_error(err, arena_printf(c->arena, "The plug-in failed: %s", why));
 }
 
 int ext_auth_ask(struct call *c, const char *type, const char *verb, const struct member *members, size_t n,

@@ -21,6 +21,10 @@ struct ext_auth_refusal {
 int ext_auth_ask(struct call *c, const char *type, const char *verb, const struct member *members, size_t n,
                  struct value *ret_result, struct ext_auth_refusal *ret_refusal, struct xerr *err);
 
+/* An answer as the program prints it: {"result": ...} or {"error": TAG, "message": TEXT}. The same errors. */
+int ext_auth_read_answer(const char *text, size_t len, struct arena *a, struct value *ret_result, struct ext_auth_refusal *ret_refusal,
+                         struct xerr *err);
+
 /* The identifiers of an account, its own first and then its groups', NULL-terminated, in the arena, after the password was
  * checked and the account found usable. Errors: SESSION_AUTHENTICATION_FAILED [user, reason]. */
 int ext_auth_login(struct call *c, const char *user, const char *password, const char ***ret_ids, struct xerr *err);
