@@ -294,7 +294,7 @@ const struct net_plan *network_plan(const struct snap *s, struct ref host, struc
         struct net_link *l = add(&p, NET_BRIDGE, arena_strdup(a, row_str(network, F_network_bridge)));
         l->optional = true;
         l->mtu = (unsigned)row_int(network, F_network_MTU);
-        l->ip4.source = l->ip6.source = NET_IP_NONE;
+        l->ip4.source = l->ip6.source = NET_IP_LEAVE;    /* an administrator may join in */
     }
     *plan = (struct net_plan){ p.links, p.n };
     return plan;

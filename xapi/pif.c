@@ -153,23 +153,27 @@ static void refresh(struct call *c, struct txn *t, const struct row *pif, const 
     txn_set_str(t, metrics, F_PIF_metrics_pci_bus_path, nic->pci_path);
 }
 
-/* How many members have a cable: "eth0+eth1", up of all; NULL when nothing changed. */
+static int cmp_text(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
+
+/* How many members have a cable: a sentence about "eth0+eth1"; NULL when nothing changed. */
 static const char *refresh_bond(struct call *c, struct txn *t, const struct row *bond)
 {
     const struct refset *slaves = row_refs(bond, F_Bond_slaves);
-    const char *names = "";
+    const char **devices = arena_new_array(c->arena, const char *, slaves->n), *names = "";
     int64_t up = 0, before = row_int(bond, F_Bond_links_up);
+    size_t n = 0;
 
     for (size_t i = 0; i < slaves->n; i++) {
         const struct row *pif = snap_get(txn_snap(t), CLASS_PIF, slaves->refs[i]);
         const struct row *metrics = pif ? snap_get(txn_snap(t), CLASS_PIF_metrics, row_ref(pif, F_PIF_metrics)) : NULL;
         if (metrics && row_bool(metrics, F_PIF_metrics_carrier)) up++;
-        if (pif) names = arena_printf(c->arena, "%s%s%s", names, *names ? "+" : "", row_str(pif, F_PIF_device));
+        if (pif) devices[n++] = arena_strdup(c->arena, row_str(pif, F_PIF_device));
     }
     if (up == before) return NULL;
+    if (n) qsort(devices, n, sizeof(*devices), cmp_text);
+    for (size_t i = 0; i < n; i++) names = arena_printf(c->arena, "%s%s%s", names, i ? "+" : "", devices[i]);
     txn_set_int(t, row_ref_of(bond), F_Bond_links_up, up);
-    return arena_printf(c->arena, "The status of the %s bond changed: %d/%d up (was %d/%d)", names, (int)up, (int)slaves->n,
-                        (int)before, (int)slaves->n);
+    return arena_printf(c->arena, "The status of the %s bond changed: %d/%zu up (was %d/%zu)", names, (int)up, n, (int)before, n);
 }
 
 static void alert_bond(struct call *c, const char *body)
@@ -222,14 +226,26 @@ int pif_scan(struct call *c, struct ref host, struct xerr *err)
     return need_host(c, host, err) ? -1 : pif_scan_host(c, err);
 }
 
+static bool has_slb(struct call *c)
+{
+    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+
+    SNAP_EACH (s, CLASS_Bond, bond)
+        if (row_enum(bond, F_Bond_mode) == bond_mode_balance_slb) return true;
+    return false;
+}
+
 void pif_watch(struct agent *agent)
 {
-    if (!net_changed(agent->net)) return;
+    unsigned news = net_news(agent->net);
+
+    if (!news) return;
     struct call *c = call_new_internal(agent, "network news");
     struct xerr err = XERR_INIT;
-
-    /* A lease may have come or gone: its address is set by the plan, and only then it is there to be read. */
-    if (network_apply(c, &err) || read_kernel(c, false, &err)) {
+    /* A lease that came or went: its address is set by the plan, and only then it is there to be read. A bond that spreads by
+     * source takes broadcasts by its first living link. */
+    bool plan = news & NET_NEWS_LEASES || has_slb(c);
+    if ((plan && network_apply(c, &err)) || read_kernel(c, false, &err)) {
         _cleanup_free_ char *why = xerr_text(&err);
         log_warn("network: %s", why);
         xerr_clear(&err);

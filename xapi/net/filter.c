@@ -26,6 +26,7 @@ enum { ANSWER_BYTES = 8192, ANSWER_MS = 5000 };
 
 struct batch {
     struct strbuf out;
+    size_t last;             /* where its last message begins */
     uint32_t seq;
     const char *table;
 };
@@ -35,6 +36,7 @@ static void put(struct batch *b, struct nl_msg *msg)
     struct nlmsghdr *head = nlmsg_hdr(msg);
 
     head->nlmsg_seq = ++b->seq;
+    b->last = b->out.len;
     strbuf_add(&b->out, head, NLMSG_ALIGN(head->nlmsg_len));
     nlmsg_free(msg);
 }
@@ -94,10 +96,11 @@ static int batch_send(struct batch *b, int fine)
     _cleanup_close_ int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
     int rc = 0;
 
-    put(b, message(NFNL_MSG_BATCH_END, NLM_F_ACK));
+    /* Kernels before 6.10 acknowledge no end of a batch: the last message before it is to be. Errors of others come first. */
+    ((struct nlmsghdr *)(void *)(b->out.ptr + b->last))->nlmsg_flags |= NLM_F_ACK;
+    put(b, message(NFNL_MSG_BATCH_END, 0));
     errno = fd < 0 ? errno : fault("net.nftables");
     if (errno || send(fd, b->out.ptr, b->out.len, 0) < 0) rc = -1;
-    /* An error names a message of ours; without one the end of the batch is acknowledged. */
     while (!rc) rc = read_answer(fd, fine);
     strbuf_free(&b->out);
     return rc < 0 ? -1 : 0;

@@ -20,7 +20,7 @@
 
 #include "lib/fault.h"
 
-enum { BURST_MIN_BYTES = 64 * 1024, LATENCY_US = 50000, PREFERENCE = 1 };
+enum { BURST_MIN_BYTES = 64 * 1024, LATENCY_US = 100000, PREFERENCE = 1 };
 /* Nothing of the kernel's wakes oftener than this: a bucket must hold what may flow meanwhile. */
 enum { WAKES_PER_S = 100 };
 
@@ -85,6 +85,7 @@ static int add_redirect(struct nl_sock *sk, int index, int to)
     rtnl_cls_set_protocol(cls, 0x0003);                  /* ETH_P_ALL */
     rtnl_cls_set_prio(cls, PREFERENCE);
     rtnl_u32_add_key_uint32(cls, 0, 0, 0, 0);            /* whatever comes */
+    rtnl_u32_set_cls_terminal(cls);
     rtnl_tc_set_kind(TC_CAST(act), "mirred");
     rtnl_mirred_set_action(act, TCA_EGRESS_REDIR);
     rtnl_mirred_set_policy(act, TC_ACT_STOLEN);

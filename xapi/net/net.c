@@ -167,21 +167,21 @@ bool net_lease_wait(struct net *net, const char *link, bool v6, int timeout_ms)
     return found;
 }
 
-bool net_changed(struct net *net)
+unsigned net_news(struct net *net)
 {
     char buffer[NEWS_BYTES];
-    bool changed = false;
+    unsigned news = 0;
     uint64_t leases = net->leases ? dhcp_state(net->leases) : 0;
 
-    if (!net->news) return false;
+    if (!net->news) return 0;
     pthread_mutex_lock(&net->lock);
     /* What it says is not read: whoever asks looks at everything. An overrun (-1, ENOBUFS) is news too. */
     for (ssize_t n; (n = recv(nl_socket_get_fd(net->news), buffer, sizeof(buffer), MSG_DONTWAIT)) > 0 || (n < 0 && errno == ENOBUFS);)
-        changed = true;
-    if (leases != net->lease_state) changed = true;
+        news |= NET_NEWS_LINKS;
+    if (leases != net->lease_state) news |= NET_NEWS_LEASES;
     net->lease_state = leases;
     pthread_mutex_unlock(&net->lock);
-    return changed;
+    return news;
 }
 
 int net_neighbour_answers(struct net *net, const char *link, const char *address, int timeout_ms, struct xerr *err)

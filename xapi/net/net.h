@@ -37,8 +37,9 @@ struct net_lease {
 bool net_lease(struct net *net, const char *link, bool v6, struct arena *a, struct net_lease *ret_lease);
 /* Waits until the link has a lease by DHCP. False when there is none in time. */
 bool net_lease_wait(struct net *net, const char *link, bool v6, int timeout_ms);
-/* True when a link came, went or changed its state, or a lease its content, since this was last asked. */
-bool net_changed(struct net *net);
+/* Whether a link came, went or changed its state, or a lease its content, since this was last asked: bits. */
+enum net_news { NET_NEWS_LINKS = 1, NET_NEWS_LEASES = 2 };
+unsigned net_news(struct net *net);
 /* 1 when the host with this address answers through the link within the time, 0 when not, -1 on errors. */
 int net_neighbour_answers(struct net *net, const char *link, const char *address, int timeout_ms, struct xerr *err);
 
