@@ -303,6 +303,8 @@ const struct command commands[] = {
               ".MTU<MTU=1500 .bridge<bridge= .managed<managed=true -> uuid",
       .help = "Makes a network." },
     { "network-destroy", "uuid", "", 0, NULL, .plan = "network.destroy uuid", .help = "Removes a network." },
+    { "network-diagram", "", "format", 0, NULL, .run = cmd_network_diagram,
+      .help = "Draws cards, bonds, VLANs, networks and the cards of VMs: format=text, svg or dot." },
     { "network-sriov-create", "pif-uuid,network-uuid", "", 0, NULL,
       .plan = "network_sriov.create pif-uuid network-uuid -> uuid",
       .help = "Makes a network of the virtual functions of an interface." },

@@ -140,6 +140,7 @@ int cmd_vif_configure_ipv6(struct cmd *c, struct xerr *err);
 int cmd_vif_create(struct cmd *c, struct xerr *err);
 int cmd_vlan_create(struct cmd *c, struct xerr *err);
 int cmd_vlan_destroy(struct cmd *c, struct xerr *err);
+int cmd_network_diagram(struct cmd *c, struct xerr *err);
 int cmd_vm_call_host_plugin(struct cmd *c, struct xerr *err);
 int cmd_vm_call_plugin(struct cmd *c, struct xerr *err);
 int cmd_vm_cd_add(struct cmd *c, struct xerr *err);

@@ -9,6 +9,9 @@ from harness import check, done, wait_until
 from rig import pair
 
 
+FULL = os.environ.get('LEVEL') == 'full'      # else one bond, one cable, one tunnel
+
+
 def network(s, name):
     return s.network.create({'name_label': name, 'name_description': '', 'MTU': '1500', 'other_config': {}})
 
@@ -54,8 +57,7 @@ with pair('linux') as two:
     # Tunnels.
     seven = network(s, 'seven')
     for protocol, far in (('vxlan', 'type vxlan id %d remote 10.1.0.1 local 10.1.0.2 dstport 4789'),
-                          ('gre', 'type gretap key %d remote 10.1.0.1 local 10.1.0.2')):
-        s.PIF.set_other_config(eth0, {})
+                          ('gre', 'type gretap key %d remote 10.1.0.1 local 10.1.0.2'))[:2 if FULL else 1]:
         tunnel = s.tunnel.create(eth0, seven, protocol)
         s.tunnel.set_other_config(tunnel, {'remote': '10.1.0.2', 'key': '77'})
         access = s.tunnel.get_access_PIF(tunnel)
@@ -69,7 +71,7 @@ with pair('linux') as two:
 
     # Bonds: the other side is a switch, or (LACP) a bond too.
     bonded = network(s, 'bonded')
-    for mode in ('active-backup', 'balance-slb', 'lacp'):
+    for mode in ('active-backup', 'balance-slb', 'lacp') if FULL else ('active-backup',):
         bond = s.Bond.create(bonded, [eth0, eth1], '', mode, {})
         master = s.Bond.get_master(bond)
         s.PIF.set_other_config(master, {'bond-updelay': '0', 'bond-downdelay': '0'})
@@ -86,7 +88,7 @@ with pair('linux') as two:
               '%s: the kernel has %s' % (mode, shown.split()))
         duplicates = b.run('ping -c 5 -i 0.2 10.2.0.1', 30)[1]
         check('DUP!' not in duplicates, '%s: nothing comes twice' % mode)
-        for cable in (0, 1):
+        for cable in (0, 1) if FULL else (0,):
             b.must('rm -f /tmp/ping; setsid ping -D -i 0.2 -w 12 10.2.0.1 >/tmp/ping 2>&1 &')
             a.pull_cable(cable)
             check(wait_until(lambda: s.Bond.get_links_up(bond) == '1', 15), '%s: one link is seen to be down' % mode)
@@ -104,7 +106,8 @@ with pair('linux') as two:
             s.PIF.unplug(p)
 
     # Addresses from the network.
-    b.must('''ip address add 10.3.0.1/24 dev eth2; ip -6 address add 2001:db8:3::1/64 dev eth2 nodad; ip link set eth2 up
+    b.must('''ip link set eth2 down; ip link set eth2 address 52:54:00:00:09:02
+        ip address add 10.3.0.1/24 dev eth2; ip -6 address add 2001:db8:3::1/64 dev eth2 nodad; ip link set eth2 up
         sysctl -qw net.ipv6.conf.all.forwarding=1
         setsid dnsmasq --port=0 --interface=eth2 --bind-interfaces --dhcp-range=10.3.0.50,10.3.0.60,1h --dhcp-option=6,10.3.0.9 \
             --dhcp-leasefile=/tmp/leases --user=root --no-ping >/tmp/dnsmasq.log 2>&1 </dev/null &

@@ -43,7 +43,7 @@ static struct nl_sock *listen_for_news(void)
 {
     struct nl_sock *sk = nl_socket_alloc();
 
-    nl_join_groups(sk, RTMGRP_LINK | RTMGRP_IPV4_IFADDR);
+    nl_join_groups(sk, RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR);
     if (nl_connect(sk, NETLINK_ROUTE)) {
         nl_socket_free(sk);
         return NULL;
