@@ -152,8 +152,9 @@ static void add_bond(struct diagram *d, size_t host, const struct member *pif)
     for (size_t i = 0; i < d->bonds.map.n; i++) {
         const struct member *bond = &d->bonds.map.members[i];
         if (!refers(&bond->value, "master", pif->key)) continue;
-        at = add(d, host, NODE_BOND, pif_label(d, &pif->value, arena_printf(d->c->arena, "bond %s (%s)", cmd_member_text(&pif->value, "device"),
-                                                                             cmd_member_text(&bond->value, "mode"))));
+        const char *name = arena_printf(d->c->arena, "bond %s (%s)", cmd_member_text(&pif->value, "device"),
+                                        cmd_member_text(&bond->value, "mode"));
+        at = add(d, host, NODE_BOND, pif_label(d, &pif->value, name));
         for (size_t k = 0; k < d->pifs.map.n; k++) {
             const struct value *member = &d->pifs.map.members[k].value;
             if (refers(member, "bond_slave_of", bond->key))
@@ -242,14 +243,18 @@ static void draw_svg(struct diagram *d)
         size_t right = 2 * MARGIN + d->nodes[i].depth * INDENT + CHAR * (strlen(d->nodes[i].label) + 2);
         if (right > width) width = right;
     }
-    strbuf_printf(&out, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%zu\" height=\"%zu\" font-family=\"monospace\" font-size=\"13\">\n",
+    strbuf_printf(&out,
+                  "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%zu\" height=\"%zu\" font-family=\"monospace\" "
+                  "font-size=\"13\">\n",
                   width, 2 * MARGIN + d->n * ROW);
     for (size_t i = 0; i < d->n; i++) {
         const struct node *node = &d->nodes[i];
         size_t x = MARGIN + node->depth * INDENT, y = MARGIN + i * ROW, from = MARGIN + node->parent * ROW + BOX;
         if (node->parent != i)
             strbuf_printf(&out, "<path d=\"M%zu %zuV%zuH%zu\" fill=\"none\" stroke=\"#666\"/>\n", x - INDENT / 2, from, y + BOX / 2, x);
-        strbuf_printf(&out, "<rect x=\"%zu\" y=\"%zu\" width=\"%zu\" height=\"%d\" rx=\"3\" fill=\"%s\" stroke=\"#666\"/><text x=\"%zu\" y=\"%zu\">",
+        strbuf_printf(&out,
+                      "<rect x=\"%zu\" y=\"%zu\" width=\"%zu\" height=\"%d\" rx=\"3\" fill=\"%s\" stroke=\"#666\"/>"
+                      "<text x=\"%zu\" y=\"%zu\">",
                       x, y, CHAR * (strlen(node->label) + 2), BOX, colours[node->kind], x + CHAR, y + BOX - 6);
         escape_xml(&out, node->label);
         strbuf_str(&out, "</text>\n");
