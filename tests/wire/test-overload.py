@@ -18,7 +18,8 @@ SESSIONS = 500
 SLOW = 1000 if FULL else 300
 READERS = 400 if FULL else 160
 HOG_CONNECTIONS = 64
-SANITIZED = b'__asan_init' in open(os.path.join(BUILD, 'xapi', 'xapi'), 'rb').read()
+_program = open(os.path.join(BUILD, 'xapi', 'xapi'), 'rb').read()
+SANITIZED = b'__asan_init' in _program or b'__tsan_init' in _program
 KIB, MIB = 1 << 10, 1 << 20
 
 
@@ -105,18 +106,20 @@ def fair(agent, s, vms):
         hogs['VM.set_name_description'] = [body(hog, 'VM.set_name_description', vm, 'changed @@@@@@@@@@') for vm in vms]
         hogs['VM.get_power_state'] = [body(hog, 'VM.get_power_state', vm) for vm in vms]
     for name, texts in hogs.items():
+        # Of long answers no more than may lie unread: niced, it may be slow to read.
+        connections = HOG_CONNECTIONS // 2 if name == 'VM.get_all_records' else HOG_CONNECTIONS
         path, ratios, served = bodies('hog', texts), [], 0
         for _ in range(8):     # what else runs on the machine only ever adds
             alone = p99_us(agent, 300, good)
             overload = subprocess.Popen(['nice', '-n', '19', os.path.join(BUILD, 'tests', 'bench', 'rpc-load'), agent.socket,
-                                         str(HOG_CONNECTIONS), '900', path, '0'], stdout=subprocess.PIPE, text=True)
+                                         str(connections), '900', path, '0'], stdout=subprocess.PIPE, text=True)
             time.sleep(0.2)
             ratios.append(p99_us(agent, 500, good) / alone)
             served += int(overload.communicate()[0].split()[0])
             if ratios[-1] <= 3:
                 break
         check(min(ratios) <= 3, '%d connections of %s: p99 of another client is %s times as long' %
-              (HOG_CONNECTIONS, name, ', '.join('%.2f' % r for r in ratios)))
+              (connections, name, ', '.join('%.2f' % r for r in ratios)))
         check(served > 0, 'and they are served, too: %d calls' % served)
 
 
