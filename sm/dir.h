@@ -6,6 +6,7 @@
  *   <vdi uuid>.vhd          a disk, or a base when its footer says hidden: XenServer's layout
  *   <vdi uuid>.raw          a disk without chain (sm_config type=raw)
  *   base-<uuid>.qcow2       hidden: what a snapshot froze; never written again, backs disks or bases
+ *   live-<vdi uuid>*        second names of a disk that is open for writing, and of what it was before a snapshot: see below
  *   tmp-*                   half-made: whoever holds the SR's lock may remove it
  *   merged-<uuid>           a base whose data is in its parent, named inside: finished by the next scan
  *   dead-<vdi uuid>.*       a disk whose removal has begun: finished by the next scan
@@ -18,7 +19,11 @@
  * for a VHD, mark B hidden; (4) make the snapshot S, empty, on B. After 2 L and B are one file (a scan drops tmp-L, and
  * with it the second name); after 3 the chain is right in itself. When a guest has L open, it keeps writing into what is
  * now called B until it is told to open the new L: between "prepare" (1-3) and "finish" (4) L is empty, so L still reads
- * as the guest's disk, whatever happens to agent, guest or driver. */
+ * as the guest's disk, whatever happens to agent, guest or driver.
+ *
+ * QEMU opens an image by its name again when a snapshot makes it read-only. By then the name of the disk is that of another
+ * image: so guests get a qcow2 under a name of its own, live-L at first and live-L-B after the snapshot that made base B,
+ * which stays until the guest has gone on. */
 #ifndef SM_DIR_H
 #define SM_DIR_H
 
@@ -90,7 +95,7 @@ extern const char *const dir_features[], *const dir_formats[];
     "SR_PROBE", "SR_SCAN", "SR_UPDATE", "VDI_CREATE", "VDI_DELETE", "VDI_ATTACH", "VDI_DETACH",              \
         "VDI_ACTIVATE", "VDI_DEACTIVATE", "VDI_UPDATE", "VDI_INTRODUCE", "VDI_CLONE", "VDI_SNAPSHOT",        \
         "VDI_RESIZE", "VDI_RESIZE_ONLINE", "VDI_RESET_ON_BOOT/2", "THIN_PROVISIONING", "SR_COALESCE",  \
-        "VDI_CONFIG_CBT"
+        "VDI_CONFIG_CBT", "VDI_MIRROR"
 
 /* ---- the SR's directory itself ------------------------------------------------------------- */
 

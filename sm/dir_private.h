@@ -67,6 +67,14 @@ int dir_set_hidden(struct dir *d, const char *name, const struct image_format *f
 #define MERGED "merged-"
 int dir_end_merge(struct dir *d, const char *name, struct xerr *err);
 
+/* ---- second names of disks in use (dir_snapshot.c) ------------------------------------------- */
+
+/* A second name for the disk's image, for the guest: by its uuid, and the base it was put on (NULL: it was just attached).
+ * The path, or NULL + err. */
+const char *dir_live_link(struct dir *d, const struct image *leaf, const char *base, struct xerr *err);
+/* Removes the second names of the disk: all, or those of other images than it is now. */
+void dir_live_drop(struct dir *d, const char *uuid, bool only_others);
+
 /* ---- changed blocks (dir_cbt.c) -------------------------------------------------------------- */
 
 #define CBT_SUFFIX ".cbtlog"

@@ -2,9 +2,50 @@
  * Called by: file.c, ext.c, dummy.c through dir.h.  Calls: dir.c, qemu-img. */
 #include "sm/dir_private.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+
+/* ---- second names ---------------------------------------------------------------------------- */
+
+#define LIVE "live-"
+
+const char *dir_live_link(struct dir *d, const struct image *leaf, const char *base, struct xerr *err)
+{
+    const char *name = arena_printf(d->sm->arena, LIVE "%s%s%s.%s", leaf->uuid, base ? "-" : "", base ? base : "",
+                                    leaf->format->name);
+
+    unlinkat(d->fd, name, 0);
+    if (linkat(d->fd, leaf->name, d->fd, name, 0)) {
+        sm_fail_errno(err, SM_VDI_SNAPSHOT, "cannot link %s/%s to %s", d->path, leaf->name, name);
+        return NULL;
+    }
+    return dir_full_path(d, name);
+}
+
+void dir_live_drop(struct dir *d, const char *uuid, bool only_others)
+{
+    const char *prefix = arena_printf(d->sm->arena, LIVE "%s", uuid);
+    int fd = openat(d->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    const struct dirent *e;
+    struct stat now, st;
+
+    if (!dir) {
+        close_fdp(&fd);
+        return;
+    }
+    if (fstatat(d->fd, dir_leaf_name(d, uuid, &image_qcow2), &now, AT_SYMLINK_NOFOLLOW)) only_others = false;
+    while ((e = readdir(dir))) {
+        if (!has_prefix(e->d_name, prefix)) continue;
+        if (only_others && fstatat(d->fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_ino == now.st_ino) continue;
+        unlinkat(d->fd, e->d_name, 0);
+    }
+    closedir(dir);
+}
+
+/* ---- freezing ------------------------------------------------------------------------------- */
 
 static int check_depth(struct dir *d, const struct image *leaf, struct xerr *err)
 {
@@ -107,11 +148,13 @@ static int answer_made(struct dir *d, const struct image *leaf, const struct ima
 
 /* The answer to "prepare": where the running guest must go on. */
 static int answer_prepared(struct dir *d, const struct image *leaf, const struct image *base,
-                           struct value *ret_answer)
+                           struct value *ret_answer, struct xerr *err)
 {
     struct value_builder b = value_builder(d->sm->arena);
+    const char *path = dir_full_path(d, leaf->name);
 
-    value_put(&b, "params", value_string(dir_full_path(d, leaf->name)));
+    if (!leaf->format->marks_hidden && !(path = dir_live_link(d, leaf, base->uuid, err))) return -1;
+    value_put(&b, "params", value_string(path));
     value_put(&b, "format", value_string(leaf->format->name));
     value_put(&b, "base_uuid", value_string(arena_strdup(d->sm->arena, base->uuid)));
     value_put(&b, "base_params", value_string(dir_full_path(d, base->name)));
@@ -129,6 +172,7 @@ static int finish_online(struct dir *d, const struct image *leaf, const char *uu
         return sm_fail(err, SM_BAD_REQUEST, "no base '%s' to finish on", base_uuid);
     if (dir_set_hidden(d, base.name, base.format, true, err) || hang_on(d, uuid, &base, leaf->size, err))
         return -1;
+    dir_live_drop(d, leaf->uuid, true);
     return answer_made(d, leaf, &base, uuid, ret_answer, err);
 }
 
@@ -143,6 +187,7 @@ static int abort_online(struct dir *d, const struct image *leaf, struct value *r
     if (renameat(d->fd, base.name, d->fd, leaf->name))
         return sm_fail_errno(err, SM_VDI_SNAPSHOT, "cannot rename %s/%s", d->path, base.name);
     *ret_answer = value_void();
+    dir_live_drop(d, leaf->uuid, true);
     if (base.hidden && dir_set_hidden(d, leaf->name, leaf->format, false, err)) return -1;
     return dir_sync(d, err);
 }
@@ -192,7 +237,7 @@ int dir_vdi_snapshot(struct sm *sm, struct value *ret_answer, struct xerr *err)
                        leaf.uuid);
     if (check_depth(&d, &leaf, err)) return -1;
     if (!online) return snapshot_at_rest(&d, &leaf, uuid, streq(phase, "freeze"), ret_answer, err);
-    return freeze(&d, &leaf, &base, err) || answer_prepared(&d, &leaf, &base, ret_answer) ? -1 : 0;
+    return freeze(&d, &leaf, &base, err) || answer_prepared(&d, &leaf, &base, ret_answer, err) ? -1 : 0;
 }
 
 /* A disk with on_boot=reset begins a new run of its VM: what the last run wrote goes. */

@@ -120,6 +120,7 @@ static int delete_image(struct dir *d, bool with_log, struct xerr *err)
     }
     if (!name) return sm_fail_missing(d->sm, err);
     if (im.hidden) return sm_fail(err, SM_VDI_IN_USE, "%s is what other disks stand on", im.uuid);
+    dir_live_drop(d, im.uuid, false);
     if (with_log && dir_cbt_drop(d, im.uuid, err)) return -1;
     if (!im.format->chains) {
         if (unlinkat(d->fd, name, 0))
@@ -328,6 +329,10 @@ int dir_vdi_attach(struct sm *sm, struct value *ret_answer, struct xerr *err)
     if (dir_open(sm, &d, err) || dir_find_request(&d, false, &im, err)) return -1;
     value_put(&b, "params", value_string(dir_full_path(&d, im.name)));
     value_put(&b, "format", value_string(im.format->name));
+    if (streq(sm_arg(sm, 0), "true") && im.format == &image_qcow2) {
+        dir_live_drop(&d, im.uuid, false);
+        if (!dir_live_link(&d, &im, NULL, err)) return -1;
+    }
     if (streq(sm_arg(sm, 0), "true") && !dir_cbt_open(&d, &im))
         value_put(&b, "cbt_alert", value_string("VDI_CBT_METADATA_INCONSISTENT"));
     *ret_answer = value_built_map(&b);
@@ -342,7 +347,9 @@ int dir_vdi_detach(struct sm *sm, struct value *ret_answer, struct xerr *err)
 
     (void)err;
     *ret_answer = value_void();
-    if (dir_open(sm, &d, &ignored) == 0) dir_cbt_close(&d, sm->vdi_uuid);
+    if (dir_open(sm, &d, &ignored)) return 0;
+    dir_cbt_close(&d, sm->vdi_uuid);
+    dir_live_drop(&d, sm->vdi_uuid, false);
     return 0;
 }
 

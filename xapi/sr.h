@@ -46,6 +46,10 @@ void vdi_drop_row(struct txn *t, struct ref vdi);
  * portions that hold nobody up. */
 int sr_refresh_operations(struct call *c, struct ref sr, struct xerr *err);
 
+/* Disks whose move to another SR an earlier agent had begun: what it had not ended is undone, what it had is finished. After
+ * the VMs that run are known. Blocks. */
+int vdi_migrate_recover(struct call *c, struct xerr *err);
+
 /* Asks the driver what is there and makes the records agree with it. Errors: the driver's. Blocks. */
 int sr_scan_records(struct call *c, const struct storage_sr *sr, int deadline_ms, struct xerr *err);
 

@@ -9,6 +9,7 @@
 #include "xapi/host.h"
 #include "xapi/network.h"
 #include "xapi/sm.h"
+#include "xapi/sr.h"
 #include "xapi/vif_card.h"
 #include "xapi/vm.h"
 #include "xapi/vm_boot.h"
@@ -61,6 +62,7 @@ int startup_resources(struct agent *agent, struct xerr *err)
         { "copied kernels", vm_boot_sweep, false },
         { "running VMs", resync, false },
         { "cards of running VMs", vif_cards_startup, false },
+        { "disks on the move", vdi_migrate_recover, false },
     };
     return run_steps(agent, steps, ARRAY_SIZE(steps), err);
 }

@@ -99,7 +99,7 @@ static int describe(const struct drive *d, const struct storage_disk *disk, stru
 
     if (disk) {
         hv.source = disk->socket ? HV_SOURCE_NBD : disk->block ? HV_SOURCE_BLOCK : HV_SOURCE_FILE;
-        hv.path = disk->socket ? disk->socket : disk->path;
+        hv.path = disk->socket ? disk->socket : disk->guest_path ? disk->guest_path : disk->path;
         if (disk->socket) hv.format = HV_FORMAT_RAW;
         else if (streq(disk->format, "qcow2")) hv.format = HV_FORMAT_QCOW2;
         else if (streq(disk->format, "raw")) hv.format = HV_FORMAT_RAW;

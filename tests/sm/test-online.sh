@@ -34,7 +34,7 @@ ok "the guest writes" guest 'write -P 2 64k 64k'
 # First a guest that does not follow.
 a=$(file vdi_snapshot vdi_uuid=$x attached=rw phase=prepare)
 base=$(field "$a" base_uuid)
-is "prepare names the same path" "$(field "$a" params)" $loc/$x.qcow2
+is "prepare names a path of the new image's own" "$(field "$a" params)" $loc/live-$x-$base.qcow2
 ok "the guest writes on" guest 'write -P 3 128k 64k'
 ok "abort" file vdi_snapshot vdi_uuid=$x attached=rw phase=abort base_uuid=$base
 is "leaves one file" "$(ls $loc)" $x.qcow2

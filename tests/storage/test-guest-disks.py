@@ -42,6 +42,7 @@ try:
     check(wait_until(lambda: holds(path, 1, 0)), 'and the image has it')
 
     # Three snapshots with writes between, while it runs.
+    check(write(guest, 9, 'vda', 5 * 1024), 'it writes what it will not write again')
     snaps = []
     for pattern in (2, 3, 4):
         snaps.append(s.VDI.snapshot(vdi, {}))
@@ -50,6 +51,8 @@ try:
     for snap, pattern in zip(snaps, (1, 2, 3)):
         check(holds('%s/%s.qcow2' % (folder, s.VDI.get_uuid(snap)), pattern, 0), 'snapshot %d has its own' % pattern)
     check(guest.ok("dd if=/dev/vda bs=1k count=64 2>/dev/null | tr -d '\\004' | wc -c | grep -qx 0"), 'the guest reads what it wrote')
+    check(guest.ok("dd if=/dev/vda bs=1k count=64 skip=5120 iflag=direct 2>/dev/null | tr -d '\\011' | wc -c | grep -qx 0"),
+          'and, past its cache, what is in the base of the first')
     p = fails('VDI_IN_USE', 'the other disk was not snapshotted along', s.VDI.destroy, other)
     check(len(glob.glob(folder + '/base-*')) == 3, 'one base a snapshot')
     s.VDI.destroy(snaps[1])

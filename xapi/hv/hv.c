@@ -47,6 +47,7 @@ enum verb {
     VERB_DISK_DETACH,
     VERB_CD_CHANGE,
     VERB_DISK_SNAPSHOT,
+    VERB_DISK_MIRROR,
     VERB_DISK_RESIZE,
     VERB_NIC_ATTACH,
     VERB_NIC_DETACH,
@@ -89,6 +90,7 @@ static const struct verb_desc {
     [VERB_DISK_DETACH] = { "disk-detach", 30000, "running", false },
     [VERB_CD_CHANGE]   = { "cd-change", 30000, "running", false },
     [VERB_DISK_SNAPSHOT] = { "disk-snapshot", 60000, "running", false },
+    [VERB_DISK_MIRROR] = { "disk-mirror", 60000, "running", false },
     [VERB_DISK_RESIZE] = { "disk-resize", 60000, "running", false },
     [VERB_NIC_ATTACH]  = { "nic-attach", 60000, "running", false },
     [VERB_NIC_DETACH]  = { "nic-detach", 30000, "running", false },
@@ -530,6 +532,21 @@ int hv_disk_snapshot(struct hv *hv, struct hv_id id, const struct hv_disk *disk,
 
     if (hv_check_disk(disk, &checked, err) < 0) return -1;
     return run_disk(hv, VERB_DISK_SNAPSHOT, hv->driver->disk_snapshot, id, &checked, 0, err);
+}
+
+int hv_disk_mirror(struct hv *hv, struct hv_id id, const struct hv_disk *disk, enum hv_mirror_step step,
+                   struct hv_mirror *ret_mirror, struct xerr *err)
+{
+    struct run r;
+    struct hv_disk checked;
+    struct hv_mirror mirror = { .runs = false };
+
+    if (hv_check_disk(disk, &checked, err) < 0) return -1;
+    if (run_begin(&r, hv, VERB_DISK_MIRROR, hv->driver->disk_mirror, id, 0, err) < 0) return -1;
+    run_device(&r, "VBD", checked.device, checked.ref);
+    int rc = run_end(&r, hv->driver->disk_mirror(hv->d, r.uuid, &checked, step, &mirror, r.deadline_ms, &r.f), err);
+    if (rc == 0 && ret_mirror) *ret_mirror = mirror;
+    return rc;
 }
 
 int hv_disk_resize(struct hv *hv, struct hv_id id, const struct hv_disk *disk, int64_t size_bytes,

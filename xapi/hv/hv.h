@@ -348,6 +348,20 @@ int hv_cd_change(struct hv *hv, struct hv_id id, const struct hv_disk *disk, str
  * open now (it may have the same name as that had). What was open becomes read-only for the guest. On failure
  * nothing changed. Errors: DEVICE_ALREADY_DETACHED [device]. */
 int hv_disk_snapshot(struct hv *hv, struct hv_id id, const struct hv_disk *disk, struct xerr *err);
+/* A running guest's disk moves to another image while it is written to: everything is copied, and what is written
+ * meanwhile goes to both; once they are alike the guest goes on in the new one alone. disk: the new image, as large as the
+ * old one; the same for every step. Steps come back soon. Errors of each: DEVICE_ALREADY_DETACHED [device].
+ * START begins; LOOK fills ret_mirror (also NULL); FINISH, once ready, lets the guest go on in the new image; CANCEL ends it
+ * with the guest in the old one, and is fine when nothing runs. */
+enum hv_mirror_step { HV_MIRROR_START, HV_MIRROR_LOOK, HV_MIRROR_FINISH, HV_MIRROR_CANCEL };
+struct hv_mirror {
+    bool runs;               /* false: there is none, or it has failed or ended */
+    bool moved;              /* the guest is in the new image alone */
+    bool ready;
+    double fraction;         /* of the first copy */
+};
+int hv_disk_mirror(struct hv *hv, struct hv_id id, const struct hv_disk *disk, enum hv_mirror_step step,
+                   struct hv_mirror *ret_mirror, struct xerr *err);
 /* Tells a running guest that its disk has grown. The image has that size already or is grown by the engine.
  */
 int hv_disk_resize(struct hv *hv, struct hv_id id, const struct hv_disk *disk, int64_t size_bytes,

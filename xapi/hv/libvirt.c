@@ -384,6 +384,7 @@ const struct hv_driver hv_driver = {
     .disk_detach = lv_disk_detach,
     .cd_change = lv_cd_change,
     .disk_snapshot = lv_disk_snapshot,
+    .disk_mirror = lv_disk_mirror,
     .disk_resize = lv_disk_resize,
     .nic_attach = lv_nic_attach,
     .nic_detach = lv_nic_detach,

@@ -276,6 +276,85 @@ int lv_disk_resize(void *d, const char *uuid, const struct hv_disk *disk, int64_
     return lv_job_run(job, deadline_ms, f);
 }
 
+/* ---- moving a disk --------------------------------------------------------------------------- */
+
+static int run_mirror_start(struct lv_job *job)
+{
+    virDomainPtr dom = lv_job_domain(job);
+
+    if (!dom) return -1;
+    int rc = virDomainBlockCopy(dom, job->path, job->xml, NULL, 0,
+                                VIR_DOMAIN_BLOCK_COPY_REUSE_EXT | VIR_DOMAIN_BLOCK_COPY_TRANSIENT_JOB);
+    if (rc < 0) lv_job_fail_domain(job, dom, HV_FAIL_ENGINE);
+    virDomainFree(dom);
+    return rc;
+}
+
+/* out_number: how much is done, out_number2: of how much; -1: no such job. out: what the guest is in. */
+static int run_mirror_look(struct lv_job *job)
+{
+    virDomainPtr dom = lv_job_domain(job);
+    virDomainBlockJobInfo info;
+
+    if (!dom) return -1;
+    int n = virDomainGetBlockJobInfo(dom, job->path, &info, 0);
+    if (n < 0) lv_job_fail_domain(job, dom, HV_FAIL_ENGINE);
+    bool runs = n > 0 && info.type == VIR_DOMAIN_BLOCK_JOB_TYPE_COPY;
+    job->out_number = runs ? (int64_t)info.cur : -1;
+    job->out_number2 = runs ? (int64_t)info.end : 0;
+    job->out = n < 0 ? NULL : domain_xml(job, dom);
+    job->free_out = free;
+    if (!job->out) n = -1;
+    virDomainFree(dom);
+    return n < 0 ? -1 : 0;
+}
+
+static int run_mirror_end(struct lv_job *job)
+{
+    virDomainPtr dom = lv_job_domain(job);
+
+    if (!dom) return -1;
+    int rc = virDomainBlockJobAbort(dom, job->path, job->flags);
+    if (rc < 0) lv_job_fail_domain(job, dom, HV_FAIL_ENGINE);
+    virDomainFree(dom);
+    return rc;
+}
+
+int lv_disk_mirror(void *d, const char *uuid, const struct hv_disk *disk, enum hv_mirror_step step,
+                   struct hv_mirror *ret_mirror, int64_t deadline_ms, struct hv_failure *f)
+{
+    struct lv *lv = d;
+    _cleanup_free_ char *bus = bus_of(lv, uuid, disk->device, deadline_ms, f);
+    int (*const fns[])(struct lv_job *) = {
+        [HV_MIRROR_START] = run_mirror_start,
+        [HV_MIRROR_LOOK] = run_mirror_look,
+        [HV_MIRROR_FINISH] = run_mirror_end,
+        [HV_MIRROR_CANCEL] = run_mirror_end,
+    };
+    _cleanup_job_ struct lv_job *job = lv_job_new(lv, uuid, fns[step]);
+    char name[HV_DEVICE_TEXT];
+
+    if (!bus) return -1;
+    job->path = xstrdup(target_name(bus, disk->device, name));
+    if (step == HV_MIRROR_FINISH) job->flags = VIR_DOMAIN_BLOCK_JOB_ABORT_PIVOT;
+    if (step == HV_MIRROR_START) {
+        lv_give_disk(lv, disk);
+        job->xml = lv_xml_disk(disk, bus);
+    }
+    int rc = lv_job_run(job, deadline_ms, f);
+    /* Nothing to cancel is as good as cancelled. */
+    if (rc && step == HV_MIRROR_CANCEL && f->kind == HV_FAIL_STATE && strstr(f->why, "job")) rc = 0;
+    if (rc == 0 && step == HV_MIRROR_LOOK) {
+        char alias[24];
+        lv_disk_alias(disk->device, alias);
+        ret_mirror->runs = job->out_number >= 0;
+        ret_mirror->moved = !ret_mirror->runs && lv_xml_has_source(job->out, alias, disk->path);
+        ret_mirror->ready = ret_mirror->runs && job->out_number2 > 0 && job->out_number == job->out_number2;
+        ret_mirror->fraction = job->out_number2 > 0 ? (double)job->out_number / (double)job->out_number2 : 0;
+    }
+    return rc;
+}
+
 /* ---- memory, vcpus --------------------------------------------------------------------------- */
 
 static int run_memory(struct lv_job *job)

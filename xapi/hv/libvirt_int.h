@@ -136,6 +136,8 @@ char *lv_xml_resumed(const char *image_xml, const char *vm_xml, struct hv_failur
 void lv_xml_describe(const char *xml, struct lv_guest *guest);
 /* Bus of the device with this alias in a domain's XML ("virtio", "sata"), malloc'd; NULL = no such device. */
 char *lv_xml_bus(const char *xml, const char *alias);
+/* The device with this alias is on this file, block device or socket. */
+bool lv_xml_has_source(const char *xml, const char *alias, const char *path);
 /* The uuid that a domain's XML says. */
 bool lv_xml_uuid(const char *xml, char ret[UUID_TEXT]);
 /* "ua-disk-3" -> "xvdd", "ua-vif-0" -> "vif0", else "". */
@@ -181,6 +183,8 @@ int lv_cd_change(void *d, const char *uuid, const struct hv_disk *disk, int64_t 
                  struct hv_failure *f);
 int lv_disk_snapshot(void *d, const char *uuid, const struct hv_disk *disk, int64_t deadline_ms,
                      struct hv_failure *f);
+int lv_disk_mirror(void *d, const char *uuid, const struct hv_disk *disk, enum hv_mirror_step step,
+                   struct hv_mirror *ret_mirror, int64_t deadline_ms, struct hv_failure *f);
 int lv_disk_resize(void *d, const char *uuid, const struct hv_disk *disk, int64_t size_bytes,
                    int64_t deadline_ms, struct hv_failure *f);
 int lv_nic_attach(void *d, const char *uuid, const struct hv_nic *nic, int64_t deadline_ms,

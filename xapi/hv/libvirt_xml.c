@@ -689,6 +689,21 @@ char *lv_xml_bus(const char *xml, const char *alias)
     return bus;
 }
 
+bool lv_xml_has_source(const char *xml, const char *alias, const char *path)
+{
+    static const char *const names[] = { "file", "dev" };
+    xmlDocPtr doc = parse(xml);
+    xmlNodePtr device = doc ? find_alias(doc, alias) : NULL;
+    xmlNodePtr source = device ? child(device, "source") : NULL, host = source ? child(source, "host") : NULL;
+    char buf[4096];
+    bool found = host && streq(get(host, "socket", buf, sizeof buf), path);
+
+    for (size_t i = 0; source && !found && i < ARRAY_SIZE(names); i++)
+        found = streq(get(source, names[i], buf, sizeof buf), path);
+    if (doc) xmlFreeDoc(doc);
+    return found;
+}
+
 bool lv_xml_uuid(const char *xml, char ret[UUID_TEXT])
 {
     xmlDocPtr doc = parse(xml);

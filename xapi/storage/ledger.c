@@ -280,13 +280,26 @@ static int attach_by_driver(struct storage *s, const struct storage_sr *sr, cons
     return -1;
 }
 
-static void describe(const struct storage *s, const struct entry *e, bool writable, struct arena *a,
+/* Drivers of image files give a disk that is written to a second name beside the first (sm/dir.h). */
+static const char *guest_path(const struct entry *e, struct arena *a)
+{
+    const char *slash = strrchr(e->path, '/');
+    struct stat one, other;
+
+    if (!slash || e->block) return NULL;
+    const char *live = arena_printf(a, "%.*s/live-%s", (int)(slash - e->path), e->path, slash + 1);
+    bool same = stat(live, &other) == 0 && stat(e->path, &one) == 0 && one.st_ino == other.st_ino && one.st_dev == other.st_dev;
+    return same ? live : NULL;
+}
+
+static void describe(const struct storage *s, const struct entry *e, bool writable, const char *guest, struct arena *a,
                      struct storage_disk *ret_disk)
 {
     _cleanup_free_ char *socket = serve_needed(e->format) ? serve_socket(s, e->vdi_uuid) : NULL;
 
     *ret_disk = (struct storage_disk){
         .path = arena_strdup(a, e->path),
+        .guest_path = guest,
         .format = arena_strdup(a, e->format),
         .socket = socket ? arena_strdup(a, socket) : NULL,
         .block = e->block,
@@ -323,11 +336,12 @@ int storage_attach(struct storage *s, const struct storage_sr *sr, const struct 
     pthread_mutex_unlock(&s->lock);
 
     int rc = attach_busy(s, sr, vdi, e, owner, writable, err);
+    const char *guest = rc == 0 && writable ? guest_path(e, a) : NULL;
 
     pthread_mutex_lock(&s->lock);
     if (rc == 0) {
         if (!find_owner(e, owner)) add_owner(e, owner, writable);
-        describe(s, e, writable, a, ret_disk);
+        describe(s, e, writable, guest, a, ret_disk);
         if (e->alert) ret_disk->alert = arena_strdup(a, e->alert);
         free(take_ptr(e->alert));
     }
@@ -425,7 +439,7 @@ static void put_found(const struct storage *s, struct found *f, const struct ent
         at->sr_uuid = arena_strdup(f->arena, e->sr_uuid);
         at->vdi_uuid = arena_strdup(f->arena, e->vdi_uuid);
         at->owner = arena_strdup(f->arena, e->owners[i].name);
-        describe(s, e, e->owners[i].writable, f->arena, &at->disk);
+        describe(s, e, e->owners[i].writable, NULL, f->arena, &at->disk);
     }
 }
 

@@ -131,6 +131,7 @@ bool storage_sr_unresponsive(struct storage *s, const char *sr_uuid);
 struct storage_disk {
     const char *path;
     const char *format;      /* "raw", "qcow2", "vhd" */
+    const char *guest_path;  /* storage_attach() for writing: another name by which a guest opens it; NULL = path */
     const char *socket;      /* not NULL: QEMU cannot read the format; the disk's bytes come from this unix socket
                                 (NBD, the default export) instead */
     bool block;              /* a block device, else a file */
