@@ -94,7 +94,9 @@ def start(vm):
 def config(name, mib, devices):
     path = '/root/%s.cfg' % name
     with open(path, 'w') as f:
-        f.write('name="%s"\ntype="pv"\nkernel="%s"\nramdisk="%s"\nextra="%s"\nmemory=%d\nvcpus=1\n' % (name, KERNEL, RAMDISK, ARGS, mib))
+        f.write('name="%s"\ntype="pv"\nkernel="%s"\nextra="%s"\nmemory=%d\nvcpus=1\n' % (name, KERNEL, ARGS, mib))
+        if RAMDISK:
+            f.write('ramdisk="%s"\n' % RAMDISK)
         if devices:
             disk = '/root/%s.raw' % name
             with open(disk, 'wb') as image:
@@ -122,14 +124,13 @@ for part, devices in (('bare', False), ('devices', True)):
         if i:
             out[part][0].append(ours)
             out[part][1].append(peer)
+    print(part, out[part], flush=True)
 # Domains of 32 MiB, which is too little for Linux: GRUB.
 KERNEL, RAMDISK = '/usr/lib/grub-xen/grub-x86_64-xen.bin', ''
 vms = [make('grow-%d' % i, 32, False) for i in range(GROWTH)]
 for i, vm in enumerate(vms):
     out['growth'][0].append(timed(lambda: start(vm)))
-    cfg = config('grow-%d' % i, 32, False)
-    text = open(cfg).read().replace('ramdisk=""\n', '')
-    open(cfg, 'w').write(text)
+    cfg = config('peer-grow-%d' % i, 32, False)        # xl finds our names taken
     out['growth'][1].append(timed(lambda: xl('create', '-p', '-q', cfg)))
 out['domains'] = len(os.listdir('/var/lib/xapi-test/hv/xen/guest'))
 print(json.dumps(out))
