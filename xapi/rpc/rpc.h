@@ -29,7 +29,7 @@ struct rpc_config {
     unsigned sr_threads;           /* ... on one storage repository: 0 = 48 */
 };
 
-/* Makes agent->rpc, ->auth, ->pool_secret and ->events, sets agent->call_message, gives the database its encoders, makes the role rows
+/* Makes agent->rpc, ->auth, ->pool_secret and ->events, sets agent->call_message, makes the role rows
  * agree with the schema and fails what an earlier process left pending. Needs agent->db, ->root, ->tasks and ->host.
  * Errors: INTERNAL_ERROR. */
 int rpc_init(struct agent *agent, const struct rpc_config *config, struct rpc **ret_rpc, struct xerr *err);
