@@ -91,8 +91,17 @@ static int64_t block_start(int64_t end) { return round_up(end + VHD_BITMAP, PAGE
 
 /* ---- opening -------------------------------------------------------------------------------- */
 
-/* The footer at the end, or its copy in front when that one is damaged or missing. */
-static int read_footer(int fd, int64_t file_size, struct vhd_footer *ret_footer, const char **ret_why)
+static bool read_first_footer(int fd, struct vhd_footer *ret_footer, const char **ret_why)
+{
+    unsigned char sector[VHD_FOOTER];
+
+    return !read_at(fd, sector, sizeof(sector), 0) && vhd_footer_read(sector, ret_footer, ret_why) &&
+           ret_footer->type != VHD_FIXED;
+}
+
+/* The footer at the end, or its copy in front when that one is damaged or missing. A device that has been made longer may
+ * end with another image's: there the copy counts. */
+static int read_footer(int fd, int64_t file_size, bool device, struct vhd_footer *ret_footer, const char **ret_why)
 {
     unsigned char sector[VHD_FOOTER];
     const int64_t last = file_size / VHD_SECTOR * VHD_SECTOR - VHD_SECTOR, odd = file_size - VHD_SECTOR + 1;
@@ -100,16 +109,14 @@ static int read_footer(int fd, int64_t file_size, struct vhd_footer *ret_footer,
     *ret_why = "too short for a VHD";
     if (file_size < VHD_FOOTER) return -1;
     *ret_why = "cannot be read";
+    if (device && read_first_footer(fd, ret_footer, ret_why)) return 0;
     if (read_at(fd, sector, sizeof(sector), last)) return -1;
     if (vhd_footer_read(sector, ret_footer, ret_why)) return 0;
     /* Some old tools wrote a last footer of 511 bytes. */
     sector[VHD_FOOTER - 1] = 0;
     if (odd > 0 && !read_at(fd, sector, VHD_FOOTER - 1, odd) && vhd_footer_read(sector, ret_footer, ret_why))
         return 0;
-    if (!read_at(fd, sector, sizeof(sector), 0) && vhd_footer_read(sector, ret_footer, ret_why) &&
-        ret_footer->type != VHD_FIXED)
-        return 0;
-    return -1;
+    return read_first_footer(fd, ret_footer, ret_why) ? 0 : -1;
 }
 
 static int read_header(int fd, const struct vhd_footer *f, struct vhd_header *ret_header,
@@ -129,7 +136,7 @@ int vhd_look(int fd, struct vhd_footer *ret_footer, struct vhd_header *ret_heade
 
     *ret_header = (struct vhd_header){ 0 };
     *ret_why = "cannot be read";
-    if (size_of(fd, &size, &device) || read_footer(fd, size, ret_footer, ret_why)) return -1;
+    if (size_of(fd, &size, &device) || read_footer(fd, size, device, ret_footer, ret_why)) return -1;
     if (ret_footer->type != VHD_FIXED) return read_header(fd, ret_footer, ret_header, ret_why);
     *ret_why = "a fixed VHD that is shorter than its disk";
     return ret_footer->size > size - VHD_FOOTER ? -1 : 0;
@@ -214,7 +221,7 @@ static int open_parts(struct vhd *v, const char **ret_why)
 {
     *ret_why = "cannot be read";
     if (size_of(v->fd, &v->file_size, &v->device)) return -1;
-    if (read_footer(v->fd, v->file_size, &v->footer, ret_why)) return -1;
+    if (read_footer(v->fd, v->file_size, v->device, &v->footer, ret_why)) return -1;
     if (v->footer.type == VHD_FIXED) {
         v->end = v->footer.size;
         *ret_why = "a fixed VHD that is shorter than its disk";
@@ -587,6 +594,16 @@ int vhd_create(int fd, const struct vhd_new *what)
 int vhd_set_hidden(struct vhd *v, bool hidden)
 {
     v->footer.hidden = hidden;
+    return write_footers(v) || sync_now(v) ? -1 : 0;
+}
+
+int vhd_set_device_size(struct vhd *v, int64_t size)
+{
+    if (!v->device || !v->writable || size % VHD_SECTOR || size < v->end + VHD_FOOTER) {
+        errno = EINVAL;
+        return -1;
+    }
+    v->file_size = size;
     return write_footers(v) || sync_now(v) ? -1 : 0;
 }
 

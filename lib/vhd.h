@@ -69,6 +69,9 @@ bool vhd_header_read(const unsigned char bytes[VHD_HEADER], int64_t size, struct
 void vhd_header_write(const struct vhd_header *header, int64_t locators_at, unsigned char bytes[VHD_HEADER]);
 enum { VHD_LOCATOR = 4 * VHD_SECTOR, VHD_LOCATORS = 3 * VHD_LOCATOR };
 void vhd_locators_write(const struct vhd_header *header, unsigned char bytes[VHD_LOCATORS]);
+/* The uuid that ends the name of a parent in a volume: "VHD-<uuid>", or as device-mapper has it, with dashes doubled. XenServer's
+ * tools write each. False: it ends otherwise. */
+bool vhd_parent_uuid(const char *name, char ret_uuid[UUID_TEXT]);
 /* Blocks of 2 MiB that a disk of this many bytes has. */
 uint32_t vhd_blocks(int64_t size);
 /* The size a VHD gives a disk: whole sectors. */
@@ -120,6 +123,9 @@ int vhd_write(struct vhd *v, const void *buf, size_t len, int64_t at);
 int vhd_flush(struct vhd *v);
 /* Durable. */
 int vhd_set_hidden(struct vhd *v, bool hidden);
+/* An image on a device that is so long now, or soon will be: its last footer goes where the device ends then. Durable.
+ * EINVAL: a file, or shorter than the image. */
+int vhd_set_device_size(struct vhd *v, int64_t size);
 /* The parent becomes another one, or none (parent_name NULL: the image is dynamic then). Durable. While it stays
  * differencing only its header is written, so that another process may be writing data. */
 int vhd_set_parent(struct vhd *v, struct ref parent, const char *parent_name, uint32_t parent_timestamp);

@@ -335,3 +335,20 @@ void vhd_header_write(const struct vhd_header *header, int64_t locators_at, unsi
     h.checksum = htobe32(checksum(&h, sizeof(h), offsetof(struct disk_header, checksum)));
     memcpy(bytes, &h, sizeof(h));
 }
+
+bool vhd_parent_uuid(const char *name, char ret_uuid[UUID_TEXT])
+{
+    char tail[UUID_TEXT];
+    size_t n = UUID_TEXT - 1;
+    struct ref bytes;
+
+    for (const char *p = name + strlen(name); p > name && n; p--) {
+        if (p[-1] == '-' && p[0] == '-' && tail[n] == '-') continue;
+        tail[--n] = p[-1];
+    }
+    if (n) return false;
+    tail[UUID_TEXT - 1] = '\0';
+    if (!uuid_from_text(tail, &bytes)) return false;
+    memcpy(ret_uuid, tail, UUID_TEXT);
+    return true;
+}

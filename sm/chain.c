@@ -51,7 +51,8 @@ void chain_hide_bases(struct images *all)
     for (size_t i = 0; i < all->n; i++)
         if (*all->list[i].parent) map_put(parents, all->list[i].parent, all);
     for (size_t i = 0; i < all->n; i++)
-        if (all->list[i].format->marks_hidden && map_get(parents, all->list[i].uuid)) all->list[i].hidden = true;
+        if (all->list[i].format->marks_hidden && map_get(parents, all->list[i].uuid))
+            all->list[i].hidden = true;
 }
 
 static bool is_attached(const struct sm *sm, const char *uuid)

@@ -18,30 +18,6 @@ static const char *default_format(struct dir *d)
     return *dir_read_mark(d->sm, d->path) ? "qcow2" : "vhd";
 }
 
-static int wanted_format(struct dir *d, const struct image_format **ret_format, struct xerr *err)
-{
-    const struct value *config = sm_map(d->sm, "vdi_sm_config");
-    const char *name = value_get_str(config, "image-format", value_get_str(config, "type", NULL));
-
-    if (!name) name = default_format(d);
-    *ret_format = image_format_named(name);
-    if (!*ret_format) return sm_fail(err, SM_VDI_TYPE, "image format '%s' is not supported here", name);
-    return 0;
-}
-
-static int wanted_size(struct sm *sm, const struct image_format *f, int64_t *ret_size, struct xerr *err)
-{
-    int64_t size;
-
-    if (sm_arg_size(sm, 0, &size, err)) return -1;
-    if (size > f->max_size)
-        return sm_fail(err, SM_VDI_SIZE, "%lld bytes are more than %lld", (long long)size,
-                       (long long)f->max_size);
-    size = (size + f->unit - 1) / f->unit * f->unit;
-    *ret_size = size > f->max_size ? f->max_size : size;
-    return 0;
-}
-
 static bool exists(struct dir *d, const char *uuid)
 {
     for (size_t i = 0; image_formats[i]; i++)
@@ -57,7 +33,8 @@ int dir_vdi_create(struct sm *sm, struct value *ret_answer, struct xerr *err)
     const struct image_format *f;
     int64_t size = 0;
 
-    if (dir_open(sm, &d, err) || wanted_format(&d, &f, err) || wanted_size(sm, f, &size, err)) return -1;
+    if (dir_open(sm, &d, err) || image_choose(sm, default_format(&d), &f, err) ||
+        image_wanted_size(sm, f, &size, err)) return -1;
     if (exists(&d, uuid)) return sm_fail(err, SM_VDI_EXISTS, "%s is in %s already", uuid, d.path);
     if (dir_make_image(&d, dir_leaf_name(&d, uuid, f), f, size, NULL, false, SM_VDI_CREATE, err) ||
         dir_sync(&d, err))
@@ -305,7 +282,7 @@ int dir_vdi_resize(struct sm *sm, struct value *ret_answer, struct xerr *err)
     int64_t size = 0;
 
     if (dir_open(sm, &d, err) || dir_find_request(&d, false, &im, err) ||
-        wanted_size(sm, im.format, &size, err))
+        image_wanted_size(sm, im.format, &size, err))
         return -1;
     if (size < im.size)
         return sm_fail(err, SM_VDI_SIZE, "shrinking is not allowed: %lld bytes to %lld", (long long)im.size,

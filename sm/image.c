@@ -78,7 +78,7 @@ static int vhd_image_create(int fd, const struct image_new *what)
     const struct vhd_new n = {
         .type = what->parent ? VHD_DIFFERENCING : VHD_DYNAMIC,
         .size = what->size,
-        .uuid = ref_new(),
+        .uuid = ref_is_null(what->id) ? ref_new() : what->id,
         .parent = what->parent_id,
         .parent_name = what->parent,
         .parent_timestamp = vhd_now(),
@@ -201,4 +201,27 @@ const struct image_format *image_format_named(const char *name)
     for (size_t i = 0; image_formats[i]; i++)
         if (streq(image_formats[i]->name, name)) return image_formats[i];
     return NULL;
+}
+
+int image_choose(struct sm *sm, const char *fallback, const struct image_format **ret_format, struct xerr *err)
+{
+    const struct value *config = sm_map(sm, "vdi_sm_config");
+    const char *name = value_get_str(config, "image-format", value_get_str(config, "type", fallback));
+
+    *ret_format = image_format_named(name);
+    if (!*ret_format) return sm_fail(err, SM_VDI_TYPE, "image format '%s' is not supported here", name);
+    return 0;
+}
+
+int image_wanted_size(struct sm *sm, const struct image_format *f, int64_t *ret_size, struct xerr *err)
+{
+    int64_t size;
+
+    if (sm_arg_size(sm, 0, &size, err)) return -1;
+    if (size > f->max_size)
+        return sm_fail(err, SM_VDI_SIZE, "%lld bytes are more than %lld", (long long)size,
+                       (long long)f->max_size);
+    size = (size + f->unit - 1) / f->unit * f->unit;
+    *ret_size = size > f->max_size ? f->max_size : size;
+    return 0;
 }

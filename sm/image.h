@@ -21,6 +21,7 @@ struct image_new {
     int64_t size;         /* bytes; rounded up to what the format can have */
     const char *parent;   /* file name, NULL = none */
     struct ref parent_id; /* image_look.id of the parent */
+    struct ref id;        /* image_look.id of the new one; null = any */
 };
 
 typedef void (*image_range_fn)(void *arg, int64_t at, int64_t len);
@@ -50,6 +51,10 @@ struct image_format {
 extern const struct image_format image_qcow2, image_vhd, image_raw;
 /* By name, NULL = unknown. */
 const struct image_format *image_format_named(const char *name);
+/* The format that the request's vdi_sm_config names (image-format, type), else fallback: VDI_TYPE. */
+int image_choose(struct sm *sm, const char *fallback, const struct image_format **ret_format, struct xerr *err);
+/* The first argument as a size that the format can have, rounded up: VDI_SIZE. */
+int image_wanted_size(struct sm *sm, const struct image_format *f, int64_t *ret_size, struct xerr *err);
 /* All, in the order in which a repository looks for the file of a disk; ends with NULL. */
 extern const struct image_format *const image_formats[];
 

@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 
@@ -79,11 +80,13 @@ static int merge_vhd(const char *top_path, const char *base_path, int64_t rate)
 /* QEMU's own locks are left out: a guest that has both open reads on, and nothing that it reads changes. */
 static int merge_qcow2(const char *top, const char *base, const char *rate)
 {
+    struct stat st;
+    const char *driver = stat(top, &st) == 0 && S_ISBLK(st.st_mode) ? "host_device" : "file";
     _cleanup_free_ char *options =
-        xasprintf("driver=qcow2,file.driver=file,file.locking=off,file.filename=%s,"
-                  "backing.driver=qcow2,backing.file.driver=file,backing.file.locking=off,"
+        xasprintf("driver=qcow2,file.driver=%s,file.locking=off,file.filename=%s,"
+                  "backing.driver=qcow2,backing.file.driver=%s,backing.file.locking=off,"
                   "backing.file.filename=%s",
-                  top, base);
+                  driver, top, driver, base);
     const char *const argv[] = {
         "qemu-img", "commit", "-p", "-d", "-r", rate, "--image-opts", options, NULL
     };

@@ -6,7 +6,7 @@
  * All connections share one chain. A new connection opens it anew: after an image got another name or another parent,
  * whoever has changed that connects once, and from then on everybody reads and writes what is there now.
  *
- * Parents are looked for beside the image, by the name that the child gives, or as <uuid>.vhd. A VHD that stands on
+ * Parents are looked for beside the image, by the name that the child gives, or as <uuid>.vhd, VHD-<uuid> and LV-<uuid>. A VHD that stands on
  * nothing and is as long as its disk is served as well. QEMU itself reads a differencing VHD as zeros where it has no
  * data, so that guests get VHDs only from here. */
 #define NBDKIT_API_VERSION 2
@@ -55,6 +55,20 @@ static int vhd_config_complete(void)
 
 /* ---- the chain ------------------------------------------------------------------------------- */
 
+/* In a volume group the parent's name may be spelled otherwise than its link here. */
+static int find_volume(int folder, const char *parent_name)
+{
+    static const char *const kinds[] = { "VHD-", "LV-" };
+    char uuid[UUID_TEXT], name[UUID_TEXT + 8];
+    int fd = -1;
+
+    for (size_t i = 0; fd < 0 && i < ARRAY_SIZE(kinds) && vhd_parent_uuid(parent_name, uuid); i++) {
+        snprintf(name, sizeof(name), "%s%s", kinds[i], uuid);
+        fd = openat(folder, name, O_RDONLY | O_CLOEXEC);
+    }
+    return fd;
+}
+
 static int find_parent(void *arg, const struct vhd_header *child, bool *ret_raw, const char **ret_why)
 {
     const int folder = *(int *)arg;
@@ -69,6 +83,7 @@ static int find_parent(void *arg, const struct vhd_header *child, bool *ret_raw,
         snprintf(name, sizeof(name), "%s.vhd", uuid_to_text(child->parent, uuid));
         fd = openat(folder, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     }
+    if (fd < 0) fd = find_volume(folder, child->parent_name);
     *ret_why = "the parent of a VHD is missing";
     return fd;
 }

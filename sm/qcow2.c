@@ -219,6 +219,7 @@ int qcow2_write_empty(int fd, int64_t virtual_size, const char *backing_file, co
     size_t clusters = 3 + l1_clusters, at = HEADER;
     _cleanup_free_ char *block = xcalloc(1, CLUSTER);
     unsigned char *b = (unsigned char *)block;
+    struct stat st;
 
     if (virtual_size < 0 || virtual_size % 512 || virtual_size > QCOW2_MAX_SIZE ||
         (backing_file && strlen(backing_file) > MAX_NAME)) {
@@ -255,7 +256,13 @@ int qcow2_write_empty(int fd, int64_t virtual_size, const char *backing_file, co
     memset(b, 0, CLUSTER);
     for (size_t i = 0; i < clusters; i++) b[2 * i + 1] = 1;
     if (write_at(fd, b, CLUSTER, 2 * CLUSTER)) return -1;
-    return ftruncate(fd, (off_t)clusters * CLUSTER);
+    if (fstat(fd, &st)) return -1;
+    if (!S_ISBLK(st.st_mode)) return ftruncate(fd, (off_t)clusters * CLUSTER);
+    /* A device shows what lay there before. */
+    memset(b, 0, CLUSTER);
+    for (size_t i = 3; i < clusters; i++)
+        if (write_at(fd, b, CLUSTER, (off_t)i * CLUSTER)) return -1;
+    return 0;
 }
 
 int qcow2_rename_backing(int fd, const char *name)

@@ -6,7 +6,7 @@
 
 #include <errno.h>
 
-enum { SHOWN = 600, DAY_MS = 24 * 3600 * 1000 };
+enum { SHOWN = 600, DAY_MS = 24 * 3600 * 1000, MAX_OUT = 64 << 20 };
 
 static int fail_program(const char *program, const struct subproc_result *r, enum sm_error number,
                         struct xerr *err)
@@ -27,7 +27,7 @@ int sm_run(struct sm *sm, const char *const argv[], const char **ret_out, enum s
     /* The program holds our locks too: if we are killed it may still be writing. */
     struct subproc_fd locks[2];
     struct subproc_command cmd = { .argv = argv, .fds = locks };
-    struct subproc_limits limits = { .timeout_ms = DAY_MS }; /* the agent's deadline is the one that counts */
+    struct subproc_limits limits = { .timeout_ms = DAY_MS, .out_bytes = MAX_OUT }; /* the agent's deadline is the one that counts */
     _cleanup_subproc_result_ struct subproc_result r = { .code = 0 };
 
     if (sm->lock_fd >= 0) locks[cmd.n_fds++] = (struct subproc_fd){ sm->lock_fd, 3 };

@@ -49,6 +49,8 @@ struct sm_driver {
     int (*before)(struct sm *sm, struct xerr *err);
     /* The directory that holds the images; for the commands of dir.c. */
     int (*locate)(struct sm *sm, const char **ret_path, struct xerr *err);
+    /* The block devices that hold the volume group, NULL-terminated; for the commands of lvhd.c. */
+    int (*devices)(struct sm *sm, const char *const **ret_devices, struct xerr *err);
 };
 
 int sm_main(const struct sm_driver *driver, int argc, char **argv);
@@ -82,8 +84,10 @@ enum sm_error {
     SM_NO_SPACE = 44,
     SM_VDI_UNAVAILABLE = 46,
     SM_SR_UNAVAILABLE = 47,
+    SM_LV_DELETE = 51,
     SM_MOUNT = 52,
     SM_UNMOUNT = 53,
+    SM_PV_CREATE = 55,
     SM_FILESYSTEM = 57,
     SM_SR_CREATE = 61,
     SM_SR_REMOVE = 62,
@@ -91,28 +95,46 @@ enum sm_error {
     SM_VDI_REMOVE = 64,
     SM_VDI_LOAD = 65,
     SM_VDI_TYPE = 66,
+    SM_ISCSI_DEVICE = 67,
+    SM_ISCSI_LOGIN = 68,
+    SM_ISCSI_LOGOUT = 69,
+    SM_ISCSI_INITIATOR = 70,
+    SM_ISCSI_DAEMON = 71,
     SM_NFS_VERSION = 72,
     SM_NFS_MOUNT = 73,
     SM_NFS_UNMOUNT = 74,
+    SM_VG_CREATE = 77,
     SM_VDI_CREATE = 78,
     SM_VDI_SIZE = 79,
     SM_VDI_CLONE = 81,
     SM_VDI_SNAPSHOT = 82,
+    SM_ISCSI_DISCOVERY = 83,
+    SM_LUN_MISSING = 87,
     SM_NFS_CREATE = 88,
     SM_DEVICE_MISSING = 90,
     SM_DEVICE_INVALID = 91,
     SM_LOCATION_MISSING = 94,
+    SM_TARGET_MISSING = 95,
+    SM_IQN_MISSING = 96,
+    SM_LOCAL_IQN_MISSING = 97,
+    SM_ONE_LUN = 99,
     SM_SERVER_PATH_MISSING = 101,
     SM_SERVER_MISSING = 102,
     SM_SERVER_PATH_BAD = 103,
+    SM_ROOT_DEVICE = 105,
+    SM_SCSIID = 107,
     SM_NFS_TARGET = 108,
     SM_CHAIN_TOO_LONG = 109,
     SM_VDI_RESIZE = 110,
     SM_SMB_MOUNT = 111,
     SM_SMB_UNMOUNT = 112,
     SM_SMB_CREATE = 116,
+    SM_ISCSI_TARGET = 141,
+    SM_ISCSI_PORT = 142,
     SM_BAD_REQUEST = 143,
     SM_VDI_MISSING = 144,
+    SM_LV_GROW = 180,
+    SM_METADATA = 181,
     SM_IO = 200,
     SM_GENERAL = 202,
     SM_ISO_LOCATION_MISSING = 220,
@@ -121,6 +143,7 @@ enum sm_error {
     SM_ISO_UNMOUNT = 223,
     SM_ISO_LOCATION = 225,
     SM_ISO_LOCAL_PATH = 226,
+    SM_MULTIPATH = 431,
     SM_CBT_ENABLE = 457,
     SM_CBT_DISABLE = 458,
     SM_CBT_INCONSISTENT = 459,
@@ -138,7 +161,7 @@ int sm_fail_missing(const struct sm *sm, struct xerr *err);
 /* ---- help ---------------------------------------------------------------------------------- */
 
 /* Runs a program (argv ends with NULL; found through PATH) with stdin empty. Its stdout goes to *ret_out
- * when that is not NULL (at most 1 MiB). Not 0: sm_fail(number) with the program's name and the end of
+ * when that is not NULL (at most 64 MiB). Not 0: sm_fail(number) with the program's name and the end of
  * what it said. */
 int sm_run(struct sm *sm, const char *const argv[], const char **ret_out, enum sm_error number,
            struct xerr *err);

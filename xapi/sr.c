@@ -94,6 +94,11 @@ int sr_create(struct call *c, struct ref host, const struct value *device_config
     };
     struct storage_sr ids = { .ref = n.ref, .uuid = n.uuid, .type = n.type, .host = c->agent->host,
                               .device_config = device_config, .sm_config = sm_config, .master = true };
+    {
+        _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+        ids.pool_uuid = sr_pool_uuid(c, s);
+        ids.multipath = sr_multipath(c, s);
+    }
 
     if (check_host(c, host, err) || !storage_driver_need(c->agent->storage, n.type, err)) return -1;
     if (driver_call(c, &ids, NULL, "sr_create", &size, 1, NULL, &answer, err)) return -1;
@@ -229,6 +234,10 @@ static int probe(struct call *c, struct ref host, const struct value *device_con
 {
     struct storage_sr ids = { .uuid = "", .type = lower(c->arena, type), .host = c->agent->host,
                               .device_config = device_config, .sm_config = sm_config, .master = true };
+    {
+        _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+        ids.multipath = sr_multipath(c, s);
+    }
 
     if (check_host(c, host, err) || !storage_driver_need(c->agent->storage, ids.type, err)) return -1;
     return driver_call(c, &ids, NULL, "sr_probe", NULL, 0, NULL, ret_answer, err);

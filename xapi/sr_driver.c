@@ -42,6 +42,20 @@ static const struct row *own_pbd(struct call *c, const struct snap *s, const str
     return NULL;
 }
 
+const char *sr_pool_uuid(struct call *c, const struct snap *s)
+{
+    const struct row *pool = snap_get(s, CLASS_pool, c->agent->pool);
+
+    return pool ? arena_strdup(c->arena, row_uuid(pool)) : NULL;
+}
+
+bool sr_multipath(struct call *c, const struct snap *s)
+{
+    const struct row *host = snap_get(s, CLASS_host, c->agent->host);
+
+    return host && row_bool(host, F_host_multipathing);
+}
+
 static int fill_sr(struct call *c, const struct snap *s, struct ref sr, bool need_plugged,
                    struct storage_sr *ret_sr, struct xerr *err)
 {
@@ -65,6 +79,8 @@ static int fill_sr(struct call *c, const struct snap *s, struct ref sr, bool nee
         .host = c->agent->host,
         .device_config = config,
         .sm_config = sm_config,
+        .pool_uuid = sr_pool_uuid(c, s),
+        .multipath = sr_multipath(c, s),
         .master = true,
         .cancelled = &c->task->cancelled,
         .task = c->task->ref,
@@ -197,6 +213,10 @@ void sr_put_space(struct txn *t, struct ref sr, const struct value *answer)
     int64_t size = answer_int(answer, "sr_physical_size", -1),
             used = answer_int(answer, "sr_physical_utilisation", -1);
 
+    const struct row *row = snap_get(txn_snap(t), CLASS_SR, sr);
+    /* A driver that did not look at everything knows only what it has taken. */
+    if (used < 0 && row && value_get(answer, "sr_physical_utilisation_added"))
+        used = row_int(row, F_SR_physical_utilisation) + answer_int(answer, "sr_physical_utilisation_added", 0);
     if (size >= 0) put_int(t, snap_get(txn_snap(t), CLASS_SR, sr), F_SR_physical_size, size);
     if (used >= 0) put_int(t, snap_get(txn_snap(t), CLASS_SR, sr), F_SR_physical_utilisation, used);
 }

@@ -1,8 +1,9 @@
 /* SR: merging the images that deleted snapshots left, one at a time.
  * Called by: jobs/gc.c.  Calls: storage/, sr_scan.c, task.h.
  *
- * 1. the driver's plan; 2. the data, copied without any lock, as a task; 3. the driver unhooks the image; 4. whoever serves
- * one of the SR's disks looks at its chain anew; 5. a scan brings the records up to date. */
+ * 1. the driver's plan, and room for it in repositories of volumes; 2. the data, copied without any lock, as a task; 3. the
+ * driver unhooks the image; 4. whoever serves one of the SR's disks looks at its chain anew; 5. a scan brings the records up to
+ * date. */
 #define LOG_MODULE "sr"
 #include "xapi/sr.h"
 
@@ -13,7 +14,7 @@
 struct merge {
     const char *top, *base, *format, *top_path, *base_path, *stamp;
     int64_t bytes;
-    bool leaf;
+    bool leaf, prepare;   /* prepare: the driver makes room first */
 };
 
 static const struct value *text_set(struct call *c, const char **texts, size_t n)
@@ -80,6 +81,16 @@ static bool on_progress(void *arg, double fraction)
     return !call_cancelled(p->c) && !atomic_load(p->stop);
 }
 
+static int prepare(struct call *c, const struct storage_sr *sr, const struct merge *m, struct xerr *err)
+{
+    const struct value args[] = { value_string(m->top), value_string(m->base) };
+    struct value extra, answer;
+
+    if (!m->prepare) return 0;
+    extra = attached_disks(c, sr->uuid);
+    return driver_call(c, sr, NULL, "sr_gc_prepare", args, ARRAY_SIZE(args), &extra, &answer, err);
+}
+
 static int finish(struct call *c, const struct storage_sr *sr, const struct merge *m, struct xerr *err)
 {
     _cleanup_hold_ struct storage_hold hold = { .entry = NULL };
@@ -122,7 +133,7 @@ static int do_merge(struct call *c, const struct storage_sr *sr, const struct me
         .arg = pace,
     };
 
-    if (storage_merge(c->agent->storage, &work, err) || finish(c, sr, m, err)) return -1;
+    if (prepare(c, sr, m, err) || storage_merge(c->agent->storage, &work, err) || finish(c, sr, m, err)) return -1;
     switch_disks(c, sr->uuid);
     return sr_scan_records(c, sr, 0, err);
 }
@@ -163,6 +174,7 @@ int sr_gc_step(struct call *c, struct ref sr, int64_t rate, const atomic_bool *s
     if (driver_call(c, &ids, NULL, "sr_gc_plan", NULL, 0, &extra, &answer, err)) return -1;
     const struct value *merges = value_get(&answer, "merges");
     bool any = merges && merges->kind == VALUE_SET && choose(merges, &m);
+    m.prepare = answer_bool(&answer, "prepare", false);
     if (any && run_as_task(c, &ids, &m, &pace, err)) return -1;
     if (any) log_info("SR %s: %s merged into %s, %zu to go", ids.uuid, m.top, m.base, merges->set.n - 1);
     *ret_left = any ? merges->set.n : 0;

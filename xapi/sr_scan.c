@@ -74,9 +74,10 @@ static void add_record(struct scan *scan, const struct value *found)
     txn_create(t, CLASS_VDI, vdi);
     if (*uuid) txn_set_str(t, vdi, F_VDI_uuid, uuid);
     txn_set_str(t, vdi, F_VDI_name_label, value_get_str(found, "name_label", managed ? "" : "base copy"));
+    txn_set_str(t, vdi, F_VDI_name_description, value_get_str(found, "name_description", ""));
     txn_set_ref(t, vdi, F_VDI_SR, scan->sr->ref);
     txn_set_enum(t, vdi, F_VDI_type, only_log ? vdi_type_cbt_metadata : vdi_type_user);
-    if (only_log) txn_set_bool(t, vdi, F_VDI_is_a_snapshot, true);
+    if (only_log || answer_bool(found, "is_a_snapshot", false)) txn_set_bool(t, vdi, F_VDI_is_a_snapshot, true);
     txn_set_bool(t, vdi, F_VDI_read_only, answer_bool(found, "read_only", false));
     txn_set_bool(t, vdi, F_VDI_managed, managed);
     vdi_put_answer(t, vdi, found);
@@ -95,6 +96,18 @@ static void take_found(struct scan *scan, const struct value *found)
     k->found = true;
     vdi_put_answer(scan->t, k->ref, found);
     set_managed(scan->t, k->ref, answer_bool(found, "managed", true));
+}
+
+/* What a new record is a snapshot of, as the driver's notes say: both are there now. */
+static void link_snapshot(struct scan *scan, const struct value *found)
+{
+    const char *of = value_get_str(found, "snapshot_of", ""), *uuid = value_get_str(found, "uuid", "");
+    const struct row *disk = *of ? snap_by_uuid(txn_snap(scan->t), CLASS_VDI, of) : NULL;
+    const struct row *snapshot = disk ? snap_by_uuid(txn_snap(scan->t), CLASS_VDI, uuid) : NULL;
+
+    if (!snapshot || snap_get(txn_snap(scan->t), CLASS_VDI, row_ref(snapshot, F_VDI_snapshot_of))) return;
+    if (!row_bool(snapshot, F_VDI_is_a_snapshot)) return;
+    txn_set_ref(scan->t, row_ref_of(snapshot), F_VDI_snapshot_of, row_ref_of(disk));
 }
 
 static void take_gone(struct scan *scan, struct ref vdi)
@@ -139,6 +152,8 @@ static int apply(struct scan *scan, const struct value *answer, struct xerr *err
     load_known(scan);
     for (size_t i = 0; i < vdis->set.n; i++)
         if (vdis->set.items[i].kind == VALUE_MAP) take_found(scan, &vdis->set.items[i]);
+    for (size_t i = 0; i < vdis->set.n; i++)
+        if (vdis->set.items[i].kind == VALUE_MAP) link_snapshot(scan, &vdis->set.items[i]);
     for (size_t i = 0; i < scan->n_known; i++)
         if (!scan->known[i].found) take_gone(scan, scan->known[i].ref);
     sum_allocation(scan);

@@ -32,6 +32,10 @@ struct vdi_new {
 };
 int vdi_create_internal(struct call *c, const struct vdi_new *what, struct ref *ret_vdi, struct xerr *err);
 
+/* The uuid that repositories on block devices carry as their owner's; from the call's arena, NULL = no pool yet. */
+const char *sr_pool_uuid(struct call *c, const struct snap *s);
+bool sr_multipath(struct call *c, const struct snap *s);
+
 /* This host's plugged PBD of the SR, for the driver. Fills ret_sr with text borrowed from c->arena.
  * Errors: HANDLE_INVALID; SR_HAS_NO_PBDS [sr]; SR_NOT_ATTACHED [sr]. */
 int sr_for_driver(struct call *c, struct ref sr, bool need_plugged, struct storage_sr *ret_sr,

@@ -21,6 +21,7 @@
 enum { START_MS = 15000, STEP_MS = 60000, END_MS = 60000, BLOCK = 64 << 10 };
 
 struct content {
+    bool stale;     /* never written does not mean zero */
     struct subproc child;
     struct nbd nbd;
 };
@@ -138,6 +139,7 @@ int content_connect(struct storage *s, const struct storage_disk *disk, struct c
     struct content *k = xcalloc(1, sizeof(*k));
     k->child = (struct subproc)SUBPROC_INIT;
     k->nbd = (struct nbd)NBD_INIT;
+    k->stale = storage_is_stale(disk);
     int rc = disk->socket ? join(disk->socket, ret_fd, err) : start(k, disk, ret_fd, &at, err);
     if (!disk->socket) unlink(at.sun_path);
     if (rc)
@@ -182,7 +184,7 @@ int content_read_on(struct content *k, void *buf, size_t n, int64_t at, struct x
 static int put(struct content *k, const char *p, size_t n, int64_t at, bool fresh)
 {
     if (!content_is_zero(p, n)) return nbd_write(&k->nbd, p, n, at);
-    if (fresh) return 0;
+    if (fresh && !k->stale) return 0;
     return k->nbd.can_zero ? nbd_zero(&k->nbd, n, at) : nbd_write(&k->nbd, p, n, at);
 }
 

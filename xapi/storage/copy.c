@@ -155,11 +155,12 @@ int storage_copy(struct storage *s, const struct storage_copy *copy, struct xerr
                         .out_fd = -1,
                         .err_fd = -1 };
     _cleanup_free_ char *from = end_name(&copy->from), *to = end_name(&copy->to);
+    const bool fresh = copy->target_is_zero && !storage_is_stale(&copy->to);
     const char *argv[] = { "qemu-img",
                            "convert",
                            "-p",
                            "-n",
-                           copy->target_is_zero ? "--target-is-zero" : "-W",
+                           fresh ? "--target-is-zero" : "-W",
                            "-f",
                            end_format(&copy->from),
                            "-O",

@@ -76,6 +76,8 @@ static void encode_request(const struct storage_sr *sr, const struct storage_vdi
         value_put(&b, "host_ref", value_string(ref_in(a, sr->host)));
         value_put(&b, "sr_ref", value_string(ref_in(a, sr->ref)));
         if (*sr->uuid) value_put(&b, "sr_uuid", value_string(sr->uuid));
+        if (sr->pool_uuid) value_put(&b, "pool_uuid", value_string(sr->pool_uuid));
+        value_put(&b, "multipathing", value_string(sr->multipath ? "true" : "false"));
         value_put(&b, "sr_sm_config", sr->sm_config ? *sr->sm_config : empty_map());
     } else {
         value_put(&b, "device_config", empty_map());

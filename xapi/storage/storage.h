@@ -96,6 +96,8 @@ struct storage_sr {
     struct ref host;                       /* on which host the call runs: this one */
     const struct value *device_config;     /* (string -> string) map, secrets replaced by their values */
     const struct value *sm_config;         /* NULL = empty */
+    const char *pool_uuid;                 /* whose SR it is to be; NULL = nobody asks */
+    bool multipath;                        /* the host's disks go through multipath */
     bool master;                           /* this host coordinates the pool: SRmaster=true */
     /* Turns true when nobody wants the answer any more, NULL = never: a command that makes or reads waits for the slot no
      * longer, and a driver of ours that only reads is ended. What undoes or releases goes on. TASK_CANCELLED [task]. */
@@ -138,6 +140,9 @@ struct storage_disk {
     bool writable;
     const char *alert;       /* storage_attach(): what went wrong without failing, as an alert's name; "" = nothing */
 };
+
+/* A new disk of this kind shows what lay there before, not zeros: bare blocks of a device. */
+static inline bool storage_is_stale(const struct storage_disk *disk) { return disk->block && streq(disk->format, "raw"); }
 
 /* vdi_attach and vdi_activate for an owner: any text without '/' that says who needs the disk (a VBD's
  * uuid, "copy-<task uuid>"), and finds it again after a restart. An owner that has the disk already gets

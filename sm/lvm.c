@@ -1,0 +1,27 @@
+/* Storage repository "lvm": disk images in logical volumes on local block devices.
+ * Called by: the agent's storage slots.  Calls: lvhd, block. */
+#include "sm/block.h"
+#include "sm/lvhd.h"
+
+static const struct sm_key configuration[] = {
+    { "device", "path of the local block device, for example /dev/sdb; several with commas between" },
+    { "allocation", "thick (default) or thin: disks get all their room at once, or while they are attached" },
+    { "take_from", "POOL-UUID:EPOCH: takes the volumes over from another pool" },
+    { NULL, NULL },
+};
+
+static const struct sm_command commands[] = { LVHD_COMMANDS(lvhd_sr_create, lvhd_sr_delete, lvhd_sr_attach,
+                                                            lvhd_sr_detach, lvhd_sr_probe) };
+
+static const struct sm_driver driver = {
+    .type = "lvm",
+    .name = "Local disk (LVM)",
+    .description = "Disk images as VHD, qcow2 or bare in logical volumes on local disks",
+    .configuration = configuration,
+    .features = lvhd_features,
+    .formats = lvhd_formats,
+    .commands = commands,
+    .devices = block_devices,
+};
+
+int main(int argc, char **argv) { return sm_main(&driver, argc, argv); }

@@ -1,0 +1,123 @@
+/* Storage repository "lvmoiscsi": disk images in logical volumes on an iSCSI LUN.
+ * Called by: the agent's storage slots.  Calls: target, lvhd. */
+#include "sm/lvhd.h"
+#include "sm/target.h"
+
+/* The LUN's device, which a session shows. */
+static int devices(struct sm *sm, const char *const **ret_devices, struct xerr *err)
+{
+    const char *scsi_id = sm_config(sm, "SCSIid", ""), **list = arena_new_array(sm->arena, const char *, 2);
+    struct luns luns;
+
+    scsi_list(sm, &luns);
+    const struct lun *l = *scsi_id ? scsi_find(&luns, scsi_id, NULL) : NULL;
+    if (!l) return sm_fail(err, SM_SR_UNAVAILABLE, "LUN %s is not there", scsi_id);
+    list[0] = scsi_path(sm, l);
+    list[1] = NULL;
+    *ret_devices = list;
+    return 0;
+}
+
+/* A probe has no repository yet. */
+static const char *user_of(const struct sm *sm) { return *sm->sr_uuid ? sm->sr_uuid : "probe"; }
+
+/* Logs in, and the LUN is there; without SCSIid its choice is the error. */
+static int connect_lun(struct sm *sm, struct target *ret_target, struct xerr *err)
+{
+    const char *scsi_id = sm_config(sm, "SCSIid", ""), *path = "";
+
+    if (target_config(sm, ret_target, err) || target_login(sm, ret_target, user_of(sm), err)) return -1;
+    if (*scsi_id && scsi_await(sm, scsi_id, ret_target->iqn, SM_ISCSI_DEVICE, &path, err) == 0 &&
+        scsi_map(sm, scsi_id, ret_target->iqn, &path, err) == 0)
+        return 0;
+    if (!*scsi_id) target_fail_luns(sm, ret_target, err);
+    target_logout(sm, ret_target, user_of(sm));
+    return -1;
+}
+
+static void disconnect(struct sm *sm, const struct target *t)
+{
+    scsi_unmap(sm, sm_config(sm, "SCSIid", ""));
+    target_logout(sm, t, user_of(sm));
+}
+
+/* For as long as fn runs, unless the repository is plugged anyway. */
+static int while_connected(struct sm *sm,
+                           int (*fn)(struct sm *sm, struct value *ret_answer, struct xerr *err),
+                           struct value *ret_answer, struct xerr *err)
+{
+    struct target t;
+
+    if (target_config(sm, &t, err)) return -1;
+    const bool used = target_is_used_by(sm, &t, user_of(sm));
+    if (connect_lun(sm, &t, err)) return -1;
+    int rc = fn(sm, ret_answer, err);
+    if (!used) {
+        struct value ignored;
+        _cleanup_xerr_ struct xerr none = XERR_INIT;
+        if (*sm->sr_uuid && rc) lvhd_sr_detach(sm, &ignored, &none);
+        disconnect(sm, &t);
+    }
+    return rc;
+}
+
+static int sr_create(struct sm *sm, struct value *ret_answer, struct xerr *err)
+{
+    return while_connected(sm, lvhd_sr_create, ret_answer, err);
+}
+
+static int sr_delete(struct sm *sm, struct value *ret_answer, struct xerr *err)
+{
+    return while_connected(sm, lvhd_sr_delete, ret_answer, err);
+}
+
+static int sr_probe(struct sm *sm, struct value *ret_answer, struct xerr *err)
+{
+    return while_connected(sm, lvhd_sr_probe, ret_answer, err);
+}
+
+static int sr_attach(struct sm *sm, struct value *ret_answer, struct xerr *err)
+{
+    struct target t;
+
+    if (connect_lun(sm, &t, err)) return -1;
+    if (lvhd_sr_attach(sm, ret_answer, err) == 0) return 0;
+    disconnect(sm, &t);
+    return -1;
+}
+
+static int sr_detach(struct sm *sm, struct value *ret_answer, struct xerr *err)
+{
+    struct target t;
+
+    *ret_answer = value_void();
+    if (target_config(sm, &t, err)) return -1;
+    if (!target_is_used_by(sm, &t, user_of(sm))) return 0;
+    if (lvhd_sr_detach(sm, ret_answer, err)) return -1;
+    disconnect(sm, &t);
+    return 0;
+}
+
+static const struct sm_key configuration[] = {
+    TARGET_KEYS,
+    { "SCSIid", "which LUN of the target; without it a probe lists them" },
+    { "allocation", "thick (default) or thin: disks get all their room at once, or while they are attached" },
+    { "take_from", "POOL-UUID:EPOCH: takes the volumes over from another pool" },
+    { NULL, NULL },
+};
+
+static const struct sm_command commands[] = { LVHD_COMMANDS(sr_create, sr_delete, sr_attach, sr_detach,
+                                                            sr_probe) };
+
+static const struct sm_driver driver = {
+    .type = "lvmoiscsi",
+    .name = "LVM over iSCSI",
+    .description = "Disk images as VHD, qcow2 or bare in logical volumes on an iSCSI LUN",
+    .configuration = configuration,
+    .features = lvhd_features,
+    .formats = lvhd_formats,
+    .commands = commands,
+    .devices = devices,
+};
+
+int main(int argc, char **argv) { return sm_main(&driver, argc, argv); }

@@ -1,0 +1,41 @@
+/* SCSI disks of the host, as the kernel shows them.
+ * Called by: lvmoiscsi.c, lvmohba.c, iscsi.c.  Calls: libc, multipath(8). */
+#ifndef SM_SCSI_H
+#define SM_SCSI_H
+
+#include "sm/sm.h"
+
+struct lun {
+    const char *name;     /* "sdb" */
+    const char *scsi_id;  /* as udev and XenServer name it: "3600140..."; "" = it says none */
+    const char *vendor, *serial;
+    const char *hba;      /* the adapter's driver: "iscsi_tcp", "lpfc" */
+    const char *iqn;      /* the iSCSI target's name, "" = none */
+    const char *map;      /* of multipath, which has it: "/dev/mapper/..."; "" = none */
+    int64_t size, number; /* bytes; LUN */
+    int host, channel, id;
+};
+struct luns {
+    struct lun *list;
+    size_t n;
+};
+
+/* All of them, from the arena. */
+void scsi_list(struct sm *sm, struct luns *ret_luns);
+/* The disk with this id on the target ("" = on no iSCSI target, NULL = anywhere), NULL = none. */
+const struct lun *scsi_find(const struct luns *luns, const char *scsi_id, const char *iqn);
+/* How the disk is opened: multipath's map, else "/dev/sdb". From the arena. */
+const char *scsi_path(struct sm *sm, const struct lun *lun);
+/* Waits until the disk is there, at most 15 s. Errors: ISCSI_DEVICE or what number says. */
+int scsi_await(struct sm *sm, const char *scsi_id, const char *iqn, enum sm_error number, const char **ret_path,
+               struct xerr *err);
+/* All adapters look for new disks. */
+void scsi_rescan(const char *driver);
+
+/* The host's disks go through multipath: the request says so. */
+bool scsi_multipath(const struct sm *sm);
+/* The disk's paths become one map / it goes away again; nothing without multipath. */
+int scsi_map(struct sm *sm, const char *scsi_id, const char *iqn, const char **ret_path, struct xerr *err);
+void scsi_unmap(struct sm *sm, const char *scsi_id);
+
+#endif

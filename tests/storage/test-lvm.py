@@ -1,0 +1,137 @@
+#!/usr/bin/env python3
+"""Repositories of logical volumes (lvm) in a machine of the rig: VHD, qcow2 and bare disks with what is written to them, thick and
+thin, snapshots of disks at rest and in use, merges, at most one LVM command for a new disk and for a scan."""
+import os
+import sys
+
+sys.path.insert(0, os.path.join(os.environ['XAPI_SOURCE'], 'tests', 'rig'))
+from harness import check, done, fails, wait_until  # noqa: E402
+from rig import Rig  # noqa: E402
+from blockrig import COUNT_LVM, MIB, Disks  # noqa: E402
+
+
+def life(d, fmt, sr):
+    s, size = d.s, 8 * MIB
+    prefix = {'vhd': 'VHD-', 'qcow2': 'QCOW2-', 'raw': 'LV-'}[fmt]
+    vdi, ran = d.lvm(d.vdi, sr, size, fmt, **{'image-format': fmt})
+    uuid = s.VDI.get_uuid(vdi)
+    check(ran == ['lvcreate'], '%s: one LVM command makes a disk: %s' % (fmt, ran))
+    lv = d.volumes(sr)[prefix + uuid]
+    check(lv['mib'] >= 8 and not lv['active'], '%s: its volume has all its room and is at rest: %s' % (fmt, lv))
+    first = d.random(size)
+    d.write(vdi, first)
+    check(d.same(vdi, first), fmt + ': reads what was written')
+    snap = s.VDI.snapshot(vdi, {})
+    second = bytearray(first)
+    second[MIB:3 * MIB] = d.rng.randbytes(2 * MIB)
+    second[5 * MIB:5 * MIB + 4096] = bytes(4096)
+    d.write(vdi, second)
+    clone = s.VDI.clone(snap, {})
+    for v, data, what in ((vdi, second, 'the disk'), (snap, first, 'its snapshot'), (clone, first, 'a clone')):
+        check(d.same(v, data), '%s: %s' % (fmt, what))
+    s.VDI.resize(clone, str(12 * MIB))
+    check(int(s.VDI.get_virtual_size(clone)) == 12 * MIB and d.same(clone, first + bytes(4 * MIB)), fmt + ': grown')
+    (_, ran) = d.lvm(s.SR.scan, sr)
+    check(ran == ['pvs'], '%s: one LVM command scans: %s' % (fmt, ran))
+    check(not [n for n, lv in d.volumes(sr).items() if lv['active'] and n != 'MGT'], fmt + ': no volume stays active')
+    return vdi, second
+
+
+def in_use(d, sr):
+    """A VHD that a VM has: a snapshot while it is written to, its merge, and its end."""
+    s, size = d.s, 16 * MIB
+    vdi = d.vdi(sr, size)
+    vm = d.vm(vdi)
+    d.io(vdi, 'write -P 1 0 4M', 'flush')
+    snap = s.VDI.snapshot(vdi, {})
+    d.io(vdi, 'write -P 2 1M 1M', 'flush')
+    again = s.VDI.snapshot(vdi, {})
+    d.io(vdi, 'write -P 3 2M 64k', 'read -P 2 1M 1M', 'read -P 1 0 1M', 'flush')
+    check(d.read(snap)[:4 * MIB] == b'\1' * (4 * MIB), 'in use: the first snapshot')
+    check(d.read(again)[MIB:3 * MIB] == b'\2' * MIB + b'\1' * MIB, 'in use: the second')
+    fails('VDI_IN_USE', 'in use: not destroyed', s.VDI.destroy, vdi)
+    bases = len(d.bases(sr))
+    s.VDI.destroy(again)
+    check(wait_until(lambda: len(d.bases(sr)) < bases, 90), 'in use: what stood between is merged')
+    d.io(vdi, 'read -P 3 2M 64k', 'read -P 2 1M 1M', 'read -P 1 0 1M')
+    check(d.read(snap)[:4 * MIB] == b'\1' * (4 * MIB), 'in use: the snapshot is as it was')
+    s.VM.hard_shutdown(vm)
+    s.VDI.destroy(snap)
+    check(wait_until(lambda: not [v for v in d.bases(sr) if s.VDI.get_uuid(v) ==
+                                  s.VDI.get_sm_config(vdi).get('vhd-parent')], 90), 'at rest: the disk takes its base in')
+    data = d.read(vdi)
+    check(data[:MIB] == b'\1' * MIB and data[MIB:2 * MIB] == b'\2' * MIB and data[2 * MIB:2 * MIB + 65536] == b'\3' * 65536, 'with all of it')
+    s.VDI.destroy(vdi)
+
+
+with Rig('linux') as rig:
+    rig.must(COUNT_LVM)
+    rig.install()
+    agent = rig.start_agent('--coalesce-interval', '1h')
+    s = agent.login()
+    d = Disks(rig, agent, s)
+
+    config = {'device': '/dev/vdb'}
+    fails('SR_BACKEND_FAILURE_90', 'a device is needed', d.create, 'lvm', {})
+    fails('SR_BACKEND_FAILURE_91', 'one that is none', d.create, 'lvm', {'device': '/dev/none'})
+    sr = d.create('lvm', config)
+    uuid = s.SR.get_uuid(sr)
+    out = rig.must('/root/real/lvm vgs --noheadings --units m --nosuffix -o vg_name,vg_mda_size,vg_extent_size VG_XenStorage-' + uuid).split()
+    check(float(out[1]) >= 64, 'LVM has %s MiB for its records' % out[1])
+    check('MGT' in d.volumes(sr), 'the management volume is there')
+    fails('SR_DEVICE_IN_USE', 'a device in use is not taken', d.create, 'lvm', config)
+    check(int(s.SR.get_physical_size(sr)) > 3 << 30, 'its size: %s' % s.SR.get_physical_size(sr))
+
+    made = {}
+    for fmt in ('vhd', 'qcow2', 'raw'):
+        made[fmt] = life(d, fmt, sr)
+    copy = s.VDI.copy(made['vhd'][0], sr)
+    check(d.same(copy, made['vhd'][1]), 'a copy')
+    s.VDI.destroy(copy)
+    used = int(s.SR.get_physical_utilisation(sr))
+    s.SR.update(sr)
+    check(int(s.SR.get_physical_utilisation(sr)) == used, 'what is in use was right without looking: %d' % used)
+    fails('SR_BACKEND_FAILURE_44', 'no room: named', d.vdi, sr, 64 << 30)
+
+    d.unplug(sr)
+    check(not [n for n, lv in d.volumes(sr).items() if lv['active']], 'unplugged, nothing is active')
+    fails('SR_BACKEND_FAILURE_42', 'nor one of another group', d.create, 'lvm', config)
+    xml = s.SR.probe(d.host, config, 'lvm', {})
+    check(uuid in xml and '/dev/vdb' in xml, 'a probe finds it')
+    s.SR.forget(sr)
+    sr = d.plug(uuid, 'lvm', config)
+    names = sorted(s.VDI.get_name_label(v) for v in d.managed(sr))
+    check(len(names) == 9 and {'vhd', 'qcow2', 'raw'} <= set(names), 'introduced again its disks have their names: %s' % names)
+    for fmt, (was, second) in made.items():
+        vdi = next(v for v in d.managed(sr) if s.VDI.get_name_label(v) == fmt)
+        check(d.same(vdi, second), fmt + ': and what was in them')
+    snaps = [v for v in d.managed(sr) if s.VDI.get_is_a_snapshot(v)]
+    check(len(snaps) == 3 and all(s.VDI.get_snapshot_of(v) != 'OpaqueRef:NULL' for v in snaps), 'snapshots know of what they are one')
+    agent.stop()
+    agent.argv += ['--coalesce-interval', '2s']
+    agent.start()
+    s = d.s = agent.login()
+    in_use(d, sr)
+    for v in d.managed(sr):
+        s.VDI.destroy(v)
+    check(set(d.volumes(sr)) == {'MGT'}, 'destroyed, only the notes are left: %s' % sorted(d.volumes(sr)))
+    d.unplug(sr)
+    s.SR.destroy(sr)
+    check(rig.must('/root/real/lvm pvs --noheadings').strip() == '', 'and nothing of the repository')
+
+    sr = d.create('lvm', {'device': '/dev/vdb,/dev/vdc', 'allocation': 'thin'})
+    vdi = d.vdi(sr, 1 << 30)
+    name = 'VHD-' + s.VDI.get_uuid(vdi)
+    check(d.volumes(sr)[name]['mib'] <= 16, 'thin: little room at first')
+    vm = d.vm(vdi)
+    check(d.volumes(sr)[name]['mib'] > 1024, 'thin: all while it is attached')
+    d.io(vdi, 'write -P 5 500M 20M', 'flush')
+    s.VM.hard_shutdown(vm)
+    lv = d.volumes(sr)[name]
+    check(lv['mib'] < 64 and not lv['active'], 'thin: what it uses afterwards: %s' % lv)
+    data = d.read(vdi)
+    check(data[500 * MIB:520 * MIB] == b'\5' * (20 * MIB) and not any(data[:500 * MIB:4096]), 'thin: and it is whole')
+    s.VDI.destroy(vdi)
+    d.unplug(sr)
+    s.SR.destroy(sr)
+done()
