@@ -6,9 +6,9 @@
  * All connections share one chain. A new connection opens it anew: after an image got another name or another parent,
  * whoever has changed that connects once, and from then on everybody reads and writes what is there now.
  *
- * Parents are looked for beside the image, by the name that the child gives, or as <uuid>.vhd, VHD-<uuid> and LV-<uuid>. A VHD that stands on
- * nothing and is as long as its disk is served as well. QEMU itself reads a differencing VHD as zeros where it has no
- * data, so that guests get VHDs only from here. */
+ * Parents are looked for beside the image, by the name that the child gives, or as <uuid>.vhd, VHD-<uuid> and LV-<uuid>. A
+ * VHD that stands on nothing and is as long as its disk is served as well. QEMU itself reads a differencing VHD as zeros
+ * where it has no data, so that guests get VHDs only from here. */
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
 

@@ -51,6 +51,11 @@ class Disks:
     def bases(self, sr):
         return [v for v in self.s.SR.get_VDIs(sr) if not self.s.VDI.get_managed(v)]
 
+    def parent(self, vdi):
+        """The base that a disk stands on, None = nothing."""
+        uuid = self.s.VDI.get_sm_config(vdi).get('vhd-parent')
+        return next((v for v in self.s.SR.get_VDIs(self.s.VDI.get_SR(vdi)) if self.s.VDI.get_uuid(v) == uuid), None)
+
     # -- content
 
     def _http(self, method, path, body=None, **query):

@@ -24,7 +24,7 @@ def choice(code, what, fn, *args):
 
 def hba(d):
     s = d.s
-    d.rig.must('/usr/lib/rig/lio.py naa.5001405000000001 /dev/vdb /dev/vdc; udevadm settle')
+    d.rig.must('/usr/lib/rig/lio.py naa.5001405000000001 /dev/vdb /dev/vdc; udevadm settle', 300)
     xml = choice('SR_BACKEND_FAILURE_107', 'a probe lists the disks of adapters', s.SR.probe, d.host, {}, 'lvmohba', {})
     ids = re.findall(r'<SCSIid>\s*(\S+)\s*</SCSIid>', xml)
     check(len(ids) == 2 and '<hba>' in xml and 'LIO' in xml and '<Adapter>' in xml, 'both LUNs: %s' % ids)

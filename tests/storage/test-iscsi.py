@@ -132,12 +132,12 @@ def luns(d):
 with Pair('linux') as two:
     for host, m in ((1, two.a), (2, two.b)):
         m.must('ip link set lo up; ip address add 10.7.0.%d/24 dev eth0; ip address add 10.7.1.%d/24 dev eth1' % (host, host))
-    two.b.must('/usr/lib/rig/lio.py %s --chap joe:secretsecret --portal 10.7.0.2 --portal 10.7.1.2 /dev/vdb /dev/vdc' % IQN)
+    two.b.must('/usr/lib/rig/lio.py %s --chap joe:secretsecret --portal 10.7.0.2 --portal 10.7.1.2 /dev/vdb /dev/vdc' % IQN, 300)
     two.a.must(r'''mkdir -p /run/lock/iscsi
         echo InitiatorName=iqn.2024-01.test.rig:me >/etc/iscsi/initiatorname.iscsi
         iscsid
         printf 'defaults {\n  find_multipaths no\n}\nblacklist {\n  devnode "^vd"\n}\n' >/etc/multipath.conf
-        modprobe dm_multipath''')
+        modprobe dm_multipath''', 200)
     two.a.install()
     agent = two.a.start_agent('--coalesce-interval', '1h')
     d = Disks(two.a, agent, agent.login())

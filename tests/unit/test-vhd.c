@@ -340,6 +340,26 @@ static void an_impossible_size_makes_no_image(void **state _unused_)
     close(fd);
 }
 
+static void the_name_of_a_parent_in_a_volume_ends_with_its_uuid(void **state)
+{
+    static const char *const good[] = {
+        "0a1b2c3d-0001-4002-8003-00aabbccddee",
+        "VHD-0a1b2c3d-0001-4002-8003-00aabbccddee",
+        "/dev/VG_XenStorage-x/LV-0a1b2c3d-0001-4002-8003-00aabbccddee",
+        "VG_XenStorage--1111--2222-VHD--0a1b2c3d--0001--4002--8003--00aabbccddee",
+    };
+    static const char *const bad[] = { "", "-", "VHD-", "a--------------------------------------------------b",
+                                       "VHD-0a1b2c3d-0001-4002-8003-00aabbccddee.vhd" };
+    char uuid[UUID_TEXT];
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(good); i++) {
+        assert_true(vhd_parent_uuid(good[i], uuid));
+        assert_string_equal(uuid, "0a1b2c3d-0001-4002-8003-00aabbccddee");
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++) assert_false(vhd_parent_uuid(bad[i], uuid));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -352,6 +372,7 @@ int main(void)
         cmocka_unit_test(a_lost_last_footer_is_replaced_by_the_first),
         cmocka_unit_test(loops_strangers_and_endless_chains_are_refused),
         cmocka_unit_test(an_impossible_size_makes_no_image),
+        cmocka_unit_test(the_name_of_a_parent_in_a_volume_ends_with_its_uuid),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
