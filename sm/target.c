@@ -281,13 +281,12 @@ int target_login(struct sm *sm, const struct target *t, const char *user, struct
 void target_logout(struct sm *sm, const struct target *t, const char *user)
 {
     const char *leave[] = { "iscsiadm", "--mode", "node", "--targetname", t->iqn, "--logout", NULL };
-    const char *forget[] = { "iscsiadm", "--mode", "node", "--targetname", t->iqn, "--op", "delete", NULL };
-    _cleanup_xerr_ struct xerr ignored = XERR_INIT, none = XERR_INIT;
+    _cleanup_xerr_ struct xerr ignored = XERR_INIT;
 
     unlink(use_path(sm, t, user));
     if (rmdir(use_folder(sm, t)) && errno == ENOTEMPTY) return;
     if (has_session(sm, t->iqn)) sm_run(sm, leave, NULL, SM_ISCSI_LOGOUT, &ignored);
-    sm_run(sm, forget, NULL, SM_ISCSI_LOGOUT, &none); /* it has the password */
+    forget_nodes(sm, t);
 }
 
 /* How many there are only the target knows: all that come until none has come for a while. */

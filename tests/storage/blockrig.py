@@ -96,8 +96,8 @@ class Disks:
         return got, [line.split()[0] for line in self.rig.must('cat /root/lvm.log').splitlines()]
 
     def volumes(self, sr):
-        out = self.rig.must('/root/real/lvm lvs --noheadings --nosuffix --units m -o lv_name,lv_size,lv_active,lv_tags --separator "|" '
-                            'VG_XenStorage-%s || true' % self.s.SR.get_uuid(sr))
+        out = self.rig.must('l=/root/real/lvm; [ -e $l ] || l=lvm\n$l lvs --noheadings --nosuffix --units m '
+                            '-o lv_name,lv_size,lv_active,lv_tags --separator "|" VG_XenStorage-%s' % self.s.SR.get_uuid(sr))
         return {f[0]: {'mib': float(f[1]), 'active': f[2] == 'active', 'tags': f[3]} for f in
                 (line.strip().split('|') for line in out.splitlines() if '|' in line)}
 

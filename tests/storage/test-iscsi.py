@@ -41,7 +41,7 @@ def alone(d):
     found = [(a.strip(), i.strip()) for a, i in re.findall(r'<IPAddress>([^<]*)</IPAddress>.*?<TargetIQN>([^<]*)</TargetIQN>', xml, re.S)]
     check(('10.7.0.2', IQN) in found and found[-1] == ('10.7.0.2', '*'), 'as XML: %s' % found)
     choice('SR_BACKEND_FAILURE_68', 'another password is refused', lambda: probe(**dict(HERE, chappassword='wrongwrongwrong')))
-    check(sessions(rig) == 0, 'and leaves no session')
+    check(sessions(rig) == 0 and rig.run('ls /etc/iscsi/nodes/' + IQN)[0] != 0, 'and leaves no session and no record')
     xml = choice('SR_BACKEND_FAILURE_107', 'a probe without a LUN lists them', lambda: probe(**HERE))
     luns = [{k: v.strip() for k, v in re.findall(r'<(\w+)>([^<]*)</\1>', lun)} for lun in re.findall(r'<LUN>(.*?)</LUN>', xml, re.S)]
     check(len(luns) == 2 and all(set(x) == {'vendor', 'serial', 'LUNid', 'size', 'SCSIid'} for x in luns) and luns[0]['size'] == str(4 << 30),
