@@ -267,12 +267,23 @@ static int login_all(struct sm *sm, const struct target *t, struct xerr *err)
     return sm_fail(err, SM_ISCSI_DISCOVERY, "%s has no target %s", t->address, t->iqn);
 }
 
+/* The records of its nodes, which have the password. */
+static void forget_nodes(struct sm *sm, const struct target *t)
+{
+    const char *argv[] = { "iscsiadm", "--mode", "node", "--targetname", t->iqn, "--op", "delete", NULL };
+    _cleanup_xerr_ struct xerr none = XERR_INIT;
+
+    sm_run(sm, argv, NULL, SM_ISCSI_LOGOUT, &none);
+}
+
 int target_login(struct sm *sm, const struct target *t, const char *user, struct xerr *err)
 {
-    if (has_session(sm, t->iqn))
+    if (has_session(sm, t->iqn)) {
         scsi_rescan("iscsi_tcp");
-    else if (login_all(sm, t, err))
+    } else if (login_all(sm, t, err)) {
+        forget_nodes(sm, t);
         return -1;
+    }
     if (make_dirs(use_folder(sm, t), 0700) || write_file_atomic(use_path(sm, t, user), "", 0, 0600))
         return sm_fail_errno(err, SM_LOCK, "cannot note the use of %s", t->iqn);
     return 0;

@@ -97,8 +97,8 @@ def two_paths(d, two, sr, pbd, vdi, data):
           'one path is known to have failed')
     two.a.pull_cable(1, False)
     for v in d.managed(sr):
-        s.VDI.destroy(v)
-    s.PBD.unplug(pbd)
+        d.destroy(v)
+    d.unused(s.PBD.unplug, pbd)
     check(sessions(rig) == 0 and rig.must('multipath -ll 2>/dev/null || true') == '', 'unplugged no session and no map is left')
     s.host.set_multipathing(d.host, False)
     s.SR.destroy(sr)
