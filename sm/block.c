@@ -1,5 +1,5 @@
 /* Block devices that a repository is made of.
- * Called by: lvm.c, lvmohba.c, udev.c.  Calls: libc. */
+ * Called by: lvm.c.  Calls: libc. */
 #include "sm/block.h"
 
 #include <sys/stat.h>

@@ -1,5 +1,5 @@
 /* Block devices that a repository is made of.
- * Called by: ext.c, lvm.c, lvmohba.c, udev.c.  Calls: libc. */
+ * Called by: lvm.c.  Calls: libc. */
 #ifndef SM_BLOCK_H
 #define SM_BLOCK_H
 

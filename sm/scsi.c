@@ -1,5 +1,5 @@
 /* SCSI disks of the host.
- * Called by: lvmoiscsi.c, lvmohba.c, iscsi.c.  Calls: libc, multipath(8). */
+ * Called by: lvmoiscsi.c, lvmohba.c.  Calls: libc, multipath(8). */
 #include "sm/scsi.h"
 
 #include "lib/clock.h"

@@ -1,5 +1,5 @@
 /* SCSI disks of the host, as the kernel shows them.
- * Called by: lvmoiscsi.c, lvmohba.c, iscsi.c.  Calls: libc, multipath(8). */
+ * Called by: lvmoiscsi.c, lvmohba.c.  Calls: libc, multipath(8). */
 #ifndef SM_SCSI_H
 #define SM_SCSI_H
 

@@ -1,5 +1,5 @@
 /* Sessions with iSCSI targets.
- * Called by: lvmoiscsi.c, iscsi.c.  Calls: iscsiadm(8), scsi. */
+ * Called by: lvmoiscsi.c.  Calls: iscsiadm(8), scsi. */
 #include "sm/target.h"
 
 #include "lib/clock.h"

@@ -1,5 +1,5 @@
 /* Sessions with iSCSI targets, by open-iscsi.
- * Called by: lvmoiscsi.c, iscsi.c.  Calls: iscsiadm(8), scsi.
+ * Called by: lvmoiscsi.c.  Calls: iscsiadm(8), scsi.
  *
  * A target's session is shared by the repositories on it: each notes its use in STATE_DIR/iscsi-<iqn>, and the last one
  * logs out. CHAP passwords go into open-iscsi's record of the node, which only root reads, never on a command line. */

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Repositories of logical volumes (lvm) in a machine of the rig: VHD, qcow2 and bare disks with what is written to them, thick and
-thin, snapshots of disks at rest and in use, merges, at most one LVM command for a new disk and for a scan."""
+"""Repositories of logical volumes (lvm) in a machine of the rig: VHD, qcow2 and bare disks with what is written to them,
+snapshots of disks at rest and in use, at most one LVM command for a new disk and for a scan."""
 import os
 import sys
 
 sys.path.insert(0, os.path.join(os.environ['XAPI_SOURCE'], 'tests', 'rig'))
-from harness import check, done, fails, wait_until  # noqa: E402
+from harness import check, done, fails  # noqa: E402
 from rig import Rig  # noqa: E402
 from blockrig import COUNT_LVM, MIB, Disks  # noqa: E402
 
@@ -38,7 +38,7 @@ def life(d, fmt, sr):
 
 
 def in_use(d, sr):
-    """A VHD that a VM has: a snapshot while it is written to, its merge, and its end."""
+    """A VHD that a VM has: snapshots while it is written to, and what is left of it."""
     s, size = d.s, 16 * MIB
     vdi = d.vdi(sr, size)
     vm = d.vm(vdi)
@@ -50,14 +50,10 @@ def in_use(d, sr):
     check(d.read(snap)[:4 * MIB] == b'\1' * (4 * MIB), 'in use: the first snapshot')
     check(d.read(again)[MIB:3 * MIB] == b'\2' * MIB + b'\1' * MIB, 'in use: the second')
     fails('VDI_IN_USE', 'in use: not destroyed', s.VDI.destroy, vdi)
-    bases = len(d.bases(sr))
-    d.destroy(snap)
-    check(wait_until(lambda: len(d.bases(sr)) < bases, 300), 'in use: what only one image stands on takes that in')
     d.io(vdi, 'read -P 3 2M 64k', 'read -P 2 1M 1M', 'read -P 1 0 1M')
-    check(d.read(again)[MIB:3 * MIB] == b'\2' * MIB + b'\1' * MIB, 'in use: the other snapshot is as it was')
     s.VM.hard_shutdown(vm)
+    d.destroy(snap)
     d.destroy(again)
-    check(wait_until(lambda: not d.parent(vdi), 300), 'at rest: the disk takes its base in')
     data = d.read(vdi)
     check(data[:MIB] == b'\1' * MIB and data[MIB:2 * MIB] == b'\2' * MIB and data[2 * MIB:2 * MIB + 65536] == b'\3' * 65536, 'with all of it')
     d.destroy(vdi)
@@ -117,20 +113,4 @@ with Rig('linux') as rig:
     d.unplug(sr)
     s.SR.destroy(sr)
     check(rig.must('/root/real/lvm pvs --noheadings').strip() == '', 'and nothing of the repository')
-
-    sr = d.create('lvm', {'device': '/dev/vdb,/dev/vdc', 'allocation': 'thin'})
-    vdi = d.vdi(sr, 1 << 30)
-    name = 'VHD-' + s.VDI.get_uuid(vdi)
-    check(d.volumes(sr)[name]['mib'] <= 16, 'thin: little room at first')
-    vm = d.vm(vdi)
-    check(d.volumes(sr)[name]['mib'] > 1024, 'thin: all while it is attached')
-    d.io(vdi, 'write -P 5 500M 20M', 'flush')
-    s.VM.hard_shutdown(vm)
-    lv = d.volumes(sr)[name]
-    check(lv['mib'] < 64 and not lv['active'], 'thin: what it uses afterwards: %s' % lv)
-    data = d.read(vdi)
-    check(data[500 * MIB:520 * MIB] == b'\5' * (20 * MIB) and not any(data[:500 * MIB:4096]), 'thin: and it is whole')
-    d.destroy(vdi)
-    d.unplug(sr)
-    s.SR.destroy(sr)
 done()
