@@ -1,0 +1,91 @@
+#!/usr/bin/env python3
+"""Guests on real Xen as streams: an HVM guest with its device model is suspended, resumed and moved to another domain of the host;
+a guest that does not listen is not suspended."""
+import sys
+import time
+
+from harness import check, done, fails
+from guests import Guests, Rig, wait_until
+
+# Reads the disk's second sector (a text) and prints it with a number, about twice a second, by the firmware's means alone.
+TICKER = bytes.fromhex(
+    '31c08ed88ec08ed0bc007cfbbafb0331ffb80102b90200ba8000bb0080cd13720dbe0080ac84c0740ae83a00ebf6b021e833004789f8bb1027b9050031'
+    'd2f7f30430e821005289d831d2bb0a00f7f389c358e2e8b00de80d00b00ae80800b90900f4e2fdebab5250bafd03eca82074fb58baf803ee5ac3')
+PVH_GRUB = '/usr/lib/grub-xen/grub-i386-xen_pvh.bin'     # listens to nobody
+
+
+def write_disk(g, vdi, data):
+    g.rig.must('dd of=%s/sr/%s.raw conv=notrunc status=none' % (g.agent.root, g.s.VDI.get_uuid(vdi)), 30, data)
+
+
+def no_images(g):
+    return not [v for v in g.s.VDI.get_all() if g.s.VDI.get_type(v) == 'suspend']
+
+
+def ticker(g, card):
+    vm = g.vm('hvm', 'hvm', mib=64, kernel='', ramdisk='', HVM_boot_policy='BIOS order', HVM_boot_params={'order': 'c'},
+              platform={'acpi': '1', 'apic': 'true', 'pae': 'true', 'vga': 'std', 'videoram': '8'})
+    disk = g.disk('ticker')
+    g.vbd(vm, disk)
+    g.vif(vm, card)
+    write_disk(g, disk, TICKER.ljust(510, b'\0') + b'\x55\xaa' + b'SECTOR \0'.ljust(512, b'\0'))
+    return vm
+
+
+def counts(g, vm):
+    """The ticker's last number; waits until it has gone on by three."""
+    last = lambda: int(([w for w in g.log(vm).replace('\r', '').split('\n')[:-1] if w.startswith('SECTOR ')] or ['SECTOR 0'])[-1][7:])
+    before = last()
+    return last() if wait_until(lambda: last() >= before + 3, 120, 0.5) else 0
+
+
+def suspend_and_resume(g, vm, what, alive):
+    began = time.monotonic()
+    g.s.VM.suspend(vm)
+    check(g.s.VM.get_power_state(vm) == 'Suspended' and g.clean() == '', '%s: suspended, and nothing of it is left in the machine: %s' % (
+        what, g.leftovers()))
+    between = time.monotonic()
+    g.s.VM.resume(vm, False, False)
+    check(alive() and no_images(g), '%s: goes on where it was (suspend %.1f s, resume %.1f s)' % (what, between - began,
+                                                                                               time.monotonic() - between))
+
+
+def is_deaf(g):
+    s = g.s
+    vm = g.start(g.vm('deaf', 'pvh', mib=32, kernel=PVH_GRUB, ramdisk=''))
+    began = time.monotonic()
+    fails('VM_FAILED_SUSPEND_ACKNOWLEDGMENT', 'a guest that does not listen is not suspended', s.VM.suspend, vm)
+    check(s.VM.get_power_state(vm) == 'Running' and no_images(g), 'it runs on (%.0f s)' % (time.monotonic() - began))
+    s.VM.hard_shutdown(vm)
+    check(g.clean() == '' and no_images(g), 'nothing is left of it: %s' % g.leftovers())
+
+
+def life_of_hvm(g, card):
+    s = g.s
+    vm = g.start(ticker(g, card))
+    n = counts(g, vm)
+    check(n, 'HVM: a guest without drivers of ours ticks')
+    suspend_and_resume(g, vm, 'HVM', lambda: counts(g, vm) > n)
+    n = counts(g, vm)
+    s.VM.pool_migrate(vm, s.host.get_all()[0], {'live': 'true'})
+    m = counts(g, vm)
+    check(m > n and len(g.domains()) == 1, 'HVM: moves while it runs, with its device model: %d, then %d' % (n, m))
+    check(g.rig.run('timeout 5 socat -T 3 -u UNIX-CONNECT:$(ls %s/run/hv/*.v) -' % g.agent.root)[1].startswith('RFB 003.'), 'HVM: has its screen')
+    s.VM.hard_shutdown(vm)
+    check(g.clean() == '', 'HVM: nothing is left of it: %s' % g.leftovers())
+
+
+with Rig('xen') as rig:
+    rig.install()
+    agent = rig.start_agent('--log-level', 'debug')
+    guests = Guests(rig, agent)
+    net = guests.network('xenbr9')
+
+    stories = {'hvm': lambda: life_of_hvm(guests, net), 'deaf': lambda: is_deaf(guests)}
+    try:
+        for story in sys.argv[1:] or stories:
+            stories[story]()
+    except BaseException:
+        print(''.join('# agent: %s\n' % l for l in agent.tail(60).splitlines()))
+        raise
+done()
