@@ -10,6 +10,11 @@ def vif_there(m, name):
     return m.rig.run('ip -o link show dev ' + name)[0] == 0
 
 
+def answers(rig, address):
+    """One answer is enough: on a busy machine others are late."""
+    return wait_until(lambda: rig.run('ping -q -c 1 -W 5 ' + address)[0] == 0, 60, 0.5)
+
+
 def last(guest, word):
     """The last line with this word that the guest has printed."""
     lines = [line for line in guest.console().splitlines() if word in line]
@@ -61,7 +66,7 @@ def boots(m, kind, address):
     check(guest.said('disk xvda: written\r', 30) and rig.must('dd if=%s bs=4096 skip=1 count=1 2>/dev/null | tr -d "\\0"' % path)
           == 'written by ' + kind, 'and writes it')
     m.address()
-    check(rig.run('ping -q -c 3 -i 0.5 -W 5 ' + address)[0] == 0, 'dom0 pings it over its card')
+    check(answers(rig, address), 'dom0 pings it over its card')
     check(s.VM_metrics.get_VCPUs_number(s.VM.get_metrics(guest.ref)) == '1', 'its record says one vcpu')
     record = s.VM.get_record(guest.ref)
     check(record['power_state'] == 'Running' and int(record['domid']) > 0 and record['resident_on'] == s.host.get_all()[0],
@@ -87,7 +92,7 @@ def life(m, kind, address):
     s.VM.clean_reboot(guest.ref)
     check(wait_until(lambda: guest.console().count('userland: ' + kind) == 2, BOOT_S, 1) and guest.domid() > domid, 'clean reboot: a new domain')
     check(guest.lives() and 'reboot: yes' in guest.console(), 'which the guest agreed to, and it ticks')
-    check(rig.run('ping -q -c 3 -i 0.5 -W 5 ' + address)[0] == 0, 'its network is back')
+    check(answers(rig, address), 'its network is back')
     s.VM.clean_shutdown(guest.ref)
     check(guest.state() == 'Halted' and 'poweroff: yes' in guest.console(), 'clean shutdown')
     check(m.left() == '', 'leaves nothing behind: ' + m.left())
