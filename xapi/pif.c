@@ -376,7 +376,7 @@ int pif_db_introduce(struct call *c, const char *device, struct ref network, str
     struct ref pif = pif_create_record(c, t, device, MAC, network, VLAN, physical);
     txn_set_ref(t, pif, F_PIF_host, host);
     txn_set_int(t, pif, F_PIF_MTU, MTU);
-    txn_set_enum(t, pif, F_PIF_ip_configuration_mode, ip_configuration_mode);
+    txn_set_enum(t, pif, F_PIF_ip_configuration_mode, (int)ip_configuration_mode);
     txn_set_str(t, pif, F_PIF_IP, IP);
     txn_set_str(t, pif, F_PIF_netmask, netmask);
     txn_set_str(t, pif, F_PIF_gateway, gateway);
@@ -386,10 +386,10 @@ int pif_db_introduce(struct call *c, const char *device, struct ref network, str
     txn_set_bool(t, pif, F_PIF_management, management);
     txn_set_value(t, pif, F_PIF_other_config, other_config);
     txn_set_bool(t, pif, F_PIF_disallow_unplug, disallow_unplug);
-    txn_set_enum(t, pif, F_PIF_ipv6_configuration_mode, ipv6_configuration_mode);
+    txn_set_enum(t, pif, F_PIF_ipv6_configuration_mode, (int)ipv6_configuration_mode);
     txn_set_value(t, pif, F_PIF_IPv6, IPv6);
     txn_set_str(t, pif, F_PIF_ipv6_gateway, ipv6_gateway);
-    txn_set_enum(t, pif, F_PIF_primary_address_type, primary_address_type);
+    txn_set_enum(t, pif, F_PIF_primary_address_type, (int)primary_address_type);
     txn_set_bool(t, pif, F_PIF_managed, managed);
     txn_set_value(t, pif, F_PIF_properties, properties);
     if (db_commit(t, err)) return -1;
@@ -509,7 +509,7 @@ int pif_bring_up(struct call *c, struct ref pif, struct xerr *err)
     struct xerr again = XERR_INIT;
     t = db_begin(c->agent->db);
     set_attached(t, pif, false);
-    txn_set_enum(t, pif, F_PIF_ip_configuration_mode, mode);
+    txn_set_enum(t, pif, F_PIF_ip_configuration_mode, (int)mode);
     if (db_commit(t, &again) || network_apply(c, &again)) {
         _cleanup_free_ char *text = xerr_text(&again);
         log_error("taking back what failed: %s", text);

@@ -227,7 +227,7 @@ static void edit_ipv4(struct txn *t, struct ref pif, const void *arg)
     const struct ipv4 *n = arg;
     bool fixed = n->mode == ip_configuration_mode_Static;
 
-    txn_set_enum(t, pif, F_PIF_ip_configuration_mode, n->mode);
+    txn_set_enum(t, pif, F_PIF_ip_configuration_mode, (int)n->mode);
     txn_set_str(t, pif, F_PIF_IP, fixed ? n->ip : "");
     txn_set_str(t, pif, F_PIF_netmask, fixed ? n->netmask : "");
     txn_set_str(t, pif, F_PIF_gateway, fixed ? n->gateway : "");
