@@ -185,8 +185,11 @@ int lvhd_vdi_snapshot(struct sm *sm, struct value *ret_answer, struct xerr *err)
                    : 0;
     if (streq(phase, "abort")) return abort_online(&r, &leaf, ret_answer, err);
     if (!online) return snapshot_at_rest(&r, &leaf, uuid, streq(phase, "freeze"), ret_answer, err);
-    if (leaf.format == &image_raw)
-        return sm_fail(err, SM_VDI_IN_USE, "%s is raw and in use: no snapshot while it is", leaf.uuid);
+    /* QEMU opens a qcow2 by its name again when a snapshot makes it read-only, and then the name is the new leaf's: the
+     * guest would lose its data. VHDs are served by nbdkit, which keeps what it has open. */
+    if (leaf.format != &image_vhd)
+        return sm_fail(err, SM_VDI_IN_USE, "%s is %s and in use: no snapshot while it is", leaf.uuid,
+                       leaf.format->name);
     if (!streq(phase, "prepare"))
         return sm_fail(err, SM_VDI_IN_USE, "%s is in use: its snapshot needs the phases prepare and finish",
                        leaf.uuid);

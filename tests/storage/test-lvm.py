@@ -57,6 +57,11 @@ def in_use(d, sr):
     data = d.read(vdi)
     check(data[:MIB] == b'\1' * MIB and data[MIB:2 * MIB] == b'\2' * MIB and data[2 * MIB:2 * MIB + 65536] == b'\3' * 65536, 'with all of it')
     d.destroy(vdi)
+    vdi = d.vdi(sr, size, 'qcow2', **{'image-format': 'qcow2'})
+    vm = d.vm(vdi)
+    fails('SR_BACKEND_FAILURE_24', 'a qcow2 is not snapshotted while a VM has it', s.VDI.snapshot, vdi, {})
+    s.VM.hard_shutdown(vm)
+    d.destroy(vdi)
 
 
 with Rig('linux') as rig:
