@@ -16,7 +16,7 @@ from harness import BUILD, SOURCE, Agent, check, done, skip
 FOLDER = os.path.join(SOURCE, 'tests', 'cli')
 TABLE = os.path.join(FOLDER, 'coverage.tsv')
 FACTS = os.environ.get('XAPI_FACTS') or os.path.join(SOURCE, '..', 'shared', 'xenapi')
-OURS = {'cli-coverage', 'sr-gc-status', 'vm-console'}     # beside the reference's
+OURS = {'cli-coverage', 'network-diagram', 'sr-gc-status', 'vm-console'}     # beside the reference's
 FIELD_FLAGS = {'hidden': 'hidden', 'expensive': 'expensive', 'deprecated': 'deprecated', 'can_set': 'settable', 'can_add': 'addable',
                'can_remove': 'removable', 'by_default': 'default_column'}     # ours: the reference's
 HEAD = '''\
