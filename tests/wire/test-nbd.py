@@ -304,7 +304,8 @@ with Agent('--nbd-connections', '4') as agent:
     limits(agent, s, vdi)
     purposes(s, network, other, vdi)
     plugin = next(p for p in ('.libs/nbdkit-vhd.so', 'nbdkit-vhd.so') if os.path.exists(p))
-    for fmt in 'qcow2', 'vhd':
+    # nbdkit cannot load a plug-in that was built with a sanitizer.
+    for fmt in ('qcow2',) if b'__asan_init' in open(plugin, 'rb').read() else ('qcow2', 'vhd'):
         backup(agent, s, sr, fmt, plugin)
 
     # Kill -9 while a client reads, and again.
