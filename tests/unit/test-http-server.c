@@ -355,7 +355,7 @@ static void test_keep_alive(void **state _unused_)
     char expected[64];
 
     for (int i = 0; i < 100; i++) {
-        char text[16];
+        char text[24];
         snprintf(text, sizeof(text), "call %d", i);
         call(c, "/RPC2", text, text);
         assert_true(httpc_usable(c));
