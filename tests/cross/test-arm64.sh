@@ -8,6 +8,7 @@ build=${XAPI_BUILD:?} source=${XAPI_SOURCE:?} level=${LEVEL:-ci}
 triplet=aarch64-linux-gnu
 dir=$build/cross arm64=$build/cross/arm64 emulated=$build/cross/emulated sysroot=$build/cross/sysroot apt=$build/cross/apt
 packages="libc6-dev libgcc-12-dev libcrypt-dev libxml2-dev libsqlite3-dev libssl-dev libyajl-dev libnl-route-3-dev libjpeg62-turbo-dev
+    libext2fs-dev comerr-dev
     libpam0g-dev libseccomp-dev libvirt-dev libcurl4-openssl-dev libxmlrpc-core-c3-dev libzstd-dev zlib1g-dev
     libcmocka-dev nbdkit-plugin-dev"
 [ "$level" != full ] || packages="$packages libvirt-daemon libvirt-daemon-driver-qemu"
