@@ -42,7 +42,6 @@ VM_CALLS = {
     'changing_VCPUs': lambda w: w.s.VM.set_VCPUs_at_startup(w.vm, '1'),
     'send_sysrq': lambda w: w.s.VM.send_sysrq(w.vm, 'h'),
 }
-SKIPPED_WHEN_ALLOWED = {'destroy', 'export', 'provision', 'changing_static_range', 'changing_VCPUs_live'}
 
 
 class Walk:
@@ -114,8 +113,6 @@ class Walk:
             if (state in states) != (op in allowed):
                 self.wrong('%s is %sallowed when %s' % (op, '' if op in allowed else 'not ', state))
         op = self.rnd.choice(sorted(VM_CALLS))
-        if op in SKIPPED_WHEN_ALLOWED and op in allowed:
-            return
         did = self.attempt(op, op in allowed, lambda: VM_CALLS[op](self))
         now = self.s.VM.get_power_state(self.vm)
         want = {VM_MODEL[op][1] or state} if did else {state}

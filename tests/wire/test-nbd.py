@@ -319,5 +319,5 @@ with Agent('--nbd-connections', '4') as agent:
     info = s.VDI.get_nbd_info(vdi)[0]
     check(run('nbdinfo', '--size', uri(info)).stdout.strip() == str(SIZE), 'after kill -9 the server is there again')
     s.VDI.destroy(vdi)
-    check(True, 'and nobody holds the disk')
+    check(vdi not in s.VDI.get_all(), 'and nobody holds the disk: it can be destroyed')
 done()
