@@ -59,8 +59,9 @@ def request(text):
 
 def connect(agent, tcp=False):
     s = socket.socket(socket.AF_INET if tcp else socket.AF_UNIX)
-    s.settimeout(60)
+    # Blocking: a unix socket whose queue is full refuses those who will not wait.
     s.connect(('127.0.0.1', agent.http_port) if tcp else agent.socket)
+    s.settimeout(60)
     return s
 
 
