@@ -2,8 +2,8 @@
  * Called by: the generated thunks (schema/vm.xml, schema/host.xml), http/migrate.c.  Calls: hv/, xva, httpc, vm_power.c.
  *
  * Between pools, over one connection (CONNECT /migrate; all lengths are 32 bits in network order):
- *   sender:   length, JSON {version, vm, power_state, vdis: {VDI uuid: SR}, networks: {device: network}}; length, its records
- *             as an XVA file without disks
+ *   sender:   length, JSON {version, vm, power_state, copy, vdis: {VDI uuid: SR}, networks: {device: network}}; length, its
+ *             records as an XVA file without disks
  *   receiver: length, JSON {} when the records are in place, or {error: [code, ...]}
  *   both:     what their hypervisor drivers say to each other (hv_migrate_send(), hv_migrate_receive()), if the VM runs
  *   receiver: length, JSON {vm: reference} or {error}
@@ -15,6 +15,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 
 #include "gen/methods.h"
@@ -32,7 +33,7 @@
 
 enum {
     PROTOCOL_VERSION = 1, JSON_MAX = 1 << 20, RECORDS_MAX = 32 << 20, CONNECT_MS = 30000, STEP_MS = 60000,
-    ANSWER_MS = 600000, IDLE_MS = 600000, HTTPS_PORT = 443,
+    ANSWER_MS = 600000, IDLE_MS = 600000, CANCEL_MS = 200, HTTPS_PORT = 443,
 };
 
 /* ---- pieces of the conversation -------------------------------------------------------------------------------- */
@@ -287,6 +288,8 @@ int host_migrate_receive(struct call *c, struct ref host, struct ref network, co
     }
     if (find_address(c, network, &address, err)) return -1;
     const char *url = arena_printf(c->arena, strchr(address, ':') ? "https://[%s]" : "https://%s", address);
+    if (c->agent->https_port && c->agent->https_port != HTTPS_PORT)
+        url = arena_printf(c->arena, "%s:%d", url, c->agent->https_port);
     value_put_new(&b, "host", value_string(arena_strdup(c->arena, REF_STR(host))));
     value_put_new(&b, "session_id", value_string(arena_strdup(c->arena, REF_STR(c->handle))));
     value_put_new(&b, "master", value_string(url));
@@ -341,14 +344,14 @@ static void map_networks(struct txn *t, struct ref vm, const struct value *netwo
     }
 }
 
-/* The VM that came, and the snapshots that came with it. */
-static int find_main(struct call *c, const struct value *vms, const char *uuid, struct ref *ret_vm, struct xerr *err)
+/* The VM that came, and the snapshots that came with it. A copy comes alone, and has got a uuid of its own. */
+static int find_main(struct call *c, const struct value *vms, const char *uuid, bool copy, struct ref *ret_vm, struct xerr *err)
 {
     _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
 
     for (size_t i = 0; i < vms->set.n; i++) {
         const struct row *row = snap_get(s, CLASS_VM, vms->set.items[i].ref);
-        if (!row || !streq(row_uuid(row), uuid)) continue;
+        if (!row || (!copy && !streq(row_uuid(row), uuid))) continue;
         *ret_vm = vms->set.items[i].ref;
         return 0;
     }
@@ -400,7 +403,9 @@ detach:
 static int take_in(struct call *c, int fd, const struct value *order, struct value *ret_vms, struct ref *ret_vm, struct xerr *err)
 {
     struct records records = { .bytes = NULL };
-    const struct xva_import what = { .restore = true, .metadata = true, .read = read_records, .arg = &records };
+    const struct value *wish = value_get(order, "copy");
+    const bool copy = wish && wish->kind == VALUE_BOOL && wish->b;
+    const struct xva_import what = { .restore = !copy, .metadata = true, .read = read_records, .arg = &records };
     const char *uuid = value_get_str(order, "vm", "");
     const struct value *version = value_get(order, "version");
     const struct value nothing = value_map(NULL, 0);
@@ -411,7 +416,7 @@ static int take_in(struct call *c, int fd, const struct value *order, struct val
     if (!version || version->kind != VALUE_INT || version->i != PROTOCOL_VERSION)
         return xerr_internal(err, "migration: the other side is of another version");
     if (check_disks(c, value_get(order, "vdis"), err) || xva_import(c, &what, ret_vms, err)) return -1;
-    if (find_main(c, ret_vms, uuid, ret_vm, err)) return -1;
+    if (find_main(c, ret_vms, uuid, copy, ret_vm, err)) return -1;
     if (set_busy(c, *ret_vm, value_get(order, "networks"), true, err)) return -1;
     if (send_json(fd, &nothing, err)) return -1;
     return streq(value_get_str(order, "power_state", ""), "Running") ? run_here(c, *ret_vm, fd, err) : 0;
@@ -444,6 +449,12 @@ struct destination {
     const char *host, *session;
     unsigned port;
     bool here;
+};
+
+/* What goes there, and how. */
+struct move {
+    bool runs, live, copy;
+    struct value vdis, networks;
 };
 
 static int parse_destination(struct call *c, const struct value *dest, struct destination *ret_d, struct xerr *err)
@@ -499,30 +510,58 @@ static int list_disks(struct call *c, struct ref vm, const struct value *vdi_map
     return 0;
 }
 
-static struct value list_networks(struct call *c, const struct value *vif_map)
+/* The network that a card is to get there: its own, else that of another card on the same network here; null. */
+static struct ref wished_network(const struct snap *s, const struct row *card, const struct value *vif_map)
 {
-    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
-    struct value_builder b = value_builder(c->arena);
+    const struct value *own = value_get(vif_map, REF_STR(row_ref_of(card)));
 
+    if (own && own->kind == VALUE_REF) return own->ref;
     for (size_t i = 0; i < vif_map->map.n; i++) {
         const struct member *m = &vif_map->map.members[i];
         struct ref vif;
-        const struct row *row = ref_parse(m->key, &vif) ? snap_get(s, CLASS_VIF, vif) : NULL;
-        if (row && m->value.kind == VALUE_REF)
-            value_put(&b, arena_strdup(c->arena, row_str(row, F_VIF_device)), value_string(arena_strdup(c->arena, REF_STR(m->value.ref))));
+        const struct row *other = ref_parse(m->key, &vif) ? snap_get(s, CLASS_VIF, vif) : NULL;
+        if (other && m->value.kind == VALUE_REF && ref_eq(row_ref(other, F_VIF_network), row_ref(card, F_VIF_network)))
+            return m->value.ref;
     }
-    return value_built_map(&b);
+    return REF_NULL;
 }
 
-/* The connection and the thread that moves bytes between it and a socket that anybody can read. */
+/* Where each card goes must be said: names of networks mean nothing between pools. */
+static int list_networks(struct call *c, struct ref vm, const struct value *vif_map, struct value *ret_networks, struct xerr *err)
+{
+    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+    const struct row *row = snap_need(s, CLASS_VM, vm, err);
+    struct value_builder b = value_builder(c->arena);
+
+    if (!row) return -1;
+    const struct refset *cards = row_refs(row, F_VM_VIFs);
+    for (size_t i = 0; i < cards->n; i++) {
+        const struct row *card = snap_get(s, CLASS_VIF, cards->refs[i]);
+        if (!card) continue;
+        const struct ref network = wished_network(s, card, vif_map);
+        if (ref_is_null(network)) return xerr_vif_not_in_map(err, REF_STR(cards->refs[i]));
+        value_put(&b, arena_strdup(c->arena, row_str(card, F_VIF_device)), value_string(arena_strdup(c->arena, REF_STR(network))));
+    }
+    *ret_networks = value_built_map(&b);
+    return 0;
+}
+
+/* The connection, the thread that moves bytes between it and a socket that anybody can read, and the one that breaks it off
+ * when the task is cancelled, until what moves is the other side's. */
 struct channel {
+    struct call *call;
     struct httpc *http;
     struct tls_client *tls;
     struct stream local;
-    int fd;
-    pthread_t thread;
-    bool runs;
+    int fd, end;                       /* end: an eventfd, readable when the channel is closed */
+    pthread_t thread, watcher;
+    bool runs, watched;
+    atomic_int state;
 };
+
+enum { CHANNEL_OPEN, CHANNEL_SEALED, CHANNEL_CUT };
+
+#define CHANNEL_INIT(call_) { .call = (call_), .local = STREAM_INIT, .fd = -1, .end = -1 }
 
 static void *relay(void *arg)
 {
@@ -533,8 +572,33 @@ static void *relay(void *arg)
     return NULL;
 }
 
+static void *watch_cancel(void *arg)
+{
+    struct channel *ch = arg;
+    struct pollfd end = { .fd = ch->end, .events = POLLIN };
+    int open = CHANNEL_OPEN;
+
+    while (poll(&end, 1, CANCEL_MS) <= 0) {
+        if (!call_cancelled(ch->call)) continue;
+        if (atomic_compare_exchange_strong(&ch->state, &open, CHANNEL_CUT)) shutdown(ch->fd, SHUT_RDWR);
+        break;
+    }
+    return NULL;
+}
+
+/* From here on it is too late to cancel. -1 with TASK_CANCELLED when it was not. */
+static int seal_channel(struct channel *ch, struct xerr *err)
+{
+    int open = CHANNEL_OPEN;
+
+    if (atomic_compare_exchange_strong(&ch->state, &open, CHANNEL_SEALED) || open == CHANNEL_SEALED) return 0;
+    return call_check_cancel(ch->call, err);
+}
+
 static void close_channel(struct channel *ch)
 {
+    if (ch->watched && eventfd_write(ch->end, 1) == 0) pthread_join(ch->watcher, NULL);
+    if (ch->end >= 0) close(ch->end);
     if (ch->fd >= 0) {
         shutdown(ch->fd, SHUT_RDWR);
         close(ch->fd);
@@ -570,13 +634,15 @@ static int open_channel(struct call *c, const struct destination *d, struct chan
     if (fcntl(fds[1], F_SETFL, O_NONBLOCK) < 0 || pthread_create(&ch->thread, NULL, relay, ch))
         return xerr_internal(err, "migration: no thread");
     ch->runs = true;
-    return 0;
+    ch->end = eventfd(0, EFD_CLOEXEC);
+    if (ch->end < 0 || pthread_create(&ch->watcher, NULL, watch_cancel, ch)) return xerr_internal(err, "migration: no thread");
+    ch->watched = true;
+    return call_check_cancel(c, err);
 }
 
-static int send_order(struct call *c, struct ref vm, const struct value *vdis, const struct value *networks, bool runs, int fd,
-                      struct xerr *err)
+static int send_order(struct call *c, struct ref vm, const struct move *m, int fd, struct xerr *err)
 {
-    const struct xva_metadata what = { .vms = &vm, .n = 1, .snapshots = true };
+    const struct xva_metadata what = { .vms = &vm, .n = 1, .snapshots = !m->copy };
     _cleanup_strbuf_ struct strbuf records = STRBUF_INIT;
     struct value_builder b = value_builder(c->arena);
     struct value answer;
@@ -584,9 +650,10 @@ static int send_order(struct call *c, struct ref vm, const struct value *vdis, c
     if (xva_metadata(c, &what, &records, err)) return -1;
     value_put_new(&b, "version", value_int(PROTOCOL_VERSION));
     value_put_new(&b, "vm", value_string(id_of(c, vm).uuid));
-    value_put_new(&b, "power_state", value_string(runs ? "Running" : "Halted"));
-    value_put_new(&b, "vdis", *vdis);
-    value_put_new(&b, "networks", *networks);
+    value_put_new(&b, "power_state", value_string(m->runs ? "Running" : "Halted"));
+    value_put_new(&b, "copy", value_bool(m->copy));
+    value_put_new(&b, "vdis", m->vdis);
+    value_put_new(&b, "networks", m->networks);
     const struct value order = value_built_map(&b);
     if (send_json(fd, &order, err) || send_piece(fd, records.ptr, records.len, err)) return -1;
     return receive_json(fd, ANSWER_MS, c->arena, &answer, err) || take_error(&answer, err) ? -1 : 0;
@@ -606,77 +673,102 @@ static int forget(struct call *c, struct ref vm, struct xerr *err)
     return db_commit(t, err);
 }
 
-static int finish(struct call *c, struct ref vm, int fd, struct ref *ret_result, struct xerr *err)
+static int finish(struct call *c, struct ref vm, bool copy, int fd, struct ref *ret_result, struct xerr *err)
 {
     struct value answer;
 
     if (receive_json(fd, ANSWER_MS, c->arena, &answer, err) || take_error(&answer, err)) return -1;
     if (!ref_parse(value_get_str(&answer, "vm", ""), ret_result)) *ret_result = REF_NULL;
-    return forget(c, vm, err);
+    return copy ? 0 : forget(c, vm, err);
 }
 
-static int move_there(struct call *c, struct ref vm, const struct destination *d, bool live, const struct value *vdis,
-                      const struct value *networks, bool runs, struct ref *ret_result, struct xerr *err)
+/* The other side says why, when it can. */
+static void prefer_its_word(struct call *c, int fd, struct xerr *err)
 {
-    struct channel ch = { .fd = -1, .local = STREAM_INIT };
+    _cleanup_xerr_ struct xerr why = XERR_INIT;
+    struct value answer;
+
+    shutdown(fd, SHUT_WR);
+    if (receive_json(fd, STEP_MS, c->arena, &answer, &why) || !take_error(&answer, &why) || xerr_is(&why, "INTERNAL_ERROR")) return;
+    xerr_clear(err);
+    xerr_move(err, &why);
+}
+
+static int move_there(struct call *c, struct ref vm, const struct destination *d, const struct move *m, struct ref *ret_result,
+                      struct xerr *err)
+{
+    struct channel ch = CHANNEL_INIT(c);
     int rc = -1;
 
-    if (open_channel(c, d, &ch, err) || send_order(c, vm, vdis, networks, runs, ch.fd, err)) goto out;
+    /* What has no memory is there as soon as its records are. */
+    if (open_channel(c, d, &ch, err) || (!m->runs && seal_channel(&ch, err)) || send_order(c, vm, m, ch.fd, err)) goto out;
     call_progress(c, 0.1);
-    if (runs && hv_migrate_send(c->agent->hv, id_of(c, vm), ch.fd, live, 0, err)) {
-        /* The other side says why, when it can. */
-        struct xerr why = XERR_INIT;
-        struct value answer;
-        shutdown(ch.fd, SHUT_WR);
-        if (!receive_json(ch.fd, STEP_MS, c->arena, &answer, &why) && take_error(&answer, &why) && !xerr_is(&why, "INTERNAL_ERROR")) {
-            xerr_clear(err);
-            xerr_move(err, &why);
-        }
-        xerr_clear(&why);
+    if (m->runs && hv_migrate_send(c->agent->hv, id_of(c, vm), ch.fd, m->live, 0, err)) {
+        if (atomic_load(&ch.state) != CHANNEL_CUT) prefer_its_word(c, ch.fd, err);
         goto out;
     }
-    rc = finish(c, vm, ch.fd, ret_result, err);
-    if (rc && runs) {
+    if (m->runs && seal_channel(&ch, err)) {
+        /* Cancelled too late: it runs there, and only the last word was lost. */
+        xerr_clear(err);
+        rc = forget(c, vm, err);
+        goto close;
+    }
+    rc = finish(c, vm, m->copy, ch.fd, ret_result, err);
+    if (rc && m->runs) {
         struct xerr why = XERR_INIT;
         if (vm_make_halted(c, vm, -1, &why)) xerr_clear(&why);      /* there is no domain here any more */
     }
 out:
+    if (rc && atomic_load(&ch.state) == CHANNEL_CUT) {
+        xerr_clear(err);
+        call_check_cancel(c, err);
+    }
+close:
     close_channel(&ch);
     return rc;
 }
 
-static int power_state_for(struct call *c, struct ref vm, bool *ret_runs, struct xerr *err)
+/* copy: only what is halted can be copied. */
+static int power_state_for(struct call *c, struct ref vm, bool copy, bool *ret_runs, struct xerr *err)
 {
     _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
     const struct row *row = snap_need(s, CLASS_VM, vm, err);
 
     if (!row) return -1;
     *ret_runs = row_enum(row, F_VM_power_state) == vm_power_state_Running;
-    if (*ret_runs || row_enum(row, F_VM_power_state) == vm_power_state_Halted) return 0;
-    return lifecycle_bad_power_state(row, 1u << vm_power_state_Running | 1u << vm_power_state_Halted, err);
+    if ((*ret_runs && !copy) || row_enum(row, F_VM_power_state) == vm_power_state_Halted) return 0;
+    return lifecycle_bad_power_state(row, (copy ? 0 : 1u << vm_power_state_Running) | 1u << vm_power_state_Halted, err);
 }
 
-static int prepare(struct call *c, struct ref vm, const struct value *dest, const struct value *vdi_map, struct destination *ret_d,
-                   struct value *ret_vdis, bool *ret_runs, struct xerr *err)
+static bool wants_copy(const struct value *options)
 {
-    if (power_state_for(c, vm, ret_runs, err) || parse_destination(c, dest, ret_d, err)) return -1;
-    *ret_vdis = value_map(NULL, 0);
-    return ret_d->here ? 0 : list_disks(c, vm, vdi_map, ret_vdis, err);
+    const char *word = value_get_str(options, "copy", "");
+
+    return streq(word, "true") || streq(word, "1");
+}
+
+/* Everything that can be known here is refused before anything moves. */
+static int prepare(struct call *c, struct ref vm, const struct value *dest, const struct value *vdi_map, const struct value *vif_map,
+                   const struct value *options, struct destination *ret_d, struct move *ret_move, struct xerr *err)
+{
+    struct move m = { .copy = wants_copy(options) };
+
+    if (power_state_for(c, vm, m.copy, &m.runs, err) || parse_destination(c, dest, ret_d, err)) return -1;
+    if (!ret_d->here && (list_disks(c, vm, vdi_map, &m.vdis, err) || list_networks(c, vm, vif_map, &m.networks, err))) return -1;
+    *ret_move = m;
+    return 0;
 }
 
 int vm_assert_can_migrate(struct call *c, struct ref vm, const struct value *dest, bool live, const struct value *vdi_map,
                           const struct value *vif_map, const struct value *options, const struct value *vgpu_map, struct xerr *err)
 {
-    struct channel ch = { .fd = -1, .local = STREAM_INIT };
+    struct channel ch = CHANNEL_INIT(c);
     struct destination d;
-    struct value vdis;
-    bool runs;
+    struct move m;
 
     (void)live;
-    (void)vif_map;
-    (void)options;
     (void)vgpu_map;
-    if (prepare(c, vm, dest, vdi_map, &d, &vdis, &runs, err)) return -1;
+    if (prepare(c, vm, dest, vdi_map, vif_map, options, &d, &m, err)) return -1;
     if (d.here) return 0;
     int rc = open_channel(c, &d, &ch, err);      /* it answers, and knows the session */
     close_channel(&ch);
@@ -688,17 +780,16 @@ int vm_migrate_send(struct call *c, struct ref vm, const struct value *dest, boo
                     const struct value *vdi_format_map, struct ref *ret_result, struct xerr *err)
 {
     struct destination d;
-    struct value vdis;
-    bool runs;
+    struct move m;
 
-    (void)options;
     (void)vgpu_map;
     (void)vdi_format_map;
-    if (prepare(c, vm, dest, vdi_map, &d, &vdis, &runs, err)) return -1;
+    if (prepare(c, vm, dest, vdi_map, vif_map, options, &d, &m, err)) return -1;
     if (d.here) {
+        if (m.copy) return xerr_operation_not_allowed(err, "A copy on the same host is VM.copy");
         *ret_result = vm;
-        return runs ? move_here(c, vm, live, err) : 0;
+        return m.runs ? move_here(c, vm, live, err) : 0;
     }
-    const struct value networks = list_networks(c, vif_map);
-    return move_there(c, vm, &d, live, &vdis, &networks, runs, ret_result, err);
+    m.live = live;
+    return move_there(c, vm, &d, &m, ret_result, err);
 }

@@ -1,6 +1,13 @@
 #!/usr/bin/env python3
 """VM.migrate_send between two pools over TLS: records, networks, snapshots; what is refused, and that nothing is left of it."""
-from harness import Agent, check, done, fails
+import os
+import socket
+import ssl
+import subprocess
+import tempfile
+import threading
+
+from harness import Agent, check, done, fails, wait_until
 
 MIB = 1 << 20
 NULL = 'OpaqueRef:NULL'
@@ -23,6 +30,48 @@ def card(s, vm, net):
                          'qos_algorithm_params': {}})
 
 
+class Deaf:
+    """A destination that takes the order and never answers it."""
+
+    def __init__(self, folder):
+        pem = os.path.join(folder, 'deaf.pem')
+        subprocess.run(['openssl', 'req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-subj', '/CN=deaf', '-days', '3', '-out', pem, '-keyout', pem],
+                       check=True, capture_output=True)
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.load_cert_chain(pem)
+        self.listener = socket.create_server(('127.0.0.1', 0))
+        self.port = self.listener.getsockname()[1]
+        self.asked, self.ended = threading.Event(), threading.Event()
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        plain, _ = self.listener.accept()
+        with self.context.wrap_socket(plain, server_side=True) as s:
+            head = b''
+            while b'\r\n\r\n' not in head:
+                head += s.recv(65536)
+            s.sendall(b'HTTP/1.1 200 OK\r\n\r\n')
+            try:
+                while s.recv(65536):
+                    self.asked.set()
+            except OSError:
+                pass
+        self.ended.set()
+
+
+def cancelled(s, vm, vif, network, dest):
+    """While the other side thinks, the task can be cancelled."""
+    with tempfile.TemporaryDirectory() as folder:
+        deaf = Deaf(folder)
+        task = s.Async.VM.migrate_send(vm, dict(dest, master='https://127.0.0.1:%d' % deaf.port), True, {}, {vif: network}, {})
+        check(deaf.asked.wait(60), 'the destination is asked, and says nothing')
+        s.task.cancel(task)
+        check(wait_until(lambda: s.task.get_status(task) == 'cancelled', 60), 'the task is cancelled: %s' % s.task.get_error_info(task))
+        check(deaf.ended.wait(60), 'the connection ends')
+        check(s.VM.get_power_state(vm) == 'Running' and wait_until(lambda: s.VM.get_current_operations(vm) == {}), 'and the guest runs on')
+        s.task.destroy(task)
+
+
 with Agent() as from_agent, Agent() as to_agent:
     a, b = from_agent.login(), to_agent.login()
     there = b.host.get_all()[0]
@@ -32,23 +81,30 @@ with Agent() as from_agent, Agent() as to_agent:
     fails('HANDLE_INVALID', 'nor does an unknown one', b.host.migrate_receive, there, NULL, {})
     dest = b.host.migrate_receive(there, addressed[0], {}) if addressed else {'host': there}
     check(dest['host'] == there and (not addressed or set(dest) >= {'host', 'session_id', 'master'}), 'what the sender needs: %s' % sorted(dest))
-    # The simulator's ports are chosen by the kernel.
-    dest.update(master='https://127.0.0.1:%d' % to_agent.https_port, session_id=b._ref)
 
     vm = make(a, 'traveller')
     mine = network(a, 'mine')
     vif = card(a, vm, mine)
     uuid, mac = a.VM.get_uuid(vm), a.VIF.get_MAC(vif)
-    a.VM.assert_can_migrate(vm, dest, False, {}, {}, {})
+    check(dest['master'].startswith('https://') and dest['master'].endswith(':%d' % to_agent.https_port) if addressed else True,
+          'its address is where it listens: %s' % dest['master'])
+    # A test's agents listen on 127.0.0.1 alone.
+    dest.update(master='https://127.0.0.1:%d' % to_agent.https_port, session_id=b._ref)
+    said = fails('VIF_NOT_IN_MAP', 'a card whose network there is not said', a.VM.assert_can_migrate, vm, dest, False, {}, {}, {})
+    check(said == [vif], 'names the card')
+    a.VM.assert_can_migrate(vm, dest, False, {}, {vif: inner}, {})
     check(a.VM.get_uuid(vm) == uuid and not b.VM.get_by_name_label('traveller'), 'asked whether it could, nothing moves')
 
-    fails('INVALID_VALUE', 'no address', a.VM.migrate_send, vm, dict(dest, master='http://127.0.0.1/'), False, {}, {}, {})
-    fails('INTERNAL_ERROR', 'a session that the other pool does not know', a.VM.migrate_send, vm, dict(dest, session_id=a._ref), False, {}, {}, {})
+    fails('INVALID_VALUE', 'no address', a.VM.migrate_send, vm, dict(dest, master='http://127.0.0.1/'), False, {}, {vif: inner}, {})
+    fails('INTERNAL_ERROR', 'a session that the other pool does not know', a.VM.migrate_send, vm, dict(dest, session_id=a._ref), False, {},
+          {vif: inner}, {})
     a.VM.start(vm, False, False)
     before = len(b.VM.get_all())
     fails('NOT_IMPLEMENTED', 'the simulator moves no memory', a.VM.migrate_send, vm, dest, True, {}, {vif: inner}, {})
     check(a.VM.get_power_state(vm) == 'Running' and len(b.VM.get_all()) == before and not b.VM.get_by_name_label('traveller'),
           'the guest runs on, and nothing of it is left there')
+    fails('VM_BAD_POWER_STATE', 'what runs is not copied', a.VM.migrate_send, vm, dest, True, {}, {vif: inner}, {'copy': 'true'})
+    cancelled(a, vm, vif, inner, dest)
     host = a.host.get_all()[0]
     fails('NOT_IMPLEMENTED', 'nor on one host', a.VM.pool_migrate, vm, host, {})
     check(a.VM.get_power_state(vm) == 'Running', 'it runs on')
@@ -64,6 +120,11 @@ with Agent() as from_agent, Agent() as to_agent:
     a.VBD.destroy(vbd)
     a.VDI.destroy(vdi)
 
+    copied = a.VM.migrate_send(vm, dest, False, {}, {vif: inner}, {'copy': 'true'})
+    check(b.VM.get_uuid(copied) != uuid and b.VM.get_name_label(copied) == 'traveller' and b.VIF.get_network(b.VM.get_VIFs(copied)[0]) == inner
+          and b.VIF.get_MAC(b.VM.get_VIFs(copied)[0]) != mac, 'a copy is another VM, with another MAC address')
+    check(a.VM.get_power_state(vm) == 'Halted' and a.VIF.get_MAC(vif) == mac, 'and the VM stays')
+    b.VM.destroy(copied)
     snapshot = a.VM.snapshot(vm, 'then')
     old = a.VM.get_uuid(snapshot)
     moved = a.VM.migrate_send(vm, dest, False, {}, {vif: inner}, {})
