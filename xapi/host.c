@@ -260,6 +260,7 @@ static void write_capabilities(struct call *c, struct txn *t, const struct hv_ho
 {
     struct value_builder caps = value_builder(c->arena);
     static const struct value loaders[] = { { .kind = VALUE_STRING, .s = "pygrub", .len = 6 },
+                                            { .kind = VALUE_STRING, .s = "eliloader", .len = 9 },
                                             { .kind = VALUE_STRING, .s = "pvgrub", .len = 6 } };
     const struct value bootloaders = value_set(loaders, ARRAY_SIZE(loaders));
 

@@ -3,12 +3,7 @@
 #ifndef XAPI_XVA_H
 #define XAPI_XVA_H
 
-#include "xapi/call/call.h"
-
-enum { XVA_BLOCK = 1 << 20 };
-
-/* Takes the next bytes of the file. 0, or -1 and an error. */
-typedef int (*xva_write_fn)(void *arg, const void *p, size_t n, struct xerr *err);
+#include "xapi/xva_blocks.h"
 
 /* What is in the way of exporting this VM. Errors: HANDLE_INVALID, VM_BAD_POWER_STATE,
  * OPERATION_NOT_ALLOWED. */

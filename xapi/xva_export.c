@@ -1,25 +1,18 @@
 /* A VM as an XVA file: written.
- * Called by: http/xva.c.  Calls: storage/content, lib/tar, db/.
+ * Called by: http/xva.c.  Calls: storage/content, xva_blocks, db/.
  *
  * ova.xml holds the records of the VM and of what belongs to it, in which references are "Ref:<n>". A disk
- * is the folder of its id: a file a MiB, without those that are all zero except the first and the last,
- * each followed by its checksum. */
+ * is the folder of its id: the files of xva_blocks.h. */
 #define LOG_MODULE "xva"
 #include "xapi/xva.h"
 
-#include <stdio.h>
-
-#include "lib/clock.h"
 #include "lib/log.h"
 #include "lib/map.h"
-#include "lib/tar.h"
 #include "lib/xmlrpc.h"
-#include "lib/xxh64.h"
 #include "xapi/call/lifecycle.h"
 #include "xapi/storage/content.h"
 #include "xapi/vdi.h"
-
-enum { QUIET_S = 5 };
+#include "xapi/xva_blocks.h"
 
 struct object {
     enum class_id cls;
@@ -28,13 +21,10 @@ struct object {
 
 struct exporter {
     struct call *c;
-    xva_write_fn write;
-    void *arg;
+    struct xva_out out;
     struct object *objects;
     size_t n, cap;
     struct refmap *index; /* reference -> its number + 1 */
-    int64_t quiet_since; /* when something was sent last */
-    int64_t done, total; /* bytes of disks */
 };
 
 /* ---- what goes along ---------------------------------------------------------------------------- */
@@ -61,7 +51,7 @@ static void collect(struct exporter *x, const struct snap *s, const struct row *
         const struct row *vdi = snap_get(s, CLASS_VDI, row_ref(vbd, F_VBD_VDI));
         if (!vdi) continue;
         add(x, s, CLASS_SR, row_ref(vdi, F_VDI_SR));
-        if (add(x, s, CLASS_VDI, row_ref_of(vdi))) x->total += row_int(vdi, F_VDI_virtual_size);
+        if (add(x, s, CLASS_VDI, row_ref_of(vdi))) x->out.total += row_int(vdi, F_VDI_virtual_size);
     }
     add(x, s, CLASS_VM_guest_metrics, row_ref(vm, F_VM_guest_metrics));
     add(x, s, CLASS_VM_metrics, row_ref(vm, F_VM_metrics));
@@ -141,66 +131,7 @@ static struct value describe(const struct exporter *x, const struct snap *s)
     return value_built_map(&file);
 }
 
-/* ---- the file ----------------------------------------------------------------------------------- */
-
-/* A file as it stands in the archive, written before and behind its n bytes. Returns its length. */
-static size_t frame_file(char *head, const char *name, size_t n)
-{
-    tar_header(head, name, (int64_t)n);
-    memset(head + TAR_BLOCK + n, 0, tar_padding((int64_t)n));
-    return TAR_BLOCK + n + tar_padding((int64_t)n);
-}
-
-static int put(struct exporter *x, const char *p, size_t n, struct xerr *err)
-{
-    x->quiet_since = clock_monotonic_ns();
-    return x->write(x->arg, p, n, err);
-}
-
-static int put_text(struct exporter *x, const char *name, const struct strbuf *text, struct xerr *err)
-{
-    char *file = arena_alloc(x->c->arena, text->len + 2 * TAR_BLOCK);
-
-    memcpy(file + TAR_BLOCK, text->ptr, text->len);
-    return put(x, file, frame_file(file, name, text->len), err);
-}
-
-/* Header and block, and then padding, the checksum's header, the checksum: written as one piece, because a small write
- * would be a record of TLS by itself. */
-enum { FRAMED_BLOCK = TAR_BLOCK + XVA_BLOCK + 3 * TAR_BLOCK };
-
-/* framed: the n bytes of the block stand behind room for the header. */
-static int put_block(struct exporter *x, size_t id, int64_t number, char framed[FRAMED_BLOCK], size_t n, struct xerr *err)
-{
-    char name[64], sum[17];
-
-    snprintf(name, sizeof(name), "Ref:%zu/%08lld", id, (long long)number);
-    snprintf(sum, sizeof(sum), "%016llX", (unsigned long long)xxh64(framed + TAR_BLOCK, n));
-    size_t len = frame_file(framed, name, n);
-    snprintf(name, sizeof(name), "Ref:%zu/%08lld.xxhash", id, (long long)number);
-    memcpy(framed + len + TAR_BLOCK, sum, 16);
-    return put(x, framed, len + frame_file(framed + len, name, 16), err);
-}
-
-static int put_blocks(struct exporter *x, size_t id, struct content *k, struct xerr *err)
-{
-    int64_t size = content_size(k), last = (size - 1) / XVA_BLOCK;
-    char *framed = arena_alloc(x->c->arena, FRAMED_BLOCK), *data = framed + TAR_BLOCK;
-
-    for (int64_t i = 0; size && i <= last; i++) {
-        int64_t at = i * XVA_BLOCK;
-        size_t n = size - at < XVA_BLOCK ? (size_t)(size - at) : XVA_BLOCK;
-        if (call_check_cancel(x->c, err) || content_read_on(k, data, n, at, err)) return -1;
-        bool zero = i != 0 && i != last && content_is_zero(data, n);
-        bool quiet = clock_monotonic_ns() - x->quiet_since > QUIET_S * NS_PER_S;
-        if (!zero && put_block(x, id, i, framed, n, err)) return -1;
-        /* So that the other side does not take a large hole for a dead connection. */
-        if (zero && quiet && put_block(x, id, i, framed, 0, err)) return -1;
-        x->done += (int64_t)n;
-        call_progress(x->c, (double)x->done / (double)x->total);
-    }
-    return 0;
-}
+/* ---- disks --------------------------------------------------------------------------------------- */
 
 static int put_disk(struct exporter *x, size_t id, struct xerr *err)
 {
@@ -214,7 +145,7 @@ static int put_disk(struct exporter *x, size_t id, struct xerr *err)
     disk.writable = false;
     int rc = content_open(x->c->agent->storage, &disk, &k, err);
     if (!rc) {
-        rc = put_blocks(x, id, k, err);
+        rc = xva_put_blocks(&x->out, arena_printf(x->c->arena, "Ref:%zu", id), k, err);
         content_close(k);
     }
     if (vdi_detach(x->c, vdi, owner, &why))
@@ -245,10 +176,8 @@ static int put_description(struct exporter *x, struct ref vm, struct xerr *err)
         struct value file = describe(x, s);
         xmlrpc_encode_value(&file, &xml);
     }
-    return put_text(x, "ova.xml", &xml, err);
+    return xva_put_text(&x->out, "ova.xml", &xml, err);
 }
-
-static const char archive_end[2 * TAR_BLOCK];
 
 static void exporter_free(struct exporter *x)
 {
@@ -261,12 +190,12 @@ static int export(struct exporter *x, struct ref vm, struct xerr *err)
     if (put_description(x, vm, err)) return -1;
     for (size_t i = 0; i < x->n; i++)
         if (x->objects[i].cls == CLASS_VDI && put_disk(x, i, err)) return -1;
-    return x->write(x->arg, archive_end, sizeof(archive_end), err);
+    return xva_put_end(&x->out, err);
 }
 
 int xva_export(struct call *c, struct ref vm, xva_write_fn write, void *arg, struct xerr *err)
 {
-    struct exporter x = { .c = c, .write = write, .arg = arg, .index = refmap_new() };
+    struct exporter x = { .c = c, .out = { .c = c, .write = write, .arg = arg }, .index = refmap_new() };
     int rc = export(&x, vm, err);
 
     exporter_free(&x);
@@ -296,7 +225,7 @@ static void collect_with_snapshots(struct exporter *x, const struct snap *s, con
 
 int xva_metadata(struct call *c, const struct xva_metadata *what, struct strbuf *out, struct xerr *err)
 {
-    struct exporter x = { .c = c, .write = append, .arg = out, .index = refmap_new() };
+    struct exporter x = { .c = c, .out = { .c = c, .write = append, .arg = out }, .index = refmap_new() };
     _cleanup_strbuf_ struct strbuf xml = STRBUF_INIT;
     int rc = 0;
     {
@@ -311,8 +240,7 @@ int xva_metadata(struct call *c, const struct xva_metadata *what, struct strbuf 
             xmlrpc_encode_value(&file, &xml);
         }
     }
-    if (!rc) rc = put_text(&x, "ova.xml", &xml, err);
-    if (!rc) strbuf_add(out, archive_end, sizeof(archive_end));
+    if (!rc) rc = xva_put_text(&x.out, "ova.xml", &xml, err) || xva_put_end(&x.out, err) ? -1 : 0;
     exporter_free(&x);
     return rc;
 }

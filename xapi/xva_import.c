@@ -8,18 +8,16 @@
 #include "xapi/xva.h"
 
 #include <errno.h>
-#include <ctype.h>
 
 #include "gen/methods.h"
 #include "lib/iso8601.h"
 #include "lib/log.h"
 #include "lib/num.h"
-#include "lib/tar.h"
 #include "lib/xmlrpc.h"
-#include "lib/xxh64.h"
 #include "xapi/call/lifecycle.h"
 #include "xapi/storage/content.h"
 #include "xapi/vdi.h"
+#include "xapi/xva_blocks.h"
 
 enum { MAX_XML = 32 << 20, MAX_OBJECTS = 4096 };
 
@@ -33,14 +31,13 @@ struct disk {
 struct importer {
     struct call *c;
     const struct xva_import *what;
-    struct tar_reader tar;
+    struct xva_in in;
     struct value objects; /* set of {class, id, snapshot} */
     struct disk disks[MAX_OBJECTS];
     size_t n_disks;
     struct ref vms[MAX_OBJECTS];
     const char *vm_ids[MAX_OBJECTS];
     size_t n_vms;
-    char *block;             /* XVA_BLOCK */
     const struct disk *open; /* whose content is open */
     struct content *content;
     int64_t done, total;
@@ -53,25 +50,18 @@ static const char *owner_of(const struct importer *m)
 
 /* ---- the file ----------------------------------------------------------------------------------- */
 
-static int tar_error(struct importer *m, enum tar_result r, struct xerr *err)
-{
-    if (call_check_cancel(m->c, err)) return -1;
-    if (r == TAR_CUT || r == TAR_END) return xerr_import_error_premature_eof(err);
-    return xerr_import_error(err, r == TAR_BAD ? "this is no tar archive" : "the body stopped coming");
-}
-
 static int read_description(struct importer *m, struct xerr *err)
 {
     struct tar_entry e;
     struct value file;
     const char *why;
-    enum tar_result r = tar_next(&m->tar, &e);
+    enum tar_result r = tar_next(&m->in.tar, &e);
 
-    if (r != TAR_ENTRY) return tar_error(m, r, err);
+    if (r != TAR_ENTRY) return xva_tar_error(&m->in, r, err);
     if (!streq(e.name, "ova.xml")) return xerr_import_error_unexpected_file(err, "ova.xml", e.name);
     if (e.size > MAX_XML) return xerr_import_error(err, "ova.xml is too large");
     char *text = arena_alloc(m->c->arena, (size_t)e.size + 1);
-    if ((r = tar_read(&m->tar, text, (size_t)e.size)) != TAR_ENTRY) return tar_error(m, r, err);
+    if ((r = tar_read(&m->in.tar, text, (size_t)e.size)) != TAR_ENTRY) return xva_tar_error(&m->in, r, err);
     if (xmlrpc_decode_value(text, (size_t)e.size, m->c->arena, &file, &why))
         return xerr_import_error(err, why);
     const struct value *objects = value_get(&file, "objects");
@@ -433,30 +423,9 @@ static int open_disk(struct importer *m, const struct disk *d, struct xerr *err)
 /* "<id>/<number>" */
 static struct disk *parse_name(struct importer *m, const char *name, int64_t *ret_number)
 {
-    const char *slash = strrchr(name, '/');
+    size_t folder = xva_block_name(name, ret_number);
 
-    if (!slash || !isdigit((unsigned char)slash[1]) || !num_parse_int(slash + 1, ret_number)) return NULL;
-    return disk_of(m, name, (size_t)(slash - name));
-}
-
-/* The file behind a block is its checksum. SHA-1 of old files is not checked. */
-static int check_sum(struct importer *m, const char *name, size_t n, struct xerr *err)
-{
-    struct tar_entry e;
-    char text[17] = "", *end;
-    enum tar_result r = tar_next(&m->tar, &e);
-
-    if (r != TAR_ENTRY) return tar_error(m, r, err);
-    size_t len = strlen(name);
-    if (strncmp(e.name, name, len) != 0 ||
-        (!streq(e.name + len, ".xxhash") && !streq(e.name + len, ".checksum")))
-        return xerr_import_error_unexpected_file(err, arena_printf(m->c->arena, "%s.xxhash", name), e.name);
-    if (e.name[len + 1] == 'c') return 0;
-    if (e.size != 16) return xerr_import_error_some_checksums_failed(err);
-    if ((r = tar_read(&m->tar, text, 16)) != TAR_ENTRY) return tar_error(m, r, err);
-    if (strtoull(text, &end, 16) != xxh64(m->block, n) || *end)
-        return xerr_import_error_some_checksums_failed(err);
-    return 0;
+    return folder ? disk_of(m, name, folder) : NULL;
 }
 
 static int read_block(struct importer *m, const struct tar_entry *e, struct xerr *err)
@@ -465,16 +434,13 @@ static int read_block(struct importer *m, const struct tar_entry *e, struct xerr
     struct disk *d = parse_name(m, e->name, &number);
 
     if (!d) return xerr_import_error_unexpected_file(err, "a block of a disk", e->name);
-    if (e->size > XVA_BLOCK || number > d->last)
-        return xerr_import_error(err, "a block that is larger than its disk");
-    enum tar_result r = tar_read(&m->tar, m->block, (size_t)e->size);
-    if (r != TAR_ENTRY) return tar_error(m, r, err);
-    if (check_sum(m, e->name, (size_t)e->size, err)) return -1;
+    if (number > d->last) return xerr_import_error(err, "a block that is larger than its disk");
+    if (xva_get_block(&m->in, e, err)) return -1;
     if (!e->size) return 0;
     /* Some writers pad the last block. */
     int64_t at = number * XVA_BLOCK, n = e->size;
     if (n > d->size - at) n = d->size - at;
-    if (open_disk(m, d, err) || content_write(m->content, m->block, (size_t)n, at, true, err)) return -1;
+    if (open_disk(m, d, err) || content_write(m->content, m->in.block, (size_t)n, at, true, err)) return -1;
     if (number == d->last) d->saw_last = true;
     m->done += n;
     call_progress(m->c, (double)m->done / (double)m->total);
@@ -486,10 +452,10 @@ static int read_blocks(struct importer *m, struct xerr *err)
     struct tar_entry e;
     enum tar_result r;
 
-    while ((r = tar_next(&m->tar, &e)) == TAR_ENTRY) {
+    while ((r = tar_next(&m->in.tar, &e)) == TAR_ENTRY) {
         if (call_check_cancel(m->c, err) || read_block(m, &e, err)) return -1;
     }
-    if (r != TAR_END) return tar_error(m, r, err);
+    if (r != TAR_END) return xva_tar_error(&m->in, r, err);
     for (size_t i = 0; i < m->n_disks; i++)
         if (!m->disks[i].saw_last) return xerr_import_error_premature_eof(err);
     return 0;
@@ -527,8 +493,7 @@ int xva_import(struct call *c, const struct xva_import *what, struct value *ret_
 
     m->c = c;
     m->what = what;
-    m->tar = (struct tar_reader){ .read = what->read, .arg = what->arg };
-    m->block = arena_alloc(c->arena, XVA_BLOCK);
+    m->in = (struct xva_in){ .c = c, .tar = { .read = what->read, .arg = what->arg } };
     int rc = read_description(m, err);
     if (!rc && what->dry_run) {
         *ret_vms = value_set(NULL, 0);

@@ -186,7 +186,7 @@ def exports(w):
         check(w.get('/export', ref=w.halted, use_compression=kind)[2].startswith(magic), 'use_compression=%s' % kind)
     status, headers, body = w.get('/export_metadata', all='true')
     check(status == 200 and int(headers['content-length']) == len(body), 'all records, with their length')
-    for kind, mime in (('raw', 'application/octet-stream'), ('vhd', 'application/vhd')):
+    for kind, mime in (('raw', 'application/octet-stream'), ('vhd', 'application/vhd'), ('qcow2', 'application/x-qemu-disk'), ('tar', 'application/x-tar')):
         status, headers, body = w.get('/export_raw_vdi', vdi=w.vdi, format=kind)
         check(status == 200 and headers['content-type'] == mime and
               headers['content-disposition'].endswith('filename="%s.%s"' % (w.s.VDI.get_uuid(w.vdi), kind)), 'a disk as %s' % kind)
@@ -216,7 +216,7 @@ def probes(w):
     before = (w.s.VDI.get_all(), w.s.VM.get_all(), w.s.VDI.get_record(w.vdi)['virtual_size'])
     for path, query in (('/import', {}), ('/import', {'sr_id': w.sr}), ('/import_raw_vdi', {'vdi': w.vdi, 'format': 'raw'}),
                         ('/import_raw_vdi', {'vdi': w.vdi, 'format': 'vhd'}), ('/pool/xmldbdump', {}), ('/pool/xmldbdump', {'dry_run': 'true'}),
-                        ('/host_restore', {}), ('/import_metadata', {})):
+                        ('/host_restore', {}), ('/import_metadata', {}), ('/pool_patch_upload', {}), ('/pool_patch_upload', {'sr_id': w.sr})):
         for length in (0, PIB):
             s = socket.create_connection(('127.0.0.1', w.agent.http_port), 10)
             s.sendall(('PUT %s HTTP/1.1\r\nContent-Length: %d\r\n\r\n' % (w.url(path, **query), length)).encode())
@@ -224,6 +224,10 @@ def probes(w):
             s.close()
             check(got.startswith(b'HTTP/1.1 200 '), 'PUT %s %s of %d bytes, nothing sent: 200' % (path, ' '.join(query), length))
     check((w.s.VDI.get_all(), w.s.VM.get_all(), w.s.VDI.get_record(w.vdi)['virtual_size']) == before, 'none of them made or changed anything')
+    task = w.task()
+    check(raw(w.agent, ('PUT %s HTTP/1.1\r\nContent-Length: %d\r\n\r\nupdate' % (w.url('/pool_patch_upload', task_id=task), PIB)).encode())
+          .startswith(b'HTTP/1.1 200 ') and w.outcome(task) == ('failure', ['NOT_IMPLEMENTED', 'http/put_pool_patch_upload']),
+          'an update of unknown length: its task fails')
 
 
 def locations(w):
@@ -274,7 +278,7 @@ def host_record(w):
     check(not missing, 'cpu_info: %s' % (missing or 'every key'))
     check((r['API_version_major'], r['API_version_minor'], r['API_version_vendor']) == ('2', '23', 'XenSource'), 'the version of the API')
     check(any(c.startswith('hvm-3.0') for c in r['capabilities']) and any(c.startswith('xen-3.0-x86_64') for c in r['capabilities']), 'capabilities')
-    check('pygrub' in r['supported_bootloaders'], 'boot loaders')
+    check({'pygrub', 'eliloader'} <= set(r['supported_bootloaders']), 'boot loaders')
     check(r['edition'] and set(r['license_server']) == {'address', 'port'} and r['chipset_info'].get('iommu') in ('true', 'false'),
           'edition, licence server, chipset')
     for key in ('agent_start_time', 'boot_time'):

@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 """The content of disks over HTTP: PUT /import_raw_vdi, GET /export_raw_vdi, and what clients do before, during and after."""
 import hashlib
+import io
 import os
 import random
 import socket
 import struct
 import subprocess
+import tarfile
 import uuid
 import xmlrpc.client
 
@@ -226,6 +228,116 @@ def images(agent, s, sr):
     check(outcome(s, task)[1][:1] == ['VDI_IO_ERROR'], 'an image that names a file of this host is refused')
 
 
+def xxh64(data):
+    """By the algorithm's published description."""
+    m, p = (1 << 64) - 1, (11400714785074694791, 14029467366897019727, 1609587929392839161, 9650029242287828579, 2870177450012600261)
+
+    def rol(x, n):
+        return (x << n | x >> 64 - n) & m
+
+    def mix(acc, x):
+        return rol(acc + x * p[1] & m, 31) * p[0] & m
+
+    at = 0
+    h = p[4]
+    if len(data) >= 32:
+        lanes = [p[0] + p[1] & m, p[1], 0, -p[0] & m]
+        words = struct.unpack('<%dQ' % (len(data) // 32 * 4), data[:len(data) // 32 * 32])
+        for i, x in enumerate(words):
+            lanes[i % 4] = mix(lanes[i % 4], x)
+        at = len(words) * 8
+        h = sum(rol(v, n) for v, n in zip(lanes, (1, 7, 12, 18))) & m
+        for v in lanes:
+            h = ((h ^ mix(0, v)) * p[0] + p[3]) & m
+    h = h + len(data) & m
+    while at + 8 <= len(data):
+        h = (rol(h ^ mix(0, struct.unpack_from('<Q', data, at)[0]), 27) * p[0] + p[3]) & m
+        at += 8
+    if at + 4 <= len(data):
+        h = (rol(h ^ struct.unpack_from('<I', data, at)[0] * p[0] & m, 23) * p[1] + p[2]) & m
+        at += 4
+    for b in data[at:]:
+        h = rol(h ^ b * p[4] & m, 11) * p[0] & m
+    h = (h ^ h >> 33) * p[1] & m
+    h = (h ^ h >> 29) * p[2] & m
+    return h ^ h >> 32
+
+
+def pack(files):
+    """A tar of (name, content)."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode='w', format=tarfile.USTAR_FORMAT) as t:
+        for name, data in files:
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            t.addfile(entry, io.BytesIO(data))
+    return out.getvalue()
+
+
+def blocks(content, numbers=None):
+    """The files of a disk: all its blocks that are not zero and the first and the last, or these."""
+    last, files = (len(content) - 1) // MIB, []
+    for n in range(last + 1) if numbers is None else numbers:
+        data = content[n * MIB:(n + 1) * MIB]
+        if numbers is not None or n in (0, last) or any(data):
+            files += [('vdi/%08d' % n, data), ('vdi/%08d.xxhash' % n, b'%016X' % xxh64(data))]
+    return files
+
+
+def archives(agent, s, sr):
+    """format=tar: the blocks of an XVA."""
+    size = SIZE + 512 * 3
+    content = bytes(MIB) + make_content(8, SIZE)[MIB:] + b'tail' * 384
+    vdi, task = make_vdi(s, sr, size), make_task(s)
+    check(Upload(agent, s, 'format=tar&vdi=' + vdi, 0).status == 200, 'a probe for a tar: 200')
+    up = Upload(agent, s, 'format=tar&vdi=' + vdi, UNKNOWN)
+    check(up.status == 200 and up.cut() == b'', 'one that announces 1 PiB: 200 at once')
+    image = pack(blocks(content))
+    Upload(agent, s, 'format=tar&vdi=' + vdi, len(image), task).send(image).end()
+    check(outcome(s, task) == ('success', vdi), 'tar in: %s' % (outcome(s, task),))
+    check(sha(download(agent, s, 'vdi=' + vdi)[2]) == sha(content), 'is the same disk')
+    status, head, body = download(agent, s, 'format=tar&vdi=' + vdi)
+    check(status == 200 and 'content-type: application/x-tar' in head and s.VDI.get_uuid(vdi) + '.tar' in head and 'content-length' not in head,
+          'tar out: with type and name, to the end of the connection')
+    with tarfile.open(fileobj=io.BytesIO(body)) as t:
+        names, expected = t.getnames(), blocks(content)
+        check(names == [n for n, _ in expected] and [t.extractfile(n).read() for n in names] == [d for _, d in expected],
+              'the blocks that are not zero, the first and the last, each with its checksum: %d files' % len(names))
+    used = make_vdi(s, sr, size)
+    Upload(agent, s, 'vdi=' + used, size).send(b'\7' * size).end()
+    task = make_task(s)
+    Upload(agent, s, 'format=tar&vdi=' + used, UNKNOWN, task).send(body).cut()
+    check(outcome(s, task) == ('success', used), 'what came out goes in again, of unknown length')
+    check(sha(download(agent, s, 'vdi=' + used)[2]) == sha(content), 'and leaves nothing of what was there')
+    small = random.Random(9).randbytes(3 * MIB)
+    task, image = make_task(s), pack([('vdi/00000000', small[:MIB]), ('vdi/00000000.checksum', b'0' * 40), ('vdi/00000001', b'')] +
+                                     [('vdi/00000001.xxhash', b'%016X' % xxh64(b''))] + blocks(small, [2]))
+    Upload(agent, s, 'format=tar&vdi=' + used, len(image), task).send(image).end()
+    wanted = small[:MIB] + bytes(MIB) + small[2 * MIB:] + bytes(size - 3 * MIB)
+    check(outcome(s, task) == ('success', used) and sha(download(agent, s, 'vdi=' + used)[2]) == sha(wanted),
+          'an archive of a smaller disk, with an old checksum and a sign of life')
+
+    good = blocks(content)
+    for what, data, code in (
+            ('a block that was changed', pack([(n, b'\1' + d[1:] if n == 'vdi/00000003' else d) for n, d in good]), 'IMPORT_ERROR_SOME_CHECKSUMS_FAILED'),
+            ('a block without checksum', pack(good[:1] + good[2:]), 'IMPORT_ERROR_UNEXPECTED_FILE'),
+            ('a whole XVA', pack([('ova.xml', b'<value/>')]), 'IMPORT_ERROR_UNEXPECTED_FILE'),
+            ('another folder', pack([('Ref:3/00000000', bytes(MIB))]), 'IMPORT_ERROR_UNEXPECTED_FILE'),
+            ('a block beyond the end', pack(blocks(content + bytes(2 * MIB), [26])), 'VDI_TOO_SMALL'),
+            ('blocks out of order', pack(blocks(content, [3, 1])), 'IMPORT_ERROR'),
+            ('rubbish', b'x' * 5000, 'IMPORT_ERROR'),
+            ('half of one', body[:len(body) // 2], 'IMPORT_ERROR_PREMATURE_EOF')):
+        task = make_task(s)
+        Upload(agent, s, 'format=tar&vdi=' + used, UNKNOWN, task).send(data).cut()
+        check(outcome(s, task)[1][:1] == [code], '%s: %s' % (what, outcome(s, task)[1]))
+    task = make_task(s)
+    Upload(agent, s, 'format=tar&vdi=' + used, UNKNOWN, task).cut()
+    check(outcome(s, task)[1] == ['IMPORT_ERROR_PREMATURE_EOF'], 'a task and no archive')
+    check(Upload(agent, s, 'format=tar&sr_id=' + sr, size).status == 400, 'a tar does not say how large a new disk would be')
+    s.VDI.destroy(vdi)
+    s.VDI.destroy(used)
+
+
 with Agent() as agent:
     s = agent.login()
     sr = s.pool.get_default_SR(s.pool.get_all()[0])
@@ -234,6 +346,7 @@ with Agent() as agent:
     new_disks(agent, s, sr)
     mistakes(agent, s, sr, vdi)
     images(agent, s, sr)
+    archives(agent, s, sr)
     tmp = os.path.join(agent.root, 'tmp')
     check(not os.path.isdir(tmp) or os.listdir(tmp) == [], 'nothing stays below tmp')
     check(os.listdir(os.path.join(agent.root, 'storage', 'attached')) == ['boot-id'], 'nothing stays attached')

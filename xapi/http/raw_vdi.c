@@ -1,8 +1,8 @@
 /* The content of one disk over HTTP.
  * Called by: the HTTP server, on threads of their own.  Calls: storage/content, vdi, transfer.
  *
- * Raw bytes and VHDs go straight from the image to the client, raw bytes back as well. Other images have their tables where
- * they like, so they are made and read in a file below ROOT/tmp. */
+ * Raw bytes, VHDs and the tar of an XVA go straight from the image to the client, raw bytes and the tar back as well. Other
+ * images have their tables where they like, so they are made and read in a file below ROOT/tmp. */
 #define LOG_MODULE "http"
 #include "xapi/http/raw_vdi.h"
 
@@ -16,6 +16,7 @@
 #include "lib/log.h"
 #include "lib/subproc.h"
 #include "xapi/http/http_auth.h"
+#include "xapi/http/tar_stream.h"
 #include "xapi/http/transfer.h"
 #include "xapi/http/vhd_stream.h"
 #include "xapi/report.h"
@@ -23,16 +24,15 @@
 #include "xapi/sr.h"
 
 enum { PIECE = 1 << 20, STEP_MS = 60000, QEMU_IMG_MS = 600000 };
-/* What Xen Orchestra announces when it does not know the length. */
-static const int64_t LENGTH_UNKNOWN = INT64_C(1) << 50;
 static const int64_t VHD_MOST = INT64_C(2040) << 30;
 
 static const struct format {
-    const char *name, *image, *content_type; /* image: as storage_disk has it */
+    const char *name, *image, *content_type; /* image: as storage_disk has it, NULL = none */
 } formats[] = {
     { "raw", "raw", "application/octet-stream" },
     { "qcow2", "qcow2", "application/x-qemu-disk" },
     { "vhd", "vhd", "application/vhd" },
+    { "tar", NULL, "application/x-tar" },
 };
 
 /* ---- what is asked for -------------------------------------------------------------------------- */
@@ -262,6 +262,17 @@ static int send_delta(struct http_request *req, struct call *c, const struct ope
     return rc;
 }
 
+static int send_tar(struct http_request *req, struct call *c, const struct storage_disk *disk, const char *headers,
+                    bool *ret_started, struct xerr *err)
+{
+    struct content *k;
+
+    if (content_open(c->agent->storage, disk, &k, err)) return -1;
+    int rc = tar_stream_send(req, c, k, headers, ret_started, err);
+    content_close(k);
+    return rc;
+}
+
 static int send_disk(struct http_request *req, struct call *c, const struct format *f, const struct opened *o,
                      const char *base_text, bool *ret_started, struct xerr *err)
 {
@@ -269,6 +280,7 @@ static int send_disk(struct http_request *req, struct call *c, const struct form
     const struct vhd_changes all = { .bits = NULL };
 
     if (streq(f->name, "raw")) return send_raw(req, c, &o->disk, headers, ret_started, err);
+    if (streq(f->name, "tar")) return send_tar(req, c, &o->disk, headers, ret_started, err);
     if (!streq(f->name, "vhd")) return send_image(req, c, &o->disk, f, &o->facts, headers, ret_started, err);
     if (!*base_text) return send_vhd(req, c, o, "", NULL, &all, headers, ret_started, err);
     return send_delta(req, c, o, base_text, headers, ret_started, err);
@@ -405,7 +417,7 @@ static int make_disk(struct upload *u, struct xerr *err)
         .type = vdi_type_user,
     };
 
-    if (u->length <= 0 || u->length >= LENGTH_UNKNOWN)
+    if (u->length <= 0 || u->length >= TRANSFER_LENGTH_UNKNOWN)
         return xerr_import_error(err, "A disk is made of the announced length, and there was none");
     if (vdi_create_internal(u->c, &n, &u->vdi, err)) return -1;
     u->made = true;
@@ -428,6 +440,28 @@ static int receive_raw(struct upload *u, struct xerr *err)
     int rc = content_open(u->c->agent->storage, &disk, &k, err);
     if (!rc) {
         rc = chunked ? receive_chunks(u, k, buf, err) : receive_plain(u, k, buf, n, cut, err);
+        if (content_flush(k, rc ? NULL : err)) rc = -1;
+        content_close(k);
+    }
+    detach(u->c, u->vdi, owner);
+    return rc;
+}
+
+/* Here too the first entry decides whether there is a body. */
+static int receive_tar(struct upload *u, struct xerr *err)
+{
+    const char *owner = owner_of(u->c, "import");
+    struct tar_upload t = { .req = u->req, .c = u->c, .vdi = u->vdi };
+    struct storage_disk disk;
+    struct content *k;
+    bool any;
+
+    if (tar_stream_begin(&t, &any, err)) return -1;
+    if (!any) return u->c->task->in_db ? xerr_import_error_premature_eof(err) : 0;
+    if (vdi_attach(u->c, u->vdi, owner, true, &disk, err)) return -1;
+    int rc = content_open(u->c->agent->storage, &disk, &k, err);
+    if (!rc) {
+        rc = tar_stream_apply(&t, k, err);
         if (content_flush(k, rc ? NULL : err)) rc = -1;
         content_close(k);
     }
@@ -497,7 +531,7 @@ static int receive_image(struct upload *u, struct xerr *err)
     int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     int rc = fd < 0 ? xerr_internal(err, "%s: %s", path, strerror(errno))
                     : transfer_receive_file(u->req, u->c, fd, limit, &size, err);
-    if (!rc && u->length > 0 && u->length < LENGTH_UNKNOWN && size < u->length)
+    if (!rc && u->length > 0 && u->length < TRANSFER_LENGTH_UNKNOWN && size < u->length)
         rc = content_error(err, "the body ended too early");
     if (!rc && size && streq(u->format->name, "qcow2")) rc = check_image(u->c, fd, size, path, err);
     if (!rc && size) rc = write_image(u, fd, path, err);
@@ -546,7 +580,9 @@ void put_import_raw_vdi(struct http_request *req, struct call *c, struct xerr *e
         return;
     }
     if (!transfer_begin_upload(req, err) && u.length != 0) {
-        int rc = streq(u.format->name, "raw") ? receive_raw(&u, err) : receive_image(&u, err);
+        int rc = streq(u.format->name, "raw")   ? receive_raw(&u, err)
+                 : streq(u.format->name, "tar") ? receive_tar(&u, err)
+                                                : receive_image(&u, err);
         settle(&u, rc);
     }
     const struct value result = value_ref(u.vdi);

@@ -85,6 +85,21 @@ struct routes {
     struct bound bound[N_HTTP_ROUTES];
 };
 
+/* What nobody serves: 501. Of an upload that is only when there is one: clients send an empty body first, or announce a length
+ * that they do not know and send nothing, to see whether they are sent elsewhere; that gets its 200. */
+static void serve_nothing(struct http_request *req, struct call *c, const struct http_route_desc *desc, struct xerr *err)
+{
+    int64_t length = streq(desc->method, "PUT") ? http_body_left(req) : 1;
+    char byte;
+
+    if (length > 0 && length < TRANSFER_LENGTH_UNKNOWN) {
+        xerr_not_implemented(err, desc->permission);
+        transfer_refuse(req, 501, err);
+    } else if (!transfer_begin_upload(req, err) && length && transfer_read(req, c, NULL, &byte, 1) && !call_check_cancel(c, err)) {
+        xerr_not_implemented(err, desc->permission);
+    }
+}
+
 /* 1. who asks, and his role; 2. an agent that has just begun is waited for; 3. the handler; 4. the call and its task end,
  * whatever the handler did. */
 static void serve(struct http_request *req, void *arg)
@@ -103,8 +118,7 @@ static void serve(struct http_request *req, void *arg)
     } else if (fn) {
         fn(req, c, &err);
     } else {
-        xerr_not_implemented(&err, b->desc->permission);
-        transfer_refuse(req, 501, &err);
+        serve_nothing(req, c, b->desc, &err);
     }
     http_call_end(c, NULL, &err);
 }

@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <sys/stat.h>
 
-enum { PIECE = 64 << 10, STEP_MS = 60000 };
+enum { PIECE = 64 << 10, STEP_MS = 60000, LOOK_MS = 1000 };
 
 int transfer_send_file(struct http_request *req, int fd, const char *headers, bool *ret_started,
                        struct xerr *err)
@@ -36,6 +36,17 @@ int transfer_begin_upload(struct http_request *req, struct xerr *err)
 {
     if (!http_stream_head(req, 200, "Connection: close\r\nCache-Control: no-cache, no-store\r\n")) return 0;
     return xerr_internal(err, "the client has gone: %s", strerror(errno));
+}
+
+ssize_t transfer_read(struct http_request *req, struct call *c, const atomic_bool *stop, void *buf, size_t n)
+{
+    for (int waited = 0; waited < STEP_MS; waited += LOOK_MS) {
+        ssize_t got = http_body_read(req, buf, n, LOOK_MS);
+        if (got >= 0) return got;
+        if (errno == EPIPE || errno == ECONNRESET) return 0;
+        if (errno != ETIMEDOUT || (stop && atomic_load(stop)) || call_cancelled(c)) return -1;
+    }
+    return -1;
 }
 
 static int too_long(struct http_request *req, int64_t limit, struct xerr *err)

@@ -17,7 +17,7 @@
 #include "xapi/unpack.h"
 #include "xapi/xva.h"
 
-enum { PIECE = 64 << 10, STEP_MS = 60000, LOOK_MS = 1000, END_MS = 60000 };
+enum { PIECE = 64 << 10, STEP_MS = 60000, END_MS = 60000 };
 
 struct transfer {
     struct http_request *req;
@@ -245,18 +245,11 @@ void get_export_metadata(struct http_request *req, struct call *c, struct xerr *
 
 /* ---- import ------------------------------------------------------------------------------------- */
 
-/* A client that leaves ends the file; the file says whether that was all. */
 static ssize_t body_read(void *arg, void *buf, size_t n)
 {
     struct transfer *t = arg;
 
-    for (int waited = 0; waited < STEP_MS; waited += LOOK_MS) {
-        ssize_t got = http_body_read(t->req, buf, n, LOOK_MS);
-        if (got >= 0) return got;
-        if (errno == EPIPE || errno == ECONNRESET) return 0;
-        if (errno != ETIMEDOUT || atomic_load(&t->stop) || call_cancelled(t->c)) return -1;
-    }
-    return -1;
+    return transfer_read(t->req, t->c, &t->stop, buf, n);
 }
 
 static void body_stop(void *arg) { atomic_store(&((struct transfer *)arg)->stop, true); }
