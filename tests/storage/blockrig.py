@@ -8,8 +8,6 @@ import http.client
 import random
 import urllib.parse
 
-from harness import Failure, wait_until
-
 MIB = 1 << 20
 
 # every start of lvm is noted
@@ -40,24 +38,11 @@ class Disks:
 
     def unplug(self, sr):
         pbd = self.s.SR.get_PBDs(sr)[0]
-        self.unused(self.s.PBD.unplug, pbd)
+        self.s.PBD.unplug(pbd)
         return pbd
 
     def destroy(self, vdi):
-        self.unused(self.s.VDI.destroy, vdi)
-
-    def unused(self, fn, thing):
-        """An export lets its disk go a moment after its last byte is here."""
-        def gone():
-            try:
-                fn(thing)
-                return True
-            except Failure as e:
-                if e.details[0] not in ('VDI_IN_USE', 'OTHER_OPERATION_IN_PROGRESS'):
-                    raise
-                return False
-        if not wait_until(gone, 60):
-            raise AssertionError('a disk stays attached')
+        self.s.VDI.destroy(vdi)
 
     def vdi(self, sr, size, name='disk', **sm_config):
         return self.s.VDI.create({'name_label': name, 'name_description': 'of a test', 'SR': sr, 'virtual_size': str(size), 'type': 'user',

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """The content of disks over HTTP: PUT /import_raw_vdi, GET /export_raw_vdi, and what clients do before, during and after."""
 import hashlib
+import http.client
 import io
 import os
 import random
@@ -205,6 +206,20 @@ def mistakes(agent, s, sr, vdi):
     check(outcome(s, task)[0] == 'cancelled', 'cancelled: %s' % (outcome(s, task),))
 
 
+def at_once(agent, s, sr):
+    """Whoever has the last byte by the announced length has a disk that nobody holds any more."""
+    vdi = make_vdi(s, sr, 4 * MIB)
+    for n, fmt in enumerate(('raw', 'vhd', 'qcow2') * 4):
+        c = http.client.HTTPConnection('127.0.0.1', agent.http_port, timeout=60)
+        c.request('GET', '/export_raw_vdi?vdi=%s&format=%s&session_id=%s' % (vdi, fmt, s._ref))
+        r = c.getresponse()
+        r.read(int(r.headers['content-length']))
+        s.VDI.resize(vdi, str((5 + n) * MIB))
+        c.close()
+    s.VDI.destroy(vdi)
+    check(vdi not in s.VDI.get_all(), 'what was read to its end is free: 12 times grown, then destroyed')
+
+
 def images(agent, s, sr):
     content = make_content(7)
     for name, qemu, options in (('qcow2', 'qcow2', ()), ('vhd', 'vpc', ('-o', 'subformat=dynamic,force_size=on'))):
@@ -347,6 +362,7 @@ with Agent() as agent:
     mistakes(agent, s, sr, vdi)
     images(agent, s, sr)
     archives(agent, s, sr)
+    at_once(agent, s, sr)
     tmp = os.path.join(agent.root, 'tmp')
     check(not os.path.isdir(tmp) or os.listdir(tmp) == [], 'nothing stays below tmp')
     check(os.listdir(os.path.join(agent.root, 'storage', 'attached')) == ['boot-id'], 'nothing stays attached')

@@ -101,6 +101,7 @@ struct exchange {
     enum body_mode mode;
     uint64_t body_left;
     struct http_chunked chunked;
+    struct strbuf last;             /* of a streamed reply: sent when its handler is through */
     bool continued, ended;          /* 100 Continue is out; the body's end was seen */
     http_handler_fn fn;             /* what the thread runs */
     void *fn_arg;
@@ -208,6 +209,8 @@ void out_end(struct conn *c);
 void reply_drop(struct http_reply *r);
 /* The head and body of a reply on a connection the caller owns; keep and out are set. */
 void conn_reply(struct conn *c, struct http_reply *r);
+/* The end of what a stream has sent; takes the buffer. */
+void conn_send_last(struct conn *c, struct strbuf *last);
 void conn_reply_error(struct conn *c, int status, const char *text);
 
 /* threads.c */

@@ -146,7 +146,9 @@ static int send_raw(struct http_request *req, struct call *c, const struct stora
     for (int64_t at = 0; !rc && at < size; at += PIECE) {
         size_t n = size - at < PIECE ? (size_t)(size - at) : PIECE;
         rc = call_check_cancel(c, err) ? -1 : content_read_on(k, buf, n, at, err);
-        if (!rc && stream_write(http_stream(req), buf, n, STEP_MS))
+        if (!rc && at + (int64_t)n == size)
+            http_stream_last(req, buf, n);
+        else if (!rc && stream_write(http_stream(req), buf, n, STEP_MS))
             rc = content_error(err, "the client has gone");
         call_progress(c, (double)at / (double)size);
     }

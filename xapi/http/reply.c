@@ -147,6 +147,22 @@ int out_flush(struct conn *c)
     return c->ssl ? flush_tls(c) : flush_plain(c);
 }
 
+/* Nearly always all of it goes out at once, and nothing has to be kept. */
+static void out_send(struct conn *c, struct out *o, size_t length)
+{
+    c->out = o;
+    int rc = out_flush(c);
+    if (rc == 0) {
+        out_keep(c, o, length);
+        return;
+    }
+    c->out = NULL;
+    free(o->head);
+    strbuf_free(&o->body);
+    if (o->release) o->release(o->release_arg);
+    if (rc < 0) c->keep = c->linger = false;
+}
+
 /* --- building ------------------------------------------------------------------------------------------ */
 
 void reply_drop(struct http_reply *r)
@@ -192,18 +208,15 @@ void conn_reply(struct conn *c, struct http_reply *r)
         o.body = *r->body;
         *r->body = (struct strbuf)STRBUF_INIT;
     }
-    /* Nearly always all of it goes out at once, and nothing has to be kept. */
-    c->out = &o;
-    int rc = out_flush(c);
-    if (rc == 0) {
-        out_keep(c, &o, length);
-        return;
-    }
-    c->out = NULL;
-    free(o.head);
-    strbuf_free(&o.body);
-    if (o.release) o.release(o.release_arg);
-    if (rc < 0) c->keep = c->linger = false;
+    out_send(c, &o, length);
+}
+
+void conn_send_last(struct conn *c, struct strbuf *last)
+{
+    struct out o = { .body = *last };
+
+    *last = (struct strbuf)STRBUF_INIT;
+    out_send(c, &o, o.body.len);
 }
 
 static void add_escaped(struct strbuf *b, const char *s)

@@ -173,6 +173,9 @@ bool http_client_gone(struct http_request *req);
  * say otherwise. For uploads: send 200 before reading. After it http_reply is not possible any more.
  * 0, or -1 + errno. */
 int http_stream_head(struct http_request *req, int status, const char *headers);
+/* The end of a reply, a copy: it goes out when the handler has returned. Who has read all of the reply can count on
+ * what the handler let go behind it: a disk, a task. */
+void http_stream_last(struct http_request *req, const void *p, size_t n);
 /* The request's body, unframed (length, chunked, or until EOF): >0 bytes, 0 end, -1 + errno (EPIPE: the
  * client left before the announced end; ETIMEDOUT). Sends 100 Continue at the first call when no head went
  * out. */

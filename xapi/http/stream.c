@@ -30,6 +30,14 @@ int http_stream_head(struct http_request *req, int status, const char *headers)
     return stream_write(&x->stream, head.ptr, head.len, c->server->cfg.write_ms);
 }
 
+void http_stream_last(struct http_request *req, const void *p, size_t n)
+{
+    struct exchange *x = exchange_of(req);
+
+    assert(x->outcome == X_STREAMING);
+    strbuf_add(&x->last, p, n);
+}
+
 /* One read of chunked framing, payload moved to the front of buf. */
 static ssize_t read_chunked(struct exchange *x, char *buf, size_t n, int timeout_ms)
 {

@@ -32,6 +32,7 @@ void exchange_reset(struct exchange *x)
 
     arena_reset(x->req.arena);
     strbuf_free(&x->body);
+    strbuf_free(&x->last);
     free(x->stream.early);
     *x = fresh;
     x->stream.fd = -1;
@@ -42,6 +43,7 @@ void exchange_free(struct exchange *x)
     if (!x) return;
     arena_free(x->req.arena);
     strbuf_free(&x->body);
+    strbuf_free(&x->last);
     free(x->stream.early);
     free(x->buf);
     free(x);
@@ -63,6 +65,7 @@ bool exchange_done(struct exchange *x, struct worker *w)
     case X_STREAMING:
         c->keep = false;
         c->linger = true;
+        if (x->last.len) conn_send_last(c, &x->last);
         break;
     case X_REPLIED:
         break;

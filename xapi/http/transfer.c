@@ -26,7 +26,9 @@ int transfer_send_file(struct http_request *req, int fd, const char *headers, bo
         if (n <= 0)
             return xerr_internal(err, "cannot read what is to be sent: %s",
                                  n ? strerror(errno) : "it became shorter");
-        if (stream_write(http_stream(req), buf, (size_t)n, STEP_MS))
+        if (n == left)
+            http_stream_last(req, buf, (size_t)n);
+        else if (stream_write(http_stream(req), buf, (size_t)n, STEP_MS))
             return xerr_internal(err, "the client has gone: %s", strerror(errno));
     }
     return 0;

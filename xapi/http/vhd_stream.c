@@ -153,7 +153,8 @@ static int send_all(struct sender *s, const char *headers, bool *ret_started, st
         if (put(s, s->bitmap, VHD_BITMAP, err) || put(s, s->data, VHD_BLOCK, err)) return -1;
         call_progress(s->c, 0.5 + (double)i / s->blocks / 2);
     }
-    return put(s, head, VHD_FOOTER, err);
+    http_stream_last(s->req, head, VHD_FOOTER);
+    return 0;
 }
 
 int vhd_stream_send(struct http_request *req, struct call *c, const struct vhd_source *disk,
