@@ -89,6 +89,8 @@ const struct conf_option daemon_options[] = {
       .doc = "program for password checks and other risky work" },
     { .key = "plugin-dir", .type = CONF_PATH, .fallback = SYSCONFDIR "/xapi.d/plugins",
       .doc = "programs that host.call_plugin runs" },
+    { .key = "vm-plugins", .type = CONF_STRING, .fallback = "", .unit = "NAME[,NAME]",
+      .doc = "those of them that who operates a VM may run with VM.call_host_plugin" },
     { .key = "extension-dir", .type = CONF_PATH, .fallback = SYSCONFDIR "/xapi.d/extensions",
       .doc = "programs that host.call_extension runs" },
     { .key = "plugin-timeout", .type = CONF_DURATION, .fallback = "1h",

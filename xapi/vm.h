@@ -32,6 +32,12 @@ void vm_undo_domain(struct call *c, struct hv_id id);
 void vm_undo_vdi(struct call *c, struct ref vdi);
 void vm_undo_attach(struct call *c, struct ref vdi, const char *owner);
 
+/* ---- vm_group.c ---- */
+
+/* Runs the host's plug-in of that name with the VM's uuid (vm_uuid) besides args. Errors: as host.call_plugin. */
+int vm_plugin(struct call *c, struct ref vm, const char *plugin, const char *fn, const struct value *args, const char **ret_result,
+              struct xerr *err);
+
 /* ---- vm_power.c ---- */
 
 /* The domain `domid` of this VM is gone: releases devices and makes the VM Halted, unless it has been started anew

@@ -2,6 +2,7 @@
  * Called by: the generated thunks (schema/vm.xml).  Calls: host_plugin.c, db/. */
 #include "gen/methods.h"
 #include "xapi/host.h"
+#include "xapi/vm.h"
 
 /* ---- groups ------------------------------------------------------------------------------------------------------ */
 
@@ -45,14 +46,11 @@ int vm_get_boot_record(struct call *c, struct ref self, struct value *ret_result
 
 /* ---- the guest's agent ------------------------------------------------------------------------------------------- */
 
-/* The host's plug-in of that name gets the VM's uuid besides what the caller says. No other one: who may operate a VM may
- * not for that reason run programs of the host's administrator. */
-int vm_call_plugin(struct call *c, struct ref vm, const char *plugin, const char *fn, const struct value *args,
-                   const char **ret_result, struct xerr *err)
+int vm_plugin(struct call *c, struct ref vm, const char *plugin, const char *fn, const struct value *args, const char **ret_result,
+              struct xerr *err)
 {
     struct value_builder all = value_builder(c->arena);
 
-    if (!streq(plugin, "guest-agent-operation")) return xerr_xenapi_missing_plugin(err, plugin);
     {
         _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
         const struct row *row = snap_need(s, CLASS_VM, vm, err);
@@ -62,4 +60,13 @@ int vm_call_plugin(struct call *c, struct ref vm, const char *plugin, const char
     }
     const struct value with_uuid = value_built_map(&all);
     return host_call_plugin(c, c->agent->host, plugin, fn, &with_uuid, ret_result, err);
+}
+
+/* The host's plug-in of that name. No other one: who may operate a VM may not for that reason run programs of the host's
+ * administrator (those of VM.call_host_plugin are the ones that he listed). */
+int vm_call_plugin(struct call *c, struct ref vm, const char *plugin, const char *fn, const struct value *args,
+                   const char **ret_result, struct xerr *err)
+{
+    if (!streq(plugin, "guest-agent-operation")) return xerr_xenapi_missing_plugin(err, plugin);
+    return vm_plugin(c, vm, plugin, fn, args, ret_result, err);
 }

@@ -29,6 +29,21 @@ def lives(agent, uuid):
     return wait_until(lambda: ticks(agent, uuid) > before + 1, 60)
 
 
+def emulator(uuid):
+    """Pid of its QEMU."""
+    out = subprocess.run(['pgrep', '-f', 'guest=%s,' % uuid], capture_output=True, text=True).stdout.split()
+    return int(out[0]) if out else None
+
+
+def vcpu_mask(pid):
+    """The CPUs that its first vcpu may use."""
+    for task in os.listdir('/proc/%d/task' % pid):
+        with open('/proc/%d/task/%s/status' % (pid, task)) as f:
+            status = dict(line.rstrip('\n').split(':\t', 1) for line in f if ':\t' in line)
+        if status['Name'].startswith('CPU 0'):
+            return status['Cpus_allowed_list']
+
+
 def make_vm(s, name, words=''):
     vm = s.VM.clone(s.VM.get_by_name_label('Other install media')[0], name)
     s.VM.provision(vm)
@@ -76,6 +91,14 @@ with QemuAgent() as agent:
     check(not any(t.startswith('vif') for t in interfaces()), 'its tap is gone')
     s.VM.resume(vm, False, False)
     check(lives(agent, uuid), 'resumed where it was')
+
+    first = emulator(uuid)
+    s.VM.add_to_VCPUs_params_live(vm, 'mask', '0')
+    check(vcpu_mask(first) == '0', 'its vcpu is pinned while it runs')
+    fails('VM_INCOMPATIBLE_WITH_THIS_HOST', 'to a CPU that is not there', s.VM.add_to_VCPUs_params_live, vm, 'mask', '4000')
+    fails('NOT_IMPLEMENTED', 'shares of the processors', s.VM.add_to_VCPUs_params_live, vm, 'weight', '100')
+    s.VM.restart_device_models(vm)
+    check(emulator(uuid) not in (None, first) and lives(agent, uuid), 'a new QEMU, and the guest goes on')
 
     # Kill the agent: the guest is not ours to lose.
     agent.kill()

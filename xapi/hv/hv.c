@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 
 #include "gen/errors.h"
+#include "lib/num.h"
 #include "xapi/hv/hv_check.h"
 #include "xapi/hv/sim.h"
 
@@ -54,6 +55,8 @@ enum verb {
     VERB_NIC_MOVE,
     VERB_MEMORY,
     VERB_VCPUS,
+    VERB_VCPU_PARAMS,
+    VERB_SHADOW,
     VERB_SYSRQ,
     VERB_TRIGGER,
     VERB_LIST,
@@ -97,6 +100,8 @@ static const struct verb_desc {
     [VERB_NIC_MOVE]    = { "nic-move", 30000, "running", false },
     [VERB_MEMORY]      = { "set-memory-target", 30000, "running", false },
     [VERB_VCPUS]       = { "set-vcpus", 60000, "running", false },
+    [VERB_VCPU_PARAMS] = { "set-vcpu-params", 30000, "running", false },
+    [VERB_SHADOW]      = { "set-shadow", 60000, "running", false },
     [VERB_SYSRQ]       = { "send-sysrq", 15000, "running", false },
     [VERB_TRIGGER]     = { "send-trigger", 15000, "running", false },
     [VERB_LIST]        = { "list", 30000, "", true },
@@ -365,6 +370,34 @@ const char *hv_name(const struct hv *hv)
     return hv->driver->name;
 }
 
+/* Where the verb of each ability stands in the driver's table. */
+static const size_t abilities[] = {
+#define VERB_AT(verb) offsetof(struct hv_driver, verb)
+    [HV_CAN_CLEAN_SHUTDOWN] = VERB_AT(shutdown), [HV_CAN_CLEAN_REBOOT] = VERB_AT(reboot), [HV_CAN_RESET] = VERB_AT(reset),
+    [HV_CAN_PAUSE] = VERB_AT(pause), [HV_CAN_SUSPEND] = VERB_AT(suspend), [HV_CAN_MIGRATE] = VERB_AT(migrate_send),
+    [HV_CAN_DISK_HOTPLUG] = VERB_AT(disk_attach), [HV_CAN_CD_CHANGE] = VERB_AT(cd_change),
+    [HV_CAN_DISK_SNAPSHOT] = VERB_AT(disk_snapshot), [HV_CAN_DISK_MIRROR] = VERB_AT(disk_mirror),
+    [HV_CAN_DISK_RESIZE] = VERB_AT(disk_resize), [HV_CAN_NIC_HOTPLUG] = VERB_AT(nic_attach), [HV_CAN_NIC_MOVE] = VERB_AT(nic_move),
+    [HV_CAN_MEMORY] = VERB_AT(set_memory_target), [HV_CAN_VCPUS] = VERB_AT(set_vcpus),
+    [HV_CAN_VCPU_PARAMS] = VERB_AT(set_vcpu_params), [HV_CAN_SHADOW] = VERB_AT(set_shadow), [HV_CAN_SYSRQ] = VERB_AT(send_sysrq),
+    [HV_CAN_TRIGGER] = VERB_AT(send_trigger), [HV_CAN_GUEST_INFO] = VERB_AT(get_guest_info), [HV_CAN_DMESG] = VERB_AT(dmesg),
+    [HV_CAN_DEBUG_KEYS] = VERB_AT(send_debug_keys),
+#undef VERB_AT
+};
+
+static bool driver_can(const struct hv_driver *driver, enum hv_ability ability)
+{
+    void (*verb)(void);
+
+    memcpy(&verb, (const char *)driver + abilities[ability], sizeof verb);
+    return verb != NULL;
+}
+
+bool hv_can(const struct hv *hv, enum hv_ability ability)
+{
+    return driver_can(hv->driver, ability);
+}
+
 bool hv_plugs_nics(const struct hv *hv)
 {
     assert(hv->magic == HV_MAGIC);
@@ -610,6 +643,34 @@ int hv_set_vcpus(struct hv *hv, struct hv_id id, unsigned vcpus, struct xerr *er
     if (run_begin(&r, hv, VERB_VCPUS, hv->driver->set_vcpus, id, 0, err) < 0) return -1;
     if (!vcpus) return xerr_vm_no_vcpus(err, r.who);
     return run_end(&r, hv->driver->set_vcpus(hv->d, r.uuid, vcpus, r.deadline_ms, &r.f), err);
+}
+
+int hv_set_vcpu_param(struct hv *hv, struct hv_id id, const char *key, const char *value, unsigned vcpus_max, struct xerr *err)
+{
+    struct hv_vcpu_params p = { .vcpus_max = vcpus_max };
+    int64_t n = 0;
+    struct run r;
+
+    if (streq(key, "mask")) {
+        p.mask = value;
+    } else {
+        const bool weight = streq(key, "weight");
+        if (!(weight || streq(key, "cap")) || !num_parse_int(value, &n) || n < (weight ? 1 : 0) || n > 65535)
+            return xerr_invalid_value(err, key, value);
+        if (weight) p.weight = (unsigned)n;
+        else p.cap = n ? (int)n : -1;
+    }
+    if (run_begin(&r, hv, VERB_VCPU_PARAMS, hv->driver->set_vcpu_params, id, 0, err) < 0) return -1;
+    if (p.mask && (!*p.mask || p.mask[strspn(p.mask, "0123456789,-; ")])) return xerr_invalid_value(err, key, value);
+    return run_end(&r, hv->driver->set_vcpu_params(hv->d, r.uuid, &p, r.deadline_ms, &r.f), err);
+}
+
+int hv_set_shadow(struct hv *hv, struct hv_id id, double multiplier, struct xerr *err)
+{
+    struct run r;
+
+    if (run_begin(&r, hv, VERB_SHADOW, hv->driver->set_shadow, id, 0, err) < 0) return -1;
+    return run_end(&r, hv->driver->set_shadow(hv->d, r.uuid, multiplier, r.deadline_ms, &r.f), err);
 }
 
 int hv_send_sysrq(struct hv *hv, struct hv_id id, char key, struct xerr *err)

@@ -277,6 +277,15 @@ void hv_close(struct hv *hv);
 void hv_close_engine(struct hv *hv);
 /* "sim", "libvirt", "xen". */
 const char *hv_name(const struct hv *hv);
+/* What a driver may lack. Its verbs answer NOT_IMPLEMENTED then. */
+enum hv_ability {
+    HV_CAN_CLEAN_SHUTDOWN, HV_CAN_CLEAN_REBOOT, HV_CAN_RESET, HV_CAN_PAUSE, HV_CAN_SUSPEND, HV_CAN_MIGRATE,
+    HV_CAN_DISK_HOTPLUG, HV_CAN_CD_CHANGE, HV_CAN_DISK_SNAPSHOT, HV_CAN_DISK_MIRROR, HV_CAN_DISK_RESIZE,
+    HV_CAN_NIC_HOTPLUG, HV_CAN_NIC_MOVE,
+    HV_CAN_MEMORY, HV_CAN_VCPUS, HV_CAN_VCPU_PARAMS, HV_CAN_SHADOW,
+    HV_CAN_SYSRQ, HV_CAN_TRIGGER, HV_CAN_GUEST_INFO, HV_CAN_DMESG, HV_CAN_DEBUG_KEYS,
+};
+bool hv_can(const struct hv *hv, enum hv_ability ability);
 /* The engine makes the cards' interfaces itself and puts them on hv_nic.bridge: taps are not wanted. */
 bool hv_plugs_nics(const struct hv *hv);
 
@@ -377,6 +386,11 @@ int hv_nic_detach(struct hv *hv, struct hv_id id, const struct hv_nic *nic, int 
 int hv_set_memory_target(struct hv *hv, struct hv_id id, int64_t target_bytes, struct xerr *err);
 /* Vcpus online now: 1..vcpus_max. */
 int hv_set_vcpus(struct hv *hv, struct hv_id id, unsigned vcpus, struct xerr *err);
+/* How its vcpus share the host's processors from now on, as hv_vm has it at a start: key "weight" (1..65535), "cap" (per cent of
+ * one CPU, 0 = none) or "mask" (vcpus_max: as it was started). INVALID_VALUE [key, value]. */
+int hv_set_vcpu_param(struct hv *hv, struct hv_id id, const char *key, const char *value, unsigned vcpus_max, struct xerr *err);
+/* Memory for its page tables, as hv_vm.shadow_multiplier has it: 1.0 and more. */
+int hv_set_shadow(struct hv *hv, struct hv_id id, double multiplier, struct xerr *err);
 /* key: 'a'..'z', '0'..'9'. */
 int hv_send_sysrq(struct hv *hv, struct hv_id id, char key, struct xerr *err);
 /* trigger: "nmi", "reset", "power" (button). INVALID_VALUE ["trigger", trigger]. */

@@ -10,7 +10,7 @@
 
 #include "xapi/hv/hv.h"
 
-enum { HV_DRIVER_ABI = 3 };          /* raise when anything in hv.h or here changes shape */
+enum { HV_DRIVER_ABI = 4 };          /* raise when anything in hv.h or here changes shape */
 
 enum hv_fail_kind {
     HV_FAIL_NONE,
@@ -42,6 +42,12 @@ struct hv_failure {
 
 /* Sets the failure; always returns -1. A sentence that is too long is cut. */
 int hv_fail(struct hv_failure *f, enum hv_fail_kind kind, const char *fmt, ...) _printf_(3, 4);
+
+struct hv_vcpu_params {
+    unsigned weight, vcpus_max;
+    int cap;
+    const char *mask;
+};
 
 struct hv_open_args {
     const struct hv_config *config;  /* texts never NULL; root, run, sr_mount set */
@@ -98,6 +104,10 @@ struct hv_driver {
     int (*set_memory_target)(void *d, const char *uuid, int64_t bytes, int64_t deadline_ms,
                              struct hv_failure *f);
     int (*set_vcpus)(void *d, const char *uuid, unsigned vcpus, int64_t deadline_ms, struct hv_failure *f);
+    /* One of the three: weight and cap are 0, mask NULL when they stay as they are; cap -1 = none from now on. */
+    int (*set_vcpu_params)(void *d, const char *uuid, const struct hv_vcpu_params *params, int64_t deadline_ms,
+                           struct hv_failure *f);
+    int (*set_shadow)(void *d, const char *uuid, double multiplier, int64_t deadline_ms, struct hv_failure *f);
     int (*send_sysrq)(void *d, const char *uuid, char key, int64_t deadline_ms, struct hv_failure *f);
     int (*send_trigger)(void *d, const char *uuid, const char *trigger, int64_t deadline_ms,
                         struct hv_failure *f);

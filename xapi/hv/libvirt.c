@@ -390,6 +390,7 @@ const struct hv_driver hv_driver = {
     .nic_detach = lv_nic_detach,
     .set_memory_target = lv_set_memory_target,
     .set_vcpus = lv_set_vcpus,
+    .set_vcpu_params = lv_set_vcpu_params,
     .send_sysrq = lv_send_sysrq,
     .send_trigger = lv_send_trigger,
     .list = lv_list,

@@ -401,6 +401,61 @@ int lv_set_vcpus(void *d, const char *uuid, unsigned vcpus, int64_t deadline_ms,
     return lv_job_run(job, deadline_ms, f);
 }
 
+/* A CPU's number or "from-to" into the map; -1 = beyond it, or neither. */
+static int add_cpus(const char *text, unsigned char *map, size_t cpus)
+{
+    char *after;
+    unsigned long from = strtoul(text, &after, 10), to = *after == '-' ? strtoul(after + 1, &after, 10) : from;
+
+    if (*after || to < from || to >= cpus) return -1;
+    for (; from <= to; from++) VIR_USE_CPU(map, from);
+    return 0;
+}
+
+/* "0,2-3" of one vcpu. */
+static int pin(virDomainPtr dom, unsigned vcpu, char *list, size_t cpus, struct hv_failure *f)
+{
+    const int len = VIR_CPU_MAPLEN((int)cpus);
+    _cleanup_free_ char *map = xcalloc(1, (size_t)len);
+    char *rest = list;
+
+    for (char *one; (one = strsep(&rest, ", "));)
+        if (*one && add_cpus(one, (unsigned char *)map, cpus))
+            return hv_fail(f, HV_FAIL_INCOMPATIBLE, "VCPUs_params:mask: no CPU %s here", one);
+    return virDomainPinVcpuFlags(dom, vcpu, (unsigned char *)map, len, VIR_DOMAIN_AFFECT_LIVE);
+}
+
+/* The mask of each vcpu, ";" between them; the last one given is for all that follow. */
+static int run_vcpu_params(struct lv_job *job)
+{
+    const int cpus = virNodeGetCPUMap(job->conn, NULL, NULL, 0);
+    virDomainPtr dom = lv_job_domain(job);
+    const char *part = job->path;
+    int rc = cpus > 0 ? 0 : -1;
+
+    if (!dom) return -1;
+    for (unsigned i = 0; rc == 0 && i < (unsigned)job->number; i++) {
+        size_t len = strcspn(part, ";");
+        _cleanup_free_ char *list = xstrndup(part, len);
+        rc = pin(dom, i, list, (size_t)cpus, &job->f);
+        if (part[len]) part += len + 1;
+    }
+    if (rc < 0 && job->f.kind == HV_FAIL_NONE) lv_job_fail_domain(job, dom, HV_FAIL_ENGINE);
+    virDomainFree(dom);
+    return rc;
+}
+
+int lv_set_vcpu_params(void *d, const char *uuid, const struct hv_vcpu_params *params, int64_t deadline_ms,
+                       struct hv_failure *f)
+{
+    _cleanup_job_ struct lv_job *job = lv_job_new(d, uuid, run_vcpu_params);
+
+    if (!params->mask) return hv_fail(f, HV_FAIL_UNSUPPORTED, "shares of the processors");
+    job->number = params->vcpus_max;
+    job->path = xstrdup(params->mask);
+    return lv_job_run(job, deadline_ms, f);
+}
+
 /* ---- keys and buttons ------------------------------------------------------------------------ */
 
 /* Linux key codes of 'a'..'z' and '0'..'9'. */

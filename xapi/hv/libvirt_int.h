@@ -193,6 +193,8 @@ int lv_nic_detach(void *d, const char *uuid, const struct hv_nic *nic, int64_t d
                   struct hv_failure *f);
 int lv_set_memory_target(void *d, const char *uuid, int64_t bytes, int64_t deadline_ms, struct hv_failure *f);
 int lv_set_vcpus(void *d, const char *uuid, unsigned vcpus, int64_t deadline_ms, struct hv_failure *f);
+int lv_set_vcpu_params(void *d, const char *uuid, const struct hv_vcpu_params *params, int64_t deadline_ms,
+                       struct hv_failure *f);
 int lv_send_sysrq(void *d, const char *uuid, char key, int64_t deadline_ms, struct hv_failure *f);
 int lv_send_trigger(void *d, const char *uuid, const char *trigger, int64_t deadline_ms,
                     struct hv_failure *f);

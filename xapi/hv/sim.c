@@ -615,6 +615,30 @@ static int do_set_vcpus(void *d, const char *uuid, unsigned vcpus, int64_t deadl
     return leave(s, "hv.sim.set-vcpus.late", f);
 }
 
+/* Its guests know neither processors nor page tables: who looks (tests) finds what was last said. */
+static int do_set_vcpu_params(void *d, const char *uuid, const struct hv_vcpu_params *params, int64_t deadline_ms,
+                              struct hv_failure *f) {
+    struct sim *s = d;
+    struct sim_domain *dom = enter_running(s, "hv.sim.set-vcpu-params", uuid, true, f);
+
+    (void)deadline_ms;
+    if (!dom) return -1;
+    if (params->weight) dom->weight = params->weight;
+    if (params->cap) dom->cap = params->cap > 0 ? (unsigned)params->cap : 0;
+    return leave(s, "hv.sim.set-vcpu-params.late", f);
+}
+
+static int do_set_shadow(void *d, const char *uuid, double multiplier, int64_t deadline_ms, struct hv_failure *f)
+{
+    struct sim *s = d;
+    struct sim_domain *dom = enter_running(s, "hv.sim.set-shadow", uuid, true, f);
+
+    (void)deadline_ms;
+    if (!dom) return -1;
+    dom->shadow_percent = (uint32_t)(multiplier < 1000 ? multiplier * 100 : 100000);
+    return leave(s, "hv.sim.set-shadow.late", f);
+}
+
 static int do_send_sysrq(void *d, const char *uuid, char key, int64_t deadline_ms, struct hv_failure *f)
 {
     struct sim *s = d;
@@ -884,6 +908,8 @@ const struct hv_driver hv_sim_driver = {
     .nic_detach = do_nic_detach,
     .set_memory_target = do_set_memory_target,
     .set_vcpus = do_set_vcpus,
+    .set_vcpu_params = do_set_vcpu_params,
+    .set_shadow = do_set_shadow,
     .send_sysrq = do_send_sysrq,
     .send_trigger = do_send_trigger,
     .list = do_list,

@@ -41,7 +41,7 @@ struct sim_domain {
     char name[91];
     int64_t domid, start_time;
     int64_t memory_max_bytes, memory_target_bytes, memory_actual_bytes;
-    uint32_t vcpus_max, vcpus;
+    uint32_t vcpus_max, vcpus, weight, cap, shadow_percent;
     uint32_t domain_type;
     uint8_t deaf, agent, clutch, stop_on_reboot, cancel;
     uint64_t cpu_ns;                     /* used until it last stood still */

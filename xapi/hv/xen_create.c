@@ -17,7 +17,7 @@
 #include "lib/log.h"
 
 enum { STD_VIDEO_MIB = 8, CIRRUS_VIDEO_MIB = 4, MAX_VIDEO_MIB = 256 };
-enum { MAX_EVTCHN_PORT = 4095, TSC_DEFAULT = 0, TSC_MAX = 2, NO_DELAY_FOR_MISSED_TICKS = 1, MAX_CAP = 65535, MAX_FEATURE_WORDS = 64 };
+enum { MAX_EVTCHN_PORT = 4095, TSC_DEFAULT = 0, TSC_MAX = 2, NO_DELAY_FOR_MISSED_TICKS = 1, MAX_FEATURE_WORDS = 64 };
 static const int64_t MIB = 1 << 20;
 /* Beside what the guest sees: its special pages, and room for the rounding of both sides. */
 static const int64_t SLACK_BYTES = 1 << 20;
@@ -51,15 +51,9 @@ static int64_t platform_int(const struct hv_vm *vm, const char *key, int64_t min
 
 /* ---- memory ---------------------------------------------------------------------------------- */
 
-/* Page tables of the hardware-assisted paging (as Xen's own tools reckon): 1 MiB a vcpu, 8 bytes a KiB. */
 static int64_t paging_bytes(const struct hv_vm *vm)
 {
-    if (is_pv(vm)) return 0;
-    int64_t bytes = vm->vcpus_max * MIB + vm->memory_static_max_bytes / 128;
-    double factor = vm->shadow_multiplier > 1 ? vm->shadow_multiplier : 1;
-
-    bytes = (int64_t)((double)bytes * factor);
-    return (bytes + MIB - 1) / MIB * MIB;
+    return is_pv(vm) ? 0 : xn_paging_bytes(vm->vcpus_max, vm->memory_static_max_bytes, vm->shadow_multiplier);
 }
 
 /* Of the guest's memory; a power of two. */
@@ -200,65 +194,13 @@ static int set_limits(const struct making *m)
     return 0;
 }
 
-/* ---- scheduling ------------------------------------------------------------------------------ */
-
-/* "0,2,3" of one vcpu into a map of n bytes; numbers beyond the machine are ignored, as the reference does. */
-static bool parse_mask(const char *text, size_t len, uint8_t *map, size_t n)
+static int share_cpus(const struct making *m)
 {
-    bool any = false;
+    const struct hv_vcpu_params params = { .weight = m->vm->vcpu_weight, .cap = (int)m->vm->vcpu_cap, .vcpus_max = m->vm->vcpus_max,
+                                           .mask = *m->vm->vcpu_mask ? m->vm->vcpu_mask : NULL };
 
-    memset(map, 0, n);
-    for (size_t i = 0; i < len;) {
-        size_t number = 0, digits = 0;
-        while (i + digits < len && text[i + digits] >= '0' && text[i + digits] <= '9' && digits < 6)
-            number = number * 10 + (size_t)(text[i + digits++] - '0');
-        if (digits && number / 8 < n) {
-            map[number / 8] |= (uint8_t)(1 << number % 8);
-            any = true;
-        }
-        i += digits + 1;
-    }
-    return any;
-}
-
-/* The mask of each vcpu, ";" between them; the last one given is for all that follow. */
-static int set_affinity(const struct making *m)
-{
-    int size = xc_get_cpumap_size(m->xn->xch);
-    const char *mask = m->vm->vcpu_mask, *part = mask;
-
-    if (!*mask || size <= 0) return 0;
-    xc_cpumap_t hard = xc_cpumap_alloc(m->xn->xch), soft = xc_cpumap_alloc(m->xn->xch);
-    int rc = hard && soft ? 0 : -1;
-    for (unsigned i = 0; rc == 0 && i < m->vm->vcpus_max; i++) {
-        size_t len = strcspn(part, ";");
-        if (parse_mask(part, len, hard, (size_t)size))
-            rc = xc_vcpu_setaffinity(m->xn->xch, (uint32_t)m->g->domid, (int)i, hard, soft, XEN_VCPUAFFINITY_HARD);
-        if (part[len]) part += len + 1;
-    }
-    if (rc < 0) fail(m, "xc_vcpu_setaffinity");
-    free(hard);
-    free(soft);
-    return rc;
-}
-
-static int set_shares(const struct making *m)
-{
-    const uint32_t domid = (uint32_t)m->g->domid;
-    const uint16_t weight = (uint16_t)(m->vm->vcpu_weight < 65535 ? m->vm->vcpu_weight : 65535);
-    const uint16_t cap = (uint16_t)(m->vm->vcpu_cap < MAX_CAP ? m->vm->vcpu_cap : MAX_CAP);
-    int scheduler = 0;
-
-    if (weight == 256 && !cap) return 0;      /* as every scheduler has it */
-    STEP(xc_sched_id, m->xn->xch, &scheduler);
-    if (scheduler == XEN_SCHEDULER_CREDIT2) {
-        struct xen_domctl_sched_credit2 c2 = { .weight = weight, .cap = cap };
-        STEP(xc_sched_credit2_domain_set, m->xn->xch, domid, &c2);
-    } else if (scheduler == XEN_SCHEDULER_CREDIT) {
-        struct xen_domctl_sched_credit c1 = { .weight = weight, .cap = cap };
-        STEP(xc_sched_credit_domain_set, m->xn->xch, domid, &c1);
-    }
-    return 0;
+    if (params.weight == 256 && !params.cap) return params.mask ? xn_set_affinity(m->xn, m->g, &params, m->f) : 0;
+    return xn_set_shares(m->xn, m->g, &params, m->f) || (params.mask && xn_set_affinity(m->xn, m->g, &params, m->f)) ? -1 : 0;
 }
 
 /* ---- devices --------------------------------------------------------------------------------- */
@@ -434,7 +376,7 @@ static int make(struct making *m)
     if (xn_record_write(m->xn, m->g, m->f) < 0) return -1;
     /* 2. An empty domain; the record learns its number. */
     if (create_domain(m) < 0 || xn_record_write(m->xn, m->g, m->f) < 0) return -1;
-    if (set_limits(m) < 0 || set_affinity(m) < 0 || set_shares(m) < 0 || open_ports(m) < 0) return -1;
+    if (set_limits(m) < 0 || share_cpus(m) < 0 || open_ports(m) < 0) return -1;
     /* 3. Disks and cards; 4. kernel, memory and xenstore's nodes; 5. the rings. */
     if (prepare_devices(m) < 0 || (m->in ? fill(m) : build(m)) < 0 || introduce(m) < 0) return -1;
     /* 6. The backends have taken up their devices. */

@@ -282,6 +282,13 @@ int xn_pause(void *d, const char *uuid, int64_t deadline_ms, struct hv_failure *
 int xn_unpause(void *d, const char *uuid, int64_t deadline_ms, struct hv_failure *f);
 int xn_set_memory_target(void *d, const char *uuid, int64_t bytes, int64_t deadline_ms, struct hv_failure *f);
 int xn_set_vcpus(void *d, const char *uuid, unsigned vcpus, int64_t deadline_ms, struct hv_failure *f);
+int xn_set_vcpu_params(void *d, const char *uuid, const struct hv_vcpu_params *params, int64_t deadline_ms, struct hv_failure *f);
+int xn_set_shadow(void *d, const char *uuid, double multiplier, int64_t deadline_ms, struct hv_failure *f);
+/* xen_sched.c; mask is not NULL for the first, the second leaves it alone. */
+int xn_set_affinity(struct xn *xn, const struct xn_guest *g, const struct hv_vcpu_params *params, struct hv_failure *f);
+int xn_set_shares(struct xn *xn, const struct xn_guest *g, const struct hv_vcpu_params *params, struct hv_failure *f);
+/* What a guest with so many vcpus and so much memory gets for its page tables. */
+int64_t xn_paging_bytes(unsigned vcpus, int64_t memory_bytes, double multiplier);
 int xn_send_sysrq(void *d, const char *uuid, char key, int64_t deadline_ms, struct hv_failure *f);
 int xn_send_trigger(void *d, const char *uuid, const char *trigger, int64_t deadline_ms, struct hv_failure *f);
 /* Ends a domain and removes every trace of it, whatever of it there is. The caller has the turn; afterwards the guest
