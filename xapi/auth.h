@@ -27,8 +27,10 @@ enum { AUTH_TIMEOUT_MAX_MS = 80000 };
 int auth_new(const struct auth_config *config, struct auth **ret_auth, struct xerr *err);
 void auth_free(struct auth *auth);
 
-/* Takes the time of a password hash or of a PAM stack, config.timeout_ms at most; any number at a time.
- * Errors: SESSION_AUTHENTICATION_FAILED [user, reason]. */
+/* So many passwords are checked at a time, from now on; a source that needs processors has fewer at most. */
+void auth_limit_checks(struct auth *auth, int64_t max);
+/* Takes the time of a password hash or of a PAM stack, config.timeout_ms at most; as many at a time as auth_limit_checks()
+ * allows, others wait. Errors: SESSION_AUTHENTICATION_FAILED [user, reason]; TOO_MANY_PENDING_TASKS after a long wait. */
 int auth_check_password(struct auth *auth, const char *user, const char *password, struct xerr *err);
 /* Errors: CHANGE_PASSWORD_REJECTED [reason]. */
 int auth_set_password(struct auth *auth, const char *user, const char *password, struct xerr *err);

@@ -11,7 +11,6 @@
 #include <openssl/evp.h>
 #include <pthread.h>
 #include <pwd.h>
-#include <semaphore.h>
 #include <stdio.h>
 #include <sys/random.h>
 
@@ -20,9 +19,10 @@
 #include "lib/log.h"
 #include "lib/strbuf.h"
 #include "lib/subproc.h"
+#include "xapi/turns.h"
 
 enum { ACCOUNTS_LIMIT = 1 << 20, MAX_NAME = 256, MAX_PASSWORD = 4096, MAX_GROUPS = 1024,
-       PAM_CHECKS = 16 };
+       PAM_CHECKS = 64, FIRST_CHECKS = 8 };
 
 struct auth {
     char *file;                    /* immutable; NULL = PAM */
@@ -31,8 +31,8 @@ struct auth {
     bool programs;                 /* immutable */
     EVP_MD *sha256;                /* immutable */
     pthread_mutex_t file_lock;     /* one writer of the accounts file */
-    sem_t checks;                  /* passwords that may be checked at a time: a flood of logins must leave processors to
-                                      everybody else */
+    struct turns *checks;          /* passwords that are checked at a time */
+    int64_t most_checks;           /* immutable: a flood of logins must leave processors to others */
 };
 
 /* xapi-helper takes this account by itself; see xapi/helper/confine.h. */
@@ -65,7 +65,8 @@ int auth_new(const struct auth_config *config, struct auth **ret_auth, struct xe
     if (!auth->sha256) abort();
     pthread_mutex_init(&auth->file_lock, NULL);
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
-    sem_init(&auth->checks, 0, !file ? PAM_CHECKS : processors > 0 ? (unsigned)processors : 1);
+    auth->most_checks = !file ? PAM_CHECKS : processors > 0 ? processors : 1;
+    auth->checks = turns_new(FIRST_CHECKS < auth->most_checks ? FIRST_CHECKS : auth->most_checks);
     *ret_auth = auth;
     return 0;
 }
@@ -75,7 +76,7 @@ void auth_free(struct auth *auth)
     if (!auth) return;
     EVP_MD_free(auth->sha256);
     pthread_mutex_destroy(&auth->file_lock);
-    sem_destroy(&auth->checks);
+    turns_free(auth->checks);
     free(auth->file);
     free(auth->helper);
     free(auth);
@@ -234,16 +235,21 @@ static int ask_helper(const struct auth *auth, const char *role, const char *use
 
 /* ---- both ---- */
 
+void auth_limit_checks(struct auth *auth, int64_t max)
+{
+    turns_set(auth->checks, max < auth->most_checks ? max : auth->most_checks);
+}
+
 int auth_check_password(struct auth *auth, const char *user, const char *password, struct xerr *err)
 {
     char reason[256] = "Invalid credentials";
     int rc = -1;
 
     if (*user && strlen(user) < MAX_NAME && strlen(password) < MAX_PASSWORD) {
-        while (sem_wait(&auth->checks) && errno == EINTR) {}
+        if (!turns_begin(auth->checks, AUTH_TIMEOUT_MAX_MS)) return xerr_too_many_pending_tasks(err);
         rc = auth->file ? file_check(auth, user, password)
                         : ask_helper(auth, "pam", user, password, reason, sizeof(reason));
-        sem_post(&auth->checks);
+        turns_end(auth->checks);
     }
     if (!rc) return 0;
     return xerr_set(err, "SESSION_AUTHENTICATION_FAILED", 2, (const char *[]){ user, reason });

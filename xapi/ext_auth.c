@@ -13,8 +13,9 @@
 #include "lib/log.h"
 #include "lib/subproc.h"
 #include "xapi/auth.h"
+#include "xapi/login_cache.h"
 
-enum { JOIN_MS = 180000, MAX_NAME = 256, MAX_PASSWORD = 4096, MAX_ANSWER = 1 << 20, MAX_GROUPS = 4096 };
+enum { JOIN_MS = 180000, WAIT_MS = 80000, MAX_NAME = 256, MAX_PASSWORD = 4096, MAX_ANSWER = 1 << 20, MAX_GROUPS = 4096 };
 
 const char *ext_auth_type(const struct call *c)
 {
@@ -44,12 +45,12 @@ static const char *program_of(struct call *c, const char *type)
     return access(program, X_OK) ? arena_printf(c->arena, "%s/%s", own, type) : program;
 }
 
-/* Joining a domain takes longer than asking it. */
+/* Changing the tie to a domain takes longer than asking it. */
 static int64_t deadline_ms(struct call *c, const char *verb)
 {
     int64_t timeout_ms = conf_ms(c->agent->conf, "auth-timeout");
 
-    return (streq(verb, "enable") || streq(verb, "disable")) && timeout_ms < JOIN_MS ? JOIN_MS : timeout_ms;
+    return (streq(verb, "enable") || streq(verb, "disable") || streq(verb, "set_ldaps")) && timeout_ms < JOIN_MS ? JOIN_MS : timeout_ms;
 }
 
 static int run(struct call *c, const char *type, const char *verb, const struct strbuf *request, struct subproc_result *r,
@@ -157,20 +158,47 @@ static int login_failed(struct xerr *err, const char *user, const char *reason)
     return xerr_set(err, "SESSION_AUTHENTICATION_FAILED", 2, (const char *[]){ user, reason });
 }
 
-int ext_auth_login(struct call *c, const char *user, const char *password, const char ***ret_ids, struct xerr *err)
+/* What the pool says of them, and how many may be passed on at a time. */
+static struct login_cache_limits limits_of(struct call *c)
 {
-    const char *type = ext_auth_type(c), *why = NULL;
+    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+    const struct row *pool = snap_get(s, CLASS_pool, c->agent->pool);
+
+    if (!pool) return (struct login_cache_limits){ 0, 0 };
+    turns_set(login_cache_turns(c->agent->directory_logins), row_int(pool, F_pool_ext_auth_max_threads));
+    if (!row_bool(pool, F_pool_ext_auth_cache_enabled)) return (struct login_cache_limits){ 0, 0 };
+    return (struct login_cache_limits){ row_int(pool, F_pool_ext_auth_cache_size), row_int(pool, F_pool_ext_auth_cache_expiry) * 1000 };
+}
+
+/* Asks the directory: the password, then the account and its groups. */
+static int pass_on(struct call *c, const char *type, const char *user, const char *password, const char ***ret_ids, struct xerr *err)
+{
     const struct member credentials[] = { { "user", value_string(user) }, { "password", value_string(password) } };
     struct ext_auth_refusal refusal;
+    const char *why = NULL;
     struct value id;
 
-    if (!type || !*user || !*password || strlen(user) >= MAX_NAME || strlen(password) >= MAX_PASSWORD)
-        return login_failed(err, user, "Invalid credentials");
     if (ext_auth_ask(c, type, "authenticate", credentials, ARRAY_SIZE(credentials), &id, &refusal, err))
         return login_failed(err, user, refusal.tag ? "Invalid credentials" : "The directory does not answer");
     if (id.kind != VALUE_STRING || !*id.s) return login_failed(err, user, "The directory does not answer");
     if (look_up(c, type, id.s, ret_ids, &why, &refusal, err)) return login_failed(err, user, "The directory does not answer");
     return why ? login_failed(err, user, why) : 0;
+}
+
+int ext_auth_login(struct call *c, const char *user, const char *password, const char ***ret_ids, struct xerr *err)
+{
+    const char *type = ext_auth_type(c);
+    struct login_cache *cache = c->agent->directory_logins;
+    const struct login_cache_limits limits = limits_of(c);
+
+    if (!type || !*user || !*password || strlen(user) >= MAX_NAME || strlen(password) >= MAX_PASSWORD)
+        return login_failed(err, user, "Invalid credentials");
+    if ((*ret_ids = login_cache_find(cache, &limits, type, user, password, c->arena))) return 0;
+    if (!turns_begin(login_cache_turns(cache), WAIT_MS)) return xerr_too_many_pending_tasks(err);
+    int rc = pass_on(c, type, user, password, ret_ids, err);
+    turns_end(login_cache_turns(cache));
+    if (!rc) login_cache_add(cache, &limits, type, user, password, *ret_ids);
+    return rc;
 }
 
 int ext_auth_recheck(struct call *c, const char *identifier, const char ***ret_ids, struct xerr *err)

@@ -26,7 +26,8 @@ int ext_auth_read_answer(const char *text, size_t len, struct arena *a, struct v
                          struct xerr *err);
 
 /* The identifiers of an account, its own first and then its groups', NULL-terminated, in the arena, after the password was
- * checked and the account found usable. Errors: SESSION_AUTHENTICATION_FAILED [user, reason]. */
+ * checked and the account found usable; or as they were at a login with the same password that the pool's settings still
+ * remember. Errors: SESSION_AUTHENTICATION_FAILED [user, reason]; TOO_MANY_PENDING_TASKS when others were in line for long. */
 int ext_auth_login(struct call *c, const char *user, const char *password, const char ***ret_ids, struct xerr *err);
 /* The same for an identifier that logged in before. Errors: SUBJECT_CANNOT_BE_RESOLVED when it is not usable any more;
  * AUTH_SERVICE_ERROR when nobody can tell. */

@@ -8,6 +8,7 @@
 #include "lib/log.h"
 #include "xapi/ext_auth.h"
 #include "xapi/host.h"
+#include "xapi/login_cache.h"
 
 /* What a plug-in may refuse with, and the code that this becomes. */
 static int fail(struct call *c, bool enable, const struct ext_auth_refusal *refusal, struct xerr *err)
@@ -44,6 +45,7 @@ static int store(struct call *c, const char *type, const char *service, const st
     txn_set_str(t, c->agent->host, F_host_external_auth_service_name, service);
     txn_set_value(t, c->agent->host, F_host_external_auth_configuration, config);
     end_external_sessions(c, t);
+    login_cache_forget(c->agent->directory_logins, NULL);
     return db_commit(t, err);
 }
 
@@ -137,4 +139,46 @@ int pool_disable_external_auth(struct call *c, struct ref pool, const struct val
 {
     if (pool_need_self(c, pool, err)) return -1;
     return host_disable_external_auth(c, c->agent->host, config, false, err) ? of_pool(c, err) : 0;
+}
+
+/* ---- LDAPS ---- */
+
+/* A refusal as the code that there is for it, else AUTH_SET_LDAPS_FAILED [host, message]. */
+static int ldaps_failed(struct call *c, const struct ext_auth_refusal *refusal, struct xerr *err)
+{
+    const char *code = refusal->tag ? arena_printf(c->arena, "AUTH_%s", refusal->tag) : "";
+    const char *host = arena_strdup(c->arena, REF_STR(c->agent->host));
+    const char *message = refusal->tag ? refusal->message : err->n ? arena_strdup(c->arena, err->params[0]) : "";
+    const struct error_desc *known = model_error(code);
+
+    xerr_clear(err);
+    if (known && known->n_params == 1) return xerr_set_dynamic(err, code, 1, &message);
+    return xerr_auth_set_ldaps_failed(err, host, message);
+}
+
+/* force: also when the directory does not answer that way now. */
+int host_external_auth_set_ldaps(struct call *c, struct ref host, bool ldaps, bool force, struct xerr *err)
+{
+    struct ext_auth_refusal refusal = { NULL, NULL };
+    const char *type, *service;
+    struct value answer;
+
+    if (host_need_self(c, host, err)) return -1;
+    struct value known = current(c, &type, &service);
+    if (!*type) return xerr_auth_is_disabled(err);
+    if (streq(type, "PAM")) return xerr_auth_unknown_type(err, type);
+    const struct member request[] = { { "ldaps", value_bool(ldaps) }, { "force", value_bool(force) }, { "enabled_config", known },
+                                      { "service_name", value_string(service) } };
+    if (ext_auth_ask(c, type, "set_ldaps", request, ARRAY_SIZE(request), &answer, &refusal, err))
+        return xerr_is(err, "AUTH_UNKNOWN_TYPE") ? -1 : ldaps_failed(c, &refusal, err);
+    log_info("%s %s is asked %s", type, service, ldaps ? "over TLS" : "without TLS of its own");
+    login_cache_forget(c->agent->directory_logins, NULL);
+    struct txn *t = db_begin(c->agent->db);
+    txn_map_put_str(t, host, F_host_external_auth_configuration, "ldaps", ldaps ? "true" : "false");
+    return db_commit(t, err);
+}
+
+int pool_external_auth_set_ldaps(struct call *c, struct ref pool, bool ldaps, bool force, struct xerr *err)
+{
+    return pool_need_self(c, pool, err) ? -1 : host_external_auth_set_ldaps(c, c->agent->host, ldaps, force, err);
 }

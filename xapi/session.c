@@ -11,6 +11,7 @@
 #include "xapi/auth.h"
 #include "xapi/event.h"
 #include "xapi/ext_auth.h"
+#include "xapi/login_cache.h"
 #include "xapi/login_guard.h"
 #include "xapi/pool_secret.h"
 #include "xapi/role.h"
@@ -234,6 +235,17 @@ const char *session_certificate_user(const struct agent *agent, const char *name
     return NULL;
 }
 
+/* A password of this host's accounts; as many at a time as the pool allows. */
+static int check_password(struct call *c, const char *user, const char *password, struct xerr *err)
+{
+    {
+        _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+        const struct row *pool = snap_get(s, CLASS_pool, c->agent->pool);
+        if (pool) auth_limit_checks(c->agent->auth, row_int(pool, F_pool_local_auth_max_threads));
+    }
+    return auth_check_password(c->agent->auth, user, password, err);
+}
+
 /* Checks the password, and finds who the account is: the superuser, or a subject with a role. */
 static int authenticate_unguarded(struct call *c, const char *user, const char *password, struct opening *o, struct xerr *err)
 {
@@ -242,7 +254,7 @@ static int authenticate_unguarded(struct call *c, const char *user, const char *
     if (ext_auth_type(c) && !auth_user_is_root(c->agent->auth, user)) {
         if (ext_auth_login(c, user, password, &ids, err)) return -1;
     } else {
-        if (auth_check_password(c->agent->auth, user, password, err)) return -1;
+        if (check_password(c, user, password, err)) return -1;
         if (auth_user_is_root(c->agent->auth, user)) {
             o->root = true;
             o->sid = "";
@@ -329,7 +341,7 @@ int session_slave_local_login_with_password(struct call *c, const char *uname, c
     if (!(c->local && c->is_root)) {
         const struct login_attempt a = attempt(c, uname, pwd);
         if (!login_guard_admits(c->agent->logins, &a)) return refuse_guess(uname, err);
-        int rc = auth_check_password(c->agent->auth, uname, pwd, err);
+        int rc = check_password(c, uname, pwd, err);
         login_guard_result(c->agent->logins, &a, result_of(rc, err));
         if (rc) return -1;
         if (!auth_user_is_root(c->agent->auth, uname))
@@ -394,7 +406,7 @@ int session_change_password(struct call *c, const char *old_pwd, const char *new
     const char *user = *c->user_name ? c->user_name : "root";
 
     if (!c->is_root) return xerr_user_is_not_local_superuser(err, "Only the local superuser has a password here");
-    if (!c->local && auth_check_password(c->agent->auth, user, old_pwd, err)) return -1;
+    if (!c->local && check_password(c, user, old_pwd, err)) return -1;
     return auth_set_password(c->agent->auth, user, new_pwd, err);
 }
 
@@ -502,6 +514,8 @@ void sessions_recheck(struct agent *agent)
         _cleanup_xerr_ struct xerr err = XERR_INIT;
         const char **ids;
         struct ref subject = REF_NULL;
+        /* What is remembered of it may not be so any more. */
+        login_cache_forget(agent->directory_logins, d->sid);
         if (!ext_auth_recheck(c, d->sid, &ids, &err)) {
             if (!find_subject(c, ids, &subject)) subject = REF_NULL;
             settle_user(c, d->sid, subject);

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Users of a directory: a plug-in is enabled, its accounts log in with the roles of their groups, and lose what they lose there."""
 import base64
+import concurrent.futures
 import http.client
 import json
 import os
@@ -131,6 +132,119 @@ def following(agent, s, a, b, refs):
     fails('SESSION_INVALID', 'a subject that is removed takes the sessions of its members', lambda: unwrap(agent.proxy().VM.get_all(c)))
 
 
+def asked(agent):
+    """How often the directory was asked for a password."""
+    with open(os.path.join(agent.root, 'auth', 'demo.path.asked')) as f:
+        return len(f.readlines())
+
+
+def most_at_a_time(agent, mode):
+    """Of five logins that begin together, how many the plug-in saw at once."""
+    note = os.path.join(agent.root, 'auth', 'demo.path.most')
+    if os.path.exists(note):
+        os.unlink(note)
+    directory(agent, mode=mode)
+    with concurrent.futures.ThreadPoolExecutor(5) as together:
+        sessions = list(together.map(lambda n: login(agent, 'bob', 'builder'), range(5)))
+    directory(agent)
+    with open(note) as f:
+        return len(set(sessions)), max(int(line) for line in f)
+
+
+def at_a_time(agent, s, pool):
+    check(s.pool.get_ext_auth_max_threads(pool) == '1', 'one login is passed on at a time')
+    check(most_at_a_time(agent, 'meet') == (5, 1), 'five that come together all get in, one behind the other')
+    s.pool.set_ext_auth_max_threads(pool, '4')
+    check(s.pool.get_ext_auth_max_threads(pool) == '4', 'four')
+    n, most = most_at_a_time(agent, 'meet2')
+    check(n == 5 and 2 <= most <= 4, 'now several at a time, four at most: %d' % most)
+    for value in ('0', '-1', '65'):
+        check(fails('INVALID_VALUE', 'at a time: ' + value, s.pool.set_ext_auth_max_threads, pool, value) == ['ext_auth_max_threads', value], 'named')
+        fails('INVALID_VALUE', 'of this host: ' + value, s.pool.set_local_auth_max_threads, pool, value)
+    s.pool.set_local_auth_max_threads(pool, '1')
+    check(s.pool.get_local_auth_max_threads(pool) == '1', 'one password of this host is checked at a time')
+    with concurrent.futures.ThreadPoolExecutor(6) as together:
+        check(len(set(together.map(lambda n: login(agent, 'root', PASSWORD), range(6)))) == 6, 'six that come together get in')
+    s.pool.set_local_auth_max_threads(pool, '8')
+
+
+def remembering(agent, s, pool):
+    """A login that succeeded is good again for a while, without the directory."""
+    s.pool.set_ext_auth_cache_enabled(pool, True)
+    first = asked(agent)
+    a = login(agent, 'bob', 'builder')
+    check(asked(agent) == first + 1, 'the first login asks the directory')
+    directory(agent, bob={'password': 'changed'})
+    b = login(agent, 'bob', 'builder')
+    check(a != b and asked(agent) == first + 1, 'the second, with the same password, does not')
+    check(s.session.get_auth_user_sid(b) == BOB and s.session.get_subject(a) == s.session.get_subject(b), 'and is the same account')
+    fails('SESSION_AUTHENTICATION_FAILED', 'another password', login, agent, 'bob', 'x')
+    check(asked(agent) == first + 2, 'is asked for')
+    check(login(agent, 'bob', 'changed') and asked(agent) == first + 3, 'the new one, too, once')
+    s.pool.set_ext_auth_cache_enabled(pool, False)
+    check(s.pool.get_ext_auth_cache_enabled(pool) is False, 'nothing is remembered')
+    fails('SESSION_AUTHENTICATION_FAILED', 'the old password is good no more', login, agent, 'bob', 'builder')
+    login(agent, 'bob', 'changed')
+    login(agent, 'bob', 'changed')
+    check(asked(agent) == first + 6, 'each login asks')
+
+    directory(agent)
+    s.pool.set_ext_auth_cache_enabled(pool, True)
+    s.pool.set_ext_auth_cache_size(pool, '1')
+    login(agent, 'bob', 'builder')
+    login(agent, 'alice', 'wonder')
+    before = asked(agent)
+    login(agent, 'alice', 'wonder')
+    check(asked(agent) == before, 'a cache of one has the last login')
+    login(agent, 'bob', 'builder')
+    check(asked(agent) == before + 1, 'and not the one before')
+    s.pool.set_ext_auth_cache_size(pool, '50')
+    s.pool.set_ext_auth_cache_expiry(pool, '1')
+    login(agent, 'bob', 'builder')
+    before = asked(agent)
+
+    def asks_again():
+        login(agent, 'bob', 'builder')
+        return asked(agent) > before
+    check(wait_until(asks_again, 20, 0.3), 'after a second it is asked again')
+    s.pool.set_ext_auth_cache_expiry(pool, '300')
+    check((s.pool.get_ext_auth_cache_size(pool), s.pool.get_ext_auth_cache_expiry(pool)) == ('50', '300'), 'the settings are kept')
+    for value in ('0', '-1', '10001'):
+        fails('INVALID_VALUE', 'a size of ' + value, s.pool.set_ext_auth_cache_size, pool, value)
+    for value in ('0', '-5', '604801'):
+        fails('INVALID_VALUE', 'an expiry of %s s' % value, s.pool.set_ext_auth_cache_expiry, pool, value)
+
+
+def looked_up_again(agent, s, pool):
+    """What the directory says of an account at auth-recheck goes before what is remembered."""
+    s.pool.set_ext_auth_cache_enabled(pool, True)
+    a = login(agent, 'bob', 'builder')
+    directory(agent, bob={'info': {'subject-account-disabled': 'true'}})
+    check(ended(agent, a), 'a disabled account: its session ends')
+    fails('SESSION_AUTHENTICATION_FAILED', 'and what was remembered of it is gone', login, agent, 'bob', 'builder')
+    directory(agent)
+    s.pool.set_ext_auth_cache_enabled(pool, False)
+
+
+def ldaps(agent, s, pool, host):
+    s.host.external_auth_set_ldaps(host, True)
+    check(s.host.get_external_auth_configuration(host)['ldaps'] == 'true', 'the directory is asked over TLS')
+    s.pool.external_auth_set_ldaps(pool, False, False)
+    check(s.host.get_external_auth_configuration(host)['ldaps'] == 'false', 'and without')
+    directory(agent, mode='plain')
+    got = fails('AUTH_SETUP_TLS_CONNECTION', 'nobody speaks TLS there', s.host.external_auth_set_ldaps, host, True, False)
+    check(got == ['nobody listens on port 636'] and s.host.get_external_auth_configuration(host)['ldaps'] == 'false', 'it stays as it was')
+    s.pool.external_auth_set_ldaps(pool, True, True)
+    check(s.host.get_external_auth_configuration(host)['ldaps'] == 'true', 'by force it is changed')
+    directory(agent, mode='untrusted')
+    fails('AUTH_NO_TRUSTED_CERTS', 'no certificate', s.pool.external_auth_set_ldaps, pool, True, False)
+    directory(agent, mode='old')
+    got = fails('AUTH_SET_LDAPS_FAILED', 'what has no code of its own', s.pool.external_auth_set_ldaps, pool, False, False)
+    check(got == [host, 'this program cannot'], 'names the host and says why')
+    directory(agent)
+    check(login(agent, 'bob', 'builder'), 'logins go on')
+
+
 def hanging(agent, s):
     directory(agent, mode='hang')
     began = time.monotonic()
@@ -152,21 +266,40 @@ def disabling(agent, s, pool, host):
     s.pool.disable_external_auth(pool, {})
     check(s.VM.get_all(), 'disabling what is disabled is fine; root stays')
     s.pool.enable_external_auth(pool, {}, 'here', 'PAM')
+    fails('AUTH_UNKNOWN_TYPE', 'accounts of this host have no LDAPS', s.host.external_auth_set_ldaps, host, True, False)
     check(s.host.get_external_auth_type(host) == 'PAM' and s.auth.get_subject_identifier('root') == 'user:root', 'PAM: accounts of this host')
     s.pool.disable_external_auth(pool, {})
 
 
-agent = Agent()
-plugins = os.path.join(agent.root, 'auth')
-shutil.copytree(os.path.join(SOURCE, 'tests', 'wire', 'auth'), plugins)
-agent.options = ['--auth-plugin-dir', plugins, '--auth-recheck', '1s', '--auth-timeout', '4s']
-with agent:
+def make_agent(*options):
+    agent = Agent()
+    plugins = os.path.join(agent.root, 'auth')
+    shutil.copytree(os.path.join(SOURCE, 'tests', 'wire', 'auth'), plugins)
+    agent.options = ['--auth-plugin-dir', plugins, *options]
+    return agent
+
+
+with make_agent('--auth-recheck', '1s', '--auth-timeout', '4s') as agent:
     s = agent.login()
     pool, host = s.pool.get_all()[0], s.host.get_all()[0]
+    fails('AUTH_IS_DISABLED', 'no directory, no LDAPS', s.host.external_auth_set_ldaps, host, True, False)
     enabling(agent, s, pool, host)
     looking_up(s)
+    s.pool.set_ext_auth_cache_enabled(pool, False)
     a, b, refs = logging_in(agent, s)
+    looked_up_again(agent, s, pool)
+    b = login(agent, 'bob', 'builder')
     following(agent, s, a, b, refs)
     hanging(agent, s)
     disabling(agent, s, pool, host)
+# Accounts are not looked up again here meanwhile.
+with make_agent('--auth-recheck', '1h', '--auth-timeout', '20s') as agent:
+    s = agent.login()
+    pool, host = s.pool.get_all()[0], s.host.get_all()[0]
+    s.pool.enable_external_auth(pool, dict(JOIN, file=directory(agent)), 'demo.example', 'DEMO')
+    subject(s, READERS, 'read-only')
+    s.pool.set_ext_auth_cache_enabled(pool, False)
+    at_a_time(agent, s, pool)
+    remembering(agent, s, pool)
+    ldaps(agent, s, pool, host)
 done()

@@ -53,6 +53,7 @@ struct agent {
     struct event_hub *events;      /* waiters of event.from */
     struct user_agents *user_agents;   /* who logged in lately */
     struct login_guard *logins;    /* who guesses passwords */
+    struct login_cache *directory_logins;  /* of external directories; xapi/login_cache.h */
     struct rpc *rpc;               /* the gates' own state; set by rpc_init() */
     struct ref pool, host, dom0;   /* this host's own rows */
     char *address;                 /* this host's management address as clients reach it */

@@ -331,6 +331,49 @@ static int disable(struct ad *ad)
     return result(ad, value_string(""));
 }
 
+/* The line of smb.conf that chooses it; Samba before 4.21 has none. */
+#define LDAPS_LINE "client ldap sasl wrapping = ldaps\ntls trust system cas = yes\n"
+
+/* Whether this Samba understands a configuration. */
+static bool understands(struct ad *ad, const char *text)
+{
+    const char *path = arena_printf(ad->a, "%s/smb.conf.new", ad->state), *said;
+    const char *const argv[] = { "testparm", "-s", path, "--parameter-name=client ldap sasl wrapping", NULL };
+
+    if (write_file_atomic(path, text, strlen(text), 0600)) return false;
+    bool ok = !run(ad, argv, "", SHORT_MS, &said) && strstr(said, "ldaps");
+    unlink(path);
+    return ok;
+}
+
+static int restart_with(struct ad *ad, const char *text, const char **ret_why)
+{
+    *ret_why = strerror(errno);
+    if (write_file_atomic(ad->conf, text, strlen(text), 0600)) return -1;
+    stop_winbindd(ad);
+    return start_winbindd(ad, ret_why);
+}
+
+/* winbindd anew with the other setting; unless it is forced to stay, it must find the domain with that. */
+static int set_ldaps(struct ad *ad)
+{
+    const struct value *ldaps = value_get(ad->request, "ldaps"), *force = value_get(ad->request, "force");
+    _cleanup_free_ char *conf = NULL;
+    const char *why, *ignored;
+
+    if (read_file(ad->conf, REQUEST_MAX, &conf, NULL)) return silent("this host is in no domain");
+    const char *line = strstr(conf, LDAPS_LINE);
+    bool wanted = ldaps && ldaps->kind == VALUE_BOOL && ldaps->b;
+    if (wanted == (line != NULL)) return result(ad, value_string(""));
+    const char *text = wanted ? arena_printf(ad->a, "%s" LDAPS_LINE, conf)
+                              : arena_printf(ad->a, "%.*s%s", (int)(line - conf), conf, line + strlen(LDAPS_LINE));
+    if (wanted && !understands(ad, text)) return refuse("UNAVAILABLE", "this Samba does not speak LDAPS; 4.21 and later do");
+    if (!restart_with(ad, text, &why) || (force && force->kind == VALUE_BOOL && force->b)) return result(ad, value_string(""));
+    const char *said = last_line(ad, why);
+    restart_with(ad, conf, &ignored);
+    return refuse("SETUP_TLS_CONNECTION", said);
+}
+
 /* ---- accounts -------------------------------------------------------------------------------------------------- */
 
 static bool is_sid(const char *s)
@@ -504,6 +547,7 @@ static const struct {
 } verbs[] = {
     { "enable", enable },
     { "disable", disable },
+    { "set_ldaps", set_ldaps },
     { "authenticate", authenticate },
     { "get_subject_identifier", get_subject_identifier },
     { "query_subject_information", query_subject_information },
