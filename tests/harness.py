@@ -160,6 +160,15 @@ def _keep_audit(root):
         shutil.copy(path, os.path.join(COVERAGE_DIR, name))
 
 
+def remove_root(root):
+    """Removes an agent's folder with what is mounted below it, the inner ones first; guests and their engine have gone."""
+    with open('/proc/self/mountinfo') as f:
+        points = [line.split()[4] for line in f]
+    for point in reversed([p for p in points if p.startswith(root + '/')]):
+        subprocess.run(['umount', point], check=False)
+    shutil.rmtree(root, ignore_errors=True)
+
+
 class Agent:
     """A daemon on a fresh root (or on the root of an earlier one)."""
 
@@ -247,7 +256,7 @@ class Agent:
         if not kind:
             check(status == 0, 'the agent ends cleanly on SIGTERM')
         if self.own_root:
-            shutil.rmtree(self.root, ignore_errors=True)
+            remove_root(self.root)
         return False
 
 
@@ -292,9 +301,8 @@ class QemuAgent(Agent):
             os.kill(pid, signal.SIGKILL)
         if self.engine_pid():
             os.kill(self.engine_pid(), signal.SIGTERM)
-        subprocess.run(['umount', '-q', os.path.join(self.root, 'sr-mount')], check=False)
         if own:
-            shutil.rmtree(self.root, ignore_errors=True)
+            remove_root(self.root)
         return False
 
 

@@ -189,7 +189,34 @@ static int offline(struct daemon *d)
 
 /* ---- bringing up -------------------------------------------------------------------------------------------------- */
 
-/* One agent a root: the lock is the kernel's, so a killed agent leaves none behind. */
+/* Whether the process that wrote its number into the lock lives. */
+static bool holder_lives(int fd)
+{
+    char text[24] = "";
+    ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
+    long pid = n > 0 ? strtol(text, NULL, 10) : 0;
+
+    return pid > 0 && (kill((pid_t)pid, 0) == 0 || errno != ESRCH);
+}
+
+/* One agent a root: the lock is the kernel's, so a killed agent leaves none behind, but for a child of its that has not
+ * yet come to its exec(): that one is waited for. */
+static int lock_root(int fd, const char *root, struct xerr *err)
+{
+    enum { WAIT_MS = 30000 };
+    const int64_t until_ns = clock_monotonic_ns() + WAIT_MS * NS_PER_MS;
+    _cleanup_free_ char *pid = xasprintf("%d\n", (int)getpid());
+
+    while (flock(fd, LOCK_EX | LOCK_NB)) {
+        if (errno != EWOULDBLOCK || holder_lives(fd) || clock_monotonic_ns() > until_ns)
+            return xerr_internal(err, "another agent runs on %s", root);
+        nanosleep(&(struct timespec){ 0, 10 * NS_PER_MS }, NULL);
+    }
+    if (ftruncate(fd, 0) || pwrite(fd, pid, strlen(pid), 0) < 0)
+        return xerr_internal(err, "%s/lock: %s", root, strerror(errno));
+    return 0;
+}
+
 static int take_root(struct daemon *d, struct xerr *err)
 {
     const char *root = conf_str(d->conf, "root");
@@ -199,7 +226,7 @@ static int take_root(struct daemon *d, struct xerr *err)
     if (make_dirs(root, 0755)) return xerr_internal(err, "%s: %s", root, strerror(errno));
     d->lock_fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (d->lock_fd < 0) return xerr_internal(err, "%s: %s", lock, strerror(errno));
-    if (flock(d->lock_fd, LOCK_EX | LOCK_NB)) return xerr_internal(err, "another agent runs on %s", root);
+    if (lock_root(d->lock_fd, root, err)) return -1;
     d->agent.root = root;
     return 0;
 }

@@ -876,7 +876,8 @@ int main(int argc, char **argv)
     w.modules = arena_printf(w.arena, "%s/.libs", build);
     if (argc > 2) return child_main(argv[2], streq(argv[1], "early"));
 
-    char root[] = "/tmp/hv-libvirt-XXXXXX";
+    const char *tmp = getenv("TMPDIR");
+    char *root = arena_printf(w.arena, "%s/hv-libvirt-XXXXXX", tmp ? tmp : "/tmp");
     w.root = mkdtemp(root);
     if (!w.root || chmod(root, 0711) < 0) return 1;
     int rc = cmocka_run_group_tests(tests, NULL, NULL);
@@ -885,6 +886,8 @@ int main(int argc, char **argv)
         for (size_t k = 0; k < ARRAY_SIZE(all); k++) hv_destroy(w.hv, hv_id(all[k], REF_NULL), NULL);
         hv_close_engine(w.hv);
     }
+    char *mounted = path_in_root("sr-mount");
+    umount2(mounted, MNT_DETACH);
     nftw(w.root, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
     arena_free(w.arena);
     return rc;

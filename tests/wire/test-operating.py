@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
 """Operating the agent: configuration file, reload, log file and its rotation, readiness, several agents side by side."""
+import fcntl
+import glob
 import http.client
 import os
 import re
@@ -58,6 +60,22 @@ def notified(sock, wanted):
         return False
 
 
+def waits_for_a_child():
+    """One that was killed may have left a child that holds its lock up to the child's exec()."""
+    agent = Agent(root=tempfile.mkdtemp(dir=folder))
+    lock = os.path.join(agent.root, 'lock')
+    with open(lock, 'w') as f:
+        fcntl.flock(f, fcntl.LOCK_EX)
+        f.write('4194305\n')       # no process has this number
+        f.flush()
+        agent.start(wait=False)
+        tries = wait_until(lambda: any(os.path.realpath(p) == lock for p in glob.glob('/proc/%d/fd/*' % agent.process.pid)))
+        check(tries and agent.process.poll() is None, 'a lock whose owner has gone is waited for')
+    agent.wait_ready()
+    check(agent.login().VM.get_all() != [] and int(open(lock).read()) == agent.process.pid, 'and taken')
+    check(agent.stop() == 0, 'the agent ends')
+
+
 def running_agent():
     write_conf('log = file:%s\nlog-level = warn\nstop-timeout = 5s\n' % log)
     bus = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -106,6 +124,7 @@ def offline_database(agent_root):
 
 configuration_checks()
 running_agent()
+waits_for_a_child()
 with Agent() as agent:
     agent.login()
     agent.stop()
