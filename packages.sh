@@ -1,6 +1,6 @@
 # The Debian packages that building, running and testing need; sourced by ./check and ./quickstart.
 build_packages="gcc make autoconf automake libtool pkg-config gettext libxml2-dev libsqlite3-dev libssl-dev libyajl-dev
-    libnl-route-3-dev libjpeg62-turbo-dev libpam0g-dev libseccomp-dev libext2fs-dev libvirt-dev libxen-dev
+    libnl-route-3-dev libjpeg62-turbo-dev zlib1g-dev libpam0g-dev libseccomp-dev libext2fs-dev libvirt-dev libxen-dev
     libxmlrpc-core-c3-dev nbdkit-plugin-dev"
 run_packages="libvirt-daemon libvirt-daemon-driver-qemu qemu-system-x86 qemu-utils qemu-system-common ipxe-qemu seabios
     nbdkit iproute2 udhcpc e2fsprogs util-linux mount openssl bzip2 zip zstd"

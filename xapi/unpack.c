@@ -1,5 +1,5 @@
 /* A file that comes in pieces and may be packed.
- * Called by: http/xva.c, vm_import.c.  Calls: subproc. */
+ * Called by: http/xva.c, vm_import.c, ova_import.c.  Calls: subproc. */
 #include "xapi/unpack.h"
 
 #include <errno.h>
@@ -56,9 +56,8 @@ static void *feed(void *arg)
     return NULL;
 }
 
-static int start(struct unpack *u, const char *program, struct xerr *err)
+static int start(struct unpack *u, const char *const *argv, struct xerr *err)
 {
-    const char *argv[] = { program, "-dc", NULL };
     const char *env[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", NULL };
     const struct subproc_command cmd = { .argv = argv, .env = env, .cwd = "/" };
     int in[2], out[2];
@@ -70,7 +69,7 @@ static int start(struct unpack *u, const char *program, struct xerr *err)
         return xerr_internal(err, "pipe: %s", strerror(errno));
     }
     int rc = subproc_spawn(&cmd, in[0], out[1], -1, &u->child);
-    if (rc) xerr_internal(err, "cannot start %s: %s", program, strerror(errno));
+    if (rc) xerr_internal(err, "cannot start %s: %s", argv[0], strerror(errno));
     close(in[0]);
     close(out[1]);
     u->to = in[1];
@@ -89,18 +88,34 @@ static const char *packer_of(const struct unpack *u)
     return NULL;
 }
 
-struct unpack *unpack_open(struct call *c, const struct unpack_source *source, struct xerr *err)
+static struct unpack *make(struct call *c, const struct unpack_source *source)
 {
     struct unpack *u = xcalloc(1, sizeof(*u));
-    ssize_t n = 1;
 
     *u = (struct unpack){ .call = c, .source = *source, .child = SUBPROC_INIT, .to = -1, .from = -1 };
+    return u;
+}
+
+struct unpack *unpack_start(struct call *c, const struct unpack_source *source, const char *const *argv, struct xerr *err)
+{
+    struct unpack *u = make(c, source);
+
+    if (!start(u, argv, err)) return u;
+    unpack_close(u);
+    return NULL;
+}
+
+struct unpack *unpack_open(struct call *c, const struct unpack_source *source, struct xerr *err)
+{
+    struct unpack *u = make(c, source);
+    ssize_t n = 1;
+
     while (u->n_early < MAGIC && n > 0) {
         n = source->read(source->arg, u->early + u->n_early, MAGIC - u->n_early);
         if (n > 0) u->n_early += (size_t)n;
     }
-    const char *program = packer_of(u);
-    if (u->n_early && (!program || !start(u, program, err))) return u;
+    const char *program = packer_of(u), *argv[] = { program, "-dc", NULL };
+    if (u->n_early && (!program || !start(u, argv, err))) return u;
     unpack_close(u);
     return NULL;
 }

@@ -1,5 +1,5 @@
 /* A file that comes in pieces and may be packed with gzip or zstd: read as it was before.
- * Called by: http/xva.c, vm_import.c.  Calls: subproc.
+ * Called by: http/xva.c, vm_import.c, ova_import.c.  Calls: subproc.
  *
  * The unpacker is a process between two pipes: a thread of its own feeds it, so that neither side waits for the other in a
  * circle. */
@@ -20,6 +20,8 @@ struct unpack;
 
 /* Looks at the first bytes. NULL without an error: there are none. Errors: INTERNAL_ERROR. */
 struct unpack *unpack_open(struct call *c, const struct unpack_source *source, struct xerr *err);
+/* Through this program in any case: its stdin is fed, its stdout read. argv: NULL-terminated, [0] a path. Errors: INTERNAL_ERROR. */
+struct unpack *unpack_start(struct call *c, const struct unpack_source *source, const char *const *argv, struct xerr *err);
 /* What xva_import() reads with; arg is the struct unpack. -1 also when the call was cancelled. */
 ssize_t unpack_read(void *arg, void *buf, size_t n);
 /* What the unpacker had to say behind what was read does not matter. NULL is fine. */

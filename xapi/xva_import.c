@@ -15,6 +15,7 @@
 #include "lib/num.h"
 #include "lib/xmlrpc.h"
 #include "xapi/call/lifecycle.h"
+#include "xapi/ova.h"
 #include "xapi/storage/content.h"
 #include "xapi/vdi.h"
 #include "xapi/xva_blocks.h"
@@ -50,14 +51,13 @@ static const char *owner_of(const struct importer *m)
 
 /* ---- the file ----------------------------------------------------------------------------------- */
 
-static int read_description(struct importer *m, struct xerr *err)
+static int read_description(struct importer *m, const struct tar_entry *first, struct xerr *err)
 {
-    struct tar_entry e;
+    const struct tar_entry e = *first;
     struct value file;
     const char *why;
-    enum tar_result r = tar_next(&m->in.tar, &e);
+    enum tar_result r;
 
-    if (r != TAR_ENTRY) return xva_tar_error(&m->in, r, err);
     if (!streq(e.name, "ova.xml")) return xerr_import_error_unexpected_file(err, "ova.xml", e.name);
     if (e.size > MAX_XML) return xerr_import_error(err, "ova.xml is too large");
     char *text = arena_alloc(m->c->arena, (size_t)e.size + 1);
@@ -490,11 +490,15 @@ int xva_import(struct call *c, const struct xva_import *what, struct value *ret_
 {
     struct importer *m = arena_zalloc(c->arena, sizeof(*m));
     struct value_builder vms = value_builder(c->arena);
+    struct tar_entry first;
 
     m->c = c;
     m->what = what;
     m->in = (struct xva_in){ .c = c, .tar = { .read = what->read, .arg = what->arg } };
-    int rc = read_description(m, err);
+    enum tar_result r = tar_next(&m->in.tar, &first);
+    if (r != TAR_ENTRY) return xva_tar_error(&m->in, r, err);
+    if (!what->metadata && ova_is_description(first.name)) return ova_import(c, what, &m->in, &first, ret_vms, err);
+    int rc = read_description(m, &first, err);
     if (!rc && what->dry_run) {
         *ret_vms = value_set(NULL, 0);
         return check_only(m, err);

@@ -842,7 +842,7 @@ const struct command commands[] = {
       "filename,preserve,sr-uuid,force,host-username,host-password,type,remote-config,dry-run,"
       "metadata,url,vdi:",
       COMMAND_STANDARD | COMMAND_FILES | COMMAND_JSON, NULL, .run = cmd_vm_import,
-      .help = "Makes VMs from a file, or from another hypervisor." },
+      .help = "Makes VMs from a file: an XVA, or an OVA of another product." },
     { "vm-install", "new-name-label", "sr-name-label,sr-uuid,template,copy-bios-strings-from",
       COMMAND_STANDARD | COMMAND_JSON, NULL, .run = cmd_vm_install, .uses = "VM.provision",
       .help = "Makes a VM from a template." },

@@ -128,7 +128,7 @@ static int limit(unsigned needs)
         rlim_t most;
     } limits[] = {
         { RLIMIT_CORE, 0 },
-        { RLIMIT_CPU, CPU_MAX_S },
+        { RLIMIT_CPU, needs & NEEDS_TIME ? RLIM_INFINITY : CPU_MAX_S },
         { RLIMIT_FSIZE, needs & NEEDS_IMAGES ? IMAGE_MAX : FILE_MAX },
         { RLIMIT_NOFILE, FILES_MAX },
         { RLIMIT_AS, INSTRUMENTED ? RLIM_INFINITY : MEMORY_MAX },

@@ -14,6 +14,7 @@ enum helper_need {
     NEEDS_ROOT = 2,        /* to stay uid 0, without capabilities: it writes files of root's */
     NEEDS_SOCKETS = 4,     /* to talk to daemons and servers (NSS, sssd, winbind, Kerberos) */
     NEEDS_PROGRAMS = 8,    /* to start programs */
+    NEEDS_TIME = 32,       /* a processor for as long as it likes */
     NEEDS_IMAGES = 16,     /* to fill large files, and to use a connected socket that it was given */
 };
 

@@ -17,10 +17,13 @@ static const struct {
     const char *name;
     int (*run)(void);
     unsigned needs;
+    bool endless;                  /* as long as its input comes */
 } roles[] = {
-    { "pam", helper_pam, NEEDS_SHADOW | NEEDS_SOCKETS },
-    { "pam-password", helper_pam_password, NEEDS_ROOT | NEEDS_SOCKETS },
-    { "bootloader", helper_bootloader, NEEDS_IMAGES },
+    { "pam", helper_pam, NEEDS_SHADOW | NEEDS_SOCKETS, false },
+    { "pam-password", helper_pam_password, NEEDS_ROOT | NEEDS_SOCKETS, false },
+    { "bootloader", helper_bootloader, NEEDS_IMAGES, false },
+    { "ovf", helper_ovf, 0, false },
+    { "import-disk", helper_import_disk, NEEDS_TIME, true },
 };
 
 int main(int argc, char **argv)
@@ -29,11 +32,11 @@ int main(int argc, char **argv)
 
     for (size_t i = 0; (argc == 2 || programs) && i < ARRAY_SIZE(roles); i++) {
         if (!streq(argv[1], roles[i].name)) continue;
-        alarm(DEADLINE_S);
+        if (!roles[i].endless) alarm(DEADLINE_S);
         if (helper_confine(roles[i].needs | (programs ? NEEDS_PROGRAMS : 0))) return CONFINEMENT_FAILED;
         return roles[i].run();
     }
-    fputs("usage: xapi-helper pam|pam-password|bootloader [--programs]\n"
+    fputs("usage: xapi-helper pam|pam-password|bootloader|ovf|import-disk [--programs]\n"
           "This program is run by xapi; the request comes on stdin.\n",
           stderr);
     return 2;

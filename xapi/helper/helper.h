@@ -12,5 +12,9 @@ int helper_pam_password(void);
  * kernel, ramdisk (paths on the disk), args (instead of the menu's), entry (number, title or id instead of the default).
  * Answer: "ok kernel ARGS" or "ok ramdisk ARGS" (a ramdisk was written too), or why not. */
 int helper_bootloader(void);
+/* A description of VMs in the Open Virtualization Format, on stdin. Answer: one line of JSON (ovf.c says which), or why not. */
+int helper_ovf(void);
+/* A disk image on stdin. Answer: the frames of lib/disk_frame.h. */
+int helper_import_disk(void);
 
 #endif
