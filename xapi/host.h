@@ -25,6 +25,11 @@ bool host_extension_exists(const struct agent *agent, const char *name);
 /* The edition must be one that this host has. Errors: INVALID_EDITION [edition]. */
 int host_set_edition(struct call *c, const char *edition, struct xerr *err);
 
+/* ---- host_hardware.c ---- */
+
+/* Once after each boot: what was asked for from the next boot on is so now. */
+void host_booted(struct agent *agent);
+
 /* ---- host_crashdump.c ---- */
 
 /* One record for each dump in crash-dir; records without a dump go. */

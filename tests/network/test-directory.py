@@ -2,6 +2,7 @@
 """External authentication of type AD: this host joins a domain of a Samba domain controller, whose users log in with the roles of
 their groups and lose what they lose there. The controller and we have a network namespace of our own."""
 import os
+import re
 import shutil
 import signal
 import socket
@@ -184,6 +185,19 @@ def surviving(agent):
     check(wait_until(lambda: try_login(agent, 'bob'), 60, 1), 'the agent and winbindd killed: the next login starts it')
 
 
+def ldaps(agent, s, pool, host):
+    """Samba has a setting for it since 4.21."""
+    version = tuple(int(n) for n in re.search(r'(\d+)\.(\d+)', subprocess.run(['net', '--version'], capture_output=True, text=True).stdout).groups())
+    conf = os.path.join(agent.root, 'auth-ad', 'smb.conf')
+    before = open(conf).read()
+    if version < (4, 21):
+        got = fails('AUTH_SET_LDAPS_FAILED', 'this Samba has none', s.pool.external_auth_set_ldaps, pool, True, False)
+        check(got[0] == host and '4.21' in got[1], 'says which has one: %s' % got)
+        check(open(conf).read() == before and 'ldaps' not in s.host.get_external_auth_configuration(host), 'nothing changed')
+    s.host.external_auth_set_ldaps(host, False, False)
+    check(s.host.get_external_auth_configuration(host)['ldaps'] == 'false' and try_login(agent, 'bob'), 'without TLS it goes on')
+
+
 def leaving(agent, s, pool, host):
     fails('POOL_AUTH_DISABLE_FAILED_WRONG_CREDENTIALS', 'leaving as nobody', s.pool.disable_external_auth, pool, {'user': 'Administrator', 'pass': 'wrong'})
     check(joined(agent) and try_login(agent, 'bob'), 'it stays joined')
@@ -214,6 +228,7 @@ try:
             following(agent, s, a, b)
             surviving(agent)
             s = agent.login()
+            ldaps(agent, s, pool, host)
             leaving(agent, s, pool, host)
         finally:
             if joined(agent):

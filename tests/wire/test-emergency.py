@@ -4,6 +4,7 @@ import http.client
 import os
 import shutil
 import socket
+import ssl
 import subprocess
 import tempfile
 import xmlrpc.client
@@ -30,6 +31,27 @@ def status(agent, path, unix=False):
     got = c.getresponse().status
     c.close()
     return got
+
+
+def sent_on(agent, leader):
+    """A member's endpoints: to the coordinator, with path and query; there they are served."""
+    there = '127.0.0.1:%d' % leader.https_port
+    session = leader.login()
+    for method, target in (('GET', '/host_rrd?session_id=' + session._ref), ('GET', '/rrd_updates?start=0&session_id=' + session._ref.replace(':', '%3A')),
+                           ('PUT', '/import_raw_vdi?vdi=x&format=raw'), ('CONNECT', '/console?ref=x'), ('GET', '/export/?uuid=a%20b&task_id=none')):
+        c = http.client.HTTPConnection('127.0.0.1', agent.http_port)
+        c.putrequest(method, target)
+        if method == 'PUT':
+            c.putheader('Content-Length', '0')
+        c.endheaders()
+        r = c.getresponse()
+        check((r.status, r.getheader('Location')) == (302, 'https://' + there + target), '%s %s: to the coordinator' % (method, target.split('?')[0]))
+        c.close()
+    c = http.client.HTTPSConnection('127.0.0.1', leader.https_port, context=ssl._create_unverified_context())
+    c.request('GET', '/host_rrd?session_id=' + session._ref)
+    check(c.getresponse().status == 200, 'which serves it')
+    c.close()
+    check(status(agent, '/export?uuid=x', unix=True) == 302, 'over the unix socket, too')
 
 
 def xe(agent, *words):
@@ -134,6 +156,7 @@ with Agent() as leader:
         check(l.host.is_in_emergency_mode() is False, 'which answers')
         check(fails('HOST_IS_SLAVE', 'a login is for the coordinator', lambda: unwrap(tcp(agent).session.login_with_password('root', PASSWORD))) == [there],
               'whose address is told')
+        sent_on(agent, leader)
         check(fails('HOST_IS_SLAVE', 'so is every other call', lambda: unwrap(tcp(agent).VM.get_all(s._ref))) == [there], 'as well')
         l.host.local_assert_healthy()
         check(l.pool.is_slave(agent.host_ref) is True, 'it follows')

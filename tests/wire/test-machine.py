@@ -175,6 +175,57 @@ def processors(s, host):
     fails('INTERNAL_ERROR', 'and not otherwise', s.host.set_sched_gran, host, 'core')
 
 
+CARD = top + '/sys/bus/pci/devices/0000:00:02.0'
+
+
+def display(agent, s, host):
+    """The screen's card goes to a guest, or comes back, at the next boot."""
+    put(top + '/sys/bus/pci/devices/0000:00:01.0/vendor', '0x1af4\n')
+    for name, text in (('boot_vga', '1'), ('vendor', '0x8086'), ('device', '0x3e92')):
+        put(CARD + '/' + name, text + '\n')
+    check(s.host.get_display(host) == 'enabled', 'the host has its screen')
+    check(s.host.enable_display(host) == 'enabled' and not calls(), 'giving it back changes nothing')
+    check(s.host.disable_display(host) == 'disable_on_reboot' and s.host.get_display(host) == 'disable_on_reboot', 'it is given away')
+    line = read('default/grub.d/xapi-vfio-pci.ids.cfg')
+    check(line.endswith('vfio-pci.ids=8086:3e92"\n') and 'update-grub ' in calls(), 'for the next boot: %s' % line.strip())
+    check(s.host.disable_display(host) == 'disable_on_reboot' and not calls(), 'once')
+    check(s.host.enable_display(host) == 'enabled' and read('default/grub.d/xapi-vfio-pci.ids.cfg') is None, 'or not after all')
+    s.host.disable_display(host)
+    calls()
+    agent.stop()
+    agent.start()
+    s = agent.login()
+    check(s.host.get_display(host) == 'disable_on_reboot', 'a start of the agent is no boot')
+    agent.stop()
+    put(os.path.join(agent.root, 'boot-id'), 'another boot\n')
+    agent.start()
+    s = agent.login()
+    check(wait_until(lambda: s.host.get_display(host) == 'disabled'), 'after a boot the screen is gone')
+    check(s.host.enable_display(host) == 'enable_on_reboot' and s.host.disable_display(host) == 'disabled', 'asked back, and not')
+    s.host.enable_display(host)
+    agent.stop()
+    put(os.path.join(agent.root, 'boot-id'), 'yet another\n')
+    agent.start()
+    s = agent.login()
+    check(wait_until(lambda: s.host.get_display(host) == 'enabled'), 'back after the next boot')
+    os.unlink(CARD + '/boot_vga')
+    check(s.host.disable_display(host) == 'disable_on_reboot' and read('default/grub.d/xapi-vfio-pci.ids.cfg') is None, 'without a card: a record')
+    calls()
+    return s
+
+
+def memory_nodes(s, host):
+    check(s.host.get_numa_affinity_policy(host) == 'default_policy', 'VMs are placed by default')
+    for policy in ('any', 'best_effort', 'default_policy'):
+        s.host.set_numa_affinity_policy(host, policy)
+        check(s.host.get_numa_affinity_policy(host) == policy, 'one memory node: %s' % policy)
+    fails('FIELD_TYPE_ERROR', 'no policy', s.host.set_numa_affinity_policy, host, 'all')
+    for rescan in (s.host.rescan_drivers, s.Host_driver.rescan):
+        rescan(host)
+        check(s.Host_driver.get_all() == [] and s.Driver_variant.get_all() == [], 'the kernel has one of each driver')
+        fails('HANDLE_INVALID', 'no host', rescan, 'OpaqueRef:none')
+
+
 def no_systemd(s, host, pool):
     fake('systemctl', 'echo "%s" >&2\nexit 1\n' % NO_SYSTEMD)
     check(fails('ENABLE_SSH_FAILED', 'SSH without systemd', s.host.enable_ssh, host) == [host], 'names the host')
@@ -288,6 +339,8 @@ try:
         processors(s, host)
         no_systemd(s, host, pool)
         power(s, host)
+        s = display(agent, s, host)
+        memory_nodes(s, host)
         s = management(agent, s, host, pool)
         ssh_for_a_time(s, host)
     untouched()

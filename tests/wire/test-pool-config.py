@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
 """Settings of pool and host that other tests leave out: guest agents, telemetry, local caches, who logged in, saved metrics;
 and what comes and goes as a document: alerts, an object's metrics."""
+import base64
 import http.client
+import io
 import os
 import re
 import shutil
+import tarfile
 import tempfile
 import time
 import xml.etree.ElementTree as ET
@@ -162,11 +165,38 @@ def alerts(agent, s, pool):
     check(request(agent, 'GET', '/messages?cls=Weather&uuid=x' + session)[0] == 400, 'alerts of no class')
 
 
+def archive(**files):
+    """The base64 of a tar."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode='w') as t:
+        for name, data in files.items():
+            entry = tarfile.TarInfo(name + '.auth')
+            entry.size = len(data)
+            t.addfile(entry, io.BytesIO(data))
+    return base64.b64encode(out.getvalue()).decode()
+
+
+def certificates_of_firmware(s, pool):
+    check(s.pool.get_guest_secureboot_readiness(pool) == 'not_ready', 'without certificates guests do not boot securely')
+    whole = archive(PK=b'pk', KEK=b'kek', db=b'db', dbx=b'dbx')
+    for value, ready in ((whole, 'ready'), (archive(PK=b'pk', KEK=b'kek', db=b'db'), 'ready_no_dbx'), (archive(PK=b'pk', db=b'db', dbx=b'dbx'), 'not_ready'),
+                         (archive(PK=b'', KEK=b'kek', db=b'db'), 'not_ready'), (whole, 'ready'), ('', 'not_ready')):
+        s.pool.set_custom_uefi_certificates(pool, value)
+        check(s.pool.get_custom_uefi_certificates(pool) == value and s.pool.get_guest_secureboot_readiness(pool) == ready, 'certificates: ' + ready)
+    for what, value in (('rubbish', 'a b c'), ('no archive', base64.b64encode(b'x' * 1000).decode()), ('nothing known', archive(other=b'x')),
+                        ('one cut short', base64.b64encode(base64.b64decode(whole)[:700]).decode())):
+        fails('INVALID_VALUE', what, s.pool.set_custom_uefi_certificates, pool, value)
+    check(s.pool.get_custom_uefi_certificates(pool) == '', 'changes nothing')
+    got = fails('OPERATION_NOT_ALLOWED', 'the older message', s.pool.set_uefi_certificates, pool, whole)
+    check('set_custom_uefi_certificates' in got[0] and s.pool.get_uefi_certificates(pool) == '', 'names the other')
+
+
 try:
     with Agent(env={'XAPI_SM_DIR': drivers + ':' + os.path.join(BUILD, 'sm')}) as agent:
         s = agent.login()
         host, pool = s.host.get_all()[0], s.pool.get_all()[0]
         guest_agents(s, pool)
+        certificates_of_firmware(s, pool)
         telemetry(s, pool)
         caches(s, host, pool)
         programs(agent, s, host)

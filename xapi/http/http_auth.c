@@ -162,9 +162,23 @@ bool http_call_known(const struct call *c)
     return ((const struct http_call *)c)->known;
 }
 
+/* A member sends whoever comes to its coordinator, where sessions and objects are: same path, same query. */
+static void redirect_to_coordinator(struct http_request *req, const char *address)
+{
+    _cleanup_strbuf_ struct strbuf url = STRBUF_INIT;
+    const char *colon = strchr(address, ':');
+    bool bare_v6 = colon && strchr(colon + 1, ':') && *address != '[';
+
+    strbuf_printf(&url, bare_v6 ? "https://[%s]" : "https://%s", address);
+    if (*req->head.target != '/') strbuf_char(&url, '/');
+    strbuf_str(&url, req->head.target);
+    http_reply_redirect(req, 302, strbuf_cstr(&url));
+}
+
 void http_reply_refused(struct http_request *req, const struct xerr *err)
 {
     if (xerr_is(err, "RBAC_PERMISSION_DENIED")) http_reply_error(req, 403, "Your role does not allow this.");
+    else if (xerr_is(err, "HOST_IS_SLAVE") && *err->params[0]) redirect_to_coordinator(req, err->params[0]);
     else if (has_prefix(err->code, "SESSION_")) http_reply_error(req, 401, NULL);
     else if (xerr_is(err, "TOO_MANY_PENDING_TASKS") || has_prefix(err->code, "HOST_")) http_reply_error(req, 503, NULL);
     else http_reply_error(req, 500, err->code);

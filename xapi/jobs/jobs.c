@@ -8,6 +8,7 @@
 #define LOG_MODULE "jobs"
 #include "lib/clock.h"
 #include "lib/log.h"
+#include "xapi/host.h"
 #include "xapi/host_machine.h"
 #include "xapi/pif.h"
 #include "xapi/pool_role.h"
@@ -111,11 +112,13 @@ static void start_schedules(struct agent *agent)
 
 static void run_autostart(void *arg) { vm_autostart_run(arg); }
 
-static void start_vms(struct agent *agent)
+static void after_boot(struct agent *agent)
 {
     _cleanup_xerr_ struct xerr err = XERR_INIT;
 
-    if (vm_autostart_due(agent) && pool_role_leads(agent->role) && rpc_spawn(agent->rpc, run_autostart, agent, &err))
+    if (!vm_autostart_due(agent)) return;
+    host_booted(agent);
+    if (pool_role_leads(agent->role) && rpc_spawn(agent->rpc, run_autostart, agent, &err))
         log_error("VMs do not start by themselves: no thread is free for it");
 }
 
@@ -184,7 +187,7 @@ struct jobs *jobs_start(struct agent *agent)
     pthread_cond_init(&j->cond, &monotonic);
     pthread_condattr_destroy(&monotonic);
     if (pthread_create(&j->thread, NULL, jobs_main, j)) abort();
-    start_vms(agent);
+    after_boot(agent);
     return j;
 }
 
