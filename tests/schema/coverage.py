@@ -24,7 +24,7 @@ HEAD = """\
 #   followed in the same log, when it changes something, by a successful read of what it may have changed: a read of the
 #   same class, one that names an object of the call, or an event. Made by `make coverage-table`; do not edit.
 """
-READ = re.compile(r'^(get_|event\.(from|next)$)')
+READ = re.compile(r'^(get_|event\.(from|next)$|([a-z]+_)?list$)')
 REF = re.compile(r'OpaqueRef:[0-9a-f-]{36}')
 
 
