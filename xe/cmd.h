@@ -13,6 +13,7 @@
 
 struct cmd;
 struct command;
+struct tls_client;
 
 enum { CMD_TOKEN = 64 };               /* room for an event token */
 
@@ -49,6 +50,8 @@ struct cmd_env {
                  struct arena *arena, struct value *ret_events, struct xerr *err);
     /* An object by its reference; cls CLASS_NONE: of any class. False when there is none. */
     bool (*lookup)(void *arg, int cls, struct ref ref, struct arena *arena, struct cmd_object *ret_object);
+    /* How other servers' certificates are checked. NULL: not at all, as xe itself does. */
+    int (*tls)(void *arg, struct tls_client **ret_client, struct xerr *err);
 
     /* Output to a client that has gone is dropped; what waits for the client then fails. */
     void *client;                      /* of the functions that talk to the client */

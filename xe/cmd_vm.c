@@ -1,4 +1,4 @@
-/* Commands for VMs: power, install, clone, snapshot, uninstall, migrate.
+/* Commands for VMs: power, install, clone, snapshot, uninstall.
  * Called by: commands.c.  Calls: cmd_call, cmd_select, libxml2. */
 #include "xe/commands.h"
 
@@ -666,44 +666,6 @@ int cmd_snapshot_copy(struct cmd *c, struct xerr *err)
 
     if (sr_to_copy_to(c, &o, err) < 0) return -1;
     return copy_snapshot(c, &o, err);
-}
-
-/* ---- migration --------------------------------------------------------------------------------------- */
-
-struct migration {
-    struct ref host;
-    struct value options;
-};
-
-static int migrate_one(struct cmd *c, struct cmd_object_row *vm, void *arg, struct xerr *err)
-{
-    const struct migration *m = arg;
-
-    return cmd_work(c, "VM.pool_migrate", CMD_ARGS(value_ref(vm->ref), value_ref(m->host), m->options), NULL,
-                    err);
-}
-
-int cmd_vm_migrate(struct cmd *c, struct xerr *err)
-{
-    static const char *const flags[] = { "force", "live", "copy" };
-    const char *host = cmd_get_or(c, "host", cmd_get_or(c, "host-uuid", cmd_get(c, "host-name")));
-    struct value_builder options = value_builder(c->arena);
-    struct migration m;
-
-    for (size_t i = 0; i < c->n_params; i++)
-        if (has_prefix(c->params[i].key, "remote-")) return xerr_set(err, "NOT_IMPLEMENTED", 1, &c->name);
-    if (!host) return cmd_fail(err, "No destination host specified");
-    if (cmd_host_named(c, host, &m.host, err) < 0) return -1;
-    if (cmd_get(c, "compress")) value_put(&options, "compress", value_string(cmd_get(c, "compress")));
-    for (size_t i = 0; i < ARRAY_SIZE(flags); i++) {
-        bool on;
-
-        if (cmd_get_bool(c, flags[i], false, &on, err) < 0) return -1;
-        value_put(&options, flags[i], value_string(on ? "true" : "false"));
-    }
-    m.options = value_built_map(&options);
-    return cmd_each(c, "vm", CMD_CONTROL_VMS, "host,host-uuid,host-name,live,copy,compress", migrate_one, &m,
-                    err);
 }
 
 /* ---- the rest ---------------------------------------------------------------------------------------- */

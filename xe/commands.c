@@ -874,7 +874,10 @@ const struct command commands[] = {
       "live,host,host-uuid,remote-master,remote-username,remote-password,remote-network,force,copy,"
       "compress,vif:,vdi:,image-format:",
       COMMAND_VM | COMMAND_STANDARD, NULL, .run = cmd_vm_migrate, .uses = "VM.pool_migrate",
-      .help = "Moves a VM to another host, of this pool or of another." },
+      .help = "Moves a VM to another host of this pool (host=), or to another pool: remote-master is its coordinator's address, "
+              "vif:<vif uuid>=<network> and vdi:<vdi uuid>=<sr> say where cards and disks go there (uuid or name). Disks that are not "
+              "named stay on storage that both pools see, else they go to that pool's default SR. With copy=true the VM stays, and "
+              "the uuid of its copy is printed." },
     { "vm-pause", "", "", COMMAND_VM | COMMAND_STANDARD, NULL, .plan = "VM.pause @",
       .help = "Halts the CPUs of a running VM for a while." },
     { "vm-query-services", "", "", COMMAND_VM | COMMAND_HIDDEN | COMMAND_STANDARD, NULL,

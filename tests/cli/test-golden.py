@@ -16,7 +16,8 @@ A transcript is what somebody would see:
 "! " stands before lines of standard error, "[N]" is an exit status that is not 0, "< text" behind a command is its
 standard input, NAME=xe keeps the output in a variable, _NAME=xe also out of sight: it differs from machine to machine. "$ write NAME TEXT"
 makes a file in the folder where xe runs ($folder), "$ certificate NAME" NAME.pem and NAME.key, "$ file NAME" tells what is in one; "$ language LOCALE" is what the user speaks from then on. uuids, MAC addresses and times are numbered in
-the order in which they appear; the host's name is HOST.
+the order in which they appear; the host's name is HOST. Where $remote stands for an address, a second pool answers there, which
+"xe --socket $there" asks.
 
 Each runs three ways, each on an agent of its own: the thin protocol over the unix socket and over TLS, and XML-RPC over TLS;
 that of VMs also over TCP, and XML-RPC over the unix socket. With GOLDEN_UPDATE=1 the transcripts are written anew. With XE_GOLDEN_SOCKET the agent that answers on
@@ -47,11 +48,12 @@ PATTERNS = (
 class Names:
     """The same thing gets the same number throughout a transcript."""
 
-    def __init__(self):
-        self.seen = {}
+    def __init__(self, hidden):
+        self.seen, self.hidden = {}, hidden
 
-    def hide(self, text, folder):
-        text = text.replace(folder, 'FOLDER')
+    def hide(self, text):
+        for secret, name in self.hidden:
+            text = text.replace(secret, name)
         for kind, pattern in PATTERNS:
             names = self.seen.setdefault(kind, {})
             text = pattern.sub(lambda m: names.setdefault(m.group(0), '%s-%d' % (kind, len(names) + 1)), text)
@@ -107,6 +109,8 @@ def run(step, variables, connection, folder, environment):
         return (['', *remarks] if remarks else []) + ['$ ' + command] + pseudo(words, folder, environment)
     words = [re.sub(r'\$(\w+)', lambda m: variables[m.group(1)], w) for w in words[1:]]
     env = {k: v for k, v in os.environ.items() if k not in ('XE_EXTRA_ARGS', 'HOME')}
+    if words[0] == '--socket':
+        connection = {}, []
     env.update(connection[0], **environment)
     answer = subprocess.run([XE] + connection[1] + words, input=stdin, env=env, cwd=folder, capture_output=True, text=True, timeout=120)
     if eq:
@@ -123,10 +127,19 @@ def run(step, variables, connection, folder, environment):
 
 def play(path, connection):
     steps, expected = read(path)
+    if '$remote' not in expected:
+        return play_steps(steps, expected, connection, {}, [])
+    with Agent() as there:
+        address = '127.0.0.1:%d' % there.https_port
+        return play_steps(steps, expected, connection, {'remote': address, 'there': there.socket}, [(address, 'REMOTE')])
+
+
+def play_steps(steps, expected, connection, variables, hidden):
     folder = tempfile.mkdtemp(prefix='xe-golden-')
-    names, variables, lines, environment = Names(), {'folder': folder}, [], {}
+    names, lines, environment = Names([(folder, 'FOLDER')] + hidden), [], {}
+    variables['folder'] = folder
     for step in steps:
-        lines += [line if line.startswith(('$ ', '< ', '#')) else names.hide(line, folder) for line in run(step, variables, connection, folder, environment)]
+        lines += [line if line.startswith(('$ ', '< ', '#')) else names.hide(line) for line in run(step, variables, connection, folder, environment)]
     shutil.rmtree(folder)
     while lines and not lines[0]:
         lines.pop(0)

@@ -8,6 +8,7 @@
 
 #include "lib/clock.h"
 #include "lib/log.h"
+#include "xapi/certificate.h"
 #include "xapi/event.h"
 #include "xe/serve.h"
 
@@ -162,6 +163,13 @@ static int env_watch(void *arg, const struct value *what, char token[CMD_TOKEN],
     return 0;
 }
 
+static int env_tls(void *arg, struct tls_client **ret_client, struct xerr *err)
+{
+    const struct cli *cli = arg;
+
+    return certificate_client(cli->agent, ret_client, err);
+}
+
 /* ---- sessions ---------------------------------------------------------------------------------------- */
 
 static int env_login(void *arg, const char *user, const char *password, bool local, struct xerr *err)
@@ -217,7 +225,7 @@ static void run(struct cli *cli)
 {
     struct cmd_env env = {
         .arg = cli, .login = env_login, .session = env_session, .call = env_call, .records = env_records,
-        .watch = env_watch, .lookup = env_lookup,
+        .watch = env_watch, .lookup = env_lookup, .tls = env_tls,
     };
     const char *const *args;
     const char *wrong;

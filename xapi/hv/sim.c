@@ -18,7 +18,7 @@ static const char image_magic[] = "simulated guest 1\n";
 /* ---- help ------------------------------------------------------------------------------------ */
 
 /* A fault point that a test armed. */
-static int injected(const char *point, struct hv_failure *f)
+int sim_injected(const char *point, struct hv_failure *f)
 {
     int e = fault(point);
 
@@ -46,7 +46,7 @@ static int pass_time(struct sim *s, int64_t simulated_ms, int64_t deadline_ms, c
 /* Takes the lock. Fails, without it, when the hypervisor is "away". */
 static int enter(struct sim *s, const char *point, struct hv_failure *f)
 {
-    if (injected(point, f) < 0) return -1;
+    if (sim_injected(point, f) < 0) return -1;
     sim_lock(&s->table);
     if (!s->table.head->lost) return 0;
     sim_unlock(&s->table);
@@ -65,7 +65,7 @@ static struct sim_domain *enter_guest(struct sim *s, const char *point, const ch
 }
 
 /* As enter_guest() for a guest that must run (or, with paused_too, may be paused). */
-static struct sim_domain *enter_running(struct sim *s, const char *point, const char *uuid, bool paused_too,
+struct sim_domain *sim_enter_running(struct sim *s, const char *point, const char *uuid, bool paused_too,
                                         struct hv_failure *f)
 {
     struct sim_domain *dom = enter_guest(s, point, uuid, f);
@@ -81,7 +81,7 @@ static struct sim_domain *enter_running(struct sim *s, const char *point, const 
 static int leave(struct sim *s, const char *late_point, struct hv_failure *f)
 {
     sim_unlock(&s->table);
-    return injected(late_point, f);
+    return sim_injected(late_point, f);
 }
 
 /* ---- life ------------------------------------------------------------------------------------ */
@@ -214,7 +214,7 @@ static int make_domain(struct sim *s, const struct hv_vm *vm, struct hv_failure 
 }
 
 /* After `late` a caller may kill the whole agent: what a half-done start leaves is then a running domain. */
-static int begin(struct sim *s, const char *point, const char *late, const struct hv_vm *vm, int64_t delay_ms,
+int sim_begin(struct sim *s, const char *point, const char *late, const struct hv_vm *vm, int64_t delay_ms,
                  int64_t deadline_ms, int64_t *ret_domid, struct hv_failure *f)
 {
     if (pass_time(s, delay_ms, deadline_ms, NULL, f) < 0 || enter(s, point, f) < 0) return -1;
@@ -222,7 +222,7 @@ static int begin(struct sim *s, const char *point, const char *late, const struc
     int64_t domid = rc == 0 ? s->table.head->next_domid - 1 : -1;
     sim_unlock(&s->table);
     if (rc < 0) return -1;
-    if (injected(late, f) < 0) {
+    if (sim_injected(late, f) < 0) {
         sim_lock(&s->table);                   /* a failed start leaves nothing behind */
         struct sim_domain *dom = sim_find(&s->table, vm->id.uuid);
         if (dom && dom->domid == domid) sim_stop(s, dom, HV_STOP_DESTROYED);
@@ -241,7 +241,7 @@ static int do_start(void *d, const struct hv_vm *vm, int64_t deadline_ms, int64_
                     struct hv_failure *f) {
     struct sim *s = d;
 
-    return begin(s, "hv.sim.start", "hv.sim.start.late", vm, SIM_SETTING(s, start_ms), deadline_ms, ret_domid,
+    return sim_begin(s, "hv.sim.start", "hv.sim.start.late", vm, SIM_SETTING(s, start_ms), deadline_ms, ret_domid,
                  f);
 }
 
@@ -259,7 +259,7 @@ static int do_destroy(void *d, const char *uuid, int64_t deadline_ms, struct hv_
 static int do_shutdown(void *d, const char *uuid, int64_t deadline_ms, struct hv_failure *f)
 {
     struct sim *s = d;
-    struct sim_domain *dom = enter_running(s, "hv.sim.shutdown", uuid, false, f);
+    struct sim_domain *dom = sim_enter_running(s, "hv.sim.shutdown", uuid, false, f);
 
     (void)deadline_ms;
     if (!dom) return -1;
@@ -273,7 +273,7 @@ static int do_shutdown(void *d, const char *uuid, int64_t deadline_ms, struct hv
 static int do_reboot(void *d, const char *uuid, int64_t deadline_ms, struct hv_failure *f)
 {
     struct sim *s = d;
-    struct sim_domain *dom = enter_running(s, "hv.sim.reboot", uuid, false, f);
+    struct sim_domain *dom = sim_enter_running(s, "hv.sim.reboot", uuid, false, f);
 
     (void)deadline_ms;
     if (!dom) return -1;
@@ -297,7 +297,7 @@ static int do_pause(void *d, const char *uuid, int64_t deadline_ms, struct hv_fa
     struct sim *s = d;
 
     if (pass_time(s, SIM_SETTING(s, pause_ms), deadline_ms, NULL, f) < 0) return -1;
-    struct sim_domain *dom = enter_running(s, "hv.sim.pause", uuid, false, f);
+    struct sim_domain *dom = sim_enter_running(s, "hv.sim.pause", uuid, false, f);
     if (!dom) return -1;
     sim_pause(s, dom);
     return leave(s, "hv.sim.pause.late", f);
@@ -369,7 +369,7 @@ static int write_image(struct sim *s, int fd, const char *uuid, const char *path
 static int do_suspend(void *d, const char *uuid, const char *image, int64_t deadline_ms, struct hv_failure *f)
 {
     struct sim *s = d;
-    struct sim_domain *dom = enter_running(s, "hv.sim.suspend", uuid, true, f);
+    struct sim_domain *dom = sim_enter_running(s, "hv.sim.suspend", uuid, true, f);
     struct stat st;
 
     if (!dom) return -1;
@@ -390,7 +390,7 @@ static int do_suspend(void *d, const char *uuid, const char *image, int64_t dead
     if (rc == 0) sim_stop(s, dom, HV_STOP_SUSPENDED);
     sim_unlock(&s->table);
     if (rc < 0 && made) unlink(image);
-    return rc < 0 ? -1 : injected("hv.sim.suspend.late", f);
+    return rc < 0 ? -1 : sim_injected("hv.sim.suspend.late", f);
 }
 
 static int do_resume(void *d, const struct hv_vm *vm, const char *image, int64_t deadline_ms,
@@ -403,7 +403,7 @@ static int do_resume(void *d, const struct hv_vm *vm, const char *image, int64_t
     if (pread(fd, head, sizeof head, 0) != (ssize_t)sizeof head ||
         memcmp(head, image_magic, sizeof head) != 0)
         return hv_fail(f, HV_FAIL_NO_IMAGE, "%s: not a suspend image", image);
-    return begin(s, "hv.sim.resume", "hv.sim.resume.late", vm, SIM_SETTING(s, resume_ms), deadline_ms,
+    return sim_begin(s, "hv.sim.resume", "hv.sim.resume.late", vm, SIM_SETTING(s, resume_ms), deadline_ms,
                  ret_domid, f);
 }
 
@@ -451,7 +451,7 @@ static int do_disk_attach(void *d, const char *uuid, const struct hv_disk *disk,
     struct sim *s = d;
 
     if (pass_time(s, SIM_SETTING(s, attach_ms), deadline_ms, NULL, f) < 0) return -1;
-    struct sim_domain *dom = enter_running(s, "hv.sim.disk-attach", uuid, true, f);
+    struct sim_domain *dom = sim_enter_running(s, "hv.sim.disk-attach", uuid, true, f);
     if (!dom) return -1;
     if (add_disk(s, dom, disk, f) == 0) return leave(s, "hv.sim.disk-attach.late", f);
     sim_unlock(&s->table);
@@ -465,7 +465,7 @@ static int do_disk_detach(void *d, const char *uuid, const struct hv_disk *disk,
     char name[HV_DEVICE_TEXT];
 
     if (pass_time(s, SIM_SETTING(s, detach_ms), deadline_ms, NULL, f) < 0) return -1;
-    struct sim_domain *dom = enter_running(s, "hv.sim.disk-detach", uuid, true, f);
+    struct sim_domain *dom = sim_enter_running(s, "hv.sim.disk-detach", uuid, true, f);
     if (!dom) return -1;
     struct sim_disk *found = find_disk(dom, disk->device);
     if (!found || dom->clutch) {
@@ -483,7 +483,7 @@ static int do_cd_change(void *d, const char *uuid, const struct hv_disk *disk, i
                         struct hv_failure *f)
 {
     struct sim *s = d;
-    struct sim_domain *dom = enter_running(s, "hv.sim.cd-change", uuid, true, f);
+    struct sim_domain *dom = sim_enter_running(s, "hv.sim.cd-change", uuid, true, f);
 
     (void)deadline_ms;
     if (!dom) return -1;
@@ -504,7 +504,7 @@ static int do_disk_snapshot(void *d, const char *uuid, const struct hv_disk *dis
                             struct hv_failure *f)
 {
     struct sim *s = d;
-    struct sim_domain *dom = enter_running(s, "hv.sim.disk-snapshot", uuid, true, f);
+    struct sim_domain *dom = sim_enter_running(s, "hv.sim.disk-snapshot", uuid, true, f);
     struct sim_disk *found = dom ? find_disk(dom, disk->device) : NULL;
 
     (void)deadline_ms;
@@ -521,7 +521,7 @@ static int do_disk_resize(void *d, const char *uuid, const struct hv_disk *disk,
                           int64_t deadline_ms, struct hv_failure *f)
 {
     struct sim *s = d;
-    struct sim_domain *dom = enter_running(s, "hv.sim.disk-resize", uuid, true, f);
+    struct sim_domain *dom = sim_enter_running(s, "hv.sim.disk-resize", uuid, true, f);
 
     (void)deadline_ms;
     (void)size_bytes;        /* a simulated guest does not know how large its disks are */
@@ -550,7 +550,7 @@ static int do_nic_attach(void *d, const char *uuid, const struct hv_nic *nic, in
     struct sim *s = d;
 
     if (pass_time(s, SIM_SETTING(s, attach_ms), deadline_ms, NULL, f) < 0) return -1;
-    struct sim_domain *dom = enter_running(s, "hv.sim.nic-attach", uuid, true, f);
+    struct sim_domain *dom = sim_enter_running(s, "hv.sim.nic-attach", uuid, true, f);
     if (!dom) return -1;
     if (add_nic(s, dom, nic, f) == 0) return leave(s, "hv.sim.nic-attach.late", f);
     sim_unlock(&s->table);
@@ -563,7 +563,7 @@ static int do_nic_detach(void *d, const char *uuid, const struct hv_nic *nic, in
     char name[HV_DEVICE_TEXT];
 
     if (pass_time(s, SIM_SETTING(s, detach_ms), deadline_ms, NULL, f) < 0) return -1;
-    struct sim_domain *dom = enter_running(s, "hv.sim.nic-detach", uuid, true, f);
+    struct sim_domain *dom = sim_enter_running(s, "hv.sim.nic-detach", uuid, true, f);
     if (!dom) return -1;
     struct sim_nic *found = find_nic(dom, nic->device);
     if (!found || dom->clutch) {
@@ -581,7 +581,7 @@ static int do_nic_detach(void *d, const char *uuid, const struct hv_nic *nic, in
 static int do_set_memory_target(void *d, const char *uuid, int64_t bytes, int64_t deadline_ms,
                                 struct hv_failure *f) {
     struct sim *s = d;
-    struct sim_domain *dom = enter_running(s, "hv.sim.set-memory-target", uuid, true, f);
+    struct sim_domain *dom = sim_enter_running(s, "hv.sim.set-memory-target", uuid, true, f);
     struct sim_head *h = s->table.head;
 
     (void)deadline_ms;
@@ -600,7 +600,7 @@ static int do_set_memory_target(void *d, const char *uuid, int64_t bytes, int64_
 static int do_set_vcpus(void *d, const char *uuid, unsigned vcpus, int64_t deadline_ms, struct hv_failure *f)
 {
     struct sim *s = d;
-    struct sim_domain *dom = enter_running(s, "hv.sim.set-vcpus", uuid, true, f);
+    struct sim_domain *dom = sim_enter_running(s, "hv.sim.set-vcpus", uuid, true, f);
 
     (void)deadline_ms;
     if (!dom) return -1;
@@ -642,7 +642,7 @@ static int do_set_shadow(void *d, const char *uuid, double multiplier, int64_t d
 static int do_send_sysrq(void *d, const char *uuid, char key, int64_t deadline_ms, struct hv_failure *f)
 {
     struct sim *s = d;
-    struct sim_domain *dom = enter_running(s, "hv.sim.send-sysrq", uuid, false, f);
+    struct sim_domain *dom = sim_enter_running(s, "hv.sim.send-sysrq", uuid, false, f);
 
     (void)deadline_ms;
     if (!dom) return -1;
@@ -661,7 +661,7 @@ static int do_send_trigger(void *d, const char *uuid, const char *trigger, int64
 
     if (streq(trigger, "power")) return do_shutdown(d, uuid, deadline_ms, f);
     if (streq(trigger, "reset")) return do_reset(d, uuid, deadline_ms, f);
-    struct sim_domain *dom = enter_running(s, "hv.sim.send-trigger", uuid, true, f);
+    struct sim_domain *dom = sim_enter_running(s, "hv.sim.send-trigger", uuid, true, f);
     if (!dom) return -1;
     int rc = leave(s, "hv.sim.send-trigger.late", f);
     sim_print(s, uuid, "NMI received");
@@ -899,6 +899,8 @@ const struct hv_driver hv_sim_driver = {
     .suspend = do_suspend,
     .resume = do_resume,
     .abort = do_abort,
+    .migrate_send = sim_migrate_send,
+    .migrate_receive = sim_migrate_receive,
     .disk_attach = do_disk_attach,
     .disk_detach = do_disk_detach,
     .cd_change = do_cd_change,

@@ -23,8 +23,8 @@
  * Settings (all integers): start_ms stop_ms shutdown_ms reboot_ms suspend_ms resume_ms attach_ms detach_ms
  * pause_ms balloon_ms (how long things take, default 0), clock_rate (guest seconds per 1,000 real ones: 1000;
  * also divides the times above), host_memory_bytes (1 TiB), host_cpus (32), image_bytes (size of a suspend
- * image beyond its head: 0), save_rate (not 0: suspend writes so many bytes a second), agents (1: new guests
- * have a guest agent).
+ * image beyond its head: 0; migrations send as much), save_rate (not 0: suspend and migration write so many
+ * bytes a second), agents (1: new guests have a guest agent).
  *
  * Fault points (lib/fault.h): hv.sim.<verb> before anything is done, hv.sim.<verb>.late after it was done but
  * before the answer. */

@@ -59,6 +59,20 @@ int64_t sim_real_ms(const struct sim *s, int64_t ms);
 /* A line on the guest's text console; not under the lock. */
 void sim_print(const struct sim *s, const char *uuid, const char *text);
 
+/* sim.c: what several verbs are made of. A fault point that a test armed; */
+int sim_injected(const char *point, struct hv_failure *f);
+/* the lock and a guest that runs (or, with paused_too, may be paused); NULL, without it, and the failure; */
+struct sim_domain *sim_enter_running(struct sim *s, const char *point, const char *uuid, bool paused_too,
+                                     struct hv_failure *f);
+/* a new guest. After `late` a caller may kill the whole agent: what a half-done start leaves is then a running domain. */
+int sim_begin(struct sim *s, const char *point, const char *late, const struct hv_vm *vm, int64_t delay_ms,
+              int64_t deadline_ms, int64_t *ret_domid, struct hv_failure *f);
+
+/* sim_migrate.c: verbs of the vtable. */
+int sim_migrate_send(void *d, const char *uuid, int fd, bool live, int64_t deadline_ms, struct hv_failure *f);
+int sim_migrate_receive(void *d, const struct hv_vm *vm, int fd, int64_t deadline_ms, int64_t *ret_domid,
+                        struct hv_failure *f);
+
 /* sim_poke.c: DIR/poke. Obeys what lies there. */
 int sim_poke_open(struct sim *s, struct hv_failure *f);
 void sim_poke_drain(struct sim *s);
