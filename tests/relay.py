@@ -64,15 +64,24 @@ class Relay:
             if self.ended:
                 self.shut(client)
                 self.shut(server)
-        other = threading.Thread(target=self.pump, args=(server, client), daemon=True)
-        other.start()
-        self.pump(client, server)
-        other.join()
+        try:
+            self.carry(client, server)
+        except OSError:
+            pass
+        self.shut(client)
+        self.shut(server)
         with self.lock:
             self.sockets.remove(client)
             self.sockets.remove(server)
         client.close()
         server.close()
+
+    def carry(self, client, server):
+        """What goes through one connection, until both have ended."""
+        other = threading.Thread(target=self.pump, args=(server, client), daemon=True)
+        other.start()
+        self.pump(client, server)
+        other.join()
 
     def pump(self, source, sink):
         try:

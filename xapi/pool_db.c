@@ -236,6 +236,12 @@ static const char *attribute(struct dump *d, xmlTextReader *reader, const char *
     return copy;
 }
 
+/* Why it is no dump: for a restore, or for somebody who only wants to read it. */
+static int bad_dump(const struct dump *d, struct xerr *err, const char *why)
+{
+    return d->apart ? xerr_import_error(err, why) : xerr_restore_script_failed(err, why);
+}
+
 static void read_pair(struct dump *d, xmlTextReader *reader)
 {
     static const char *const names[] = {
@@ -271,8 +277,7 @@ static int read_row(struct dump *d, xmlTextReader *reader, const struct class_de
         image->cells[image->n++].text = text;
     }
     if (ref_is_null(theirs))
-        return xerr_import_error(err,
-                                 arena_printf(d->c->arena, "a row of %s without a reference", cls->name));
+        return bad_dump(d, err, arena_printf(d->c->arena, "a row of %s without a reference", cls->name));
     image->ref = our_ref(d, theirs);
     image->renamed = !ref_eq(image->ref, theirs);
     if (ref_eq(theirs, d->same[SAME_HOST].theirs) || ref_eq(image->ref, d->c->agent->host)) d->has_host = true;
@@ -290,10 +295,10 @@ static int read_node(struct dump *d, xmlTextReader *reader, const struct class_d
     const char *name = (const char *)xmlTextReaderConstName(reader);
     int type = xmlTextReaderNodeType(reader);
 
-    if (type == XML_READER_TYPE_DOCUMENT_TYPE) return xerr_import_error(err, "a dump has no document type");
+    if (type == XML_READER_TYPE_DOCUMENT_TYPE) return bad_dump(d, err, "a dump has no document type");
     if (type != XML_READER_TYPE_ELEMENT) return 0;
     if (xmlTextReaderDepth(reader) == 0 && !streq(name, "database"))
-        return xerr_import_error(err, "no database dump");
+        return bad_dump(d, err, "no database dump");
     if (streq(name, "pair")) read_pair(d, reader);
     if (streq(name, "table")) {
         const char *table = attribute(d, reader, "name");
@@ -318,18 +323,18 @@ static int read_dump(struct dump *d, const char *xml, size_t len, struct xerr *e
         len <= POOL_DB_MAX ? xmlReaderForMemory(xml, (int)len, NULL, "UTF-8", XML_PARSE_NONET) : NULL;
     int rc = 0, more = 1;
 
-    if (!reader) return xerr_import_error(err, "no database dump");
+    if (!reader) return bad_dump(d, err, "no database dump");
     xmlTextReaderSetErrorHandler(reader, ignore_error, NULL);
     while (!rc && (more = xmlTextReaderRead(reader)) == 1) rc = read_node(d, reader, &cls, err);
     if (!rc && more < 0) {
         const char *where =
             arena_printf(d->c->arena, "line %d is not well-formed", xmlTextReaderGetParserLineNumber(reader));
-        rc = xerr_import_error(err, where);
+        rc = bad_dump(d, err, where);
     }
     xmlFreeTextReader(reader);
     if (rc) return rc;
     if (!d->format_ok || d->redacted) return xerr_restore_incompatible_version(err);
-    return d->has_host ? 0 : xerr_import_error(err, "the dump has no record of its host");
+    return d->has_host ? 0 : bad_dump(d, err, "the dump has no record of its host");
 }
 
 /* ---- text to value ------------------------------------------------------------------------------------- */
@@ -504,8 +509,8 @@ static int write_image(const struct dump *d, struct txn *t, const struct class_d
         const struct field_desc *f = image->cells[i].field;
         if (f->id == cls->uuid && image->renamed) continue; /* this machine keeps its own */
         if (!value_from(d, f->type, image->cells[i].text, &v))
-            return xerr_import_error(err, arena_printf(d->c->arena, "%s.%s of %s: %.200s", cls->name, f->name,
-                                                       REF_STR(image->ref), image->cells[i].text));
+            return bad_dump(d, err, arena_printf(d->c->arena, "%s.%s of %s: %.200s", cls->name, f->name, REF_STR(image->ref),
+                                                 image->cells[i].text));
         txn_set_field(t, image->ref, f->id, &v);
     }
     return 0;

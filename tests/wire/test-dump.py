@@ -77,10 +77,10 @@ def dumps(agent, s):
     check(ended(s, send(agent, s, '/pool/xmldbdump?dry_run=true', dump))[0] == 'success', 'a dry run says that it would do')
     check(s.VM.get_name_label(vm) == 'changed' and s.VM.get_name_label(late) == 'late', 'and changes nothing')
 
-    for bad, code in ((b'rubbish', 'IMPORT_ERROR'), (dump[:len(dump) // 2], 'IMPORT_ERROR'), (b'<a/>', 'IMPORT_ERROR'),
+    for bad, code in ((b'rubbish', 'RESTORE_SCRIPT_FAILED'), (dump[:len(dump) // 2], 'RESTORE_SCRIPT_FAILED'), (b'<a/>', 'RESTORE_SCRIPT_FAILED'),
                       (dump.replace(b'value="xapi-1"', b'value="other"'), 'RESTORE_INCOMPATIBLE_VERSION'),
-                      (dump.replace(b'is_a_template="true"', b'is_a_template="maybe"'), 'IMPORT_ERROR'),
-                      (b'<!DOCTYPE a [<!ENTITY e "x">]>' + dump[dump.index(b'<database>'):], 'IMPORT_ERROR')):
+                      (dump.replace(b'is_a_template="true"', b'is_a_template="maybe"'), 'RESTORE_SCRIPT_FAILED'),
+                      (b'<!DOCTYPE a [<!ENTITY e "x">]>' + dump[dump.index(b'<database>'):], 'RESTORE_SCRIPT_FAILED')):
         status, error = ended(s, send(agent, s, '/pool/xmldbdump', bad))
         check(status == 'failure' and error[0] == code, 'a bad dump is refused: %s' % error)
     check(s.VM.get_name_label(vm) == 'changed', 'and nothing is changed')

@@ -132,6 +132,11 @@ def passwords(agent):
     unwrap(p.session.change_password(ref, PASSWORD, 'another'))
     fails('SESSION_AUTHENTICATION_FAILED', 'the old one is dead', lambda: unwrap(p.session.login_with_password('root', PASSWORD)))
     ref = unwrap(p.session.login_with_password('root', 'another'))
+    s = agent.login()
+    fails('SESSION_AUTHENTICATION_FAILED', 'a wrong one is wrong over the socket, too', s.session.change_password, 'x', 'y')
+    s.session.change_password('', 'third')
+    s.session.change_password('third', 'another')
+    check(unwrap(p.session.login_with_password('root', 'another')), 'root over the socket may have forgotten it')
     unwrap(p.session.change_password(ref, 'another', PASSWORD))
 
 

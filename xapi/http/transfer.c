@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 enum { PIECE = 64 << 10, STEP_MS = 60000, LOOK_MS = 1000 };
+static const uint64_t HABIT = 1ull << 40;
 
 int transfer_send_file(struct http_request *req, int fd, const char *headers, bool *ret_started,
                        struct xerr *err)
@@ -56,11 +57,13 @@ static int too_long(struct http_request *req, int64_t limit, struct xerr *err)
     return xerr_import_error(err, arena_printf(req->arena, "more than %lld bytes", (long long)limit));
 }
 
-/* What came of a read: 1 bytes, 0 the end, -1 an error. */
-static int judge(ssize_t n, struct xerr *err)
+/* What came of a read: 1 bytes, 0 the end, -1 an error. An end before the announced length is one, unless what was announced
+ * is no length but a habit (Xen Orchestra: 1 PiB). */
+static int judge(const struct http_request *req, ssize_t n, struct xerr *err)
 {
     if (n > 0) return 1;
-    if (n == 0 || errno == EPIPE || errno == ECONNRESET) return 0;
+    if (n == 0) return 0;
+    if ((errno == EPIPE || errno == ECONNRESET) && req->head.has_length && req->head.length >= HABIT) return 0;
     return xerr_internal(err, "the body stopped coming: %s", strerror(errno));
 }
 
@@ -72,7 +75,7 @@ int transfer_receive_file(struct http_request *req, struct call *c, int fd, int6
 
     for (;;) {
         ssize_t n = http_body_read(req, buf, PIECE, STEP_MS);
-        int rc = judge(n, err);
+        int rc = judge(req, n, err);
         if (rc < 0) return -1;
         if (!rc) break;
         if (call_check_cancel(c, err)) return -1;
@@ -94,7 +97,7 @@ int transfer_receive(struct http_request *req, struct call *c, size_t limit, str
 
     for (;;) {
         ssize_t n = http_body_read(req, buf, PIECE, STEP_MS);
-        int rc = judge(n, err);
+        int rc = judge(req, n, err);
         if (rc <= 0) return rc;
         if (call_check_cancel(c, err)) return -1;
         if (out->len + (size_t)n > limit) return too_long(req, (int64_t)limit, err);
