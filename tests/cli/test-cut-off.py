@@ -120,7 +120,7 @@ def state(agent):
     s = agent.login()
     blobs = s.blob.get_all_records()
     return {'vm': sorted(v['uuid'] + v['name_label'] for v in s.VM.get_all_records().values()),
-            'vdi': sorted(v['uuid'] + v['virtual_size'] for v in s.VDI.get_all_records().values()),
+            'vdi': sorted(v['uuid'] + v['virtual_size'] for v in s.VDI.get_all_records().values() if v['managed']),
             'sr': sorted(v['uuid'] for v in s.SR.get_all_records().values()),
             'blob': sorted(v['uuid'] + v['size'] + v['mime_type'] for v in blobs.values())}
 
@@ -128,10 +128,6 @@ def state(agent):
 def tasks_end(agent, what):
     s = agent.login()
     check(wait_until(lambda: all(t['status'] != 'pending' for t in s.task.get_all_records().values()), 60), what + ': no task goes on')
-    for ref, t in s.task.get_all_records().items():
-        if t['status'] == 'success' and t['name_label'] != 'Async':
-            print('# %s: %s has succeeded' % (what, t['name_label']))
-        s.task.destroy(ref)
 
 
 def begin(agent, way, name, args):

@@ -619,7 +619,7 @@ static int do_set_vcpus(void *d, const char *uuid, unsigned vcpus, int64_t deadl
 static int do_set_vcpu_params(void *d, const char *uuid, const struct hv_vcpu_params *params, int64_t deadline_ms,
                               struct hv_failure *f) {
     struct sim *s = d;
-    struct sim_domain *dom = enter_running(s, "hv.sim.set-vcpu-params", uuid, true, f);
+    struct sim_domain *dom = sim_enter_running(s, "hv.sim.set-vcpu-params", uuid, true, f);
 
     (void)deadline_ms;
     if (!dom) return -1;
@@ -631,7 +631,7 @@ static int do_set_vcpu_params(void *d, const char *uuid, const struct hv_vcpu_pa
 static int do_set_shadow(void *d, const char *uuid, double multiplier, int64_t deadline_ms, struct hv_failure *f)
 {
     struct sim *s = d;
-    struct sim_domain *dom = enter_running(s, "hv.sim.set-shadow", uuid, true, f);
+    struct sim_domain *dom = sim_enter_running(s, "hv.sim.set-shadow", uuid, true, f);
 
     (void)deadline_ms;
     if (!dom) return -1;
