@@ -20,7 +20,8 @@
 #include "lib/subproc.h"
 
 enum {
-    REQUEST_MAX = 1 << 20, NAME_MAX_ = 256, SHORT_MS = 30000, JOIN_MS = 90000, TRUST_TRIES = 40, TRUST_PAUSE_MS = 500,
+    REQUEST_MAX = 1 << 20, NAME_MAX_ = 256, SHORT_MS = 30000, JOIN_MS = 90000, JOIN_TRIES = 3, JOIN_PAUSE_MS = 2000,
+    TRUST_TRIES = 40, TRUST_PAUSE_MS = 500,
     ACCOUNT_DISABLED = 0x2, ACCOUNT_LOCKED = 0x10, PASSWORD_EXPIRED = 0x800000, SID_USER = 1,
 };
 
@@ -284,7 +285,12 @@ static int join(struct ad *ad, const char *workgroup, const char **ret_text)
     const char *const more[] = { "join", "--no-dns-updates", "osName=xapi",
                                  *ou ? arena_printf(ad->a, "createcomputer=%s", ou) : NULL, NULL };
 
-    return as_administrator(ad, workgroup, more, ret_text);
+    /* The account is made, but the controller that checks it does not know it yet: a busy one, or another of several. */
+    for (int i = 0;; i++) {
+        int rc = as_administrator(ad, workgroup, more, ret_text);
+        if (!rc || i == JOIN_TRIES || !strstr(*ret_text, "unable to open the domain client session")) return rc;
+        pause_ms(JOIN_PAUSE_MS);
+    }
 }
 
 /* 1. what we ask with is there, and no winbindd of somebody else; 2. the domain is found; 3. the machine gets an account in it;
