@@ -41,7 +41,9 @@ static void add_console(struct call *c, struct txn *t, struct ref vm)
     struct ref console = ref_new();
 
     if (!row || row_refs(row, F_VM_consoles)->n) return;
-    bool screen = vm_domain_type(row) == domain_type_hvm;
+    /* A guest without emulated hardware has one when platform:framebuffer wishes it. */
+    const char *wish = row_map_str(row, F_VM_platform, "framebuffer", "");
+    bool screen = vm_domain_type(row) == domain_type_hvm || streq(wish, "true") || streq(wish, "1");
     txn_create(t, CLASS_console, console);
     txn_set_enum(t, console, F_console_protocol, screen ? console_protocol_rfb : console_protocol_vt100);
     txn_set_str(t, console, F_console_location, host_console_location(c->arena, host, console));

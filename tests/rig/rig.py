@@ -442,6 +442,7 @@ class RigAgent:
 
     def __init__(self, rig, options, hv, net, root):
         self.rig, self.root, self.log = rig, root, root + '/agent.log'
+        self.faults = root + '/faults' if '--allow-faults' in options else None
         self.argv = ['xapi', '--root', root, '--hv', hv, '--net', net, '--socket', root + '/xapi.sock', '--http', '0.0.0.0:80', '--https',
                      '0.0.0.0:443', '--auth', 'file:' + root + '/passwd'] + list(options)
         self.port = self.tls_port = None
@@ -452,10 +453,11 @@ class RigAgent:
         rig = self.rig
         rig.must('mkdir -p {0}; [ -e {0}/passwd ] || echo "root:$(openssl passwd -6 "correct horse")" >{0}/passwd; rm -f {0}/ready\n'
                  '[ -e {0}/server.pem ] || install -m 600 /usr/lib/rig/server.pem {0}/server.pem\n'
-                 'setsid {1} </dev/null >>{2} 2>&1 & pid=$!\n'
+                 '{3}setsid {1} </dev/null >>{2} 2>&1 & pid=$!\n'
                  'until [ "$(cut -d" " -f1 {0}/ready 2>/dev/null)" = $pid ]; do\n'
                  'kill -0 $pid 2>/dev/null || {{ tail -n 40 {2}; exit 1; }}; sleep 0.1; done\n'.format(
-                     self.root, ' '.join(map(_quote, self.argv)), self.log), timeout_s)
+                     self.root, ' '.join(map(_quote, self.argv)), self.log,
+                     'exec 9<>%s; >%s; export XAPI_FAULT_FD=9; ' % (self.faults, self.faults) if self.faults else ''), timeout_s)
         self.pid = int(rig.must('cut -d" " -f1 %s/ready' % self.root))
         if self.port is None:
             self.port, self.tls_port = rig.forward(80), rig.forward(443)
@@ -474,6 +476,10 @@ class RigAgent:
                 return connection
         proxy = xmlrpc.client.ServerProxy('http://127.0.0.1:%d/' % self.port, transport=Transport(), allow_none=True)
         return harness.Session(proxy, harness.unwrap(proxy.session.login_with_password('root', 'correct horse', '2.21', 'test')))
+
+    def arm(self, line):
+        """`POINT ACTION [NTH]` of lib/fault.h, until the next start; for an agent with --allow-faults."""
+        self.rig.must('echo %s >>%s' % (_quote(line), self.faults))
 
     def xe(self, words, timeout_s=120):
         return self.rig.must('XAPI_SOCKET=%s/xapi.sock xe %s' % (self.root, words), timeout_s)

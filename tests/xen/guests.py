@@ -79,8 +79,10 @@ class Guests:
 
     def lives(self, vm, seconds=120):
         """It ticks, and goes on ticking."""
-        before = self.log(vm).count('tick ')
-        return self.says(vm, 'tick ', before + 2, seconds)
+        path = '%s/hv/xen/console/%s.log' % (self.agent.root, self.s.VM.get_uuid(vm))
+        ticks = lambda: int(self.rig.run('grep -c "tick " %s 2>/dev/null || true' % path)[1] or 0)
+        before = ticks()
+        return wait_until(lambda: ticks() >= before + 2, seconds, 0.5)
 
     def is_state(self, vm, state, seconds=60):
         return wait_until(lambda: self.s.VM.get_power_state(vm) == state, seconds, 0.2)
@@ -88,7 +90,7 @@ class Guests:
     def again(self):
         """kill -9 of the agent and a new one."""
         self.agent.kill()
-        self.agent.start()
+        self.agent.start(300)
         return self.login()
 
     # -- what the machine knows of guests
@@ -102,7 +104,7 @@ class Guests:
         return self.rig.must(
             'xl list | tail -n +3; find {0}/hv/xen/guest {0}/run/hv -mindepth 1; ls /sys/bus/xen-backend/devices; losetup -n -O NAME,BACK-FILE;\n'
             'pgrep -a -f -- "[-]xen-domid"; ip -br link | grep -o "^vif[^ @]*"; xenstore-list /local/domain | grep -v "^0$";\n'
-            'for k in vbd vif qdisk; do xenstore-list /local/domain/0/backend/$k 2>/dev/null | sed "s/^/backend $k /"; done;\n'
+            'for k in vbd vif qdisk vfb vkbd; do xenstore-list /local/domain/0/backend/$k 2>/dev/null | sed "s/^/backend $k /"; done;\n'
             'xenstore-list /vm 2>/dev/null | grep -v 00000000-0000; true'.format(self.agent.root)).replace('{}', '').strip()
 
     def clean(self, seconds=20):

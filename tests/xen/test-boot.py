@@ -7,6 +7,7 @@ from harness import LEVEL, check, done, fails
 from xenguest import MIB, WORDS, Machine
 
 CONFIG = '''set default=0
+set timeout=0
 menuentry 'small' --id small {
   linux /boot/vmlinuz %s root=ignored %s
   initrd /boot/initramfs.gz
@@ -68,7 +69,7 @@ def finds_kernels(m):
     """PV from the second partition of a qcow2 disk; LEVEL=full: PVH too, from a disk without partitions."""
     full = LEVEL == 'full'
     parted = loads(m, 'parted', 'pv', 'qcow2', 'vmlinux')
-    whole = loads(m, 'whole', 'pvh', 'raw', 'vmlinux') if full else None
+    whole = loads(m, 'whole', 'pvh', 'raw', 'vmlinuz') if full else None
     check(parted.said('userland: parted') and parted.lives(), 'PV: kernel, ramdisk and arguments come from the disk, PV_args added')
     if full:
         check(whole.said('userland: whole') and whole.lives(), 'PVH: the same')

@@ -265,9 +265,10 @@ static int do_open(const struct hv_open_args *args, void **ret_d, struct hv_fail
         hv_fail(f, HV_FAIL_ENGINE, "xapi-domain is neither in %s nor in " PKGLIBEXECDIR, args->config->module_dir);
         goto fail;
     }
-    if (xn_store(xn, hv_now_ms() + XN_STORE_MS, &store, f) < 0) goto fail;
+    if (xn_record_load(xn, f) < 0 || xn_store(xn, hv_now_ms() + XN_STORE_MS, &store, f) < 0) goto fail;
+    xn_store_found(xn, store);
     xn_store_done(xn, store, false);
-    if (xn_record_load(xn, f) < 0 || xn_consoles_start(xn, f) < 0) goto fail;
+    if (xn_consoles_start(xn, f) < 0) goto fail;
     xn_recover_streams(xn);
     xn_look_for_ended(xn);
     for (const struct xn_guest *g = xn->guests; g; g = g->next) xn_console_follow(xn, g->uuid, g->domid);

@@ -207,6 +207,7 @@ static int share_cpus(const struct making *m)
 
 static int prepare_devices(struct making *m)
 {
+    if (m->vm->n_nics && xn_devices_possible(m->xn, m->f) < 0) return -1;
     m->fds = xcalloc(m->vm->n_disks + 1, sizeof *m->fds);
     for (size_t i = 0; i < m->vm->n_disks; i++) {
         struct xn_disk disk;

@@ -86,11 +86,11 @@ int xn_disk_prepare(struct xn *xn, const struct xn_guest *g, const struct hv_dis
                          .readonly = disk->readonly || disk->cdrom };
     int fd = -1, rc = 0;
 
-    (void)xn;
     if (g->type == HV_DOMAIN_HVM && disk->cdrom) d.kind = XN_EMULATED;
     else if (disk->source == HV_SOURCE_EMPTY) d.kind = XN_NO_MEDIUM;
     else if (disk->source == HV_SOURCE_NBD || disk->format != HV_FORMAT_RAW) d.kind = XN_QDISK;
     else d.kind = XN_PHY;
+    if (d.kind == XN_PHY && xn_devices_possible(xn, f) < 0) return -1;
     if (d.kind == XN_PHY)
         rc = disk->source == HV_SOURCE_BLOCK ? block_device(disk->path, &d.major, &d.minor, f)
                                              : xn_loop_open(disk->path, d.readonly, &d.major, &d.minor, &fd, f);
@@ -210,9 +210,9 @@ void xn_devices_clear(struct xn *xn, struct xn_guest *g, int64_t deadline_ms)
 {
     _cleanup_batch_ struct xst_batch offline = XST_BATCH_INIT, forget = XST_BATCH_INIT;
     _cleanup_arena_ struct arena *a = arena_new();
-    /* The last two are QEMU's, which has ended. */
+    /* Those after the fourth are QEMU's, which has ended. */
     static const char *const places[] = { "backend/vbd", "backend/vif", "error/backend/vbd", "error/backend/vif",
-                                          "backend/qdisk", "device-model" };
+                                          "backend/qdisk", "device-model", "backend/vfb", "backend/vkbd" };
     enum { ALWAYS = 4 };
     struct backend *all;
     size_t n = all_backends(xn, g, a, &all);
@@ -223,9 +223,11 @@ void xn_devices_clear(struct xn *xn, struct xn_guest *g, int64_t deadline_ms)
         xst_rm(&offline, XN_F(all[i].class, g->domid, all[i].devid, ""));
     }
     run_or_log(xn, &offline, "closing devices", g);
+    const bool deaf = xn_kernel_is_deaf(xn);
     for (size_t i = 0; i < n; i++) {
         struct hv_failure f = { .kind = HV_FAIL_NONE };
-        if (xn_backend_await_gone(all[i].class, g->domid, all[i].devid, deadline_ms, &f) < 0)
+        if (deaf) xn_backend_force(all[i].class, g->domid, all[i].devid);
+        else if (xn_backend_await_gone(all[i].class, g->domid, all[i].devid, deadline_ms, &f) < 0)
             log_warn("xen: domain %jd (%s): %s", (intmax_t)g->domid, g->uuid, f.why);
         xst_rm(&forget, XN_B(all[i].class, g->domid, all[i].devid, ""));
     }

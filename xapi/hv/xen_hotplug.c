@@ -93,6 +93,7 @@ int xn_nic_attach(void *d, const char *uuid, const struct hv_nic *nic, int64_t d
         hv_fail(f, HV_FAIL_DEVICE_EXISTS, "it is plugged already");
         goto out;
     }
+    if (xn_devices_possible(xn, f) < 0) goto out;
     xn_nic_prepare(g, nic, &made);
     made.emulated = false;               /* the device model's card is there from the start or never */
     struct xn_nic *n = xn_nic_add(g, &made);

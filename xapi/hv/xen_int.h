@@ -78,6 +78,7 @@ struct xn_guest {
     int64_t static_max_bytes, dynamic_min_bytes, dynamic_max_bytes, target_bytes, video_bytes;
     unsigned vcpus_max, vcpus;
     bool stop_on_reboot;
+    bool screen;                 /* a PV or PVH guest with a framebuffer, a keyboard and a pointer, which QEMU serves */
     uint64_t store_frame, console_frame;
     unsigned store_port, console_port;
     struct xn_disk *disks;
@@ -123,6 +124,7 @@ struct xn {
     unsigned n_building;         /* with those at work */
     uint64_t busy_ns[XN_MAX_CPUS];   /* of physical processors, as last told */
     unsigned n_enders;           /* threads that clean up after guests */
+    bool kernel_deaf;            /* xenstored was lost: see xen_lost.c */
     bool stopping;
     int wake_fd;                 /* eventfd: the watcher has something to look at */
 };
@@ -362,6 +364,16 @@ void xn_watch_stop(struct xn *xn);
 void xn_watch_wake(struct xn *xn);
 /* Looks for domains that have ended and cleans up after them, in this thread. */
 void xn_look_for_ended(struct xn *xn);
+
+/* xen_lost.c */
+/* There is a connection to xenstored, the first or a new one: what it does not know (any more) it is told. */
+void xn_store_found(struct xn *xn, struct xst *store);
+/* Does dom0's kernel hear nothing of xenstore any more? */
+bool xn_kernel_is_deaf(struct xn *xn);
+/* -1 with INCOMPATIBLE when it is deaf: it makes no new device. */
+int xn_devices_possible(struct xn *xn, struct hv_failure *f);
+/* Takes a device from its driver in dom0's kernel, which lets go of everything. For a domain that is gone. */
+void xn_backend_force(enum xn_class class, int64_t domid, unsigned devid);
 
 /* xen_console.c */
 int xn_consoles_start(struct xn *xn, struct hv_failure *f);

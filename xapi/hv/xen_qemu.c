@@ -1,4 +1,5 @@
-/* The QEMU of a Xen guest: device model of an HVM guest, backend of disks that blkback cannot serve (qcow2, NBD), or both.
+/* The QEMU of a Xen guest: device model of an HVM guest, backend of disks that blkback cannot serve (qcow2, NBD), screen of a guest
+ * without device model, or several of these.
  * Called by: xen_create.c, xen_hotplug.c, xen_power.c, xen_watch.c.  Calls: QEMU through its command line and xen_qmp.
  *
  * It outlives the agent; its pid and start time are in the guest's record. Each disk is one block node "n<slot>"; an HVM
@@ -103,7 +104,7 @@ char *xn_qemu_find(const struct xn *xn, struct hv_failure *f)
 
 bool xn_qemu_needed(const struct xn_guest *g)
 {
-    bool needed = g->type == HV_DOMAIN_HVM;
+    bool needed = g->type == HV_DOMAIN_HVM || g->screen;
 
     for (size_t i = 0; i < g->n_disks; i++) needed |= g->disks[i].kind == XN_QDISK;
     return needed;
@@ -256,7 +257,7 @@ static void add_hardware(struct args *a, const struct xn *xn, const struct xn_gu
 
 static void fill_args(struct args *a, const struct xn *xn, const struct xn_guest *g, const struct hv_vm *vm, char *emulator)
 {
-    _cleanup_free_ char *monitor = socket_path(xn, g, 'q');
+    _cleanup_free_ char *monitor = socket_path(xn, g, 'q'), *screen = socket_path(xn, g, 'v');
 
     add(a, emulator);
     add2(a, "-xen-domid", xasprintf("%jd", (intmax_t)g->domid));
@@ -277,6 +278,11 @@ static void fill_args(struct args *a, const struct xn *xn, const struct xn_guest
         add(a, "-machine");
         add(a, "xenpv");
         add2(a, "-m", xasprintf("%d", PV_MEMORY_MIB));
+        if (g->screen) {
+            add(a, "-vga");
+            add(a, "xenfb");
+            add2(a, "-vnc", xasprintf("unix:%s", screen));
+        }
     }
     add_disks(a, g, vm);
 }

@@ -1,5 +1,5 @@
 /* What happens to Xen domains without our doing: they end, their balloons move, xenstored goes and comes.
- * Called by: xen.c, xen_power.c.  Calls: libxenctrl, xen_store, xen_power (clearing away).
+ * Called by: xen.c, xen_power.c.  Calls: libxenctrl, xen_store, xen_power (clearing away), xen_lost.
  *
  * One thread with one connection. The event that a domain has ended names no domain, so all are looked at; cleaning up
  * after one takes a thread of its own, so that one stuck backend delays nobody else's restart. */
@@ -219,67 +219,6 @@ void xn_look_for_ended(struct xn *xn)
     }
 }
 
-/* ---- a xenstored that lost its memory -------------------------------------------------------- */
-
-/* Writes the nodes of one guest again, with its devices as connected as they are. */
-static void refill(struct xn *xn, const struct xn_guest *g)
-{
-    _cleanup_batch_ struct xst_batch b = XST_BATCH_INIT;
-    struct hv_failure f = { .kind = HV_FAIL_NONE };
-    const struct hv_vm vm = {
-        .id = hv_id(g->uuid, REF_NULL), .name = g->name, .domain_type = g->type,
-        .memory_static_max_bytes = g->static_max_bytes, .memory_target_bytes = g->target_bytes,
-        .vcpus_max = g->vcpus_max, .vcpus_at_startup = g->vcpus, .xenstore_data = g->data, .n_xenstore_data = g->n_data,
-    };
-
-    xn_layout_domain(&b, g->domid, &vm, g->video_bytes);
-    for (size_t i = 0; i < g->n_disks; i++) {
-        if (g->disks[i].kind != XN_PHY) continue;
-        xn_disk_layout(&b, g->domid, &g->disks[i]);
-        xst_write(&b, XN_B(XN_VBD, g->domid, g->disks[i].devid, "state"), "4");
-        xst_write(&b, XN_F(XN_VBD, g->domid, g->disks[i].devid, "state"), "4");
-    }
-    for (size_t i = 0; i < g->n_nics; i++) {
-        xn_nic_layout(&b, g->domid, &g->nics[i]);
-        xst_write(&b, XN_B(XN_VIF, g->domid, g->nics[i].device, "state"), "4");
-        xst_write(&b, XN_F(XN_VIF, g->domid, g->nics[i].device, "state"), "4");
-    }
-    xn_layout_rings(&b, g->domid, g->store_frame, g->store_port, g->console_frame, g->console_port);
-    if (xn_store_run(xn, &b, hv_now_ms() + XN_STORE_MS, &f) < 0)
-        log_error("xen: telling xenstored of domain %jd (%s) again: %s", (intmax_t)g->domid, g->uuid, f.why);
-    else log_info("xen: xenstored knows domain %jd (%s) again", (intmax_t)g->domid, g->uuid);
-}
-
-static bool is_known(struct xst *store, int64_t domid)
-{
-    _cleanup_arena_ struct arena *a = arena_new();
-    struct hv_failure f = { .kind = HV_FAIL_NONE };
-    const char *value = NULL;
-
-    return xst_get(store, XN_P(domid, "vm"), a, &value, hv_now_ms() + XN_STORE_MS, &f) < 0 || value;
-}
-
-static void refill_all(struct xn *xn, struct xst *store)
-{
-    _cleanup_arena_ struct arena *a = arena_new();
-    size_t n = 0;
-
-    pthread_mutex_lock(&xn->lock);
-    for (const struct xn_guest *g = xn->guests; g; g = g->next) n++;
-    const char **uuids = arena_new_array(a, const char *, n + 1);
-    n = 0;
-    for (const struct xn_guest *g = xn->guests; g; g = g->next)
-        if (g->phase == XN_THERE) uuids[n++] = arena_strdup(a, g->uuid);
-    pthread_mutex_unlock(&xn->lock);
-    for (size_t i = 0; i < n; i++) {
-        struct hv_failure f = { .kind = HV_FAIL_NONE };
-        struct xn_guest *g = xn_turn(xn, uuids[i], hv_now_ms() + XN_STORE_MS, &f);
-        if (!g) continue;
-        if (g->phase == XN_THERE && !is_known(store, g->domid)) refill(xn, g);
-        xn_turn_end(xn, g);
-    }
-}
-
 /* ---- what guests say of themselves ----------------------------------------------------------- */
 
 /* A guest whose drivers and tools are listened to. They may say something new as often as they like: it is told once in TELL_MS. */
@@ -466,7 +405,7 @@ static void *watch(void *arg)
         ears.n = 0;
         xn_emit(xn, &(struct hv_event){ .kind = HV_EVENT_DRIVER_LOST, .uuid = "" });
         if (reconnect(xn, &store) < 0) break;
-        refill_all(xn, store);
+        xn_store_found(xn, store);
         xn_emit(xn, &(struct hv_event){ .kind = HV_EVENT_DRIVER_REGAINED, .uuid = "" });
     }
     xst_close(store);
@@ -490,7 +429,6 @@ int xn_watch_start(struct xn *xn, struct hv_failure *f)
         free(w);
         return -1;
     }
-    refill_all(xn, w->store);
     int rc = pthread_create(&xn->watcher, NULL, watch, w);
     if (!rc) {
         pthread_setname_np(xn->watcher, "hv-xen");
