@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -367,6 +368,38 @@ static void test_keep_alive(void **state _unused_)
     assert_int_equal(httpc_call(c, "GET", "/peer", NULL, NULL, 0, 1000, TIMEOUT_MS, &status, &text, &err), 0);
     snprintf(expected, sizeof(expected), "1 %u %d 0", getuid(), getpid());
     assert_string_equal(strbuf_cstr(&text), expected);
+    httpc_free(c);
+    stop(f);
+}
+
+static int64_t cpu_ms(void)
+{
+    struct timespec ts;
+
+    assert_int_equal(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts), 0);
+    return ts.tv_sec * 1000 + ts.tv_nsec / NS_PER_MS;
+}
+
+/* A client that asks again at once is looked for; one that does not costs nothing. */
+static void test_prompt(void **state _unused_)
+{
+    struct fixture *f = start();
+    struct httpc *c = client(f);
+    struct http_server_stats st = { .prompt = 0 };
+    int64_t until_ns = clock_monotonic_ns() + 60 * NS_PER_S;
+    cpu_set_t set;
+
+    assert_int_equal(sched_getaffinity(0, sizeof(set), &set), 0);
+    const bool several = CPU_COUNT(&set) > 1;
+    for (int i = 0; i < 500 || (several && st.prompt < 20 && clock_monotonic_ns() < until_ns); i++) {
+        call(c, "/RPC2", "again", "again");
+        http_server_stats(f->server, &st);
+    }
+    if (several) assert_true(st.prompt >= 20);
+    else assert_int_equal(st.prompt, 0);
+    int64_t used_ms = cpu_ms();
+    usleep(500000);
+    assert_true(cpu_ms() - used_ms < 100);
     httpc_free(c);
     stop(f);
 }
@@ -905,7 +938,7 @@ static void test_socket_file(void **state _unused_)
     stop(other);
 }
 
-UNIT_MAIN(cmocka_unit_test(test_keep_alive), cmocka_unit_test(test_body_sizes),
+UNIT_MAIN(cmocka_unit_test(test_keep_alive), cmocka_unit_test(test_prompt), cmocka_unit_test(test_body_sizes),
           cmocka_unit_test(test_pipelining), cmocka_unit_test(test_trickle), cmocka_unit_test(test_park_many),
           cmocka_unit_test(test_pieces), cmocka_unit_test(test_release_once), cmocka_unit_test(test_defer),
           cmocka_unit_test(test_limit), cmocka_unit_test(test_waiting_bodies),

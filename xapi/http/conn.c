@@ -12,6 +12,7 @@
 #include <sys/epoll.h>
 
 #define LOG_MODULE "http"
+#include "lib/clock.h"
 #include "lib/log.h"
 #include "lib/tls.h"
 
@@ -19,6 +20,7 @@ enum {
     WATCH = (int)(EPOLLIN | EPOLLRDHUP),
     HANGUP = (int)(EPOLLRDHUP | EPOLLHUP | EPOLLERR),
     PROXY_LINE_MAX = 107,
+    PROMPT_NS = 100000,             /* so soon after a reply the next request is there */
 };
 
 /* --- registration and state ---------------------------------------------------------------------------- */
@@ -125,7 +127,7 @@ void conn_open(struct http_server *s, const struct listener *l, int fd, const st
     c->is_unix = l->is_unix;
     c->handshaken = !l->tls;
     c->proxy_line = l->proxy_line;
-    c->served = c->drained = c->hup = c->keep = c->linger = c->watch_out = false;
+    c->served = c->prompt = c->drained = c->hup = c->keep = c->linger = c->watch_out = false;
     c->minor = 1;
     c->has_cred = l->is_unix && getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &c->cred, &len) == 0;
     set_peer(c, peer);
@@ -645,6 +647,28 @@ static bool dispatch(struct worker *w, struct conn *c, struct exchange *x)
     return gate_enter(s->gate, x) && run(w, x);
 }
 
+/* Between requests. A client that was prompt is looked for here a moment longer: being put to sleep and woken costs more
+ * than a small call does. One worker looks, and only while nothing else is to be done. True: something came. */
+static bool look_for_next(struct conn *c)
+{
+    struct http_server *s = c->server;
+    bool came = false;
+    char byte;
+
+    if (!c->served || c->in_len || c->exchange) return false;
+    c->asked_ns = clock_monotonic_ns();
+    if (!c->prompt || !s->looks || atomic_load(&s->running) || atomic_exchange(&s->looking, true)) return false;
+    do came = recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 || (errno != EAGAIN && errno != EINTR);
+    while (!came && !atomic_load(&s->running) && !atomic_load(&s->stopping)
+           && clock_monotonic_ns() - c->asked_ns < PROMPT_NS);
+    atomic_store(&s->looking, false);
+    c->prompt = came;
+    if (!came) return false;
+    c->drained = false;
+    atomic_fetch_add_explicit(&s->prompt, 1, memory_order_relaxed);
+    return true;
+}
+
 /* Serve what is there until it has to be waited for. */
 static void serve(struct worker *w, struct conn *c)
 {
@@ -658,6 +682,7 @@ static void serve(struct worker *w, struct conn *c)
         else step = x ? read_body(c) : read_head(w, c);
         switch (step) {
         case STEP_MORE:
+            if (look_for_next(c)) break;
             if (arm(c, CONN_READING, (uint32_t)WATCH | HANGUP, read_deadline(c))) return;
             break;
         case STEP_REQUEST:
@@ -777,6 +802,7 @@ void conn_event(struct worker *w, struct conn *c, uint32_t generation, uint32_t 
     case CONN_READING:
         if (events & HANGUP) c->hup = true;
         c->drained = false;
+        c->prompt = c->served && clock_monotonic_ns() - c->asked_ns < PROMPT_NS;
         watch_out(c, false);
         serve(w, c);
         break;

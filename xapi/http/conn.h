@@ -74,8 +74,9 @@ struct conn {
     char *in;                       /* bytes of the next request; owned */
     size_t in_len, scan;
     int64_t head_deadline_ms, since_ms;
+    int64_t asked_ns;               /* since when its next request is waited for */
     size_t lingered, waiting_bytes, unread_bytes;   /* the latter two: in the server's counts */
-    bool is_unix, has_cred, handshaken, proxy_line, served, drained, hup, keep, linger, watch_out;
+    bool is_unix, has_cred, handshaken, proxy_line, served, prompt, drained, hup, keep, linger, watch_out;
     unsigned char minor;            /* HTTP/1.x of the request being answered */
     uint16_t port;
     struct ucred cred;
@@ -143,6 +144,8 @@ struct http_server {
     _Atomic int64_t now_ms;         /* CLOCK_BOOTTIME, as of the last tick */
     int tick_ms;
     atomic_bool stopping, stopped, worker_starting;
+    bool looks;                     /* there are processors enough for a worker that looks instead of sleeping */
+    atomic_bool looking;            /* one does */
 
     struct http_route *routes[HTTP_METHODS];   /* longest prefix first */
     size_t n_routes[HTTP_METHODS];
@@ -160,7 +163,7 @@ struct http_server {
     size_t n_ended;                 /* ended_lock */
     atomic_uint workers_idle, tcp_conns, unix_conns, parked, running;
     _Atomic size_t waiting_bytes, unread_bytes;
-    _Atomic uint64_t requests, accepted, refused;
+    _Atomic uint64_t requests, accepted, refused, prompt;
 
     struct listener listeners[LISTENERS_MAX];
     struct pool pool;

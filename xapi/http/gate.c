@@ -355,6 +355,8 @@ bool gate_holds(struct gate *g, struct conn *c)
     return holds;
 }
 
+unsigned gate_processors(const struct gate *g) { return g->cpus; }
+
 void gate_stats(struct gate *g, struct gate_stats *ret_stats)
 {
     pthread_mutex_lock(&g->lock);

@@ -18,6 +18,8 @@ struct gate_flow;
 /* wake(arg): some thread shall call gate_next(); any locks may be held. */
 struct gate *gate_new(void (*wake)(void *arg), void *arg);
 void gate_free(struct gate *g);
+/* How many processors this process may use. */
+unsigned gate_processors(const struct gate *g);
 
 /* True: the request runs now, on this thread, and gate_leave() follows. False: it waits, and is another
  * thread's from now on. */

@@ -112,6 +112,7 @@ struct http_server *http_server_new(const struct http_config *cfg)
     ev = (struct epoll_event){ .events = EPOLLIN | EPOLLET, .data.u64 = DATA_TURN };
     epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, s->turn_fd, &ev);
     s->gate = gate_new(wake_for_turn, s);
+    s->looks = gate_processors(s->gate) > 1;
     pool_init(&s->pool, s->cfg.threads_max, s->cfg.stack_bytes);
     return s;
 }
@@ -729,6 +730,6 @@ void http_server_stats(struct http_server *s, struct http_server_stats *ret_stat
         .workers = workers, .workers_busy = workers > idle ? workers - idle : 0,
         .threads = threads, .threads_busy = threads > threads_idle ? threads - threads_idle : 0,
         .requests = atomic_load(&s->requests), .accepted = atomic_load(&s->accepted),
-        .refused = atomic_load(&s->refused),
+        .refused = atomic_load(&s->refused), .prompt = atomic_load(&s->prompt),
     };
 }

@@ -114,6 +114,7 @@ void http_server_disk(void *server, bool waits);
 struct http_server_stats {
     unsigned connections, parked, workers, workers_busy, threads, threads_busy;
     uint64_t requests, accepted, refused;
+    uint64_t prompt;                /* requests that came so soon after a reply that a worker still looked for them */
 };
 void http_server_stats(struct http_server *s, struct http_server_stats *ret_stats);
 
