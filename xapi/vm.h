@@ -32,6 +32,20 @@ void vm_undo_domain(struct call *c, struct hv_id id);
 void vm_undo_vdi(struct call *c, struct ref vdi);
 void vm_undo_attach(struct call *c, struct ref vdi, const char *owner);
 
+/* ---- vm_nvram.c ---- */
+
+/* Fills in the UEFI variables that the record has. Errors: INVALID_VALUE ["NVRAM:OVMF-variables", ..]. */
+int vm_nvram_describe(struct call *c, const struct row *vm, struct hv_vm *ret_vm, struct xerr *err);
+/* What the guest's firmware has by now goes into the record; what fails is logged. Nothing for a VM that does not boot by UEFI, or
+ * where the hypervisor keeps none. */
+void vm_nvram_save(struct call *c, struct ref vm);
+
+/* ---- vm_cloudinit.c ---- */
+
+/* The disk with the VM's first configuration is there and says what other_config says; nothing when that says nothing.
+ * Before a start. Errors: UUID_INVALID ["secret", uuid]; DEFAULT_SR_NOT_FOUND [sr]; as VDI.create and VBD.create. Blocks. */
+int vm_cloud_init(struct call *c, struct ref vm, struct xerr *err);
+
 /* ---- vm_group.c ---- */
 
 /* Runs the host's plug-in of that name with the VM's uuid (vm_uuid) besides args. Errors: as host.call_plugin. */

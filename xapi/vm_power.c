@@ -106,6 +106,7 @@ int vm_make_halted(struct call *c, struct ref vm, int64_t domid, struct xerr *er
     vm_ending_begin(c->agent->vms, &ending, vm);
     int rc = still_to_end(c, vm, domid, err);
     if (rc > 0) {
+        vm_nvram_save(c, vm);
         vm_detach_devices(c, vm);
         struct txn *t = db_begin(c->agent->db);
         if (snap_get(txn_snap(t), CLASS_VM, vm)) write_stopped(t, vm, vm_power_state_Halted);
@@ -143,7 +144,7 @@ static int start_here(struct call *c, struct ref vm, bool start_paused, struct x
     int64_t domid;
 
     /* 1. The record; 2. disks and taps; 3. the kernel, when a boot loader finds it, and the domain. */
-    if (describe(c, vm, start_paused, &description, err)) return -1;
+    if (describe(c, vm, start_paused, &description, err) || vm_cloud_init(c, vm, err)) return -1;
     if (vm_attach_devices(c, vm, &description, err)) return -1;
     int rc = call_check_cancel(c, err) || vm_boot_find(c, vm, &description, &boot, err) ? -1 : 0;
     if (!rc) rc = vm_balloon_start(c, &description, &domid, err);
@@ -394,6 +395,7 @@ int vm_suspend(struct call *c, struct ref vm, struct xerr *err)
     call_progress(c, 0.9);
 
     /* The domain is gone and the image whole: from here on the VM is Suspended whatever else fails. */
+    vm_nvram_save(c, vm);
     vm_undo_attach(c, vdi, owner);
     vm_detach_devices(c, vm);
     return commit_suspended(c, vm, vdi, err);

@@ -229,6 +229,7 @@ int vm_copy(struct call *c, struct ref vm, const char *new_name, struct ref sr, 
 int vm_snapshot(struct call *c, struct ref vm, const char *new_name, const struct value *ignore_vdis, struct ref *ret_result,
                 struct xerr *err)
 {
+    vm_nvram_save(c, vm);
     return make_copy(c, vm, new_name, "VDI.snapshot", REF_NULL, ignore_vdis, true, ret_result, err);
 }
 

@@ -82,6 +82,7 @@ def read_frame(sock):
 with QemuAgent() as agent:
     s = agent.login()
     text, screen = make_vm(s, 'text', 'pvh'), make_vm(s, 'screen', 'hvm')
+    s.VM.add_to_other_config(text, 'cloud-init-user-data', '#cloud-config\n# %s of it\n' % ('word-' * 3))
     for vm in (text, screen):
         s.VM.start(vm, False, False)
     consoles = [s.VM.get_consoles(vm) for vm in (text, screen)]
@@ -98,6 +99,10 @@ with QemuAgent() as agent:
     wait_until(lambda: 'userland: text' in agent.console_log(s.VM.get_uuid(text)), 180)
     sock.sendall(b'\necho $((6*7))-answer\n')
     check(b'42-answer' in read_until(sock, b'42-answer'), 'what is typed is run by the guest, and its answer comes back')
+    sock.sendall(b'head -c 32814 /dev/vda | tail -c 6; mount -r -t iso9660 /dev/vda /mnt && cat /mnt/user-data /mnt/meta-data; echo $((6*7))-read\n')
+    read = read_until(sock, b'42-read')
+    check(b'cidata' in read.split(b'\n', 1)[1] and b'word-word-word- of it' in read and s.VM.get_uuid(text).encode() in read,
+          'it reads its cloud-init disk: %s' % read)
     sock.close()
 
     sock = connect(agent.https_port)

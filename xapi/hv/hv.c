@@ -66,6 +66,7 @@ enum verb {
     VERB_DMESG,
     VERB_DEBUG_KEYS,
     VERB_GUEST,
+    VERB_NVRAM,
     VERB_CONSOLE,
     VERB_TAIL,
 };
@@ -111,6 +112,7 @@ static const struct verb_desc {
     [VERB_DMESG]       = { "dmesg", 15000, "", true },
     [VERB_DEBUG_KEYS]  = { "send-debug-keys", 15000, "", false },
     [VERB_GUEST]       = { "get-guest-info", 5000, "running", true },
+    [VERB_NVRAM]       = { "get-nvram", 15000, "", true },
     [VERB_CONSOLE]     = { "console-open", 15000, "running", true },
     [VERB_TAIL]        = { "console-tail", 15000, "running", true },
 };
@@ -380,7 +382,8 @@ static const size_t abilities[] = {
     [HV_CAN_DISK_RESIZE] = VERB_AT(disk_resize), [HV_CAN_NIC_HOTPLUG] = VERB_AT(nic_attach), [HV_CAN_NIC_MOVE] = VERB_AT(nic_move),
     [HV_CAN_MEMORY] = VERB_AT(set_memory_target), [HV_CAN_VCPUS] = VERB_AT(set_vcpus),
     [HV_CAN_VCPU_PARAMS] = VERB_AT(set_vcpu_params), [HV_CAN_SHADOW] = VERB_AT(set_shadow), [HV_CAN_SYSRQ] = VERB_AT(send_sysrq),
-    [HV_CAN_TRIGGER] = VERB_AT(send_trigger), [HV_CAN_GUEST_INFO] = VERB_AT(get_guest_info), [HV_CAN_DMESG] = VERB_AT(dmesg),
+    [HV_CAN_TRIGGER] = VERB_AT(send_trigger), [HV_CAN_NVRAM] = VERB_AT(get_nvram),
+    [HV_CAN_GUEST_INFO] = VERB_AT(get_guest_info), [HV_CAN_DMESG] = VERB_AT(dmesg),
     [HV_CAN_DEBUG_KEYS] = VERB_AT(send_debug_keys),
 #undef VERB_AT
 };
@@ -761,6 +764,14 @@ int hv_get_guest_info(struct hv *hv, struct hv_id id, struct arena *arena, struc
 
     if (run_begin(&r, hv, VERB_GUEST, hv->driver->get_guest_info, id, 0, err) < 0) return -1;
     return run_end(&r, hv->driver->get_guest_info(hv->d, r.uuid, arena, r.deadline_ms, ret_info, &r.f), err);
+}
+
+int hv_get_nvram(struct hv *hv, struct hv_id id, struct arena *arena, const void **ret_bytes, size_t *ret_len, struct xerr *err)
+{
+    struct run r;
+
+    if (run_begin(&r, hv, VERB_NVRAM, hv->driver->get_nvram, id, 0, err) < 0) return -1;
+    return run_end(&r, hv->driver->get_nvram(hv->d, r.uuid, arena, r.deadline_ms, ret_bytes, ret_len, &r.f), err);
 }
 
 int hv_console_open(struct hv *hv, struct hv_id id, enum hv_console which, int *ret_fd, struct xerr *err)

@@ -88,6 +88,8 @@ struct hv_vm {
     const char *kernel, *ramdisk, *args;     /* direct boot when kernel is set */
     bool kernel_is_guests;                   /* they are copies off its own disk: of no use for any other start */
     enum hv_firmware firmware;
+    const void *nvram;                       /* UEFI variables as hv_get_nvram() gave them; NULL = the firmware's own */
+    size_t nvram_len;
     const char *boot_order;                  /* of "c" disk, "d" CD, "n" network; NULL = "cd" */
 
     const char *features;                    /* words of processor features that it sees, "hex-hex-..."; NULL or "" = not known */
@@ -283,7 +285,7 @@ enum hv_ability {
     HV_CAN_DISK_HOTPLUG, HV_CAN_CD_CHANGE, HV_CAN_DISK_SNAPSHOT, HV_CAN_DISK_MIRROR, HV_CAN_DISK_RESIZE,
     HV_CAN_NIC_HOTPLUG, HV_CAN_NIC_MOVE,
     HV_CAN_MEMORY, HV_CAN_VCPUS, HV_CAN_VCPU_PARAMS, HV_CAN_SHADOW,
-    HV_CAN_SYSRQ, HV_CAN_TRIGGER, HV_CAN_GUEST_INFO, HV_CAN_DMESG, HV_CAN_DEBUG_KEYS,
+    HV_CAN_SYSRQ, HV_CAN_TRIGGER, HV_CAN_NVRAM, HV_CAN_GUEST_INFO, HV_CAN_DMESG, HV_CAN_DEBUG_KEYS,
 };
 bool hv_can(const struct hv *hv, enum hv_ability ability);
 /* The engine makes the cards' interfaces itself and puts them on hv_nic.bridge: taps are not wanted. */
@@ -415,6 +417,9 @@ int hv_send_debug_keys(struct hv *hv, const char *keys, struct xerr *err);
 /* What the guest says of itself. Bounded to a few seconds. */
 int hv_get_guest_info(struct hv *hv, struct hv_id id, struct arena *arena, struct hv_guest_info *ret_info,
                       struct xerr *err);
+
+/* The UEFI variables of a guest that runs or ran here, as its firmware left them; *ret_len 0 = none. At most 4 MiB. */
+int hv_get_nvram(struct hv *hv, struct hv_id id, struct arena *arena, const void **ret_bytes, size_t *ret_len, struct xerr *err);
 
 enum hv_console { HV_CONSOLE_VNC, HV_CONSOLE_TEXT };
 /* A connected stream socket to the guest's screen (RFB, security type none) or text console. The text console

@@ -125,6 +125,8 @@ struct hv_driver {
     int (*send_debug_keys)(void *d, const char *keys, int64_t deadline_ms, struct hv_failure *f);
     int (*get_guest_info)(void *d, const char *uuid, struct arena *arena, int64_t deadline_ms,
                           struct hv_guest_info *ret_info, struct hv_failure *f);
+    int (*get_nvram)(void *d, const char *uuid, struct arena *arena, int64_t deadline_ms, const void **ret_bytes, size_t *ret_len,
+                     struct hv_failure *f);
     int (*console_open)(void *d, const char *uuid, enum hv_console which, int64_t deadline_ms, int *ret_fd,
                         struct hv_failure *f);
     /* Path of the text console's log, from arena; the file may be missing. */

@@ -217,6 +217,7 @@ static bool wait_for_loss(struct lv *lv)
         lv->lost = virConnectIsAlive(lv->link->conn) != 1;
         pthread_mutex_unlock(&lv->lock);
         lv_trim_logs(lv);
+        lv_trim_nvram(lv);
         tick_ms = hv_now_ms() + TICK_MS;
         pthread_mutex_lock(&lv->lock);
     }
@@ -398,6 +399,7 @@ const struct hv_driver hv_driver = {
     .get_stats = lv_get_stats,
     .get_host = lv_get_host,
     .get_guest_info = lv_get_guest_info,
+    .get_nvram = lv_get_nvram,
     .console_open = lv_console_open,
     .console_log = lv_console_log,
 };

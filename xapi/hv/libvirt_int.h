@@ -150,6 +150,14 @@ void lv_nic_alias(unsigned device, char buf[24]);
 void lv_give_disk(const struct lv *lv, const struct hv_disk *disk);
 void lv_give_files(const struct lv *lv, const struct hv_vm *vm);
 
+/* libvirt_nvram.c: the UEFI variables that the guest is to find; none in the description: the firmware's own. */
+int lv_put_nvram(const struct lv *lv, const struct hv_vm *vm, struct hv_failure *f);
+int lv_get_nvram(void *d, const char *uuid, struct arena *arena, int64_t deadline_ms, const void **ret_bytes, size_t *ret_len,
+                 struct hv_failure *f);
+
+/* Drops those of guests that ended long ago: whatever is still wanted of them is in the database. */
+void lv_trim_nvram(struct lv *lv);
+
 /* ---- guests (libvirt_event.c) ---- */
 
 int lv_events_register(struct lv *lv, struct lv_link *link);

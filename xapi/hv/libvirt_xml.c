@@ -371,8 +371,8 @@ static void write_os(W w, const struct hv_vm *vm, const struct machine *m)
         bool secure = platform_bool(vm, "secureboot", false);
         begin(w, "firmware");
         EMPTY(w, "feature", "enabled", secure ? "yes" : "no", "name", "secure-boot");
+        EMPTY(w, "feature", "enabled", secure ? "yes" : "no", "name", "enrolled-keys");
         end(w);
-        EMPTY(w, "loader", "secure", secure ? "yes" : "no");
     }
     if (*vm->kernel) element(w, "kernel", vm->kernel);
     if (*vm->ramdisk) element(w, "initrd", vm->ramdisk);
