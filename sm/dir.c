@@ -51,9 +51,15 @@ static int lock_dir(struct dir *d, struct xerr *err)
 
 int dir_open(struct sm *sm, struct dir *ret_dir, struct xerr *err)
 {
-    struct dir d = { .sm = sm, .fd = -1, .lock_fd = -1 };
+    const char *path = NULL;
 
-    if (sm->driver->locate(sm, &d.path, err)) return -1;
+    return sm->driver->locate(sm, &path, err) ? -1 : dir_open_at(sm, path, ret_dir, err);
+}
+
+int dir_open_at(struct sm *sm, const char *path, struct dir *ret_dir, struct xerr *err)
+{
+    struct dir d = { .sm = sm, .path = path, .fd = -1, .lock_fd = -1 };
+
     d.fd = open(d.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (d.fd < 0) return sm_fail_errno(err, SM_SR_UNAVAILABLE, "cannot open %s", d.path);
     if (lock_dir(&d, err)) {
@@ -361,17 +367,19 @@ int dir_mark(struct sm *sm, const char *path, struct xerr *err)
     if (found) return sm_fail(err, SM_SR_EXISTS, "%s is not empty: it holds %s", path, found);
     if (write_file_atomic(arena_printf(sm->arena, "%s/" MARK, path), text, strlen(text), 0644))
         return sm_fail_errno(err, SM_SR_CREATE, "cannot write %s/" MARK, path);
-    return 0;
+    return dir_claim(sm, path, err);
 }
 
 int dir_unmark(struct sm *sm, const char *path, struct xerr *err)
 {
     const char *found;
 
-    if (first_entry(sm, path, true, &found, err)) return -1;
+    if (dir_check_owner(sm, path, err) || first_entry(sm, path, true, &found, err)) return -1;
     if (found) return sm_fail(err, SM_SR_NOT_EMPTY, "%s holds %s", path, found);
+    if (dir_leave(sm, path, err)) return -1;
     if (unlink(arena_printf(sm->arena, "%s/" MARK, path)) && errno != ENOENT)
         return sm_fail_errno(err, SM_SR_DELETE, "cannot remove %s/" MARK, path);
+    unlink(arena_printf(sm->arena, "%s/" LOCK_NAME, path));
     return 0;
 }
 

@@ -12,6 +12,7 @@
  *   dead-<vdi uuid>.*       a disk whose removal has begun: finished by the next scan
  *   <vdi uuid>.cbtlog       which blocks of a disk changed since its last snapshot (cbt.h, dir_cbt.c)
  *   .xapi-sr                the SR's uuid, written by sr_create
+ *   .xapi-owner             which pool may change it: epoch.h, dir_owner.c
  * Parents are named without folder, so the directory can move. Names of qcow2 files say whether an image is hidden, so
  * that one rename or link changes content and meaning together. Files of other names are left alone.
  *
@@ -104,6 +105,17 @@ int dir_mark(struct sm *sm, const char *path, struct xerr *err);
 /* 0 when .xapi-sr names this SR or is missing (a repository made by others); else SR_UNAVAILABLE naming
  * the owner. */
 int dir_check_mark(struct sm *sm, const char *path, struct xerr *err);
+/* For sr_attach: dir_check_mark(), and the directory must not be another pool's (dir_owner.c). take_from takes it over. */
+int dir_attach(struct sm *sm, const char *path, struct xerr *err);
+/* SM_SR_IN_USE when it is another pool's. */
+int dir_check_owner(struct sm *sm, const char *path, struct xerr *err);
+/* A new repository is ours; one that ends, nobody's. */
+int dir_claim(struct sm *sm, const char *path, struct xerr *err);
+int dir_leave(struct sm *sm, const char *path, struct xerr *err);
+/* The keys of device_config that all of them have. */
+#define DIR_KEYS                                                                                             \
+    { "take_from", "POOL-UUID:EPOCH: takes the images over from another pool" }, { NULL, NULL }
+
 /* The uuid in .xapi-sr, "" when there is none. In the arena. */
 const char *dir_read_mark(struct sm *sm, const char *path);
 /* Removes .xapi-sr; SR_NOT_EMPTY when disks are left. */

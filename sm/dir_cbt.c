@@ -165,7 +165,7 @@ int dir_vdi_enable_cbt(struct sm *sm, struct value *ret_answer, struct xerr *err
     _cleanup_dir_ struct dir d = DIR_INIT;
     struct image im;
 
-    if (dir_open(sm, &d, err) || dir_find_request(&d, false, &im, err)) return -1;
+    if (dir_open_change(sm, &d, err) || dir_find_request(&d, false, &im, err)) return -1;
     if (!im.format->own_ranges)
         return sm_fail(err, SM_VDI_TYPE, "%s is a %s image, whose changes cannot be tracked", im.uuid, im.format->name);
     if (dir_cbt_has(&d, im.uuid)) return dir_answer_image(&d, im.uuid, ret_answer, err);
@@ -181,7 +181,7 @@ int dir_vdi_disable_cbt(struct sm *sm, struct value *ret_answer, struct xerr *er
     _cleanup_dir_ struct dir d = DIR_INIT;
     struct image im;
 
-    if (dir_open(sm, &d, err) || dir_find_request(&d, false, &im, err)) return -1;
+    if (dir_open_change(sm, &d, err) || dir_find_request(&d, false, &im, err)) return -1;
     return dir_cbt_end(&d, im.uuid, err) || dir_answer_image(&d, im.uuid, ret_answer, err) ? -1 : 0;
 }
 
@@ -475,7 +475,7 @@ int dir_vdi_list_changed_blocks(struct sm *sm, struct value *ret_answer, struct 
 
     if (!uuid_from_text(to, &bytes)) return sm_fail(err, SM_BAD_REQUEST, "no disk to compare with: '%s'", to);
     if (streq(to, sm->vdi_uuid)) return sm_fail(err, SM_CBT_LIST, "Source and target VDI are same");
-    if (dir_open(sm, &d, err) || sum_logs(&d, sm->vdi_uuid, to, &sum, &found, err)) return -1;
+    if (dir_open_ours(sm, &d, err) || sum_logs(&d, sm->vdi_uuid, to, &sum, &found, err)) return -1;
     if (!found) return sm_fail(err, SM_CBT_LIST, "Source and target VDI are unrelated");
     return answer_bitmap(sm, &sum, ret_answer, err);
 }
@@ -531,7 +531,7 @@ int dir_vdi_compare(struct sm *sm, struct value *ret_answer, struct xerr *err)
     struct ref bytes;
 
     if (!uuid_from_text(sm_arg(sm, 0), &bytes)) return sm_fail(err, SM_BAD_REQUEST, "no disk to compare with: '%s'", sm_arg(sm, 0));
-    if (dir_open(sm, &d, err)) return -1;
+    if (dir_open_ours(sm, &d, err)) return -1;
     if (sum_logs(&d, sm_arg(sm, 0), sm->vdi_uuid, &sum, &found, &unreadable) || !found) {
         cbt_log_clear(&sum);
         if (sum_chains(&d, sm_arg(sm, 0), sm->vdi_uuid, &sum, err)) return -1;

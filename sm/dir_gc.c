@@ -39,6 +39,7 @@ static struct value describe(struct dir *d, const struct images *all, const stru
 {
     struct value_builder b = value_builder(d->sm->arena);
     const struct image *base = chain_find(all, top->parent);
+    const char *owner = "", *owner_path = dir_owner_file(d, &owner);
 
     value_put(&b, "top", value_string(arena_strdup(d->sm->arena, top->uuid)));
     value_put(&b, "base", value_string(arena_strdup(d->sm->arena, base->uuid)));
@@ -48,6 +49,8 @@ static struct value describe(struct dir *d, const struct images *all, const stru
     value_put(&b, "bytes", value_int(top->used));
     value_put(&b, "leaf", value_bool(!top->hidden));
     value_put(&b, "stamp", value_string(top->hidden ? "" : stamp_of(d, top)));
+    value_put(&b, "owner_path", value_string(owner_path));
+    value_put(&b, "owner", value_string(owner));
     return value_built_map(&b);
 }
 
@@ -57,7 +60,7 @@ int dir_sr_gc_plan(struct sm *sm, struct value *ret_answer, struct xerr *err)
     _cleanup_dir_ struct dir d = DIR_INIT;
     struct value_builder b = value_builder(sm->arena), merges = b;
 
-    if (dir_open(sm, &d, err) || dir_list(&d, &all, err)) return -1;
+    if (dir_open_ours(sm, &d, err) || dir_list(&d, &all, err)) return -1;
     chain_hide_bases(&all);
     for (size_t i = 0; chain_readable(&all) && i < all.n; i++)
         if (can_merge(&d, &all, &all.list[i])) value_push(&merges, describe(&d, &all, &all.list[i]));
@@ -145,7 +148,7 @@ int dir_sr_gc_finish(struct sm *sm, struct value *ret_answer, struct xerr *err)
     _cleanup_dir_ struct dir d = DIR_INIT;
     struct value_builder b = value_builder(sm->arena);
 
-    if (dir_open(sm, &d, err) || dir_list(&d, &all, err)) return -1;
+    if (dir_open_change(sm, &d, err) || dir_list(&d, &all, err)) return -1;
     chain_hide_bases(&all);
     const struct image *top = chain_find(&all, top_uuid), *base = chain_find(&all, base_uuid);
     if (!top || !base || !streq(top->parent, base->uuid) || !chain_readable(&all) || !can_merge(&d, &all, top))

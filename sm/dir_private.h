@@ -19,8 +19,16 @@ struct dir {
         .fd = -1, .lock_fd = -1                                                                              \
     }
 
-/* Locks the driver's directory. */
+/* Locks the driver's directory, whoever owns it. */
 int dir_open(struct sm *sm, struct dir *ret_dir, struct xerr *err);
+/* The same somewhere else: a share that is mounted for a moment. */
+int dir_open_at(struct sm *sm, const char *path, struct dir *ret_dir, struct xerr *err);
+/* dir_open() to look at disks: SM_SR_IN_USE when another pool owns them. */
+int dir_open_ours(struct sm *sm, struct dir *ret_dir, struct xerr *err);
+/* dir_open() to change something: the directory is ours afterwards, or SM_SR_IN_USE. */
+int dir_open_change(struct sm *sm, struct dir *ret_dir, struct xerr *err);
+/* Where the owner stands, and what; "" = nobody owns it. For whoever works without the lock. */
+const char *dir_owner_file(struct dir *d, const char **ret_text);
 void dir_close(struct dir *d);
 #define _cleanup_dir_ _cleanup_(dir_close)
 int dir_sync(struct dir *d, struct xerr *err);

@@ -223,7 +223,7 @@ int dir_vdi_snapshot(struct sm *sm, struct value *ret_answer, struct xerr *err)
 
     if (!*uuid) uuid = dir_new_uuid(sm);
     if (!uuid_from_text(uuid, &bytes)) return sm_fail(err, SM_BAD_REQUEST, "new_uuid is no uuid: '%s'", uuid);
-    if (dir_open(sm, &d, err) || dir_find_request(&d, true, &leaf, err)) return -1;
+    if (dir_open_change(sm, &d, err) || dir_find_request(&d, true, &leaf, err)) return -1;
     if (streq(phase, "finish")) return finish_online(&d, &leaf, uuid, ret_answer, err);
     if (streq(phase, "abort")) return abort_online(&d, &leaf, ret_answer, err);
 
@@ -248,7 +248,7 @@ int dir_vdi_epoch_begin(struct sm *sm, struct value *ret_answer, struct xerr *er
 
     *ret_answer = value_void();
     if (!streq(sm_param(sm, "vdi_on_boot", "persist"), "reset")) return 0;
-    if (dir_open(sm, &d, err) || dir_find_request(&d, true, &leaf, err)) return -1;
+    if (dir_open_change(sm, &d, err) || dir_find_request(&d, true, &leaf, err)) return -1;
     if (!*leaf.parent || !dir_find_base(&d, leaf.parent, &base))
         return sm_fail(err, SM_VDI_LOAD, "%s has no base to go back to", leaf.uuid);
     if (leaf.empty) return 0;

@@ -33,7 +33,7 @@ int dir_vdi_create(struct sm *sm, struct value *ret_answer, struct xerr *err)
     const struct image_format *f;
     int64_t size = 0;
 
-    if (dir_open(sm, &d, err) || image_choose(sm, default_format(&d), &f, err) ||
+    if (dir_open_change(sm, &d, err) || image_choose(sm, default_format(&d), &f, err) ||
         image_wanted_size(sm, f, &size, err)) return -1;
     if (exists(&d, uuid)) return sm_fail(err, SM_VDI_EXISTS, "%s is in %s already", uuid, d.path);
     if (dir_make_image(&d, dir_leaf_name(&d, uuid, f), f, size, NULL, false, SM_VDI_CREATE, err) ||
@@ -125,7 +125,7 @@ int dir_vdi_delete(struct sm *sm, struct value *ret_answer, struct xerr *err)
     _cleanup_xerr_ struct xerr why = XERR_INIT;
     _cleanup_dir_ struct dir d = DIR_INIT;
 
-    if (dir_open(sm, &d, err)) return -1;
+    if (dir_open_change(sm, &d, err)) return -1;
     if (delete_image(&d, true, &why)) {
         /* Of a disk whose data were destroyed the log is all there is. */
         if (!xerr_is(&why, "VDI_MISSING") || !dir_cbt_has(&d, sm->vdi_uuid)) return xerr_move(err, &why);
@@ -139,7 +139,7 @@ int dir_vdi_data_destroy(struct sm *sm, struct value *ret_answer, struct xerr *e
     _cleanup_xerr_ struct xerr why = XERR_INIT;
     _cleanup_dir_ struct dir d = DIR_INIT;
 
-    if (dir_open(sm, &d, err)) return -1;
+    if (dir_open_change(sm, &d, err)) return -1;
     if (!dir_cbt_has(&d, sm->vdi_uuid)) return sm_fail(err, SM_VDI_TYPE, "%s has no log of changed blocks", sm->vdi_uuid);
     if (delete_image(&d, false, &why) && !xerr_is(&why, "VDI_MISSING")) return xerr_move(err, &why);
     return answer_space(&d, ret_answer);
@@ -219,7 +219,7 @@ int dir_sr_scan(struct sm *sm, struct value *ret_answer, struct xerr *err)
     _cleanup_dir_ struct dir d = DIR_INIT;
     struct value_builder b = value_builder(sm->arena), vdis = b;
 
-    if (dir_open(sm, &d, err) || repair(&d, err) || dir_list(&d, &all, err)) return -1;
+    if (dir_open_ours(sm, &d, err) || repair(&d, err) || dir_list(&d, &all, err)) return -1;
     chain_hide_bases(&all);
     for (size_t i = 0; i < all.n; i++) {
         struct value_builder vdi = value_builder(sm->arena);
@@ -281,7 +281,7 @@ int dir_vdi_resize(struct sm *sm, struct value *ret_answer, struct xerr *err)
     struct image im;
     int64_t size = 0;
 
-    if (dir_open(sm, &d, err) || dir_find_request(&d, false, &im, err) ||
+    if (dir_open_change(sm, &d, err) || dir_find_request(&d, false, &im, err) ||
         image_wanted_size(sm, im.format, &size, err))
         return -1;
     if (size < im.size)
@@ -301,16 +301,18 @@ int dir_vdi_attach(struct sm *sm, struct value *ret_answer, struct xerr *err)
 {
     _cleanup_dir_ struct dir d = DIR_INIT;
     struct value_builder b = value_builder(sm->arena);
+    const bool writable = streq(sm_arg(sm, 0), "true");
     struct image im;
 
-    if (dir_open(sm, &d, err) || dir_find_request(&d, false, &im, err)) return -1;
+    if ((writable ? dir_open_change(sm, &d, err) : dir_open_ours(sm, &d, err)) || dir_find_request(&d, false, &im, err))
+        return -1;
     value_put(&b, "params", value_string(dir_full_path(&d, im.name)));
     value_put(&b, "format", value_string(im.format->name));
-    if (streq(sm_arg(sm, 0), "true") && im.format == &image_qcow2) {
+    if (writable && im.format == &image_qcow2) {
         dir_live_drop(&d, im.uuid, false);
         if (!dir_live_link(&d, &im, NULL, err)) return -1;
     }
-    if (streq(sm_arg(sm, 0), "true") && !dir_cbt_open(&d, &im))
+    if (writable && !dir_cbt_open(&d, &im))
         value_put(&b, "cbt_alert", value_string("VDI_CBT_METADATA_INCONSISTENT"));
     *ret_answer = value_built_map(&b);
     return 0;
@@ -324,7 +326,7 @@ int dir_vdi_detach(struct sm *sm, struct value *ret_answer, struct xerr *err)
 
     (void)err;
     *ret_answer = value_void();
-    if (dir_open(sm, &d, &ignored)) return 0;
+    if (dir_open_ours(sm, &d, &ignored)) return 0;
     dir_cbt_close(&d, sm->vdi_uuid);
     dir_live_drop(&d, sm->vdi_uuid, false);
     return 0;
@@ -344,7 +346,7 @@ int dir_vdi_introduce(struct sm *sm, struct value *ret_answer, struct xerr *err)
     struct ref bytes;
 
     if (!uuid_from_text(location, &bytes)) return sm_fail_missing(sm, err);
-    return dir_open(sm, &d, err) || dir_answer_image(&d, location, ret_answer, err) ? -1 : 0;
+    return dir_open_ours(sm, &d, err) || dir_answer_image(&d, location, ret_answer, err) ? -1 : 0;
 }
 
 int dir_vdi_update(struct sm *sm, struct value *ret_answer, struct xerr *err)
@@ -352,7 +354,7 @@ int dir_vdi_update(struct sm *sm, struct value *ret_answer, struct xerr *err)
     _cleanup_dir_ struct dir d = DIR_INIT;
     struct image im;
 
-    if (dir_open(sm, &d, err) || dir_find_request(&d, false, &im, err)) return -1;
+    if (dir_open_ours(sm, &d, err) || dir_find_request(&d, false, &im, err)) return -1;
     return answer_grown(&d, im.uuid, ret_answer, err);
 }
 

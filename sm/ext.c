@@ -94,7 +94,7 @@ static int sr_attach(struct sm *sm, struct value *ret_answer, struct xerr *err)
                            sm->sr_uuid);
         if (mount_it(device, path, err)) return -1;
     }
-    return dir_check_mark(sm, path, err) ? -1 : dir_sr_update(sm, ret_answer, err);
+    return dir_attach(sm, path, err) ? -1 : dir_sr_update(sm, ret_answer, err);
 }
 
 static int sr_detach(struct sm *sm, struct value *ret_answer, struct xerr *err)
@@ -155,7 +155,7 @@ static int sr_probe(struct sm *sm, struct value *ret_answer, struct xerr *err)
 
 static const struct sm_key configuration[] = {
     { "device", "path of the local block device, for example /dev/sdb" },
-    { NULL, NULL },
+    DIR_KEYS,
 };
 
 static const struct sm_command commands[] = { DIR_COMMANDS };

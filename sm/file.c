@@ -45,7 +45,7 @@ static int sr_attach(struct sm *sm, struct value *ret_answer, struct xerr *err)
 {
     const char *path = NULL;
 
-    if (locate(sm, &path, err) || dir_check_mark(sm, path, err)) return -1;
+    if (locate(sm, &path, err) || dir_attach(sm, path, err)) return -1;
     return dir_sr_update(sm, ret_answer, err);
 }
 
@@ -69,7 +69,7 @@ static int sr_probe(struct sm *sm, struct value *ret_answer, struct xerr *err)
 
 static const struct sm_key configuration[] = {
     { "location", "directory that holds the disk images" },
-    { NULL, NULL },
+    DIR_KEYS,
 };
 
 static const struct sm_command commands[] = { DIR_COMMANDS };

@@ -139,7 +139,7 @@ int share_attach(struct sm *sm, const struct share *share, struct xerr *err)
         return sm_fail(err, share->mount_error, "%s is mounted at %s", mounted, path);
     if (!*mounted && mount_at(sm, share->type, source, path, share->options, share->mount_error, err))
         return -1;
-    if (dir_check_mark(sm, path, err) == 0) return 0;
+    if (dir_attach(sm, path, err) == 0) return 0;
     if (!*mounted) unmount_at(path, share->unmount_error, NULL);
     return -1;
 }

@@ -146,7 +146,7 @@ static const struct sm_key configuration[] = {
     { "serverpath", "path of the export on it" },
     { "nfsversion", "3 (default), 4, 4.0, 4.1, 4.2" },
     { "options", "more options of mount.nfs, with commas between" },
-    { NULL, NULL },
+    DIR_KEYS,
 };
 
 static const struct sm_command commands[] = { DIR_COMMANDS };

@@ -72,7 +72,7 @@ static const struct sm_key configuration[] = {
     { "username", "account on the server; none = guest" },
     { "password", "its password; kept as a secret" },
     { "domain", "its domain" },
-    { NULL, NULL },
+    DIR_KEYS,
 };
 
 static const struct sm_command commands[] = { DIR_COMMANDS };

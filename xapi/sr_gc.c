@@ -12,7 +12,7 @@
 #include "xapi/task.h"
 
 struct merge {
-    const char *top, *base, *format, *top_path, *base_path, *stamp;
+    const char *top, *base, *format, *top_path, *base_path, *stamp, *owner_path, *owner;
     int64_t bytes;
     bool leaf, prepare;   /* prepare: the driver makes room first */
 };
@@ -56,6 +56,8 @@ static bool choose(const struct value *merges, struct merge *ret_merge)
             .top_path = value_get_str(v, "top_path", ""),
             .base_path = value_get_str(v, "base_path", ""),
             .stamp = value_get_str(v, "stamp", ""),
+            .owner_path = value_get_str(v, "owner_path", ""),
+            .owner = value_get_str(v, "owner", ""),
             .bytes = answer_int(v, "bytes", 0),
             .leaf = answer_bool(v, "leaf", true),
         };
@@ -127,6 +129,8 @@ static int do_merge(struct call *c, const struct storage_sr *sr, const struct me
         .format = m->format,
         .top_path = m->top_path,
         .base_path = m->base_path,
+        .owner_path = m->owner_path,
+        .owner = m->owner,
         .rate = pace->rate,
         .task = c->task->ref,
         .progress = on_progress,

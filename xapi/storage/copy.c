@@ -228,7 +228,8 @@ static int run_merge(struct copier *k, const struct storage_merge *m, int *ret_s
     int folder = (int)(strrchr(d->program, '/') - d->program);
     _cleanup_free_ char *program = xasprintf("%.*s/image-merge", folder, d->program);
     _cleanup_free_ char *rate = xasprintf("%lld", (long long)m->rate);
-    const char *argv[] = { program, m->format, m->top_path, m->base_path, rate, NULL };
+    const char *argv[] = { program, m->format, m->top_path, m->base_path, rate, *m->owner_path ? m->owner_path : NULL,
+                           m->owner, NULL };
     return run(k, argv, ret_status, err);
 }
 

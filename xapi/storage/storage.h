@@ -204,6 +204,7 @@ int storage_copy(struct storage *s, const struct storage_copy *copy, struct xerr
  * Errors: VDI_IO_ERROR [why]; TASK_CANCELLED [task] when progress said stop or the SR is being unplugged. */
 struct storage_merge {
     const char *sr_uuid, *sr_type, *format, *top_path, *base_path;
+    const char *owner_path, *owner;   /* the merge ends when that file says something else; "" = nobody asks */
     int64_t rate;                /* bytes a second, 0 = no limit */
     struct ref task;
     storage_progress_fn progress;
