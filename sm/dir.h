@@ -61,6 +61,8 @@ int dir_sr_content_type(struct sm *sm, struct value *ret_answer, struct xerr *er
     { "sr_probe", sr_probe, 0 },                                                 \
     { "sr_attach", sr_attach, SM_NEEDS_SR },                                     \
     { "sr_detach", sr_detach, SM_NEEDS_SR },                                     \
+    DIR_OTHER_COMMANDS
+#define DIR_OTHER_COMMANDS                                                       \
     { "sr_content_type", dir_sr_content_type, SM_NEEDS_SR },                     \
     DIR_VDI_COMMANDS,                                                            \
     { NULL, NULL, 0 }

@@ -1,12 +1,10 @@
 /* Repositories in a mounted file system.
- * Called by: ext.c, nfs.c, smb.c, iso.c.  Calls: mount(8), umount2(2), dir. */
+ * Called by: ext.c, share.c, smb.c, iso.c.  Calls: mount(8), umount2(2). */
 #include "sm/mount.h"
 
 #include "lib/strbuf.h"
-#include "sm/dir.h"
 
 #include <ctype.h>
-#include <dirent.h>
 #include <errno.h>
 #include <mntent.h>
 #include <stdio.h>
@@ -91,113 +89,4 @@ int smb_credentials(struct sm *sm, const char **ret_path, struct xerr *err)
         return sm_fail_errno(err, SM_SMB_MOUNT, "cannot write %s", path);
     *ret_path = path;
     return 0;
-}
-
-/* ---- shares -------------------------------------------------------------------------------- */
-
-/* The whole share, for a moment. */
-static int mount_share(struct sm *sm, const struct share *share, const char **ret_path, struct xerr *err)
-{
-    char uuid[UUID_TEXT];
-
-    *ret_path = arena_printf(sm->arena, "%s/share-%s", sm->mount_dir, uuid_new(uuid));
-    return mount_at(sm, share->type, share->source, *ret_path, share->options, share->mount_error, err);
-}
-
-static int leave_share(const struct share *share, const char *path, struct xerr *err)
-{
-    return unmount_at(path, share->unmount_error, err->code ? NULL : err) || err->code ? -1 : 0;
-}
-
-static const char *folder_of(struct sm *sm, const struct share *share, const char *path)
-{
-    return share->subfolder ? arena_printf(sm->arena, "%s/%s", path, sm->sr_uuid) : path;
-}
-
-int share_create(struct sm *sm, const struct share *share, struct xerr *err)
-{
-    const char *path;
-
-    if (mount_share(sm, share, &path, err)) return -1;
-    const char *folder = folder_of(sm, share, path);
-    if (share->subfolder && mkdir(folder, 0755) && errno != EEXIST)
-        sm_fail_errno(err, share->create_error, "cannot make %s on %s", sm->sr_uuid, share->source);
-    else
-        dir_mark(sm, folder, err);
-    return leave_share(share, path, err);
-}
-
-int share_attach(struct sm *sm, const struct share *share, struct xerr *err)
-{
-    const char *path = NULL;
-    const char *source =
-        share->subfolder ? arena_printf(sm->arena, "%s/%s", share->source, sm->sr_uuid) : share->source;
-
-    if (mount_point(sm, &path, err)) return -1;
-    const char *mounted = mounted_source(sm, path);
-    if (*mounted && !streq(mounted, source))
-        return sm_fail(err, share->mount_error, "%s is mounted at %s", mounted, path);
-    if (!*mounted && mount_at(sm, share->type, source, path, share->options, share->mount_error, err))
-        return -1;
-    if (dir_attach(sm, path, err) == 0) return 0;
-    if (!*mounted) unmount_at(path, share->unmount_error, NULL);
-    return -1;
-}
-
-int share_delete(struct sm *sm, const struct share *share, struct xerr *err)
-{
-    const char *path;
-
-    if (mount_share(sm, share, &path, err)) return -1;
-    const char *folder = folder_of(sm, share, path);
-    if (dir_check_mark(sm, folder, err) == 0 && dir_unmark(sm, folder, err) == 0 && share->subfolder &&
-        rmdir(folder) && errno != ENOTEMPTY && errno != EEXIST && errno != ENOENT)
-        sm_fail_errno(err, SM_SR_REMOVE, "cannot remove %s on %s", sm->sr_uuid, share->source);
-    return leave_share(share, path, err);
-}
-
-int share_list(struct sm *sm, const struct share *share, const char ***ret_uuids, struct xerr *err)
-{
-    const char *path, **uuids = NULL;
-    const struct dirent *e;
-    struct ref bytes;
-    size_t n = 0, cap = 0;
-
-    if (mount_share(sm, share, &path, err)) return -1;
-    DIR *dir = opendir(path);
-    if (!dir) sm_fail_errno(err, SM_SR_SCAN, "cannot list %s", share->source);
-    while (dir && (e = readdir(dir))) {
-        if (!uuid_from_text(e->d_name, &bytes)) continue;
-        if (n == cap) uuids = xrealloc(uuids, (cap = cap ? cap * 2 : 16) * sizeof(*uuids));
-        uuids[n++] = arena_strdup(sm->arena, e->d_name);
-    }
-    if (dir) closedir(dir);
-    const char **list = arena_new_array(sm->arena, const char *, n + 1);
-    if (n) memcpy(list, uuids, n * sizeof(*list));
-    list[n] = NULL;
-    free(uuids);
-    *ret_uuids = list;
-    return leave_share(share, path, err);
-}
-
-struct value share_probe_answer(struct sm *sm, const char *const *uuids)
-{
-    _cleanup_strbuf_ struct strbuf xml = STRBUF_INIT;
-    struct value_builder b = value_builder(sm->arena), results = b;
-    const struct value config = value_copy(sm->arena, sm_map(sm, "device_config"));
-
-    strbuf_str(&xml, "<?xml version=\"1.0\" ?>\n<SRlist>\n");
-    for (size_t i = 0; uuids[i]; i++) {
-        struct value_builder one = value_builder(sm->arena), sr = one;
-        strbuf_printf(&xml, "\t<SR>\n\t\t<UUID>\n\t\t\t%s\n\t\t</UUID>\n\t</SR>\n", uuids[i]);
-        value_put(&sr, "uuid", value_string(uuids[i]));
-        value_put(&one, "configuration", config);
-        value_put(&one, "complete", value_bool(true));
-        value_put(&one, "sr", value_built_map(&sr));
-        value_push(&results, value_built_map(&one));
-    }
-    strbuf_str(&xml, "</SRlist>\n");
-    value_put(&b, "xml", value_string(arena_strdup(sm->arena, strbuf_cstr(&xml))));
-    value_put(&b, "results", value_built_set(&results));
-    return value_built_map(&b);
 }

@@ -1,5 +1,5 @@
 /* Repositories in a mounted file system: mounting at <mount dir>/<sr uuid>, and what is mounted there.
- * Called by: ext.c, nfs.c, smb.c, iso.c.  Calls: mount(8), umount2(2). */
+ * Called by: ext.c, share.c, smb.c, iso.c.  Calls: mount(8), umount2(2). */
 #ifndef SM_MOUNT_H
 #define SM_MOUNT_H
 
@@ -20,21 +20,5 @@ const char *smb_share_name(struct sm *sm, const char *text);
 /* device_config's username, password (or cifsusername, cifspassword: XenServer's clients mix them) and domain as a file
  * for mount.cifs, which the caller removes; NULL when it names nobody: a guest then. */
 int smb_credentials(struct sm *sm, const char **ret_path, struct xerr *err);
-
-/* A share whose repositories are folders called by their uuids: nfs and smb. */
-struct share {
-    const char *type;   /* for mount(8) */
-    const char *source; /* "server:/export" */
-    const char *options;
-    bool subfolder; /* the repository is source/<sr uuid>, else source itself */
-    enum sm_error mount_error, unmount_error, create_error;
-};
-int share_create(struct sm *sm, const struct share *share, struct xerr *err);
-int share_attach(struct sm *sm, const struct share *share, struct xerr *err);
-int share_delete(struct sm *sm, const struct share *share, struct xerr *err);
-/* The uuids of the repositories on the share, from the arena; NULL-terminated. */
-int share_list(struct sm *sm, const struct share *share, const char ***ret_uuids, struct xerr *err);
-/* The answer of sr_probe: what share_list() found. */
-struct value share_probe_answer(struct sm *sm, const char *const *uuids);
 
 #endif

@@ -1,12 +1,11 @@
 /* Storage repository "nfs": images in a folder of an NFS server, NFS 3 or 4.
- * Called by: the agent's storage slots.  Calls: mount, dir, showmount(8).
+ * Called by: the agent's storage slots.  Calls: share, showmount(8).
  *
  * The repository is serverpath/<sr uuid>, or serverpath itself with sm_config nosubdir=true. */
-#include "sm/mount.h"
+#include "sm/share.h"
 
 #include "lib/strbuf.h"
 #include "lib/xmlrpc.h"
-#include "sm/dir.h"
 
 #include <ctype.h>
 
@@ -71,7 +70,7 @@ static int fail_exports(struct sm *sm, const char *server, struct xerr *err)
                           arena_strdup(sm->arena, strbuf_cstr(&xml)));
 }
 
-static int get_share(struct sm *sm, struct share *ret_share, struct xerr *err)
+static int make_share(struct sm *sm, struct share *ret_share, struct xerr *err)
 {
     const char *server = "", *version = "", *path = sm_config(sm, "serverpath", ""),
                *options = sm_config(sm, "options", "");
@@ -92,54 +91,11 @@ static int get_share(struct sm *sm, struct share *ret_share, struct xerr *err)
             arena_printf(sm->arena, "soft,proto=tcp,timeo=200,retrans=6,acdirmin=0,acdirmax=0,vers=%s%s%s",
                          version, *options ? "," : "", options),
         .subfolder = !streq(value_get_str(sm_map(sm, "sr_sm_config"), "nosubdir", "false"), "true"),
-        .mount_error = SM_NFS_MOUNT,
-        .unmount_error = SM_NFS_UNMOUNT,
-        .create_error = SM_NFS_CREATE,
     };
     return 0;
 }
 
-static int sr_create(struct sm *sm, struct value *ret_answer, struct xerr *err)
-{
-    struct share share;
-
-    *ret_answer = value_void();
-    return get_share(sm, &share, err) || share_create(sm, &share, err) ? -1 : 0;
-}
-
-static int sr_delete(struct sm *sm, struct value *ret_answer, struct xerr *err)
-{
-    struct share share;
-
-    *ret_answer = value_void();
-    return get_share(sm, &share, err) || share_delete(sm, &share, err) ? -1 : 0;
-}
-
-static int sr_attach(struct sm *sm, struct value *ret_answer, struct xerr *err)
-{
-    struct share share;
-
-    if (get_share(sm, &share, err) || share_attach(sm, &share, err)) return -1;
-    return dir_sr_update(sm, ret_answer, err);
-}
-
-static int sr_detach(struct sm *sm, struct value *ret_answer, struct xerr *err)
-{
-    const char *path = NULL;
-
-    *ret_answer = value_void();
-    return mount_point(sm, &path, err) ? -1 : unmount_at(path, SM_NFS_UNMOUNT, err);
-}
-
-static int sr_probe(struct sm *sm, struct value *ret_answer, struct xerr *err)
-{
-    struct share share;
-    const char **uuids;
-
-    if (get_share(sm, &share, err) || share_list(sm, &share, &uuids, err)) return -1;
-    *ret_answer = share_probe_answer(sm, uuids);
-    return 0;
-}
+static const struct share_type type = { make_share, SM_NFS_MOUNT, SM_NFS_UNMOUNT, SM_NFS_CREATE };
 
 static const struct sm_key configuration[] = {
     { "server", "name or address of the NFS server" },
@@ -149,7 +105,7 @@ static const struct sm_key configuration[] = {
     DIR_KEYS,
 };
 
-static const struct sm_command commands[] = { DIR_COMMANDS };
+static const struct sm_command commands[] = { SHARE_COMMANDS };
 
 static const struct sm_driver driver = {
     .type = "nfs",
@@ -160,6 +116,7 @@ static const struct sm_driver driver = {
     .formats = dir_formats,
     .commands = commands,
     .locate = mount_point,
+    .share = &type,
 };
 
 int main(int argc, char **argv) { return sm_main(&driver, argc, argv); }

@@ -25,6 +25,7 @@ struct sm {
     int lock_fd, dir_fd;             /* locked until the process and its children are gone; -1 = none */
 };
 
+struct share_type;
 typedef int (*sm_fn)(struct sm *sm, struct value *ret_answer, struct xerr *err);
 
 enum sm_needs {
@@ -49,6 +50,8 @@ struct sm_driver {
     int (*before)(struct sm *sm, struct xerr *err);
     /* The directory that holds the images; for the commands of dir.c. */
     int (*locate)(struct sm *sm, const char **ret_path, struct xerr *err);
+    /* Of a share: share.c's commands. */
+    const struct share_type *share;
     /* The block devices that hold the volume group, NULL-terminated; for the commands of lvhd.c. */
     int (*devices)(struct sm *sm, const char *const **ret_devices, struct xerr *err);
 };
