@@ -98,7 +98,7 @@ extern const char *const dir_features[], *const dir_formats[];
     "SR_PROBE", "SR_SCAN", "SR_UPDATE", "VDI_CREATE", "VDI_DELETE", "VDI_ATTACH", "VDI_DETACH",              \
         "VDI_ACTIVATE", "VDI_DEACTIVATE", "VDI_UPDATE", "VDI_INTRODUCE", "VDI_CLONE", "VDI_SNAPSHOT",        \
         "VDI_RESIZE", "VDI_RESIZE_ONLINE", "VDI_RESET_ON_BOOT/2", "THIN_PROVISIONING", "SR_COALESCE",  \
-        "VDI_CONFIG_CBT", "VDI_MIRROR"
+        "VDI_CONFIG_CBT", "VDI_MIRROR", "SR_METADATA"
 
 /* ---- the SR's directory itself ------------------------------------------------------------- */
 

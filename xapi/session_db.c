@@ -1,5 +1,5 @@
 /* Class session: create_from_db_file, and the dumps that such sessions read.
- * Called by: rpc/, session.c.  Calls: pool_db, db/. */
+ * Called by: rpc/, session.c, vdi_metadata.c.  Calls: pool_db, db/. */
 #include "xapi/session_db.h"
 
 #include <errno.h>
@@ -98,29 +98,18 @@ void session_dbs_tidy(struct agent *agent)
     for (size_t i = 0; i < n; i++) db_close(gone[i]);
 }
 
-/* ---- the message ---- */
-
-static int load(struct call *c, const char *filename, struct db **ret_db, struct xerr *err)
-{
-    _cleanup_free_ char *text = NULL;
-    size_t len;
-
-    if (*filename != '/') return xerr_invalid_value(err, "filename", filename);
-    if (read_file(filename, POOL_DB_MAX, &text, &len))
-        return xerr_import_error(err, arena_printf(c->arena, "%s: %s", filename, strerror(errno)));
-    if (pool_db_load(c, text, len, ret_db, err)) return -1;
-    return 0;
-}
+/* ---- opening ---- */
 
 /* 1. the dump; 2. the session; 3. both together. A session that comes without its dump is of no use and goes. */
-int session_create_from_db_file(struct call *c, const char *filename, struct ref *ret_result, struct xerr *err)
+int session_db_open(struct call *c, const char *text, size_t len, const char *what, struct ref *ret_secret,
+                    struct xerr *err)
 {
     struct session_dbs *d = c->agent->session_dbs;
     struct db *db = NULL;
     struct ref secret, session;
 
     session_dbs_tidy(c->agent);
-    if (load(c, filename, &db, err)) return -1;
+    if (pool_db_load(c, text, len, &db, err)) return -1;
     if (session_open_database(c, &secret, &session, err)) {
         db_close(db);
         return -1;
@@ -134,7 +123,18 @@ int session_create_from_db_file(struct call *c, const char *filename, struct ref
         session_close(c->agent, session);
         return xerr_too_many_pending_tasks(err);
     }
-    log_info("a session reads %s", filename);
-    *ret_result = secret;
+    log_info("a session reads %s", what);
+    *ret_secret = secret;
     return 0;
+}
+
+int session_create_from_db_file(struct call *c, const char *filename, struct ref *ret_result, struct xerr *err)
+{
+    _cleanup_free_ char *text = NULL;
+    size_t len;
+
+    if (*filename != '/') return xerr_invalid_value(err, "filename", filename);
+    if (read_file(filename, POOL_DB_MAX, &text, &len))
+        return xerr_import_error(err, arena_printf(c->arena, "%s: %s", filename, strerror(errno)));
+    return session_db_open(c, text, len, filename, ret_result, err);
 }

@@ -18,6 +18,16 @@ class Console:
         self.text = ''
         self.n = 0
 
+    def says(self, text, seconds):
+        """Waits until the guest has said it, since this was connected."""
+        until = time.monotonic() + seconds
+        while text not in self.text and time.monotonic() < until:
+            try:
+                self.text += self.sock.recv(4096).decode('utf-8', 'replace')
+            except socket.timeout:
+                pass
+        return text in self.text
+
     def run(self, command, seconds=60):
         """Output of a shell command in the guest, or None when it does not come back."""
         self.n += 1

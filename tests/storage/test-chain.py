@@ -38,7 +38,7 @@ class Guest:
     """The guest's disks as they must be."""
 
     def __init__(self, agent, uuid):
-        self.console = Console(agent, uuid)
+        self.console = Console(agent, uuid)      # of a VM that is paused: nothing that it says is missed
         self.model = {name: bytearray(KEPT) for name in NAMES}
         self.known = {name: 0 for name in NAMES}     # writes known to be finished
 
@@ -116,9 +116,10 @@ with agent:
     uuid = s.VM.get_uuid(vm)
     drive(s, vm, disk(s, sr, 'q', SIZE), '0', bootable=True)
     drive(s, vm, disk(s, sr, 'v', SIZE, sm_config={'image-format': 'vhd'}), '1')
-    s.VM.start(vm, False, False)
-    check(wait_until(lambda: 'userland: chain' in agent.console_log(uuid), 180), 'a guest boots')
+    s.VM.start(vm, True, False)
     guest, kept, made = Guest(agent, uuid), [], 0
+    s.VM.unpause(vm)
+    check(guest.console.says('userland: chain', 300) and guest.console.ok('grep -q vdb /proc/partitions', 120), 'a guest boots')
     guest.begin()
     check(wait_until(lambda: min(guest.written().values()) > 3, 60, 0.5), 'it writes to both disks, one write after the other')
 
@@ -161,10 +162,11 @@ with agent:
         now = disks_of(s, vm)
         data = {n: content(agent, s, now[n]) for n in NAMES}
         check(all(data[n] == content(agent, s, back.disks[n]) and data[n][:KEPT] == back.model[n] for n in NAMES), 'reverted')
-        s.VM.start(vm, False, False)
+        s.VM.start(vm, True, False)
         guest = Guest(agent, uuid)
+        s.VM.unpause(vm)
         guest.model = {n: bytearray(back.model[n]) for n in NAMES}
-        check(wait_until(lambda: guest.console.ok('grep -q vdb /proc/partitions', 3), 180, 0.5), 'it boots again')
+        check(guest.console.says('userland: chain', 300) and guest.console.ok('grep -q vdb /proc/partitions', 120), 'it boots again')
         guest.begin({n: last_write(data[n]) for n in NAMES})
         check(wait_until(lambda: guest.console.ok('test -s /tmp/vda -a -s /tmp/vdb'), 60, 0.5), 'and it writes on from there')
 

@@ -50,6 +50,9 @@ struct agent {
     struct session_dbs *session_dbs;   /* dumps that sessions read */
     atomic_bool rechecking;            /* the accounts behind sessions are being looked up again */
     atomic_bool contacting;            /* the coordinator is being asked for */
+    atomic_bool replicating;           /* somebody uses a disk that holds a database (xapi/vdi_metadata.c) */
+    atomic_bool replication_started, replication_broken;
+    _Atomic uint64_t replicated;       /* the revision that those disks hold */
     struct event_hub *events;      /* waiters of event.from */
     struct user_agents *user_agents;   /* who logged in lately */
     struct login_guard *logins;    /* who guesses passwords */

@@ -16,6 +16,7 @@
 #include "xapi/session.h"
 #include "xapi/startup.h"
 #include "xapi/task.h"
+#include "xapi/vdi_metadata.h"
 #include "xapi/vm_autostart.h"
 #include "xapi/vm_balloon.h"
 #include "xapi/vmss.h"
@@ -122,6 +123,24 @@ static void after_boot(struct agent *agent)
         log_error("VMs do not start by themselves: no thread is free for it");
 }
 
+static void run_replication(void *arg)
+{
+    struct agent *agent = arg;
+
+    vdi_metadata_write(agent);
+    atomic_store(&agent->replication_started, false);
+}
+
+/* On a thread of its own: disks may be slow. */
+static void replicate_database(struct agent *agent)
+{
+    _cleanup_xerr_ struct xerr err = XERR_INIT;
+
+    if (!pool_role_leads(agent->role) || !vdi_metadata_due(agent)) return;
+    if (atomic_exchange(&agent->replication_started, true)) return;
+    if (rpc_spawn(agent->rpc, run_replication, agent, &err)) atomic_store(&agent->replication_started, false);
+}
+
 static const struct job table[] = {
     { "forget finished tasks", 60, tasks_collect },
     { "end idle sessions", 300, expire_sessions },
@@ -132,6 +151,7 @@ static const struct job table[] = {
     { "scheduled snapshots", 5, start_schedules },
     { "network news", 1, pif_watch },
     { "SSH time-out", 5, host_close_expired_ssh },
+    { "the database in repositories", 10, replicate_database },
 };
 
 struct jobs {
