@@ -14,7 +14,10 @@ def poke(agent, text):
     fd, path = tempfile.mkstemp(dir=agent.root)
     os.write(fd, (text + '\n').encode())
     os.close(fd)
-    os.rename(path, os.path.join(folder, os.path.basename(path)))
+    there = os.path.join(folder, os.path.basename(path))
+    os.rename(path, there)
+    if not wait_until(lambda: not os.path.exists(there)):     # it goes when it has been done
+        raise RuntimeError('nobody looks at ' + there)
 
 
 def make_vm(s, name, disks=1):
