@@ -27,7 +27,7 @@ enum {
 
 struct ad {
     struct arena *a;
-    const char *state, *conf, *pid_file;     /* our folder, smb.conf, winbindd's pid */
+    const char *state, *conf;      /* our folder, smb.conf */
     const struct value *request;
 };
 
@@ -134,18 +134,18 @@ static bool answers(struct ad *ad)
     return !RUN(ad, SHORT_MS, &text, "wbinfo", "--ping");
 }
 
-/* The process that runs with our configuration, or 0. */
-static pid_t own_winbindd(struct ad *ad)
+/* The process of that name that runs with our configuration, or 0. */
+static pid_t own_process(struct ad *ad, const char *name)
 {
     _cleanup_free_ char *text = NULL, *words = NULL;
     int64_t pid;
     size_t n;
 
-    if (read_file(ad->pid_file, 64, &text, NULL)) return 0;
+    if (read_file(arena_printf(ad->a, "%s/run/%s.pid", ad->state, name), 64, &text, NULL)) return 0;
     text[strcspn(text, " \n")] = '\0';
     if (!num_parse_int(text, &pid) || pid < 2 || pid > INT32_MAX) return 0;
     if (read_file(arena_printf(ad->a, "/proc/%d/cmdline", (int)pid), 4096, &words, &n)) return 0;
-    return strstr(words, "winbindd") && memmem(words, n, ad->conf, strlen(ad->conf)) ? (pid_t)pid : 0;
+    return strstr(words, name) && memmem(words, n, ad->conf, strlen(ad->conf)) ? (pid_t)pid : 0;
 }
 
 static void pause_ms(long ms)
@@ -155,18 +155,22 @@ static void pause_ms(long ms)
     nanosleep(&t, NULL);
 }
 
+/* And the server of calls that it starts when it needs one, which would outlive it by minutes. */
 static void stop_winbindd(struct ad *ad)
 {
-    pid_t pid = own_winbindd(ad);
+    static const char *const names[] = { "winbindd", "samba-dcerpcd" };
 
-    if (pid) kill(pid, SIGTERM);
-    for (int i = 0; pid && i < TRUST_TRIES && !kill(pid, 0); i++) pause_ms(TRUST_PAUSE_MS / 5);
+    for (size_t n = 0; n < ARRAY_SIZE(names); n++) {
+        pid_t pid = own_process(ad, names[n]);
+        if (pid) kill(pid, SIGTERM);
+        for (int i = 0; pid && i < TRUST_TRIES && !kill(pid, 0); i++) pause_ms(TRUST_PAUSE_MS / 5);
+    }
 }
 
 /* 0 when it runs and the domain trusts this machine. */
 static int start_winbindd(struct ad *ad, const char **ret_why)
 {
-    if (!own_winbindd(ad) && RUN(ad, SHORT_MS, ret_why, "winbindd", "-D", "-s", ad->conf)) return -1;
+    if (!own_process(ad, "winbindd") && RUN(ad, SHORT_MS, ret_why, "winbindd", "-D", "-s", ad->conf)) return -1;
     for (int i = 0; i < TRUST_TRIES; i++) {
         if (!RUN(ad, SHORT_MS, ret_why, "wbinfo", "-t")) return 0;
         pause_ms(TRUST_PAUSE_MS);
@@ -179,7 +183,7 @@ static int need_winbindd(struct ad *ad)
     const char *why;
 
     if (access(ad->conf, R_OK)) return silent("this host is in no domain");
-    if (own_winbindd(ad) && answers(ad)) return 0;
+    if (own_process(ad, "winbindd") && answers(ad)) return 0;
     return start_winbindd(ad, &why) ? silent(last_line(ad, why)) : 0;
 }
 
@@ -587,7 +591,6 @@ int main(int argc, char **argv)
         ad.request = &request;
         ad.state = arena_printf(ad.a, "%s/auth-ad", root);
         ad.conf = arena_printf(ad.a, "%s/smb.conf", ad.state);
-        ad.pid_file = arena_printf(ad.a, "%s/run/winbindd.pid", ad.state);
         for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
             if (streq(verbs[i].name, argv[1])) rc = verbs[i].run(&ad);
     }
