@@ -38,14 +38,15 @@ struct event_text {
 struct event_text *event_text_ref(struct event_text *text);
 void event_text_unref(struct event_text *text);
 
+struct event_hub;
+
 /* The changes since a token as text. *ret_text is NULL when there were none and even_empty is false. *ret_until is the
- * token to go on from. Errors: EVENTS_LOST. */
-int event_encode(struct db *db, const struct event_sub *sub, struct token since, enum event_form form,
+ * token to go on from. The hub keeps what it encoded last, for who asks with another token. Errors: EVENTS_LOST. */
+int event_encode(struct event_hub *hub, const struct event_sub *sub, struct token since, enum event_form form,
                  bool even_empty, struct event_text **ret_text, struct token *ret_until, struct xerr *err);
 
 /* ---- waiting ---- */
 
-struct event_hub;
 struct event_group;
 
 struct event_waiter {

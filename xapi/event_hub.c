@@ -42,6 +42,7 @@ struct legacy {
 struct event_hub {
     unsigned magic;
     struct db *db;                         /* immutable */
+    struct event_cache *cache;             /* immutable */
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t wake;
@@ -274,6 +275,12 @@ static void on_publish(void *arg, const struct touched *rows, size_t n)
     pthread_mutex_unlock(&h->lock);
 }
 
+int event_encode(struct event_hub *h, const struct event_sub *sub, struct token since, enum event_form form,
+                 bool even_empty, struct event_text **ret_text, struct token *ret_until, struct xerr *err)
+{
+    return event_sub_encode(h->db, h->cache, sub, since, form, even_empty, ret_text, ret_until, err);
+}
+
 /* ---- waiting ---- */
 
 static struct token current(struct event_hub *h)
@@ -325,7 +332,7 @@ static void answer_now(struct event_hub *h, struct event_waiter *w)
     bool lost = false;
 
     if (w->sub && w->form != EVENT_WAKE)
-        lost = event_encode(h->db, w->sub, w->since, w->form, true, &text, &until, &err) != 0;
+        lost = event_encode(h, w->sub, w->since, w->form, true, &text, &until, &err) != 0;
     w->next = NULL;
     answer_all(h, w, text, until, lost ? &err : NULL);
     event_text_unref(text);
@@ -423,7 +430,7 @@ static void look_at(struct event_hub *h, struct event_group *g)
     enum event_form form = g->form;
     _cleanup_free_ char *key = xstrdup(g->key);
     pthread_mutex_unlock(&h->lock);
-    bool lost = event_encode(h->db, sub, since, form, false, &text, &until, &err) != 0;
+    bool lost = event_encode(h, sub, since, form, false, &text, &until, &err) != 0;
     event_sub_unref(sub);
     pthread_mutex_lock(&h->lock);
 
@@ -530,6 +537,7 @@ struct event_hub *event_hub_new(struct db *db)
 
     h->magic = HUB_MAGIC;
     h->db = db;
+    h->cache = event_cache_new();
     pthread_mutex_init(&h->lock, NULL);
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -584,6 +592,7 @@ void event_hub_free(struct event_hub *h)
     map_free(h->groups);
     refmap_free(h->objects);
     refmap_free(h->legacy);
+    event_cache_free(h->cache);
     pthread_cond_destroy(&h->wake);
     pthread_mutex_destroy(&h->lock);
     h->magic = 0;

@@ -175,21 +175,25 @@ void event_text_unref(struct event_text *text)
     free(text);
 }
 
-static struct event_text *text_new(struct strbuf *b)
+struct event_text *event_text_new(char *ptr, size_t len)
 {
     struct event_text *text = xcalloc(1, sizeof(*text));
 
     atomic_init(&text->refs, 1);
-    text->len = b->len;
-    text->ptr = strbuf_take(b);
+    text->len = len;
+    text->ptr = ptr;
     return text;
 }
 
 static const char *const op_names[] = { [CHANGE_ADD] = "add", [CHANGE_MOD] = "mod", [CHANGE_DEL] = "del" };
 
+/* Of a batch as many events as others are likely to want, too; more come to who asks for all or was away. */
+enum { SHARED_EVENTS = 32, END_OF_BATCH = 8 };
+
 struct encoder {
     const struct event_sub *sub;
     enum event_form form;
+    struct event_cache *cache;
     struct strbuf out;
     struct arena *scratch;         /* NULL before the first record */
     size_t n;
@@ -232,7 +236,6 @@ static void encode_json(struct encoder *e, const struct change *ch, const char *
 {
     struct strbuf *out = &e->out;
 
-    if (e->n) strbuf_char(out, ',');
     strbuf_char(out, '{');
     json_member(out, "id", id);
     json_member(out, "timestamp", "0.0");
@@ -251,19 +254,33 @@ static bool is_json(enum event_form form)
     return form == EVENT_BATCH_JSON || form == EVENT_LIST_JSON;
 }
 
+static void encode_event(struct encoder *e, const struct change *ch)
+{
+    char id[24];
+
+    snprintf(id, sizeof(id), "%llu", (unsigned long long)ch->order);
+    if (!e->scratch) e->scratch = arena_new();
+    if (is_json(e->form)) encode_json(e, ch, id);
+    else encode_xml(e, ch, id);
+}
+
 static void encode_change(void *arg, const struct change *ch)
 {
     struct encoder *e = arg;
-    char id[24];
+    struct strbuf *out = &e->out;
 
     if (!event_sub_wants(e->sub, ch->cls, ch->ref)) return;
-    if (e->form != EVENT_WAKE) {
-        snprintf(id, sizeof(id), "%llu", (unsigned long long)ch->order);
-        if (!e->scratch) e->scratch = arena_new();
-        if (is_json(e->form)) encode_json(e, ch, id);
-        else encode_xml(e, ch, id);
+    if (e->n++ && is_json(e->form)) strbuf_char(out, ',');
+    if (e->form == EVENT_WAKE) return;
+    if (!ch->row || e->n > SHARED_EVENTS) {
+        encode_event(e, ch);
+        return;
     }
-    e->n++;
+    const struct event_key key = { ch->ref, ch->order, (unsigned)is_json(e->form) | (unsigned)ch->op << 1 };
+    size_t at = out->len;
+    if (event_cache_get(e->cache, &key, out)) return;
+    encode_event(e, ch);
+    event_cache_put(e->cache, &key, out->ptr + at, out->len - at);
 }
 
 /* How many objects of each class there are, as 32-bit numbers; then the token. */
@@ -317,25 +334,37 @@ static void begin(struct encoder *e)
     }
 }
 
+/* The same for all whose batch ends here, wherever it begins. */
+static void end_batch(struct encoder *e, const struct snap *s)
+{
+    const struct token until = snap_token(s);
+    const struct event_key key = { { until.revision, until.stamp }, 0, END_OF_BATCH | (unsigned)is_json(e->form) };
+    char token[TOKEN_TEXT];
+    size_t at = e->out.len;
+
+    if (event_cache_get(e->cache, &key, &e->out)) return;
+    token_text(until, token);
+    if (is_json(e->form)) end_batch_json(&e->out, s, token);
+    else end_batch_xml(&e->out, s, token);
+    event_cache_put(e->cache, &key, e->out.ptr + at, e->out.len - at);
+}
+
 static void end(struct encoder *e, const struct snap *s)
 {
-    char token[TOKEN_TEXT];
-
-    token_text(snap_token(s), token);
     switch (e->form) {
-    case EVENT_BATCH_XML: end_batch_xml(&e->out, s, token); return;
-    case EVENT_BATCH_JSON: end_batch_json(&e->out, s, token); return;
+    case EVENT_BATCH_XML: case EVENT_BATCH_JSON: end_batch(e, s); return;
     case EVENT_LIST_XML: xmlrpc_array_end(&e->out); return;
     case EVENT_LIST_JSON: strbuf_char(&e->out, ']'); return;
     case EVENT_WAKE: return;
     }
 }
 
-int event_encode(struct db *db, const struct event_sub *sub, struct token since, enum event_form form,
-                 bool even_empty, struct event_text **ret_text, struct token *ret_until, struct xerr *err)
+int event_sub_encode(struct db *db, struct event_cache *cache, const struct event_sub *sub, struct token since,
+                     enum event_form form, bool even_empty, struct event_text **ret_text, struct token *ret_until,
+                     struct xerr *err)
 {
     _cleanup_snap_ struct snap *s = db_snap(db);
-    struct encoder e = { sub, form, STRBUF_INIT, NULL, 0 };
+    struct encoder e = { sub, form, cache, STRBUF_INIT, NULL, 0 };
 
     begin(&e);
     int rc = event_changes(s, sub, since, encode_change, &e, err);
@@ -351,6 +380,7 @@ int event_encode(struct db *db, const struct event_sub *sub, struct token since,
         return 0;
     }
     end(&e, s);
-    *ret_text = text_new(&e.out);
+    size_t len = e.out.len;
+    *ret_text = event_text_new(strbuf_take(&e.out), len);
     return 0;
 }

@@ -27,6 +27,31 @@ bool event_sub_empty(const struct event_sub *sub);
 /* What either wants; what a wants and b does not. New. */
 struct event_sub *event_sub_merge(const struct event_sub *a, const struct event_sub *b);
 struct event_sub *event_sub_without(const struct event_sub *a, const struct event_sub *b);
+/* Takes over ptr, malloc'd. */
+struct event_text *event_text_new(char *ptr, size_t len);
+
+/* ---- encoded events that others may want, too ---- */
+
+struct event_cache;
+
+/* A version of a row has one order; so has the end of a batch, with the token for its reference. */
+struct event_key {
+    struct ref ref;
+    uint64_t order;
+    unsigned what;                 /* form and operation */
+};
+struct event_cache *event_cache_new(void);
+void event_cache_free(struct event_cache *c);
+/* Adds the text to out; false: it is not there. */
+bool event_cache_get(struct event_cache *c, const struct event_key *key, struct strbuf *out);
+/* Keeps a copy, for a while. */
+void event_cache_put(struct event_cache *c, const struct event_key *key, const char *ptr, size_t len);
+
+/* event_encode() with what it needs. */
+int event_sub_encode(struct db *db, struct event_cache *cache, const struct event_sub *sub, struct token since,
+                     enum event_form form, bool even_empty, struct event_text **ret_text, struct token *ret_until,
+                     struct xerr *err);
+
 /* Equal texts = equal answers. Malloc'd. */
 char *event_sub_key(const struct event_sub *sub, struct token since, enum event_form form);
 

@@ -202,7 +202,7 @@ static void answer_events(struct http_request *req, struct post *post)
     _cleanup_xerr_ struct xerr err = XERR_INIT;
     bool no_wait = r->deadline_ns <= clock_boottime_ns();
 
-    if (event_encode(agent->db, r->sub, r->since, form, no_wait, &text, &until, &err)) {
+    if (event_encode(agent->events, r->sub, r->since, form, no_wait, &text, &until, &err)) {
         answer_failure(req, &post->dialect, &err);
     } else if (text) {
         if (legacy) event_legacy_advance(agent->events, r->legacy, until);
