@@ -15,7 +15,8 @@ A transcript is what somebody would see:
 
 "! " stands before lines of standard error, "[N]" is an exit status that is not 0, "< text" behind a command is its
 standard input, NAME=xe keeps the output in a variable, _NAME=xe also out of sight: it differs from machine to machine. "$ write NAME TEXT"
-makes a file in the folder where xe runs ($folder), "$ certificate NAME" NAME.pem and NAME.key, "$ file NAME" tells what is in one; "$ language LOCALE" is what the user speaks from then on. uuids, MAC addresses and times are numbered in
+makes a file in the folder where xe runs ($folder), "$ certificate NAME" NAME.pem and NAME.key, "$ file NAME" tells what is in one; "$ objects CLASS..." puts a row of
+each into the database before it begins, "$ language LOCALE" is what the user speaks from then on. uuids, MAC addresses and times are numbered in
 the order in which they appear; the host's name is HOST. Where $remote stands for an address, a second pool answers there, which
 "xe --socket $there" asks.
 
@@ -23,7 +24,9 @@ Each runs three ways, each on an agent of its own: the thin protocol over the un
 that of VMs also over TCP, and XML-RPC over the unix socket. With GOLDEN_UPDATE=1 the transcripts are written anew. With XE_GOLDEN_SOCKET the agent that answers on
 that socket is used, and only it. Arguments: the transcripts to run, all without.
 """
+import base64
 import concurrent.futures
+import http.client
 import os
 import re
 import shlex
@@ -32,8 +35,9 @@ import socket
 import subprocess
 import sys
 import tempfile
+import uuid
 
-from harness import BUILD, PASSWORD, SOURCE, USER, Agent, check, done
+from harness import BUILD, PASSWORD, SOURCE, USER, Agent, check, done, wait_until
 
 FOLDER = os.path.join(SOURCE, 'tests', 'cli')
 XE = os.path.join(BUILD, 'xe', 'xe')
@@ -80,6 +84,8 @@ def read(path):
 def pseudo(words, folder, environment):
     if words[0] == 'language':
         environment['LC_ALL'] = words[1]
+        return []
+    if words[0] == 'objects':
         return []
     path = os.path.join(folder, words[1])
     if words[0] == 'certificate':
@@ -168,8 +174,42 @@ def ways(path):
     return {**WAYS, **MORE_WAYS} if os.path.basename(path) == 'vm.golden' else WAYS
 
 
+def database(agent, method, body=None):
+    login = base64.b64encode(('%s:%s' % (USER, PASSWORD)).encode()).decode()
+    c = http.client.HTTPConnection('127.0.0.1', agent.http_port, timeout=60)
+    c.request(method, '/pool/xmldbdump', body, {'Authorization': 'Basic ' + login})
+    answer = c.getresponse()
+    text = answer.read()
+    c.close()
+    assert answer.status == 200, (answer.status, text)
+    return text
+
+
+def make_objects(agent, classes):
+    """A row of each class, with the defaults of its fields; the agent starts anew with them."""
+    text = database(agent, 'GET').decode()
+    for cls in classes:
+        name = str(uuid.uuid4())
+        head = '<table name="%s">\n' % cls
+        assert head in text, cls
+        text = text.replace(head, head + '<row ref="OpaqueRef:%s" uuid="%s"/>\n' % (uuid.uuid4(), name))
+    before = os.stat(os.path.join(agent.root, 'ready')).st_mtime_ns
+    database(agent, 'PUT', text.encode())
+
+    def anew():
+        try:
+            return os.stat(os.path.join(agent.root, 'ready')).st_mtime_ns != before
+        except OSError:
+            return False
+    assert wait_until(anew, 120), agent.tail()
+    agent.wait_ready()
+
+
 def play_on_new_agent(path, way):
     with Agent() as agent:
+        for _, command, _ in read(path)[0]:
+            if command.startswith('objects '):
+                make_objects(agent, command.split()[1:])
         return play(path, ways(path)[way](agent))
 
 

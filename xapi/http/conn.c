@@ -63,9 +63,10 @@ static bool arm(struct conn *c, enum conn_state state, uint32_t wanted, int64_t 
     return !seen;
 }
 
-static int64_t deadline_in(const struct conn *c, int ms)
+/* By the clock itself: the server's own idea of now may be old when the machine stood still, and a newcomer would have no time. */
+static int64_t deadline_in(int ms)
 {
-    return ms > 0 ? server_now_ms(c->server) + ms : 0;
+    return ms > 0 ? clock_boottime_ns() / NS_PER_MS + ms : 0;
 }
 
 /* What a connection in READING is given. */
@@ -73,10 +74,10 @@ static int64_t read_deadline(struct conn *c)
 {
     const struct http_config *cfg = &c->server->cfg;
 
-    if (c->exchange) return deadline_in(c, cfg->body_ms);
+    if (c->exchange) return deadline_in(cfg->body_ms);
     if (c->in_len) return c->head_deadline_ms;
-    if (!c->served) return deadline_in(c, cfg->first_byte_ms);
-    return c->is_unix ? 0 : deadline_in(c, cfg->idle_ms);
+    if (!c->served) return deadline_in(cfg->first_byte_ms);
+    return c->is_unix ? 0 : deadline_in(cfg->idle_ms);
 }
 
 void conn_kick(struct conn *c)
@@ -137,7 +138,7 @@ void conn_open(struct http_server *s, const struct listener *l, int fd, const st
     c->pending = 0;
     c->detached = false;
     c->since_ms = server_now_ms(s);
-    atomic_store(&c->deadline_ms, deadline_in(c, s->cfg.first_byte_ms));
+    atomic_store(&c->deadline_ms, deadline_in(s->cfg.first_byte_ms));
     c->state = CONN_READING;
     watch(c, WATCH, EPOLL_CTL_ADD);
     pthread_mutex_unlock(&c->lock);
@@ -221,7 +222,7 @@ static void start_linger(struct conn *c)
     shutdown(c->fd, SHUT_WR);
     c->lingered = 1;
     /* While nobody else looks at it: the deadline for the whole of it. */
-    atomic_store(&c->deadline_ms, deadline_in(c, LINGER_MS));
+    atomic_store(&c->deadline_ms, deadline_in(LINGER_MS));
     linger_on(c);
 }
 
@@ -543,7 +544,7 @@ static enum step read_head(struct worker *w, struct conn *c)
             continue;
         }
         if (n < 0 && errno == EAGAIN) {
-            if (x->len && !c->head_deadline_ms) c->head_deadline_ms = deadline_in(c, s->cfg.head_ms);
+            if (x->len && !c->head_deadline_ms) c->head_deadline_ms = deadline_in(s->cfg.head_ms);
             size_t scan = c->scan;
             keep_input(c, x->buf, x->len);
             c->scan = scan;
@@ -724,7 +725,7 @@ static bool write_rest(struct conn *c, bool *ret_closed)
             watch_out(c, false);
             return true;
         }
-        if (arm(c, CONN_WRITING, EPOLLOUT | EPOLLHUP | EPOLLERR, deadline_in(c, c->server->cfg.write_ms)))
+        if (arm(c, CONN_WRITING, EPOLLOUT | EPOLLHUP | EPOLLERR, deadline_in(c->server->cfg.write_ms)))
             return false;
     }
 }

@@ -39,7 +39,7 @@ void http_config_init(struct http_config *cfg)
         .workers_min = 8, .workers_max = 64, .threads_max = 1024, .stack_bytes = 256 << 10,
         .connections_max = 4096, .parked_max = 12000, .head_max = 16 << 10,
         .waiting_bytes_max = 128 << 20, .unread_bytes_max = 64 << 20,
-        .first_byte_ms = 10000, .head_ms = 60000, .body_ms = 60000, .idle_ms = 600000, .write_ms = 60000,
+        .first_byte_ms = 30000, .head_ms = 60000, .body_ms = 60000, .idle_ms = 600000, .write_ms = 60000,
     };
 }
 

@@ -75,7 +75,7 @@ struct http_config {
     size_t unread_bytes_max;              /* of replies that clients do not read: 64 MiB. Beyond it the connection
                                            * that has stood still longest is cut: from 5 s on; from
                                            * UNREAD_HARD times as much on at once */
-    int first_byte_ms, head_ms, body_ms;  /* 10 s first byte, 60 s whole head, 60 s body progress */
+    int first_byte_ms, head_ms, body_ms;  /* 30 s first byte, 60 s whole head, 60 s body progress */
     int idle_ms;                          /* keep-alive pause: 10 min; unix sockets: none */
     int write_ms;                         /* progress of a reply: 60 s */
     void (*on_stopping)(void *arg);       /* at stop: answer what is parked, do not wait */
