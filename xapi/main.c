@@ -177,6 +177,11 @@ static int offline(struct daemon *d)
         fputs(strbuf_cstr(&out), stdout);
         return 0;
     }
+    if (conf_bool(d->conf, "drivers")) {
+        hv_list_abilities(dir_option(d->conf, "module-dir", "XAPI_HV_DIR"), &out);
+        fputs(strbuf_cstr(&out), stdout);
+        return 0;
+    }
     if (conf_bool(d->conf, "coverage")) {
         list_coverage(&out);
         fputs(strbuf_cstr(&out), stdout);

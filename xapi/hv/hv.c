@@ -372,19 +372,58 @@ const char *hv_name(const struct hv *hv)
     return hv->driver->name;
 }
 
-/* Where the verb of each ability stands in the driver's table. */
-static const size_t abilities[] = {
+/* Where the verb of each ability stands in the driver's table; what it is, and the messages that need it. */
+static const struct {
+    size_t at;
+    const char *what, *messages;
+} abilities[] = {
 #define VERB_AT(verb) offsetof(struct hv_driver, verb)
-    [HV_CAN_CLEAN_SHUTDOWN] = VERB_AT(shutdown), [HV_CAN_CLEAN_REBOOT] = VERB_AT(reboot), [HV_CAN_RESET] = VERB_AT(reset),
-    [HV_CAN_PAUSE] = VERB_AT(pause), [HV_CAN_SUSPEND] = VERB_AT(suspend), [HV_CAN_MIGRATE] = VERB_AT(migrate_send),
-    [HV_CAN_DISK_HOTPLUG] = VERB_AT(disk_attach), [HV_CAN_CD_CHANGE] = VERB_AT(cd_change),
-    [HV_CAN_DISK_SNAPSHOT] = VERB_AT(disk_snapshot), [HV_CAN_DISK_MIRROR] = VERB_AT(disk_mirror),
-    [HV_CAN_DISK_RESIZE] = VERB_AT(disk_resize), [HV_CAN_NIC_HOTPLUG] = VERB_AT(nic_attach), [HV_CAN_NIC_MOVE] = VERB_AT(nic_move),
-    [HV_CAN_MEMORY] = VERB_AT(set_memory_target), [HV_CAN_VCPUS] = VERB_AT(set_vcpus),
-    [HV_CAN_VCPU_PARAMS] = VERB_AT(set_vcpu_params), [HV_CAN_SHADOW] = VERB_AT(set_shadow), [HV_CAN_SYSRQ] = VERB_AT(send_sysrq),
-    [HV_CAN_TRIGGER] = VERB_AT(send_trigger), [HV_CAN_NVRAM] = VERB_AT(get_nvram),
-    [HV_CAN_GUEST_INFO] = VERB_AT(get_guest_info), [HV_CAN_DMESG] = VERB_AT(dmesg),
-    [HV_CAN_DEBUG_KEYS] = VERB_AT(send_debug_keys),
+    [HV_CAN_CLEAN_SHUTDOWN] = { VERB_AT(shutdown), "asking a guest to power off",
+        "VM.clean_shutdown" },
+    [HV_CAN_CLEAN_REBOOT] = { VERB_AT(reboot), "asking it to restart",
+        "VM.clean_reboot" },
+    [HV_CAN_RESET] = { VERB_AT(reset), "the reset button",
+        "VM.send_trigger" },
+    [HV_CAN_PAUSE] = { VERB_AT(pause), "pausing",
+        "VM.pause, VM.unpause" },
+    [HV_CAN_SUSPEND] = { VERB_AT(suspend), "its memory in an image",
+        "VM.suspend, VM.resume, VM.checkpoint" },
+    [HV_CAN_MIGRATE] = { VERB_AT(migrate_send), "moving it while it runs",
+        "VM.pool_migrate, VM.migrate_send" },
+    [HV_CAN_DISK_HOTPLUG] = { VERB_AT(disk_attach), "disks while it runs",
+        "VBD.plug, VBD.unplug" },
+    [HV_CAN_CD_CHANGE] = { VERB_AT(cd_change), "another medium",
+        "VBD.insert, VBD.eject" },
+    [HV_CAN_DISK_SNAPSHOT] = { VERB_AT(disk_snapshot), "a snapshot of an image that it writes to",
+        "VDI.snapshot, VM.snapshot" },
+    [HV_CAN_DISK_MIRROR] = { VERB_AT(disk_mirror), "moving a disk that it writes to",
+        "VDI.pool_migrate" },
+    [HV_CAN_DISK_RESIZE] = { VERB_AT(disk_resize), "a disk that grows under it",
+        "VDI.resize_online" },
+    [HV_CAN_NIC_HOTPLUG] = { VERB_AT(nic_attach), "cards while it runs",
+        "VIF.plug, VIF.unplug" },
+    [HV_CAN_NIC_MOVE] = { VERB_AT(nic_move), "a card on another network while it runs (elsewhere the tap moves)",
+        "VIF.move" },
+    [HV_CAN_MEMORY] = { VERB_AT(set_memory_target), "the balloon",
+        "VM.set_memory_dynamic_range" },
+    [HV_CAN_VCPUS] = { VERB_AT(set_vcpus), "processors while it runs",
+        "VM.set_VCPUs_number_live" },
+    [HV_CAN_VCPU_PARAMS] = { VERB_AT(set_vcpu_params), "their mask and shares while it runs (libvirt: the mask)",
+        "VM.add_to_VCPUs_params_live" },
+    [HV_CAN_SHADOW] = { VERB_AT(set_shadow), "memory for its page tables while it runs",
+        "VM.set_shadow_multiplier_live" },
+    [HV_CAN_SYSRQ] = { VERB_AT(send_sysrq), "magic keys",
+        "VM.send_sysrq" },
+    [HV_CAN_TRIGGER] = { VERB_AT(send_trigger), "buttons",
+        "VM.send_trigger" },
+    [HV_CAN_NVRAM] = { VERB_AT(get_nvram), "UEFI variables that are kept (elsewhere they are lost)",
+        "VM.get_NVRAM, VM.set_uefi_mode" },
+    [HV_CAN_GUEST_INFO] = { VERB_AT(get_guest_info), "what it says of itself",
+        "VM_guest_metrics" },
+    [HV_CAN_DMESG] = { VERB_AT(dmesg), "the engine's messages (elsewhere the kernel's)",
+        "host.dmesg" },
+    [HV_CAN_DEBUG_KEYS] = { VERB_AT(send_debug_keys), "the engine's debugging keys",
+        "host.send_debug_keys" },
 #undef VERB_AT
 };
 
@@ -392,13 +431,36 @@ static bool driver_can(const struct hv_driver *driver, enum hv_ability ability)
 {
     void (*verb)(void);
 
-    memcpy(&verb, (const char *)driver + abilities[ability], sizeof verb);
+    memcpy(&verb, (const char *)driver + abilities[ability].at, sizeof verb);
     return verb != NULL;
 }
 
 bool hv_can(const struct hv *hv, enum hv_ability ability)
 {
     return driver_can(hv->driver, ability);
+}
+
+/* The module's, or NULL: it is not installed, cannot be loaded here, or is another version's. Modules stay loaded. */
+static const struct hv_driver *look_at_module(const char *name, const char *dir)
+{
+    _cleanup_free_ char *path = xasprintf("%s/hv_%s.so", dir, name);
+    void *module = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    const struct hv_driver *driver = module ? dlsym(module, "hv_driver") : NULL;
+
+    return driver && driver->abi == HV_DRIVER_ABI ? driver : NULL;
+}
+
+void hv_list_abilities(const char *module_dir, struct strbuf *out)
+{
+    const struct hv_driver *const drivers[] = { look_at_module("libvirt", module_dir), look_at_module("xen", module_dir), &hv_sim_driver };
+
+    strbuf_str(out, "what\tmessages\tlibvirt\txen\tsim\n");
+    for (size_t i = 0; i < ARRAY_SIZE(abilities); i++) {
+        strbuf_printf(out, "%s\t%s", abilities[i].what, abilities[i].messages);
+        for (size_t d = 0; d < ARRAY_SIZE(drivers); d++)
+            strbuf_printf(out, "\t%s", !drivers[d] ? "?" : driver_can(drivers[d], (enum hv_ability)i) ? "yes" : "no");
+        strbuf_char(out, '\n');
+    }
 }
 
 bool hv_plugs_nics(const struct hv *hv)

@@ -18,6 +18,7 @@
 
 #include "lib/arena.h"
 #include "lib/ref.h"
+#include "lib/strbuf.h"
 #include "lib/xerr.h"
 
 struct hv;
@@ -288,6 +289,8 @@ enum hv_ability {
     HV_CAN_SYSRQ, HV_CAN_TRIGGER, HV_CAN_NVRAM, HV_CAN_GUEST_INFO, HV_CAN_DMESG, HV_CAN_DEBUG_KEYS,
 };
 bool hv_can(const struct hv *hv, enum hv_ability ability);
+/* A line for each: what it is, the messages that need it, and yes, no or ? (not here) of each driver; tabs between, a head line. */
+void hv_list_abilities(const char *module_dir, struct strbuf *out);
 /* The engine makes the cards' interfaces itself and puts them on hv_nic.bridge: taps are not wanted. */
 bool hv_plugs_nics(const struct hv *hv);
 
