@@ -127,10 +127,15 @@ static int64_t vhd_get_size(void *handle _unused_) { return vhd_chain_size(chain
 
 /* ---- requests -------------------------------------------------------------------------------- */
 
+/* The client is told why: QEMU stops a guest for ENOSPC alone. */
 static int answer(int rc, const char *what)
 {
-    if (rc) nbdkit_error("%s %s: %m", what, image);
-    return rc ? -1 : 0;
+    const int why = errno;
+
+    if (!rc) return 0;
+    nbdkit_error("%s %s: %s", what, image, strerror(why));
+    nbdkit_set_error(why);
+    return -1;
 }
 
 static int vhd_pread(void *handle _unused_, void *buf, uint32_t count, uint64_t offset,

@@ -10,15 +10,19 @@
 #include <time.h>
 
 #define LOG_MODULE "vm"
+#include "gen/methods.h"
 #include "lib/clock.h"
 #include "lib/log.h"
 #include "xapi/call/lifecycle.h"
+
+enum { NO_SPACE_PRIORITY = 2 };
 
 struct queued {
     struct queued *next;
     enum hv_event_kind kind;
     enum hv_stop_reason reason;
     int64_t domid, memory_bytes;
+    bool no_space;
     char uuid[UUID_TEXT];
     struct vm_monitor *monitor;
 };
@@ -288,6 +292,48 @@ static void note_power_state(struct call *c, const struct queued *e, struct ref 
     if (db_commit(t, &err)) log_failure("power state", e->uuid, &err);
 }
 
+static bool is_paused(struct call *c, const struct queued *e)
+{
+    _cleanup_xerr_ struct xerr err = XERR_INIT;
+    const struct hv_domain *list;
+    size_t n = 0;
+
+    if (hv_list(c->agent->hv, c->arena, &list, &n, &err)) return false;
+    for (size_t i = 0; i < n; i++)
+        if (streq(list[i].uuid, e->uuid)) return list[i].domid == e->domid && list[i].state == HV_STATE_PAUSED;
+    return false;
+}
+
+static bool has_operations(struct call *c, struct ref vm)
+{
+    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+    const struct row *row = snap_get(s, CLASS_VM, vm);
+
+    return row && row_value(row, F_VM_current_operations)->map.n;
+}
+
+/* The guest wants to write and nobody can: it waits, but nothing is lost. What runs now may be the call that unpaused it for
+ * a moment, and says Running at its end: wait for it, then believe the engine. */
+static void handle_no_space(struct call *c, const struct queued *e)
+{
+    enum { STEP_MS = 50, LIMIT_MS = 60000 };
+    const struct timespec step = { 0, STEP_MS * 1000000L };
+    struct xerr err = XERR_INIT;
+    struct ref message;
+    struct known k;
+
+    if (!find_known(c, e, &k)) return;
+    for (int waited_ms = 0; has_operations(c, k.vm) && waited_ms < LIMIT_MS; waited_ms += STEP_MS) nanosleep(&step, NULL);
+    if (!is_paused(c, e)) return;
+    note_power_state(c, e, k.vm, vm_power_state_Paused);
+
+    log_warn("VM %s is paused: a repository of its disks is full", e->uuid);
+    if (message_create(c, "VM_PAUSED_NO_SPACE", NO_SPACE_PRIORITY, cls_VM, e->uuid,
+                       "The repository of a disk is full. Make room there, then unpause the VM: it goes on where it was.",
+                       &message, &err))
+        log_failure("alert", e->uuid, &err);
+}
+
 static void note_metric(struct call *c, const struct queued *e, const struct known *k)
 {
     struct xerr err = XERR_INIT;
@@ -321,7 +367,8 @@ static void handle(struct call *c, const struct queued *e)
     case HV_EVENT_STOPPED: handle_stopped(c, e); return;
     case HV_EVENT_CRASHED: handle_crashed(c, e); return;
     case HV_EVENT_PAUSED:
-        if (find_known(c, e, &k)) note_power_state(c, e, k.vm, vm_power_state_Paused);
+        if (e->no_space) handle_no_space(c, e);
+        else if (find_known(c, e, &k)) note_power_state(c, e, k.vm, vm_power_state_Paused);
         return;
     case HV_EVENT_RESUMED:
         if (find_known(c, e, &k)) note_power_state(c, e, k.vm, vm_power_state_Running);
@@ -368,7 +415,7 @@ static void *worker(void *arg)
 static bool may_block(const struct queued *e)
 {
     return e->kind == HV_EVENT_STOPPED || e->kind == HV_EVENT_CRASHED || e->kind == HV_EVENT_DRIVER_REGAINED ||
-           e->kind == HV_EVENT_AGENT;
+           e->kind == HV_EVENT_AGENT || e->no_space;
 }
 
 static void hand_to_worker(struct vm_monitor *m, struct queued *e)
@@ -417,6 +464,7 @@ void vm_monitor_event(void *arg, const struct hv_event *event)
     e->reason = event->reason;
     e->domid = event->domid;
     e->memory_bytes = event->memory_bytes;
+    e->no_space = event->no_space;
     e->monitor = m;
     strncpy(e->uuid, event->uuid, sizeof(e->uuid) - 1);
     log_debug("event %d of %s", (int)e->kind, *e->uuid ? e->uuid : "the engine");

@@ -227,6 +227,7 @@ struct hv_event {
     enum hv_stop_reason reason;  /* STOPPED */
     const char *device;          /* DEVICE_*: else "" */
     int64_t memory_bytes;        /* MEMORY */
+    bool no_space;               /* PAUSED: where a disk's image lies there was no room for what the guest wrote */
     bool agent;                  /* AGENT */
 };
 /* Called on a thread of the driver, one at a time, in order per guest. Everything is borrowed. It must be

@@ -125,6 +125,8 @@ static int on_lifecycle(virConnectPtr conn, virDomainPtr dom, int event, int det
          * it. */
         if (!is_told(lv, uuid)) return 0;
         e.kind = event == VIR_DOMAIN_EVENT_SUSPENDED ? HV_EVENT_PAUSED : HV_EVENT_RESUMED;
+        /* Other errors go to the guest: see error_policy in libvirt_xml.c. */
+        e.no_space = event == VIR_DOMAIN_EVENT_SUSPENDED && detail == VIR_DOMAIN_EVENT_SUSPENDED_IOERROR;
         break;
     case VIR_DOMAIN_EVENT_SHUTDOWN:
         if (detail == VIR_DOMAIN_EVENT_SHUTDOWN_HOST) return 0;      /* QEMU is being ended, not the guest */

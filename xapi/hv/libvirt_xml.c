@@ -216,6 +216,7 @@ static void write_disk(W w, const struct hv_disk *disk, const char *bus, unsigne
         if (direct) attr(w, "io", "native");
         attr(w, "discard", "unmap");
     }
+    if (!disk->cdrom) attr(w, "error_policy", "enospace");
     end(w);
     write_source(w, disk);
     EMPTY(w, "target", "dev", hv_slot_name(prefix, (unsigned)hv_slot(disk->device), name), "bus", bus);

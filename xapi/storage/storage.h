@@ -190,7 +190,7 @@ static inline void storage_releasep(struct storage_hold *hold) { if (hold->entry
 typedef bool (*storage_progress_fn)(void *arg, double fraction);
 /* Copies the content of one attached disk to another that exists and is at least as large; holes stay
  * holes; durable on return. target_is_zero: nothing was ever written to it. progress may be NULL.
- * Errors: VDI_COPY_FAILED []; when progress said stop: TASK_CANCELLED [task]. */
+ * Errors: VDI_COPY_FAILED []; SR_BACKEND_FAILURE_44 without room; when progress said stop: TASK_CANCELLED [task]. */
 struct storage_copy {
     struct storage_disk from, to;
     bool target_is_zero;
