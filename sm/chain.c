@@ -55,7 +55,7 @@ void chain_hide_bases(struct images *all)
             all->list[i].hidden = true;
 }
 
-static bool is_attached(const struct sm *sm, const char *uuid)
+bool chain_is_attached(const struct sm *sm, const char *uuid)
 {
     const struct value *list = value_get(&sm->request, "attached");
 
@@ -70,5 +70,5 @@ bool chain_can_merge(const struct sm *sm, const struct images *all, const struct
 
     if (!base || !base->hidden || base->format != top->format || chain_children(all, base->uuid) != 1)
         return false;
-    return top->hidden ? chain_children(all, top->uuid) > 0 : !is_attached(sm, top->uuid);
+    return top->hidden ? chain_children(all, top->uuid) > 0 : !chain_is_attached(sm, top->uuid);
 }

@@ -37,6 +37,8 @@ bool chain_has_children(const struct images *all, const char *base, const char *
 bool chain_readable(const struct images *all);
 /* Formats that mark a base in itself: one that is not marked yet but has a child is a base all the same. */
 void chain_hide_bases(struct images *all);
+/* The request's `attached` lists this disk. */
+bool chain_is_attached(const struct sm *sm, const char *uuid);
 /* The image's data can go into its parent, which is hidden and has no other child: an inner one, or a disk that the
  * request's `attached` does not list. */
 bool chain_can_merge(const struct sm *sm, const struct images *all, const struct image *top);

@@ -246,7 +246,7 @@ static int move_footer(struct lvhd *r, const struct image *im, int64_t bytes, st
     int fd = lvhd_open_volume(r, im->name, O_RDWR, &active, err);
     if (fd < 0) return -1;
     if (vhd_open(fd, true, &v, &why)) return sm_fail(err, SM_VDI_LOAD, "%s: %s", im->name, why);
-    int rc = vhd_set_device_size(v, bytes) ? sm_fail_errno(err, SM_IO, "cannot write %s", im->name) : 0;
+    int rc = vhd_set_device_size(v, bytes) || sm_step("sm.footer-moved") ? sm_fail_errno(err, SM_IO, "cannot write %s", im->name) : 0;
     vhd_close(take_ptr(v));
     lvhd_drop(r, im->name, active);
     return rc;
@@ -439,6 +439,21 @@ void lvhd_end_use(struct sm *sm, const char *uuid) { unlink(use_path(sm, uuid));
 
 bool lvhd_in_use(struct sm *sm, const char *uuid) { return access(use_path(sm, uuid), F_OK) == 0; }
 
+#define MERGING "merging-"
+
+void lvhd_note_merge(struct sm *sm, const char *uuid)
+{
+    DIR *dir = opendir(use_folder(sm));
+    const struct dirent *e;
+
+    while (dir && (e = readdir(dir)))
+        if (has_prefix(e->d_name, MERGING)) unlinkat(dirfd(dir), e->d_name, 0);
+    if (dir) closedir(dir);
+    /* Without the note a scan may take the volumes away before the copy has begun, which then fails: it is begun again. */
+    if (*uuid && make_dirs(use_folder(sm), 0700) == 0)
+        write_file_atomic(use_path(sm, arena_printf(sm->arena, MERGING "%s", uuid)), "", 0, 0600);
+}
+
 static DIR *open_uses(struct sm *sm) { return opendir(use_folder(sm)); }
 
 void lvhd_end_uses(struct sm *sm)
@@ -452,18 +467,21 @@ void lvhd_end_uses(struct sm *sm)
     rmdir(use_folder(sm));
 }
 
-/* The volumes that attached disks need. */
-static struct map *needed(struct lvhd *r)
+/* The volumes that attached disks need. *ret_all: what each of them stands on could be read. */
+static struct map *needed(struct lvhd *r, bool *ret_all)
 {
     struct map *names = map_new();
     DIR *dir = open_uses(r->sm);
     const struct dirent *e;
     struct image *chain = arena_new_array(r->sm->arena, struct image, LVHD_MAX_CHAIN), top;
 
+    *ret_all = true;
     while (dir && (e = readdir(dir))) {
-        const struct vg_lv *lv = find_volume(r, e->d_name);
+        const bool merging = has_prefix(e->d_name, MERGING);
+        const struct vg_lv *lv = find_volume(r, e->d_name + (merging ? strlen(MERGING) : 0));
         if (!lv || !lvhd_load(r, lv, &top)) continue;
         size_t n = lvhd_chain(r, &top, chain);
+        *ret_all &= n > 0;
         for (size_t i = 0; i < n; i++) map_put(names, chain[i].name, r);
     }
     if (dir) closedir(dir);
@@ -472,7 +490,8 @@ static struct map *needed(struct lvhd *r)
 
 void lvhd_let_go(struct lvhd *r, const struct image *chain, size_t n)
 {
-    _cleanup_(map_freep) struct map *names = needed(r);
+    bool all;
+    _cleanup_(map_freep) struct map *names = needed(r, &all);
 
     for (size_t i = 0; i < n; i++) {
         if (map_get(names, chain[i].name)) continue;
@@ -481,6 +500,21 @@ void lvhd_let_go(struct lvhd *r, const struct image *chain, size_t n)
         else
             vg_deactivate(&r->vg, chain[i].name); /* a merge may have it open */
     }
+}
+
+void lvhd_let_go_strays(struct lvhd *r)
+{
+    _cleanup_(map_freep) struct map *names = NULL;
+    DIR *dir = opendir(arena_printf(r->sm->arena, "/dev/%s", r->vg.name));
+    const struct dirent *e;
+    bool all = true;
+
+    while (dir && all && (e = readdir(dir))) {
+        if (*e->d_name == '.' || streq(e->d_name, MGT_NAME)) continue;
+        if (!names) names = needed(r, &all);
+        if (all && !map_get(names, e->d_name)) vg_deactivate(&r->vg, arena_strdup(r->sm->arena, e->d_name));
+    }
+    if (dir) closedir(dir);
 }
 
 /* ---- answers ------------------------------------------------------------------------------- */

@@ -27,6 +27,26 @@ static struct value describe(struct lvhd *r, const struct images *all, const str
     return value_built_map(&b);
 }
 
+/* A snapshot of a disk in use may have been ended between its steps: then the guest writes to the base still, under an image
+ * that stays empty. Until a disk in use has data of its own nobody knows, and its base stays. */
+static bool may_be_written(struct lvhd *r, const struct images *all, const struct image *top)
+{
+    _cleanup_xerr_ struct xerr ignored = XERR_INIT;
+    bool empty = true;
+
+    for (size_t i = 0; i < all->n; i++) {
+        const struct image *im = &all->list[i];
+        if (!streq(im->parent, top->uuid) || !chain_is_attached(r->sm, im->uuid)) continue;
+        if (lvhd_is_empty(r, im, &empty, &ignored) || empty) return true;
+    }
+    return false;
+}
+
+static bool can_merge(struct lvhd *r, const struct images *all, const struct image *top)
+{
+    return chain_can_merge(r->sm, all, top) && !may_be_written(r, all, top);
+}
+
 int lvhd_sr_gc_plan(struct sm *sm, struct value *ret_answer, struct xerr *err)
 {
     _cleanup_images_ struct images all = { 0 };
@@ -36,7 +56,7 @@ int lvhd_sr_gc_plan(struct sm *sm, struct value *ret_answer, struct xerr *err)
     if (lvhd_open(sm, false, &r, err)) return -1;
     lvhd_list(&r, &all);
     for (size_t i = 0; chain_readable(&all) && i < all.n; i++)
-        if (chain_can_merge(sm, &all, &all.list[i])) value_push(&merges, describe(&r, &all, &all.list[i]));
+        if (can_merge(&r, &all, &all.list[i])) value_push(&merges, describe(&r, &all, &all.list[i]));
     value_put(&b, "merges", value_built_set(&merges));
     value_put(&b, "prepare", value_bool(true));
     *ret_answer = value_built_map(&b);
@@ -52,7 +72,7 @@ static int find_two(struct lvhd *r, const struct images *all, const struct image
     *ret_top = chain_find(all, top);
     *ret_base = chain_find(all, base);
     if (!*ret_top || !*ret_base || !streq((*ret_top)->parent, base) || !chain_readable(all) ||
-        !chain_can_merge(r->sm, all, *ret_top))
+        !can_merge(r, all, *ret_top))
         return sm_fail(err, SM_VDI_IN_USE, "%s can no longer be merged into %s", top, base);
     return 0;
 }
@@ -76,6 +96,7 @@ int lvhd_sr_gc_prepare(struct sm *sm, struct value *ret_answer, struct xerr *err
             most = lvhd_full_size(top->format, top->size > base->size ? top->size : base->size);
     if (room > most) room = most;
     if (room > base->used && lvhd_give_room(&r, base, room, SM_NO_SPACE, err)) return -1;
+    lvhd_note_merge(sm, top->uuid);
     return vg_activate(&r.vg, names, n, err);
 }
 
@@ -161,6 +182,7 @@ int lvhd_sr_gc_finish(struct sm *sm, struct value *ret_answer, struct xerr *err)
     struct value_builder b = value_builder(sm->arena);
     const struct image *top, *base;
 
+    lvhd_note_merge(sm, "");
     if (lvhd_open(sm, true, &r, err)) return -1;
     lvhd_list(&r, &all);
     if (find_two(&r, &all, &top, &base, err)) return -1;

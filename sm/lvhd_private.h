@@ -90,10 +90,14 @@ void lvhd_end_use(struct sm *sm, const char *uuid);
 bool lvhd_in_use(struct sm *sm, const char *uuid);
 /* Forgets all. */
 void lvhd_end_uses(struct sm *sm);
+/* The image and what it stands on are open without a lock until the next such note, or until "" is noted: a merge copies. */
+void lvhd_note_merge(struct sm *sm, const char *uuid);
 /* How often the disk has been attached for writing: tells whether it may have changed since. */
 const char *lvhd_stamp(struct sm *sm, const char *uuid);
 /* Deactivates the volumes of a chain that no other attached disk needs. */
 void lvhd_let_go(struct lvhd *r, const struct image *chain, size_t n);
+/* Deactivates what nobody needs: a driver that was killed left it so. */
+void lvhd_let_go_strays(struct lvhd *r);
 
 /* ---- answers ------------------------------------------------------------------------------- */
 

@@ -383,6 +383,7 @@ int lvhd_sr_scan(struct sm *sm, struct value *ret_answer, struct xerr *err)
         r = (struct lvhd)LVHD_INIT;
         if (lvhd_open(sm, false, &r, err)) return -1;
     }
+    lvhd_let_go_strays(&r);
     put_disks(&r, &vdis);
     value_put(&b, "vdis", value_built_set(&vdis));
     lvhd_put_space(&r, &b);

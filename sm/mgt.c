@@ -229,7 +229,8 @@ static int write_record(struct mgt *m, const struct mgt_vdi *v, bool deleted, in
         "<managed>%d</managed><metadata_of_pool></metadata_of_pool><deleted>%d</deleted></vdi>",
         v->uuid, v->is_a_snapshot, v->snapshot_of, v->snapshot_time, v->type, v->vdi_type, v->read_only,
         v->managed, deleted);
-    return write_sector(m, strbuf_cstr(&names), at) || write_sector(m, strbuf_cstr(&rest), at + MGT_SECTOR)
+    return write_sector(m, strbuf_cstr(&names), at) || sm_step("sm.notes-half") ||
+                   write_sector(m, strbuf_cstr(&rest), at + MGT_SECTOR) || sm_step("sm.notes-written")
                ? -1
                : 0;
 }

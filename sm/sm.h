@@ -168,7 +168,8 @@ int sm_fail_missing(const struct sm *sm, struct xerr *err);
  * what it said. */
 int sm_run(struct sm *sm, const char *const argv[], const char **ret_out, enum sm_error number,
            struct xerr *err);
-/* A fault point (lib/fault.h): 0, or -1 with the errno that a test asked for. */
+/* A fault point (lib/fault.h): 0, or -1 with the errno that a test asked for. Each is a point "sm.step" as well, so that a
+ * test can end a driver at every step of an operation without knowing how many there are. */
 int sm_step(const char *point);
 
 #endif

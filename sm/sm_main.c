@@ -104,8 +104,9 @@ int sm_fail_missing(const struct sm *sm, struct xerr *err)
 
 int sm_step(const char *point)
 {
-    int e = fault(point);
+    int e = fault("sm.step");
 
+    if (!e) e = fault(point);
     if (e) errno = e;
     return e ? -1 : 0;
 }

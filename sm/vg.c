@@ -55,9 +55,12 @@ int vg_lvm(struct sm *sm, const char *const *devices, const char *const argv[], 
     return sm_run(sm, all, ret_out, number, &why) ? fail_lvm(err, &why) : 0;
 }
 
+/* A change of the group: a step before it and one behind it. */
 static int on_vg(struct vg *vg, const char *const argv[], enum sm_error number, struct xerr *err)
 {
-    return vg_lvm(vg->sm, vg->devices, argv, NULL, number, err);
+    if (sm_step("sm.lvm-begin")) return sm_fail_errno(err, number, "%s", argv[0]);
+    if (vg_lvm(vg->sm, vg->devices, argv, NULL, number, err)) return -1;
+    return sm_step("sm.lvm-done") ? sm_fail_errno(err, number, "%s", argv[0]) : 0;
 }
 
 /* ---- reading ------------------------------------------------------------------------------- */
@@ -283,10 +286,9 @@ int vg_create_lv(struct vg *vg, const char *name, int64_t size, const char *tag,
     }
     argv[n++] = vg->name;
     if (pv_tag) argv[n++] = arena_printf(vg->sm->arena, "@%s", pv_tag);
-    if (sm_step("sm.lv-create")) return sm_fail_errno(err, SM_VDI_CREATE, "%s", name);
     if (on_vg(vg, argv, SM_VDI_CREATE, err)) return -1;
     vg->free_space -= vg_round(size);
-    return sm_step("sm.lv-created") ? sm_fail_errno(err, SM_VDI_CREATE, "%s", name) : 0;
+    return 0;
 }
 
 int vg_remove_lv(struct vg *vg, const char *name, struct xerr *err)
@@ -294,18 +296,16 @@ int vg_remove_lv(struct vg *vg, const char *name, struct xerr *err)
     const char *argv[] = { "lvremove", "--yes", "--force", "--quiet", full_name(vg, name), NULL };
     const struct vg_lv *lv = vg_find(vg, name);
 
-    if (sm_step("sm.lv-remove")) return sm_fail_errno(err, SM_VDI_REMOVE, "%s", name);
     if (on_vg(vg, argv, SM_VDI_REMOVE, err)) return -1;
     if (lv) vg->free_space += lv->size;
-    return sm_step("sm.lv-removed") ? sm_fail_errno(err, SM_VDI_REMOVE, "%s", name) : 0;
+    return 0;
 }
 
 int vg_rename_lv(struct vg *vg, const char *from, const char *to, struct xerr *err)
 {
     const char *argv[] = { "lvrename", "--quiet", vg->name, from, to, NULL };
 
-    if (on_vg(vg, argv, SM_VDI_SNAPSHOT, err)) return -1;
-    return sm_step("sm.lv-renamed") ? sm_fail_errno(err, SM_VDI_SNAPSHOT, "%s", to) : 0;
+    return on_vg(vg, argv, SM_VDI_SNAPSHOT, err);
 }
 
 int vg_resize_lv(struct vg *vg, const char *name, int64_t size, enum sm_error failure, struct xerr *err)
@@ -317,7 +317,7 @@ int vg_resize_lv(struct vg *vg, const char *name, int64_t size, enum sm_error fa
     if (lv && lv->size == vg_round(size)) return 0;
     if (on_vg(vg, argv, failure, err)) return -1;
     if (lv) vg->free_space += lv->size - vg_round(size);
-    return sm_step("sm.lv-resized") ? sm_fail_errno(err, failure, "%s", name) : 0;
+    return 0;
 }
 
 int vg_tag_lv(struct vg *vg, const char *name, const char *add, const char *drop, struct xerr *err)
@@ -334,8 +334,7 @@ int vg_tag_lv(struct vg *vg, const char *name, const char *add, const char *drop
         argv[n++] = drop;
     }
     argv[n] = full_name(vg, name);
-    if (on_vg(vg, argv, SM_IO, err)) return -1;
-    return sm_step("sm.lv-tagged") ? sm_fail_errno(err, SM_IO, "%s", name) : 0;
+    return on_vg(vg, argv, SM_IO, err);
 }
 
 int vg_activate(struct vg *vg, const char *const *names, size_t n, struct xerr *err)
@@ -360,7 +359,9 @@ static void remove_device(struct vg *vg, const char *name, bool retry)
     const char *argv[] = { "dmsetup", "remove", dm_name(vg, name), retry ? "--retry" : NULL, NULL };
     _cleanup_xerr_ struct xerr busy = XERR_INIT;
 
-    if (vg_is_active(vg, name)) sm_run(vg->sm, argv, NULL, SM_IO, &busy);
+    if (!vg_is_active(vg, name)) return;
+    sm_step("sm.volume-release"); /* a volume that stays active harms nobody on this host: only a kill counts */
+    sm_run(vg->sm, argv, NULL, SM_IO, &busy);
 }
 
 void vg_deactivate(struct vg *vg, const char *name) { remove_device(vg, name, false); }
