@@ -21,7 +21,8 @@
  * goes on at 3. Before 2 it drops tmp-L.
  *
  * Volumes are active while somebody has the disk. Which disks that are is noted in STATE_DIR/use-<sr uuid>, so that a base
- * is let go with the last of them. */
+ * is let go with the last of them. A scan deactivates what a killed driver left: a volume that stays active here while
+ * another host gives it more room or another name would show this host the wrong extents later. */
 #ifndef SM_LVHD_H
 #define SM_LVHD_H
 
@@ -78,5 +79,13 @@ int lvhd_sr_content_type(struct sm *sm, struct value *ret_answer, struct xerr *e
     { "vdi_forget", lvhd_nothing, SM_NEEDS_SR | SM_NEEDS_VDI },                                              \
     { NULL, NULL, 0 }
 extern const char *const lvhd_features[], *const lvhd_formats[];
+
+/* device_config's keys that each of them has, the last ones. */
+#define LVHD_KEYS                                                                                            \
+    { "allocation", "thick (default) or thin: disks get all their room at once, or while they are attached" },   \
+    { "take_from", "POOL-UUID:EPOCH: takes the volumes over from another pool" },                            \
+    { NULL, NULL }
+/* What a driver of volumes is besides its type, names and tables. */
+#define LVHD_DRIVER .features = lvhd_features, .formats = lvhd_formats
 
 #endif

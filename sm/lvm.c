@@ -5,9 +5,7 @@
 
 static const struct sm_key configuration[] = {
     { "device", "path of the local block device, for example /dev/sdb; several with commas between" },
-    { "allocation", "thick (default) or thin: disks get all their room at once, or while they are attached" },
-    { "take_from", "POOL-UUID:EPOCH: takes the volumes over from another pool" },
-    { NULL, NULL },
+    LVHD_KEYS,
 };
 
 static const struct sm_command commands[] = { LVHD_COMMANDS(lvhd_sr_create, lvhd_sr_delete, lvhd_sr_attach,
@@ -18,8 +16,7 @@ static const struct sm_driver driver = {
     .name = "Local disk (LVM)",
     .description = "Disk images as VHD, qcow2 or bare in logical volumes on local disks",
     .configuration = configuration,
-    .features = lvhd_features,
-    .formats = lvhd_formats,
+    LVHD_DRIVER,
     .commands = commands,
     .devices = block_devices,
 };

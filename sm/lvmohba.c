@@ -79,17 +79,7 @@ static int fail_disks(struct sm *sm, struct xerr *err)
 
 static int devices(struct sm *sm, const char *const **ret_devices, struct xerr *err)
 {
-    const char *scsi_id = sm_config(sm, "SCSIid", ""), **list = arena_new_array(sm->arena, const char *, 2);
-    struct luns luns;
-
-    if (!*scsi_id) return fail_disks(sm, err);
-    scsi_list(sm, &luns);
-    const struct lun *l = scsi_find(&luns, scsi_id, "");
-    if (!l || !is_hba(l)) return sm_fail(err, SM_SR_UNAVAILABLE, "LUN %s is not there", scsi_id);
-    list[0] = scsi_path(sm, l);
-    list[1] = NULL;
-    *ret_devices = list;
-    return 0;
+    return *sm_config(sm, "SCSIid", "") ? scsi_devices(sm, "", is_hba, ret_devices, err) : fail_disks(sm, err);
 }
 
 /* The disk is there, as one map of all its paths where there is multipath. */
@@ -127,9 +117,7 @@ static int sr_detach(struct sm *sm, struct value *ret_answer, struct xerr *err)
 
 static const struct sm_key configuration[] = {
     { "SCSIid", "which LUN; without it a probe lists them" },
-    { "allocation", "thick (default) or thin: disks get all their room at once, or while they are attached" },
-    { "take_from", "POOL-UUID:EPOCH: takes the volumes over from another pool" },
-    { NULL, NULL },
+    LVHD_KEYS,
 };
 
 static const struct sm_command commands[] = { LVHD_COMMANDS(sr_create, lvhd_sr_delete, sr_attach, sr_detach,
@@ -140,8 +128,7 @@ static const struct sm_driver driver = {
     .name = "LVM over Fibre Channel or SAS",
     .description = "Disk images as VHD, qcow2 or bare in logical volumes on a LUN of a host bus adapter",
     .configuration = configuration,
-    .features = lvhd_features,
-    .formats = lvhd_formats,
+    LVHD_DRIVER,
     .commands = commands,
     .devices = devices,
 };

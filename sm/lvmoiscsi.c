@@ -6,16 +6,7 @@
 /* The LUN's device, which a session shows. */
 static int devices(struct sm *sm, const char *const **ret_devices, struct xerr *err)
 {
-    const char *scsi_id = sm_config(sm, "SCSIid", ""), **list = arena_new_array(sm->arena, const char *, 2);
-    struct luns luns;
-
-    scsi_list(sm, &luns);
-    const struct lun *l = *scsi_id ? scsi_find(&luns, scsi_id, NULL) : NULL;
-    if (!l) return sm_fail(err, SM_SR_UNAVAILABLE, "LUN %s is not there", scsi_id);
-    list[0] = scsi_path(sm, l);
-    list[1] = NULL;
-    *ret_devices = list;
-    return 0;
+    return scsi_devices(sm, NULL, NULL, ret_devices, err);
 }
 
 /* A probe has no repository yet. */
@@ -78,11 +69,13 @@ static int sr_probe(struct sm *sm, struct value *ret_answer, struct xerr *err)
 
 static int sr_attach(struct sm *sm, struct value *ret_answer, struct xerr *err)
 {
+    _cleanup_xerr_ struct xerr why = XERR_INIT;
     struct target t;
 
     if (connect_lun(sm, &t, err)) return -1;
     if (lvhd_sr_attach(sm, ret_answer, err) == 0) return 0;
-    disconnect(sm, &t);
+    /* What an agent that died left active goes first; a disk that a VM has still is not cut off. */
+    if (lvhd_sr_detach(sm, ret_answer, &why) == 0 || !xerr_is(&why, "SR_DEVICE_IN_USE")) disconnect(sm, &t);
     return -1;
 }
 
@@ -101,9 +94,7 @@ static int sr_detach(struct sm *sm, struct value *ret_answer, struct xerr *err)
 static const struct sm_key configuration[] = {
     TARGET_KEYS,
     { "SCSIid", "which LUN of the target; without it a probe lists them" },
-    { "allocation", "thick (default) or thin: disks get all their room at once, or while they are attached" },
-    { "take_from", "POOL-UUID:EPOCH: takes the volumes over from another pool" },
-    { NULL, NULL },
+    LVHD_KEYS,
 };
 
 static const struct sm_command commands[] = { LVHD_COMMANDS(sr_create, sr_delete, sr_attach, sr_detach,
@@ -114,8 +105,7 @@ static const struct sm_driver driver = {
     .name = "LVM over iSCSI",
     .description = "Disk images as VHD, qcow2 or bare in logical volumes on an iSCSI LUN",
     .configuration = configuration,
-    .features = lvhd_features,
-    .formats = lvhd_formats,
+    LVHD_DRIVER,
     .commands = commands,
     .devices = devices,
 };

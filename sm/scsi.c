@@ -1,5 +1,5 @@
 /* SCSI disks of the host.
- * Called by: lvmoiscsi.c, lvmohba.c.  Calls: libc, multipath(8). */
+ * Called by: lvmoiscsi.c, lvmohba.c, target.c, iscsi.c.  Calls: libc, multipath(8). */
 #include "sm/scsi.h"
 
 #include "lib/clock.h"
@@ -95,7 +95,7 @@ static const char *map_of(struct sm *sm, const char *name)
     return map;
 }
 
-static const char *iqn_of(struct sm *sm, const char *real)
+const char *scsi_iqn(struct sm *sm, const char *real)
 {
     const char *at = strstr(real, "/session");
 
@@ -124,7 +124,7 @@ static bool load(struct sm *sm, const char *name, struct lun *ret_lun)
     l.serial = serial_of(sm, device);
     l.scsi_id = scsi_id_of(sm, device);
     l.hba = text_of(sm, arena_printf(a, "/sys/class/scsi_host/host%d/proc_name", l.host));
-    l.iqn = iqn_of(sm, real);
+    l.iqn = scsi_iqn(sm, real);
     l.map = map_of(sm, name);
     *ret_lun = l;
     return true;
@@ -160,6 +160,21 @@ const struct lun *scsi_find(const struct luns *luns, const char *scsi_id, const 
         if (!found || (*l->map && !*found->map)) found = l;
     }
     return found;
+}
+
+int scsi_devices(struct sm *sm, const char *iqn, bool (*fits)(const struct lun *lun), const char *const **ret_devices,
+                 struct xerr *err)
+{
+    const char *scsi_id = sm_config(sm, "SCSIid", ""), **list = arena_new_array(sm->arena, const char *, 2);
+    struct luns luns;
+
+    scsi_list(sm, &luns);
+    const struct lun *l = *scsi_id ? scsi_find(&luns, scsi_id, iqn) : NULL;
+    if (!l || (fits && !fits(l))) return sm_fail(err, SM_SR_UNAVAILABLE, "LUN %s is not there", scsi_id);
+    list[0] = scsi_path(sm, l);
+    list[1] = NULL;
+    *ret_devices = list;
+    return 0;
 }
 
 const char *scsi_path(struct sm *sm, const struct lun *lun)

@@ -1,5 +1,5 @@
 /* SCSI disks of the host, as the kernel shows them.
- * Called by: lvmoiscsi.c, lvmohba.c.  Calls: libc, multipath(8). */
+ * Called by: lvmoiscsi.c, lvmohba.c, target.c, iscsi.c.  Calls: libc, multipath(8). */
 #ifndef SM_SCSI_H
 #define SM_SCSI_H
 
@@ -24,12 +24,19 @@ struct luns {
 void scsi_list(struct sm *sm, struct luns *ret_luns);
 /* The disk with this id on the target ("" = on no iSCSI target, NULL = anywhere), NULL = none. */
 const struct lun *scsi_find(const struct luns *luns, const char *scsi_id, const char *iqn);
+/* The device of the LUN that device_config's SCSIid names, for a driver's `devices`: as scsi_find(), and one that fits (NULL = any).
+ * Errors: SR_UNAVAILABLE. */
+int scsi_devices(struct sm *sm, const char *iqn, bool (*fits)(const struct lun *lun), const char *const **ret_devices,
+                 struct xerr *err);
 /* How the disk is opened: multipath's map, else "/dev/sdb". From the arena. */
 const char *scsi_path(struct sm *sm, const struct lun *lun);
+/* The iSCSI target that a device of sysfs, by its real path, is on; "" = none. From the arena. */
+const char *scsi_iqn(struct sm *sm, const char *real);
 /* Waits until the disk is there, at most 15 s. Errors: ISCSI_DEVICE or what number says. */
 int scsi_await(struct sm *sm, const char *scsi_id, const char *iqn, enum sm_error number, const char **ret_path,
                struct xerr *err);
-/* All adapters look for new disks. */
+/* Adapters (NULL = all; else those whose driver's name begins so) look for new disks. What they found is known afterwards; its
+ * nodes come a moment later. */
 void scsi_rescan(const char *driver);
 
 /* The host's disks go through multipath: the request says so. */

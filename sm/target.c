@@ -1,5 +1,5 @@
 /* Sessions with iSCSI targets.
- * Called by: lvmoiscsi.c.  Calls: iscsiadm(8), scsi. */
+ * Called by: lvmoiscsi.c, iscsi.c.  Calls: iscsiadm(8), scsi. */
 #include "sm/target.h"
 
 #include "lib/clock.h"
@@ -300,24 +300,32 @@ void target_logout(struct sm *sm, const struct target *t, const char *user)
     forget_nodes(sm, t);
 }
 
-/* How many there are only the target knows: all that come until none has come for a while. */
-static void await_luns(struct sm *sm, const struct target *t, struct luns *ret_luns)
+/* The kernel has found a disk on the target that has no node yet. */
+static bool is_coming(struct sm *sm, const char *iqn)
 {
-    enum { QUIET_MS = 600, LOOK_MS = 100 };
-    const int64_t until = clock_deadline_ns(PATIENCE_MS);
-    int64_t quiet_until = 0;
-    size_t seen = 0;
+    DIR *dir = opendir("/sys/class/scsi_device");
+    const struct dirent *e;
+    bool found = false;
 
-    for (;;) {
-        size_t n = 0;
-        scsi_list(sm, ret_luns);
-        for (size_t i = 0; i < ret_luns->n; i++)
-            n += streq(ret_luns->list[i].iqn, t->iqn) && *ret_luns->list[i].scsi_id;
-        if (n != seen) quiet_until = clock_deadline_ns(QUIET_MS);
-        seen = n;
-        if (clock_boottime_ns() > (n ? quiet_until : until)) return;
-        usleep(LOOK_MS * 1000);
+    while (dir && !found && (e = readdir(dir))) {
+        const char *device = arena_printf(sm->arena, "/sys/class/scsi_device/%s/device", e->d_name);
+        _cleanup_free_ char *real = *e->d_name == '.' ? NULL : realpath(device, NULL), *type = NULL;
+        if (!real || read_file(arena_printf(sm->arena, "%s/type", device), 16, &type, NULL) || *type != '0') continue;
+        found = streq(scsi_iqn(sm, real), iqn) && access(arena_printf(sm->arena, "%s/block", device), F_OK) != 0;
     }
+    if (dir) closedir(dir);
+    return found;
+}
+
+/* The kernel asks the target before it says that it has looked, and makes the nodes later. */
+void target_list_luns(struct sm *sm, const struct target *t, struct luns *ret_luns)
+{
+    enum { LOOK_MS = 100 };
+    const int64_t until = clock_deadline_ns(PATIENCE_MS);
+
+    scsi_rescan("iscsi_tcp");
+    while (is_coming(sm, t->iqn) && clock_boottime_ns() < until) usleep(LOOK_MS * 1000);
+    scsi_list(sm, ret_luns);
 }
 
 int target_fail_luns(struct sm *sm, const struct target *t, struct xerr *err)
@@ -325,7 +333,7 @@ int target_fail_luns(struct sm *sm, const struct target *t, struct xerr *err)
     _cleanup_strbuf_ struct strbuf xml = STRBUF_INIT;
     struct luns luns;
 
-    await_luns(sm, t, &luns);
+    target_list_luns(sm, t, &luns);
     strbuf_str(&xml, "<?xml version=\"1.0\" ?>\n<iscsi-target>\n");
     for (size_t i = 0; i < luns.n; i++) {
         const struct lun *l = &luns.list[i];

@@ -1,5 +1,5 @@
 /* Sessions with iSCSI targets, by open-iscsi.
- * Called by: lvmoiscsi.c.  Calls: iscsiadm(8), scsi.
+ * Called by: lvmoiscsi.c, iscsi.c.  Calls: iscsiadm(8), scsi.
  *
  * A target's session is shared by the repositories on it: each notes its use in STATE_DIR/iscsi-<iqn>, and the last one
  * logs out. CHAP passwords go into open-iscsi's record of the node, which only root reads, never on a command line. */
@@ -30,6 +30,8 @@ int target_login(struct sm *sm, const struct target *t, const char *user, struct
 /* The use ends; the last one logs out. */
 void target_logout(struct sm *sm, const struct target *t, const char *user);
 bool target_is_used_by(struct sm *sm, const struct target *t, const char *user);
+/* Looks for what is new on the target: all disks of this host, and all that there are on the target. The session is there. */
+void target_list_luns(struct sm *sm, const struct target *t, struct luns *ret_luns);
 /* SCSIID with the target's LUNs, for a client that is to choose. Always -1. */
 int target_fail_luns(struct sm *sm, const struct target *t, struct xerr *err);
 

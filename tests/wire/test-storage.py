@@ -34,7 +34,7 @@ def qemu_io(path, command):
 def first_start(agent, s):
     pool, host = s.pool.get_all()[0], s.session.get_this_host(s._ref)
     types = sorted(r['type'] for r in s.SM.get_all_records().values())
-    check(types == ['dummy', 'ext', 'file', 'iso', 'lvm', 'lvmohba', 'lvmoiscsi', 'nfs', 'smb'], 'a driver record for each driver: %s' % types)
+    check(types == ['dummy', 'ext', 'file', 'iscsi', 'iso', 'lvm', 'lvmohba', 'lvmoiscsi', 'nfs', 'smb', 'udev'], 'a driver record for each driver: %s' % types)
     sm = [r for r in s.SM.get_all_records().values() if r['type'] == 'file'][0]
     check('VDI_SNAPSHOT' in sm['capabilities'] and sm['features']['VDI_SNAPSHOT'] == '1', 'features are the driver\'s')
     check('location' in sm['configuration'] and 'qcow2' in sm['supported_image_formats'], 'so are configuration and formats')
