@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures the agent against a peer, in turn and in the same run, and prints the ratio of each part.
 
-    bench.py [ID...]      P1 P2 P3 P4 P5 P6 P7 P8 P9 P10 P11; all when none is named
+    bench.py [ID...]      P1 P2 P3 P4 P5 P6 P7 P8 P9 P10 P11 P12; all when none is named
 
 For each: what was done (transport, connections, bytes, peer), both medians, and a line "P3a ratio=R must ... ok|MISSED".
 A ratio is ours over the peer's: for times and memory less is better, for rates more. The agent keeps its full function:
@@ -672,7 +672,24 @@ def p1():
         verdict('P1c', [slope(out['growth'][0])], [slope(out['growth'][1])], '', 1.0, 1.0, False)
 
 
-BENCHES = {'P1': p1, 'P2': p2, 'P3': p3, 'P4': p4, 'P5': p5, 'P6': p6, 'P7': p7, 'P8': p8, 'P9': p9, 'P10': p10, 'P11': p11}
+# ---- P12: disks in volumes -----------------------------------------------------------------------------------------------------
+
+def p12():
+    sys.path.insert(0, os.path.join(harness.SOURCE, 'tests', 'rig'))
+    from rig import Rig
+    for part, volumes in (('a', 0), ('b', 16000 if SCALE >= 1 else 2000)):
+        with Rig('linux') as rig:
+            rig.install()
+            agent = rig.start_agent('--log-level', 'info', '--coalesce-interval', '1h')
+            rig.put({'/root/lvm_create.py': os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lvm_create.py')})
+            text = rig.must('python3 /root/lvm_create.py %s/xapi.sock %d %d' % (agent.root, rounds(10), volumes), 1800)
+            out = json.loads(text.splitlines()[-1])
+            say('%s: emulated machine; VDI.create (VHD of 8 MiB) over a unix socket, the group has %d volumes; peer: `lvcreate` there; '
+                'SR.scan %.2f s, VDI.snapshot %.2f s' % (part, volumes, statistics.median(out['scan']), statistics.median(out['snapshot'])))
+            verdict('P12' + part, *out['create'], 's', 1.3, 1.1, False)
+
+
+BENCHES = {'P1': p1, 'P2': p2, 'P3': p3, 'P4': p4, 'P5': p5, 'P6': p6, 'P7': p7, 'P8': p8, 'P9': p9, 'P10': p10, 'P11': p11, 'P12': p12}
 
 
 def main():

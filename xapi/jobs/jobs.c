@@ -10,6 +10,7 @@
 #include "lib/log.h"
 #include "xapi/host.h"
 #include "xapi/host_machine.h"
+#include "xapi/pbd_multipath.h"
 #include "xapi/pif.h"
 #include "xapi/pool_role.h"
 #include "xapi/rpc/rpc.h"
@@ -66,6 +67,22 @@ static void contact_coordinator(struct agent *agent)
 
     if (pool_role_leads(agent->role) || atomic_exchange(&agent->contacting, true)) return;
     if (rpc_spawn(agent->rpc, run_contact, agent, &err)) atomic_store(&agent->contacting, false);
+}
+
+static void run_paths(void *arg)
+{
+    struct agent *agent = arg;
+
+    pbd_multipath_look(agent);
+    atomic_store(&agent->counting_paths, false);
+}
+
+static void count_paths(struct agent *agent)
+{
+    _cleanup_xerr_ struct xerr err = XERR_INIT;
+
+    if (atomic_exchange(&agent->counting_paths, true)) return;
+    if (rpc_spawn(agent->rpc, run_paths, agent, &err)) atomic_store(&agent->counting_paths, false);
 }
 
 static void refresh_host(struct agent *agent)
@@ -149,6 +166,7 @@ static const struct job table[] = {
     { "memory of guests", 10, vm_balloon_return },
     { "host metrics", 30, refresh_host },
     { "scheduled snapshots", 5, start_schedules },
+    { "paths to disks", 5, count_paths },
     { "network news", 1, pif_watch },
     { "SSH time-out", 5, host_close_expired_ssh },
     { "the database in repositories", 10, replicate_database },
