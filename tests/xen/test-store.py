@@ -75,7 +75,7 @@ def is_lost(g, vm, other, bare):
 
 with Rig('xen') as rig:
     rig.install()
-    agent = rig.start_agent('--log-level', 'debug')
+    agent = rig.start_agent('--log-level', 'debug', timeout_s=300)
     rig.must('xl sched-credit2 -d Domain-0 -w 65535')     # guests that boot do not keep dom0 from its work
     guests = Guests(rig, agent)
     net = guests.network('xenbr9')
