@@ -3,6 +3,8 @@
 #include "lib/stream.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <poll.h>
@@ -192,6 +194,20 @@ int stream_handshake(struct stream *s, int timeout_ms)
 bool stream_pending(const struct stream *s)
 {
     return s->early_len || (s->ssl && SSL_has_pending(s->ssl));
+}
+
+void stream_watch_peer(struct stream *s, int silent_ms)
+{
+    /* Probes while nothing is on the way; the limit itself while something is. */
+    enum { PROBES = 3 };
+    const int on = 1, probes = PROBES, every_s = silent_ms / 1000 / (PROBES + 1) + 1;
+    const unsigned limit_ms = (unsigned)silent_ms;
+
+    setsockopt(s->fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+    setsockopt(s->fd, IPPROTO_TCP, TCP_KEEPIDLE, &every_s, sizeof every_s);
+    setsockopt(s->fd, IPPROTO_TCP, TCP_KEEPINTVL, &every_s, sizeof every_s);
+    setsockopt(s->fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
+    setsockopt(s->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &limit_ms, sizeof limit_ms);
 }
 
 void stream_shutdown(struct stream *s)

@@ -35,6 +35,9 @@ ssize_t stream_write_some(struct stream *s, const void *buf, size_t n);
 int stream_handshake(struct stream *s, int timeout_ms);
 /* True when stream_read would give bytes that poll() on the descriptor cannot see. */
 bool stream_pending(const struct stream *s);
+/* A peer that acknowledges nothing for so long (a cut cable, a dead machine) counts as gone: every call fails with ETIMEDOUT then.
+ * Of no effect but on TCP. */
+void stream_watch_peer(struct stream *s, int silent_ms);
 /* End our side: TLS close_notify, then shutdown(SHUT_WR). The other side may still send. */
 void stream_shutdown(struct stream *s);
 /* Frees TLS and early bytes and closes the descriptor. */

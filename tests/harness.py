@@ -172,11 +172,12 @@ def remove_root(root):
 class Agent:
     """A daemon on a fresh root (or on the root of an earlier one)."""
 
-    def __init__(self, *options, hv='sim', net='sim', root=None, env=None):
-        self.own_root = root is None
+    def __init__(self, *options, hv='sim', net='sim', root=None, env=None, faults=False):
+        """faults: arm() makes it fail or kill itself at its fault points."""
+        self.own_root, self.faults = root is None, faults
         self.root = root or tempfile.mkdtemp(prefix='xapi-test-')
         self.socket = os.path.join(self.root, 'xapi.sock')
-        self.options, self.hv, self.net, self.env = list(options), hv, net, env or {}
+        self.options, self.hv, self.net, self.env = list(options) + ['--allow-faults'] * faults, hv, net, env or {}
         if hv != 'sim' and '--machine' not in options:
             self.options += ['--machine', 'none', '--etc-dir', os.path.join(self.root, 'etc')]
         self.process = None
@@ -194,8 +195,14 @@ class Agent:
                 '--auth', 'file:' + os.path.join(self.root, 'passwd')]
         if COVERAGE_DIR:
             argv.append('--audit-reads')
-        self.process = subprocess.Popen(argv + self.options, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
-                                        env=dict(os.environ, **self.env))
+        env, more = dict(os.environ, **self.env), {}
+        if self.faults:         # each start begins without any
+            with open(os.path.join(self.root, 'faults'), 'w+b') as faults:
+                more = {'pass_fds': (os.dup(faults.fileno()),)}
+            env['XAPI_FAULT_FD'] = str(more['pass_fds'][0])
+        self.process = subprocess.Popen(argv + self.options, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, env=env, **more)
+        for fd in more.get('pass_fds', ()):
+            os.close(fd)
         if wait:
             self.wait_ready()
         return self
@@ -226,6 +233,11 @@ class Agent:
     def login(self, timeout=120):
         proxy = self.proxy(timeout)
         return Session(proxy, unwrap(proxy.session.login_with_password('root', '', '2.21', 'test')))
+
+    def arm(self, line):
+        """'POINT ACTION [NTH]' (lib/fault.h), for this process only."""
+        with open(os.path.join(self.root, 'faults'), 'ab') as f:
+            f.write(line.encode() + b'\n')
 
     def kill(self):
         self.process.kill()

@@ -13,6 +13,7 @@
 #include "xapi/vif_card.h"
 #include "xapi/vm.h"
 #include "xapi/vm_boot.h"
+#include "xapi/vm_moves.h"
 
 struct step {
     const char *what;
@@ -43,6 +44,7 @@ static int run_steps(struct agent *agent, const struct step *steps, size_t n, st
 int startup_records(struct agent *agent, struct xerr *err)
 {
     if (host_startup(agent, err) || pool_startup(agent, err)) return -1;
+    vm_moves_mark(agent);
     return template_startup(agent, err);
 }
 
@@ -60,6 +62,7 @@ int startup_resources(struct agent *agent, struct xerr *err)
         { "blobs", blobs_sweep, false },
         { "host crash dumps", host_crashdumps_scan, false },
         { "copied kernels", vm_boot_sweep, false },
+        { "VMs on the move", vm_moves_startup, false },      /* before what else lives is looked at */
         { "running VMs", resync, false },
         { "cards of running VMs", vif_cards_startup, false },
         { "disks on the move", vdi_migrate_recover, false },

@@ -13,6 +13,8 @@
 /* Everything but disks and cards, copied into the call's arena.
  * Errors: VALUE_NOT_SUPPORTED, MEMORY_CONSTRAINT_VIOLATION. */
 int vm_describe(struct call *c, const struct row *vm, struct hv_vm *ret_vm, struct xerr *err);
+/* The same, of the record as it is now. Errors also HANDLE_INVALID. */
+int vm_describe_now(struct call *c, struct ref vm, struct hv_vm *ret_vm, struct xerr *err);
 /* The type the VM boots as: domain_type, or what the old HVM_boot_policy says. */
 enum domain_type vm_domain_type(const struct row *vm);
 

@@ -178,3 +178,11 @@ int vm_describe(struct call *c, const struct row *vm, struct hv_vm *ret_vm, stru
     *ret_vm = v;
     return 0;
 }
+
+int vm_describe_now(struct call *c, struct ref vm, struct hv_vm *ret_vm, struct xerr *err)
+{
+    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+    const struct row *row = snap_need(s, CLASS_VM, vm, err);
+
+    return row ? vm_describe(c, row, ret_vm, err) : -1;
+}

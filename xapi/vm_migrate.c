@@ -5,9 +5,10 @@
  *   sender:   length, JSON {version, vm, power_state, copy, vdis: {VDI uuid: SR}, networks: {device: network}}; length, its
  *             records as an XVA file without disks
  *   receiver: length, JSON {} when the records are in place, or {error: [code, ...]}
- *   both:     what their hypervisor drivers say to each other (hv_migrate_send(), hv_migrate_receive()), if the VM runs
+ *   both:     what their hypervisor drivers say to each other (hv_migrate_send(), hv_migrate_receive()), if the VM runs;
+ *   sender:   else length, JSON {}: it is the receiver's
  *   receiver: length, JSON {vm: reference} or {error}
- * Disks are not copied: they lie where both pools see them. */
+ * Disks are not copied: they lie where both pools see them. vm_moves.c is who remembers when one of the two forgets. */
 #include "xapi/vm_migrate.h"
 
 #include <arpa/inet.h>
@@ -26,14 +27,16 @@
 #include "xapi/call/lifecycle.h"
 #include "xapi/certificate.h"
 #include "xapi/vm.h"
+#include "xapi/vm_moves.h"
 #include "xapi/xva.h"
 
 #define LOG_MODULE "vm"
 #include "lib/log.h"
 
 enum {
-    PROTOCOL_VERSION = 1, JSON_MAX = 1 << 20, RECORDS_MAX = 32 << 20, CONNECT_MS = 30000, STEP_MS = 60000,
+    PROTOCOL_VERSION = 2, JSON_MAX = 1 << 20, RECORDS_MAX = 32 << 20, CONNECT_MS = 30000, STEP_MS = 60000,
     ANSWER_MS = 600000, IDLE_MS = 600000, CANCEL_MS = 200, HTTPS_PORT = 443,
+    ASK_AGAIN_MS = 30000, SILENT_MS = 30000,
 };
 
 /* ---- pieces of the conversation -------------------------------------------------------------------------------- */
@@ -169,14 +172,6 @@ static struct hv_id id_of(struct call *c, struct ref vm)
     return hv_id(row ? arena_strdup(c->arena, row_uuid(row)) : "", vm);
 }
 
-static int describe(struct call *c, struct ref vm, struct hv_vm *ret_vm, struct xerr *err)
-{
-    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
-    const struct row *row = snap_need(s, CLASS_VM, vm, err);
-
-    return row ? vm_describe(c, row, ret_vm, err) : -1;
-}
-
 /* The caller's word, else what the guest can do. */
 static bool wants_live(struct call *c, struct ref vm, const struct value *options)
 {
@@ -223,7 +218,7 @@ static int move_here(struct call *c, struct ref vm, bool live, struct xerr *err)
     int fds[2];
 
     /* Disks and cards are attached already: this only lists them. */
-    if (describe(c, vm, &description, err) || vm_attach_devices(c, vm, &description, err)) return -1;
+    if (vm_describe_now(c, vm, &description, err) || vm_attach_devices(c, vm, &description, err)) return -1;
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds)) return xerr_internal(err, "socketpair: %s", strerror(errno));
     n.vm = &description;
     n.fd = fds[1];
@@ -391,7 +386,7 @@ static int run_here(struct call *c, struct ref vm, int fd, struct xerr *err)
     struct hv_vm description;
     int64_t domid;
 
-    if (describe(c, vm, &description, err) || vm_attach_devices(c, vm, &description, err)) return -1;
+    if (vm_describe_now(c, vm, &description, err) || vm_attach_devices(c, vm, &description, err)) return -1;
     if (hv_migrate_receive(c->agent->hv, &description, fd, 0, &domid, err)) goto detach;
     if (!vm_make_running(c, &description, domid, false, err)) return 0;
     vm_undo_domain(c, description.id);
@@ -400,7 +395,9 @@ detach:
     return -1;
 }
 
-static int take_in(struct call *c, int fd, const struct value *order, struct value *ret_vms, struct ref *ret_vm, struct xerr *err)
+/* *ret_noted: also after a failure. */
+static int take_in(struct call *c, int fd, const struct value *order, bool *ret_noted, struct value *ret_vms, struct ref *ret_vm,
+                   struct xerr *err)
 {
     struct records records = { .bytes = NULL };
     const struct value *wish = value_get(order, "copy");
@@ -409,30 +406,40 @@ static int take_in(struct call *c, int fd, const struct value *order, struct val
     const char *uuid = value_get_str(order, "vm", "");
     const struct value *version = value_get(order, "version");
     const struct value nothing = value_map(NULL, 0);
+    struct value word;
     char *bytes;
 
     if (receive_piece(fd, RECORDS_MAX, STEP_MS, c->arena, &bytes, &records.n, err)) return -1;
     records.bytes = bytes;
     if (!version || version->kind != VALUE_INT || version->i != PROTOCOL_VERSION)
         return xerr_internal(err, "migration: the other side is of another version");
-    if (check_disks(c, value_get(order, "vdis"), err) || xva_import(c, &what, ret_vms, err)) return -1;
-    if (find_main(c, ret_vms, uuid, copy, ret_vm, err)) return -1;
+    if (check_disks(c, value_get(order, "vdis"), err)) return -1;
+    /* A copy is nobody's but ours. */
+    if (!copy) {
+        if (vm_moves_begin_in(c, uuid, err)) return -1;
+        *ret_noted = true;
+    }
+    if (xva_import(c, &what, ret_vms, err) || find_main(c, ret_vms, uuid, copy, ret_vm, err)) return -1;
     if (set_busy(c, *ret_vm, value_get(order, "networks"), true, err)) return -1;
     if (send_json(fd, &nothing, err)) return -1;
-    return streq(value_get_str(order, "power_state", ""), "Running") ? run_here(c, *ret_vm, fd, err) : 0;
+    if (streq(value_get_str(order, "power_state", ""), "Running")) return run_here(c, *ret_vm, fd, err);
+    return receive_json(fd, ANSWER_MS, c->arena, &word, err);
 }
 
 int vm_migrate_serve(struct call *c, int fd, struct value *ret_vm, struct xerr *err)
 {
-    struct value order, vms = value_void();
+    struct value order = value_map(NULL, 0), vms = value_void();
     struct xerr ignored = XERR_INIT;
     struct ref vm = REF_NULL;
+    bool noted = false;
 
     int rc = receive_json(fd, STEP_MS, c->arena, &order, err);
-    if (!rc) rc = take_in(c, fd, &order, &vms, &vm, err);
-    if (!ref_is_null(vm) && set_busy(c, vm, NULL, false, &ignored)) xerr_clear(&ignored);
+    if (!rc) rc = take_in(c, fd, &order, &noted, &vms, &vm, err);
+    /* Until it is settled whose the VM is, whoever asks finds it on the move. */
+    if (rc) drop_records(c, &vms);
+    if (noted) vm_moves_end_in(c, value_get_str(&order, "vm", ""));
+    if (!rc && set_busy(c, vm, NULL, false, &ignored)) xerr_clear(&ignored);
     if (rc) {
-        drop_records(c, &vms);
         send_error(fd, err, c->arena);
         return -1;
     }
@@ -446,8 +453,7 @@ int vm_migrate_serve(struct call *c, int fd, struct value *ret_vm, struct xerr *
 /* ---- the sender ------------------------------------------------------------------------------------------------- */
 
 struct destination {
-    const char *host, *session;
-    unsigned port;
+    struct vm_target to;
     bool here;
 };
 
@@ -460,7 +466,7 @@ struct move {
 static int parse_destination(struct call *c, const struct value *dest, struct destination *ret_d, struct xerr *err)
 {
     const char *url = value_get_str(dest, "master", ""), *at = url;
-    struct destination d = { .session = value_get_str(dest, "session_id", ""), .port = HTTPS_PORT };
+    struct destination d = { .to = { .session = value_get_str(dest, "session_id", ""), .port = HTTPS_PORT } };
     struct ref host;
     int64_t port;
 
@@ -468,20 +474,20 @@ static int parse_destination(struct call *c, const struct value *dest, struct de
     if (!has_prefix(url, "https://")) return xerr_invalid_value(err, "dest", "master");
     at += strlen("https://");
     if (*at == '[') {
-        d.host = arena_strndup(c->arena, at + 1, strcspn(at + 1, "]"));
+        d.to.host = arena_strndup(c->arena, at + 1, strcspn(at + 1, "]"));
         at += strcspn(at, "]");
         if (*at) at++;
     } else {
-        d.host = arena_strndup(c->arena, at, strcspn(at, ":/"));
+        d.to.host = arena_strndup(c->arena, at, strcspn(at, ":/"));
         at += strcspn(at, ":/");
     }
     if (*at == ':') {
         const char *digits = arena_strndup(c->arena, at + 1, strcspn(at + 1, "/"));
         if (!num_parse_int(digits, &port) || port < 1 || port > 65535) return xerr_invalid_value(err, "dest", "master");
-        d.port = (unsigned)port;
+        d.to.port = (unsigned)port;
     }
-    if (!*d.host) return xerr_invalid_value(err, "dest", "master");
-    if (!*d.session || strpbrk(d.session, " \r\n&?#")) return xerr_invalid_value(err, "dest", "session_id");
+    if (!*d.to.host) return xerr_invalid_value(err, "dest", "master");
+    if (!*d.to.session || strpbrk(d.to.session, " \r\n&?#")) return xerr_invalid_value(err, "dest", "session_id");
     *ret_d = d;
     return 0;
 }
@@ -621,10 +627,11 @@ static int open_channel(struct call *c, const struct destination *d, struct chan
     int fds[2];
 
     if (certificate_client(c->agent, &ch->tls, err)) return -1;
-    const struct httpc_target target = { .host = d->host, .port = d->port, .tls = ch->tls };
+    const struct httpc_target target = { .host = d->to.host, .port = d->to.port, .tls = ch->tls };
     ch->http = httpc_connect(&target, CONNECT_MS, err);
     if (!ch->http) return -1;
-    const char *path = arena_printf(c->arena, "/migrate?session_id=%s", d->session);
+    stream_watch_peer(httpc_stream(ch->http), SILENT_MS);
+    const char *path = arena_printf(c->arena, "/migrate?session_id=%s", d->to.session);
     if (httpc_send(ch->http, "CONNECT", path, NULL, NULL, 0, CONNECT_MS, err) || httpc_receive(ch->http, CONNECT_MS, &head, err))
         return -1;
     if (head->status != 200) return refused(head, err);
@@ -659,27 +666,14 @@ static int send_order(struct call *c, struct ref vm, const struct move *m, int f
     return receive_json(fd, ANSWER_MS, c->arena, &answer, err) || take_error(&answer, err) ? -1 : 0;
 }
 
-/* The VM is another pool's now: its records go, with those of its snapshots. Disks stay where both see them. */
-static int forget(struct call *c, struct ref vm, struct xerr *err)
-{
-    vm_detach_devices(c, vm);
-    struct txn *t = db_begin(c->agent->db);
-    for (;;) {
-        const struct row *row = snap_get(txn_snap(t), CLASS_VM, vm);
-        if (!row || txn_failed(t) || !row_refs(row, F_VM_snapshots)->n) break;
-        vm_destroy_rows(t, row_refs(row, F_VM_snapshots)->refs[0]);
-    }
-    if (snap_get(txn_snap(t), CLASS_VM, vm)) vm_destroy_rows(t, vm);
-    return db_commit(t, err);
-}
-
-static int finish(struct call *c, struct ref vm, bool copy, int fd, struct ref *ret_result, struct xerr *err)
+/* The other side's last word, or what it says of the VM when the connection has broken before that. */
+static enum vm_owner finish(struct call *c, const char *uuid, const struct vm_target *to, int fd, struct ref *ret_there, struct xerr *err)
 {
     struct value answer;
 
-    if (receive_json(fd, ANSWER_MS, c->arena, &answer, err) || take_error(&answer, err)) return -1;
-    if (!ref_parse(value_get_str(&answer, "vm", ""), ret_result)) *ret_result = REF_NULL;
-    return copy ? 0 : forget(c, vm, err);
+    if (receive_json(fd, ANSWER_MS, c->arena, &answer, err)) return vm_moves_ask(c, uuid, to, ASK_AGAIN_MS, ret_there);
+    if (take_error(&answer, err)) return VM_OURS;
+    return ref_parse(value_get_str(&answer, "vm", ""), ret_there) ? VM_THEIRS : VM_UNKNOWN;
 }
 
 /* The other side says why, when it can. */
@@ -694,36 +688,72 @@ static void prefer_its_word(struct call *c, int fd, struct xerr *err)
     xerr_move(err, &why);
 }
 
+/* The other side has the records; the guest, or the word that it may have them, follows. The VM is ours for certain when this fails. */
+static int hand_over(struct call *c, struct hv_id id, struct channel *ch, const struct move *m, struct xerr *err)
+{
+    const struct value nothing = value_map(NULL, 0);
+    _cleanup_xerr_ struct xerr late = XERR_INIT;
+
+    if (!m->runs) return send_json(ch->fd, &nothing, err);
+    if (hv_migrate_send(c->agent->hv, id, ch->fd, m->live, 0, err)) {
+        if (atomic_load(&ch->state) != CHANNEL_CUT) prefer_its_word(c, ch->fd, err);
+        return -1;
+    }
+    seal_channel(ch, &late);        /* cancelled too late: what has become of it is asked for */
+    return 0;
+}
+
+/* What has become of it, whoever has it. */
+static int settle(struct call *c, struct hv_id id, enum vm_owner owner, bool runs, int note_fd, struct xerr *err)
+{
+    struct xerr why = XERR_INIT;
+
+    if (owner == VM_THEIRS) {
+        xerr_clear(err);
+        int rc = vm_moves_forget(c, id.vm, err);
+        vm_moves_end_out(c, id.uuid, note_fd);
+        return rc;
+    }
+    /* There is no domain here any more. */
+    if (runs && vm_make_halted(c, id.vm, -1, &why)) xerr_clear(&why);
+    if (owner == VM_OURS) vm_moves_end_out(c, id.uuid, note_fd);
+    else vm_moves_leave_open(c, id.uuid, note_fd);
+    return err->code ? -1 : xerr_internal(err, "migration: the other side says something strange");
+}
+
+static int copy_there(struct call *c, struct channel *ch, struct ref *ret_result, struct xerr *err)
+{
+    const struct value nothing = value_map(NULL, 0);
+    struct value answer;
+
+    if (send_json(ch->fd, &nothing, err)) return -1;
+    if (receive_json(ch->fd, ANSWER_MS, c->arena, &answer, err) || take_error(&answer, err)) return -1;
+    if (!ref_parse(value_get_str(&answer, "vm", ""), ret_result)) *ret_result = REF_NULL;
+    return 0;
+}
+
 static int move_there(struct call *c, struct ref vm, const struct destination *d, const struct move *m, struct ref *ret_result,
                       struct xerr *err)
 {
     struct channel ch = CHANNEL_INIT(c);
-    int rc = -1;
+    const struct hv_id id = id_of(c, vm);
+    int rc = -1, note_fd = -1;
 
     /* What has no memory is there as soon as its records are. */
     if (open_channel(c, d, &ch, err) || (!m->runs && seal_channel(&ch, err)) || send_order(c, vm, m, ch.fd, err)) goto out;
     call_progress(c, 0.1);
-    if (m->runs && hv_migrate_send(c->agent->hv, id_of(c, vm), ch.fd, m->live, 0, err)) {
-        if (atomic_load(&ch.state) != CHANNEL_CUT) prefer_its_word(c, ch.fd, err);
+    if (m->copy) {
+        rc = copy_there(c, &ch, ret_result, err);
         goto out;
     }
-    if (m->runs && seal_channel(&ch, err)) {
-        /* Cancelled too late: it runs there, and only the last word was lost. */
-        xerr_clear(err);
-        rc = forget(c, vm, err);
-        goto close;
-    }
-    rc = finish(c, vm, m->copy, ch.fd, ret_result, err);
-    if (rc && m->runs) {
-        struct xerr why = XERR_INIT;
-        if (vm_make_halted(c, vm, -1, &why)) xerr_clear(&why);      /* there is no domain here any more */
-    }
+    if (vm_moves_begin_out(c, id.uuid, &d->to, &note_fd, err)) goto out;
+    if (hand_over(c, id, &ch, m, err)) vm_moves_end_out(c, id.uuid, note_fd);
+    else rc = settle(c, id, finish(c, id.uuid, &d->to, ch.fd, ret_result, err), m->runs, note_fd, err);
 out:
     if (rc && atomic_load(&ch.state) == CHANNEL_CUT) {
         xerr_clear(err);
         call_check_cancel(c, err);
     }
-close:
     close_channel(&ch);
     return rc;
 }

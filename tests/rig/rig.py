@@ -474,8 +474,17 @@ class RigAgent:
                 connection = super().make_connection(host)
                 connection.timeout = timeout_s
                 return connection
-        proxy = xmlrpc.client.ServerProxy('http://127.0.0.1:%d/' % self.port, transport=Transport(), allow_none=True)
-        return harness.Session(proxy, harness.unwrap(proxy.session.login_with_password('root', 'correct horse', '2.21', 'test')))
+        # QEMU's user network resets a connection while the machine has not answered its ARP, which it may be too busy for.
+        until = time.monotonic() + 60
+        while True:
+            proxy = xmlrpc.client.ServerProxy('http://127.0.0.1:%d/' % self.port, transport=Transport(), allow_none=True)
+            try:
+                answer = proxy.session.login_with_password('root', 'correct horse', '2.21', 'test')
+                return harness.Session(proxy, harness.unwrap(answer))
+            except ConnectionError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.2)
 
     def arm(self, line):
         """`POINT ACTION [NTH]` of lib/fault.h, until the next start; for an agent with --allow-faults."""

@@ -11,7 +11,7 @@
 #include "xapi/http/http_auth.h"
 #include "xapi/vm_migrate.h"
 
-enum { IDLE_MS = 600000 };
+enum { IDLE_MS = 600000, SILENT_MS = 30000 };
 
 struct ends {
     struct stream *client, local;
@@ -41,6 +41,7 @@ static int serve(struct http_request *req, struct call *c, struct value *ret_vm,
         return xerr_internal(err, "migration: the client has gone");
     }
     ends.client = http_stream(req);
+    stream_watch_peer(ends.client, SILENT_MS);
     int rc = pthread_create(&thread, NULL, relay, &ends);
     if (rc) {
         xerr_internal(err, "thread: %s", strerror(rc));

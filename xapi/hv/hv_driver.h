@@ -136,6 +136,16 @@ struct hv_driver {
 
 /* ---- help that every driver needs (hv.c, hv_util.c) ------------------------------------------ */
 
+/* hv_words.c: what the two sides of a migration say once the guest's memory is over:
+ *   receiver: READY, it could run; sender: GO, it has let go of the guest; receiver: RUNS. Or, at any time: FAILED and why. */
+enum hv_word { HV_WORD_READY = 1, HV_WORD_FAILED, HV_WORD_GO, HV_WORD_RUNS };
+enum { HV_SAID_NO = -2 };            /* hv_expect(): the other side said FAILED */
+int hv_say(int fd, enum hv_word word, const char *why, struct hv_failure *f);
+/* hurry (may be NULL) says that something more urgent came: CANCELLED. TIMEOUT, ENGINE. */
+int hv_read(int fd, void *bytes, size_t n, int64_t deadline_ms, bool (*hurry)(void *arg), void *arg, struct hv_failure *f);
+/* The next word, which is to be this one. -1, or HV_SAID_NO with its reason. */
+int hv_expect(int fd, enum hv_word word, int64_t deadline_ms, bool (*hurry)(void *arg), void *arg, struct hv_failure *f);
+
 /* Milliseconds of CLOCK_BOOTTIME. */
 int64_t hv_now_ms(void);
 /* Slot number of a VBD device name ("xvda", "hdc", "sdb", "3"), or -1. "xvda" is 0, "xvdz" 25, "xvdaa" 26. */

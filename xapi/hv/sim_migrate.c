@@ -1,111 +1,63 @@
-/* The simulator's migration: a guest goes through a socket to another table, or to a new domain of the same.
- * Called by: hv.c through the vtable in sim.c.  Calls: sim_run.
- *
- * The sender: a line of its own size, its "memory"; the receiver: READY; the sender lets its guest go: GO; the receiver
- * begins it: DONE. REFUSED instead of READY or DONE: no more follows. Nobody has the guest between GO and DONE, and never do two. */
+/* Migration of simulated guests: as much "memory" as the settings say, at their rate, then the words of every driver.
+ * Called by: hv.c through the vtable.  Calls: sim_run, hv_words.c. */
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <sys/socket.h>
 
 #include "xapi/hv/sim_run.h"
 
-enum { HEAD_BYTES = 64, BLOCK = 4096, SLICE_MS = 20 };
-static const char READY = 'r', GO = 'g', DONE = 'd', REFUSED = 'x';
+#define LOG_MODULE "hv"
+#include "lib/log.h"
 
-static int lost(struct hv_failure *f)
+enum { PIECE = 4096, SLICE_MS = 20, ANSWER_MS = 120000 };
+static const char magic[] = "simulated move 1\n";
+struct head {
+    char magic[sizeof magic];
+    int64_t bytes;
+};
+
+static int64_t sooner(int64_t deadline_ms, int64_t wait_ms)
 {
-    return hv_fail(f, HV_FAIL_ENGINE, "the other side has gone: %s", strerror(errno));
+    const int64_t soon_ms = hv_now_ms() + wait_ms;
+
+    return deadline_ms < soon_ms ? deadline_ms : soon_ms;
 }
 
-static int wait_for(int fd, short events, int64_t deadline_ms, struct hv_failure *f)
+static int put(int fd, const void *bytes, size_t n, struct hv_failure *f)
 {
-    for (;;) {
-        struct pollfd p = { .fd = fd, .events = events };
-        int64_t left_ms = deadline_ms - hv_now_ms();
-        int n = left_ms <= 0 ? 0 : poll(&p, 1, left_ms > INT32_MAX ? INT32_MAX : (int)left_ms);
+    const char *p = bytes;
 
-        if (n > 0) return 0;
-        if (n == 0) return hv_fail(f, HV_FAIL_TIMEOUT, "the other side is slow");
-        if (errno != EINTR) return lost(f);
-    }
-}
-
-static int put(int fd, const void *bytes, size_t n, int64_t deadline_ms, struct hv_failure *f)
-{
-    for (const char *p = bytes; n;) {
-        ssize_t done = send(fd, p, n, MSG_NOSIGNAL | MSG_DONTWAIT);
-
-        if (done >= 0) {
-            p += done;
-            n -= (size_t)done;
-        } else if (errno == EAGAIN) {
-            if (wait_for(fd, POLLOUT, deadline_ms, f) < 0) return -1;
-        } else if (errno != EINTR) {
-            return lost(f);
-        }
+    while (n) {
+        ssize_t done = send(fd, p, n, MSG_NOSIGNAL);
+        if (done < 0 && errno == EINTR) continue;
+        if (done < 0) return hv_fail(f, HV_FAIL_ENGINE, "the other side has gone: %s", strerror(errno));
+        p += done;
+        n -= (size_t)done;
     }
     return 0;
 }
 
-static int get(int fd, void *bytes, size_t n, int64_t deadline_ms, struct hv_failure *f)
+static bool aborted(void *cancel) { return __atomic_load_n((const uint8_t *)cancel, __ATOMIC_RELAXED); }
+
+static int send_memory(struct sim *s, int fd, int64_t deadline_ms, const uint8_t *cancel, struct hv_failure *f)
 {
-    for (char *p = bytes; n;) {
-        ssize_t done = recv(fd, p, n, MSG_DONTWAIT);
+    static const char piece[PIECE];
+    struct head head = { .bytes = SIM_SETTING(s, image_bytes) };
+    const int64_t rate = SIM_SETTING(s, save_rate), begun_ms = hv_now_ms();
 
-        if (done > 0) {
-            p += done;
-            n -= (size_t)done;
-        } else if (done == 0) {
-            errno = EPIPE;
-            return lost(f);
-        } else if (errno == EAGAIN) {
-            if (wait_for(fd, POLLIN, deadline_ms, f) < 0) return -1;
-        } else if (errno != EINTR) {
-            return lost(f);
-        }
-    }
-    return 0;
-}
-
-static int expect(int fd, char word, int64_t deadline_ms, struct hv_failure *f)
-{
-    char said;
-
-    if (get(fd, &said, 1, deadline_ms, f) < 0) return -1;
-    if (said == REFUSED) return hv_fail(f, HV_FAIL_ENGINE, "the other side refuses");
-    return said == word ? 0 : hv_fail(f, HV_FAIL_ENGINE, "the other side is no simulator");
-}
-
-/* What is said before our own failure, or when nothing can be done about it that it is not heard. */
-static void mention(int fd, char word, int64_t deadline_ms)
-{
-    struct hv_failure ignored;
-
-    (void)put(fd, &word, 1, deadline_ms, &ignored);
-}
-
-/* So many bytes at the table's rate. Ends early when the other side has gone, or the guest's flag is set. */
-static int send_memory(struct sim *s, int fd, const uint8_t *cancel, int64_t deadline_ms, struct hv_failure *f)
-{
-    int64_t bytes = SIM_SETTING(s, image_bytes), rate = SIM_SETTING(s, save_rate), begun_ms = hv_now_ms();
-    char block[BLOCK] = { 0 };
-
-    snprintf(block, HEAD_BYTES, "simulated guest, bytes %" PRId64 "\n", bytes);
-    if (put(fd, block, HEAD_BYTES, deadline_ms, f) < 0) return -1;
-    memset(block, 0x5a, sizeof block);
-    for (int64_t sent = 0; sent < bytes;) {
-        size_t n = bytes - sent < BLOCK ? (size_t)(bytes - sent) : BLOCK;
+    memcpy(head.magic, magic, sizeof magic);
+    if (put(fd, &head, sizeof head, f) < 0) return -1;
+    for (int64_t sent = 0; sent < head.bytes;) {
         struct pollfd gone = { .fd = fd, .events = POLLRDHUP };
-
         if (__atomic_load_n(cancel, __ATOMIC_RELAXED)) return hv_fail(f, HV_FAIL_CANCELLED, "aborted");
         if (rate > 0 && sim_real_ms(s, sent * 1000 / rate) > hv_now_ms() - begun_ms) {
             if (hv_now_ms() >= deadline_ms) return hv_fail(f, HV_FAIL_TIMEOUT, "the simulator is slow on purpose");
-            if (poll(&gone, 1, SLICE_MS) > 0) return lost(f);
+            if (poll(&gone, 1, SLICE_MS) > 0) return hv_fail(f, HV_FAIL_ENGINE, "the other side has gone");
             continue;
         }
-        if (put(fd, block, n, deadline_ms, f) < 0) return -1;
-        sent += (int64_t)n;
+        const int64_t left = head.bytes - sent;
+        if (put(fd, piece, left < PIECE ? (size_t)left : PIECE, f) < 0) return -1;
+        sent += PIECE;
     }
     return 0;
 }
@@ -113,57 +65,64 @@ static int send_memory(struct sim *s, int fd, const uint8_t *cancel, int64_t dea
 int sim_migrate_send(void *d, const char *uuid, int fd, bool live, int64_t deadline_ms, struct hv_failure *f)
 {
     struct sim *s = d;
-    struct sim_domain *dom = sim_enter_running(s, "hv.sim.migrate-send", uuid, false, f);
+    struct sim_domain *dom = sim_enter_running(s, "hv.sim.migrate", uuid, false, f);
+    struct hv_failure late = { .kind = HV_FAIL_NONE };
 
     (void)live;
     if (!dom) return -1;
-    int64_t domid = dom->domid;
-    dom->cancel = 0;
+    const int64_t domid = dom->domid;
+    uint8_t *cancel = &dom->cancel;
+    *cancel = 0;
     sim_unlock(&s->table);
-    if (send_memory(s, fd, &dom->cancel, deadline_ms, f) < 0 || expect(fd, READY, deadline_ms, f) < 0) return -1;
-
+    if (send_memory(s, fd, deadline_ms, cancel, f) < 0 ||
+        hv_expect(fd, HV_WORD_READY, sooner(deadline_ms, ANSWER_MS), aborted, cancel, f) < 0 || sim_injected("hv.sim.handover", f) < 0)
+        return -1;
     sim_lock(&s->table);
     dom = sim_find(&s->table, uuid);
-    bool same = dom && dom->domid == domid;
-    if (same) sim_stop(s, dom, HV_STOP_MIGRATED);
+    const bool there = dom && dom->domid == domid;
+    if (there) sim_stop(s, dom, HV_STOP_MIGRATED);
     sim_unlock(&s->table);
-    if (!same) return hv_fail(f, HV_FAIL_NO_DOMAIN, "it ended meanwhile");
-    if (put(fd, &GO, 1, deadline_ms, f) < 0 || expect(fd, DONE, deadline_ms, f) < 0) return -1;
-    return sim_injected("hv.sim.migrate-send.late", f);
+    if (!there) return hv_fail(f, HV_FAIL_NO_DOMAIN, "it ended meanwhile");
+    /* From here on it runs there, or nowhere. */
+    if (hv_say(fd, HV_WORD_GO, "", &late) < 0 || sim_injected("hv.sim.gone", &late) < 0 ||
+        hv_expect(fd, HV_WORD_RUNS, hv_now_ms() + ANSWER_MS, NULL, NULL, &late) < 0)
+        log_error("sim: %s has been handed over; whether it runs there is not known: %s", uuid, late.why);
+    return 0;
 }
 
-/* What can be refused is refused while the sender still has the guest. */
+static int receive_memory(int fd, int64_t deadline_ms, struct hv_failure *f)
+{
+    struct head head;
+    char piece[PIECE];
+
+    if (hv_read(fd, &head, sizeof head, deadline_ms, NULL, NULL, f) < 0) return -1;
+    if (memcmp(head.magic, magic, sizeof magic) != 0 || head.bytes < 0) return hv_fail(f, HV_FAIL_NO_IMAGE, "it is no guest");
+    for (int64_t left = head.bytes; left > 0; left -= PIECE)
+        if (hv_read(fd, piece, left < PIECE ? (size_t)left : PIECE, deadline_ms, NULL, NULL, f) < 0) return -1;
+    return 0;
+}
+
 static int check_room(struct sim *s, const struct hv_vm *vm, struct hv_failure *f)
 {
     sim_lock(&s->table);
-    bool here = sim_find(&s->table, vm->id.uuid) != NULL;       /* it makes room for itself */
     f->number = SIM_SETTING(s, host_memory_bytes) - s->table.head->memory_used_bytes;
+    const bool here = sim_find(&s->table, vm->id.uuid);
     sim_unlock(&s->table);
     return here || vm->memory_target_bytes <= f->number ? 0 : hv_fail(f, HV_FAIL_NO_MEMORY, "not enough memory");
 }
 
-int sim_migrate_receive(void *d, const struct hv_vm *vm, int fd, int64_t deadline_ms, int64_t *ret_domid,
-                        struct hv_failure *f)
+int sim_migrate_receive(void *d, const struct hv_vm *vm, int fd, int64_t deadline_ms, int64_t *ret_domid, struct hv_failure *f)
 {
     struct sim *s = d;
-    char block[BLOCK];
-    int64_t bytes;
+    struct hv_failure ignored = { .kind = HV_FAIL_NONE };
 
-    if (sim_injected("hv.sim.migrate-receive", f) < 0 || get(fd, block, HEAD_BYTES, deadline_ms, f) < 0) return -1;
-    block[HEAD_BYTES - 1] = '\0';
-    if (sscanf(block, "simulated guest, bytes %" SCNd64 "\n", &bytes) != 1 || bytes < 0)
-        return hv_fail(f, HV_FAIL_ENGINE, "the other side is no simulator");
-    for (size_t n; bytes; bytes -= (int64_t)n) {
-        n = bytes < BLOCK ? (size_t)bytes : BLOCK;
-        if (get(fd, block, n, deadline_ms, f) < 0) return -1;
-    }
-    if (check_room(s, vm, f) < 0) {
-        mention(fd, REFUSED, deadline_ms);
-        return -1;
-    }
-    if (put(fd, &READY, 1, deadline_ms, f) < 0 || expect(fd, GO, deadline_ms, f) < 0) return -1;
-    int rc = sim_begin(s, "hv.sim.migrate-receive.begin", "hv.sim.migrate-receive.late", vm, SIM_SETTING(s, resume_ms), deadline_ms,
-                       ret_domid, f);
-    mention(fd, rc < 0 ? REFUSED : DONE, deadline_ms);
-    return rc;
+    int rc = check_room(s, vm, f);
+    if (rc == 0) rc = receive_memory(fd, deadline_ms, f);
+    if (rc == 0) rc = sim_injected("hv.sim.ready", f);
+    if (rc == 0) rc = hv_say(fd, HV_WORD_READY, "", f);
+    if (rc == 0) rc = hv_expect(fd, HV_WORD_GO, sooner(deadline_ms, ANSWER_MS), NULL, NULL, f);
+    if (rc == 0) rc = sim_injected("hv.sim.taken", f);
+    if (rc == 0) rc = sim_begin(s, "hv.sim.receive", "hv.sim.receive.late", vm, SIM_SETTING(s, resume_ms), deadline_ms, ret_domid, f);
+    hv_say(fd, rc ? HV_WORD_FAILED : HV_WORD_RUNS, rc ? f->why : "", &ignored);
+    return rc ? -1 : 0;
 }

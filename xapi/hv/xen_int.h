@@ -71,6 +71,7 @@ struct xn_guest {
     char vm[UUID_TEXT];          /* the VM: uuid, unless another domain of it has that name (migration on one host) */
     char run_name[UUID_TEXT];    /* names its QEMU's sockets: its uuid when it was made */
     bool streaming;              /* a save is under way, or was when the agent died */
+    int64_t stopped_ms;          /* when it was last asked to stand still for a save */
     bool dirty_log;              /* its QEMU logs the pages that it writes to */
     char *name;
     enum hv_domain_type type;

@@ -119,6 +119,7 @@ struct saving {
 
 static int stop_all(struct saving *s)
 {
+    s->g->stopped_ms = hv_now_ms();
     if (xn_fault("hv.xen.suspend", s->f) < 0 || stop_guest(s->xn, s->g, s->deadline_ms, s->f) < 0) return -1;
     return xn_qemu_save(s->xn, s->g, !s->file, sooner(s->deadline_ms, QEMU_MS), s->f);
 }

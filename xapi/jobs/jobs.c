@@ -20,6 +20,7 @@
 #include "xapi/vdi_metadata.h"
 #include "xapi/vm_autostart.h"
 #include "xapi/vm_balloon.h"
+#include "xapi/vm_moves.h"
 #include "xapi/vmss.h"
 
 struct job {
@@ -83,6 +84,23 @@ static void count_paths(struct agent *agent)
 
     if (atomic_exchange(&agent->counting_paths, true)) return;
     if (rpc_spawn(agent->rpc, run_paths, agent, &err)) atomic_store(&agent->counting_paths, false);
+}
+
+static void run_moves(void *arg)
+{
+    struct agent *agent = arg;
+
+    vm_moves_settle(agent);
+    atomic_store(&agent->settling, false);
+}
+
+/* On a thread of its own, too: the other pool may not answer. */
+static void settle_moves(struct agent *agent)
+{
+    _cleanup_xerr_ struct xerr err = XERR_INIT;
+
+    if (atomic_exchange(&agent->settling, true)) return;
+    if (rpc_spawn(agent->rpc, run_moves, agent, &err)) atomic_store(&agent->settling, false);
 }
 
 static void refresh_host(struct agent *agent)
@@ -167,6 +185,7 @@ static const struct job table[] = {
     { "host metrics", 30, refresh_host },
     { "scheduled snapshots", 5, start_schedules },
     { "paths to disks", 5, count_paths },
+    { "VMs on the move", 5, settle_moves },
     { "network news", 1, pif_watch },
     { "SSH time-out", 5, host_close_expired_ssh },
     { "the database in repositories", 10, replicate_database },
