@@ -89,10 +89,14 @@ class Moves:
         a.vif(vm, a.inner)
         a.start(vm)
         self.uuid = a.s.VM.get_uuid(vm)
-        a.rig.must('ip address replace 10.8.0.1/24 dev %s' % a.s.network.get_bridge(a.inner))
+        self.address()
         check(a.lives(vm), 'the guest ticks')
         self.b.s.SR.scan(self.b.sr)
         return vm
+
+    def address(self):
+        """The first host's on the guests' bridge; an agent that starts takes off what it did not put there."""
+        self.a.rig.must('ip address replace 10.8.0.1/24 dev %s' % self.a.s.network.get_bridge(self.a.inner))
 
     def where(self):
         """(host, other, VM) as it runs."""
@@ -131,10 +135,12 @@ class Moves:
         check(other.clean() == '' and (state == 'Halted') == (host.clean(1) == ''), '%s: nothing of it is left elsewhere: %s' % (
             what, other.leftovers()))
         if state == 'Running':
-            check(host.lives(mine[0]) and self.works(), what + ': it ticks, and its card works')
+            check(host.lives(mine[0]), what + ': it ticks')
+            check(self.works(), what + ': its card works')
 
     def works(self):
-        return self.a.rig.run('ping -q -c 2 -i 0.5 -W 5 ' + GUEST)[0] == 0
+        self.address()
+        return wait_until(lambda: self.a.rig.run('ping -q -c 2 -i 0.5 -W 5 ' + GUEST)[0] == 0, 60, 0.5)
 
 
 def types(g, vm, text):
@@ -246,7 +252,7 @@ STORIES = {
     'receiver-runs': lambda m: killed(m, 'before the guest goes on', 'receiver', 'hv.xen.unpause', 'receiver'),
     'receiver-taken': lambda m: killed(m, 'when it was given the guest', 'receiver', 'hv.xen.taken', 'sender', 'Halted'),
 }
-SOME = ('moves', 'receiver-early')
+SOME = ('moves',)
 
 
 def main():
