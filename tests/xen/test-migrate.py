@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A running guest moves between two hosts of different pools, on real Xen, with a disk on NFS and a card: it goes on, its disk and card
 with it. A target that refuses, a cut cable, agents killed at every stage: exactly one pool has the guest afterwards, and finds it.
-Arguments: the stories to run; LEVEL=full: all of them."""
+Arguments: the stories to run; LEVEL=full: all of them (LEVEL=ci: none, two emulated hosts take minutes)."""
 import re
 import sys
 import threading
@@ -252,17 +252,19 @@ STORIES = {
     'receiver-runs': lambda m: killed(m, 'before the guest goes on', 'receiver', 'hv.xen.unpause', 'receiver'),
     'receiver-taken': lambda m: killed(m, 'when it was given the guest', 'receiver', 'hv.xen.taken', 'sender', 'Halted'),
 }
-SOME = ('moves',)
 
 
 def main():
+    if LEVEL != 'full' and not sys.argv[1:]:
+        print('# two emulated hosts take minutes: LEVEL=full')
+        sys.exit(77)
     with pair('xen') as two:
         two.a.install()
         two.b.install()
         m = Moves(two)
         try:
             m.begin()
-            for name in sys.argv[1:] or (STORIES if LEVEL == 'full' else SOME):
+            for name in sys.argv[1:] or STORIES:
                 began = time.monotonic()
                 STORIES[name](m)
                 print('# %s: %.0f s' % (name, time.monotonic() - began), flush=True)

@@ -11,27 +11,63 @@
  * Before GO the sender's guest is the VM and goes on when anything fails. From GO on it never runs again, whatever happens:
  * a guest that stood still for good is better than two that write to one disk. */
 #include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <sys/socket.h>
 
 #include "xapi/hv/xen_int.h"
 
 #define LOG_MODULE "hv"
 #include "lib/log.h"
 
-enum { ANSWER_MS = 120000, GO_MS = 60000 };
-
-/* ---- the sender ------------------------------------------------------------------------------ */
-
-struct hurry {
-    struct xn *xn;
-    const struct xn_guest *g;
+enum word { WORD_READY = 1, WORD_FAILED, WORD_GO, WORD_RUNS };
+enum { MAGIC = 0x314d5831, LOOK_MS = 200, ANSWER_MS = 120000, GO_MS = 60000 };
+struct message {
+    uint32_t magic, word;
+    int64_t number;
+    char why[240];
 };
 
-static bool in_hurry(void *arg)
-{
-    const struct hurry *h = arg;
+/* ---- words ----------------------------------------------------------------------------------- */
 
-    return xn_hurry(h->xn, h->g);
+static int say(int fd, enum word word, int64_t number, const char *why, struct hv_failure *f)
+{
+    struct message m = { .magic = MAGIC, .word = word, .number = number };
+
+    snprintf(m.why, sizeof m.why, "%s", why);
+    if (send(fd, &m, sizeof m, MSG_NOSIGNAL) == (ssize_t)sizeof m) return 0;
+    return hv_fail(f, HV_FAIL_ENGINE, "the other side has gone: %s", strerror(errno));
 }
+
+/* g (may be NULL): gives up when it is to be destroyed. */
+static int listen_for(struct xn *xn, const struct xn_guest *g, int fd, int64_t deadline_ms, struct message *ret_m, struct hv_failure *f)
+{
+    size_t got = 0;
+
+    while (got < sizeof *ret_m) {
+        struct pollfd p = { .fd = fd, .events = POLLIN };
+        if (g && xn_hurry(xn, g)) return hv_fail(f, HV_FAIL_CANCELLED, "something more urgent came");
+        if (hv_now_ms() >= deadline_ms) return hv_fail(f, HV_FAIL_TIMEOUT, "the other side does not answer");
+        if (poll(&p, 1, LOOK_MS) <= 0) continue;
+        ssize_t n = recv(fd, (char *)ret_m + got, sizeof *ret_m - got, MSG_DONTWAIT);
+        if (n < 0 && (errno == EINTR || errno == EAGAIN)) continue;
+        if (n <= 0) return hv_fail(f, HV_FAIL_ENGINE, "the other side has gone");
+        got += (size_t)n;
+    }
+    ret_m->why[sizeof ret_m->why - 1] = '\0';
+    return ret_m->magic == MAGIC ? 0 : hv_fail(f, HV_FAIL_ENGINE, "the other side says something strange");
+}
+
+static int expect(struct xn *xn, const struct xn_guest *g, int fd, enum word word, int64_t wait_ms, struct hv_failure *f)
+{
+    struct message m;
+
+    if (listen_for(xn, g, fd, hv_now_ms() + wait_ms, &m, f) < 0) return -1;
+    if (m.word == (uint32_t)word) return 0;
+    return hv_fail(f, HV_FAIL_ENGINE, "the other side: %s", m.word == WORD_FAILED ? m.why : "an unexpected word");
+}
+
+/* ---- the sender ------------------------------------------------------------------------------ */
 
 static void set_sending(struct xn *xn, struct xn_guest *g, bool on)
 {
@@ -73,30 +109,25 @@ static bool stays_here(struct xn *xn, const struct xn_guest *g)
 static int let_go(struct xn *xn, struct xn_guest *g, int fd, struct hv_failure *f)
 {
     struct hv_failure late = { .kind = HV_FAIL_NONE };
+    struct message m;
 
     /* A killed agent must not wake it up any more. */
     if (!stays_here(xn, g) && xn_record_write(xn, g, f) < 0) return -1;
-    if (hv_say(fd, HV_WORD_GO, "", f) < 0 || xn_fault("hv.xen.gone", f) < 0) return -1;
-    const int said = hv_expect(fd, HV_WORD_RUNS, hv_now_ms() + ANSWER_MS, NULL, NULL, &late);
-    if (said == HV_SAID_NO) {
-        *f = late;
-        return -1;
-    }
-    if (said < 0)
+    if (say(fd, WORD_GO, 0, "", f) < 0 || xn_fault("hv.xen.gone", f) < 0) return -1;
+    if (listen_for(xn, NULL, fd, hv_now_ms() + ANSWER_MS, &m, &late) < 0)
         log_error("xen: domain %jd (%s) has been handed over; whether it runs there is not known: %s", (intmax_t)g->domid, g->vm,
                   late.why);
-    else
-        log_info("xen: domain %jd (%s) runs on over there; it stood still for %jd ms", (intmax_t)g->domid, g->vm,
-                 (intmax_t)(hv_now_ms() - g->stopped_ms));
+    else if (m.word == WORD_FAILED)
+        return hv_fail(f, HV_FAIL_ENGINE, "the other side: %s", m.why);
+    else log_info("xen: domain %jd (%s) runs on over there; it stood still for %jd ms", (intmax_t)g->domid, g->vm,
+                  (intmax_t)(hv_now_ms() - g->stopped_ms));
     return 0;
 }
 
 /* The stream is out; the guest stands still here. */
 static int hand_over(struct xn *xn, struct xn_guest *g, int fd, struct hv_failure *f)
 {
-    struct hurry h = { xn, g };
-
-    if (hv_expect(fd, HV_WORD_READY, hv_now_ms() + ANSWER_MS, in_hurry, &h, f) < 0 || xn_fault("hv.xen.handover", f) < 0) return -1;
+    if (expect(xn, g, fd, WORD_READY, ANSWER_MS, f) < 0 || xn_fault("hv.xen.handover", f) < 0) return -1;
     set_phase(xn, g, XN_MAKING);
     if (let_go(xn, g, fd, f) == 0) return 0;
     set_phase(xn, g, XN_THERE);
@@ -147,10 +178,8 @@ static bool leaves_here(struct xn *xn, const char *uuid)
 
 static int take_over(struct xn *xn, struct xn_guest *g, int fd, bool start_paused, struct hv_failure *f)
 {
-    if (xn_fault("hv.xen.ready", f) < 0 || hv_say(fd, HV_WORD_READY, "", f) < 0) return -1;
-    struct hurry h = { xn, g };
-
-    if (hv_expect(fd, HV_WORD_GO, hv_now_ms() + GO_MS, in_hurry, &h, f) < 0 || xn_fault("hv.xen.taken", f) < 0) return -1;
+    if (xn_fault("hv.xen.ready", f) < 0 || say(fd, WORD_READY, 0, "", f) < 0) return -1;
+    if (expect(xn, g, fd, WORD_GO, GO_MS, f) < 0 || xn_fault("hv.xen.taken", f) < 0) return -1;
     /* Now it is the VM. */
     struct xn_guest *old = streq(g->uuid, g->vm) ? NULL : xn_guest_ref(xn, g->vm);
     int rc = xn_guest_succeed(xn, g, old, f);
@@ -173,9 +202,9 @@ int xn_migrate_receive(void *d, const struct hv_vm *vm, int fd, int64_t deadline
     if (rc == 0) rc = take_over(xn, g, fd, vm->start_paused, f);
     if (rc == 0) {
         *ret_domid = g->domid;
-        hv_say(fd, HV_WORD_RUNS, "", &ignored);
+        say(fd, WORD_RUNS, g->domid, "", &ignored);
     } else {
-        hv_say(fd, HV_WORD_FAILED, f->why, &ignored);
+        say(fd, WORD_FAILED, 0, f->why, &ignored);
         if (g) xn_clear_away(xn, g, hv_now_ms() + XN_LET_GO_MS);
     }
     if (g) xn_turn_end(xn, g);
