@@ -58,6 +58,20 @@ bool terminal_interrupted(struct terminal *t)
     return t->interrupted && read(t->wake[0], &byte, 1) == 1;
 }
 
+int terminal_create(struct terminal *t, const char *path)
+{
+    sigset_t all, before;
+
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, &before);
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd >= 0) t->file = path;
+    int kept = errno;
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    errno = kept;
+    return fd;
+}
+
 void terminal_writing(struct terminal *t, const char *path)
 {
     t->file = path;

@@ -27,6 +27,9 @@ void terminal_listen(struct terminal *t, bool on);
 /* True when a SIGINT came since; it is taken. */
 bool terminal_interrupted(struct terminal *t);
 
+/* Makes a file of that name, which must be new, and has it removed when xe ends now: no signal comes in between. The name is
+ * borrowed. The descriptor, or -1 + errno. */
+int terminal_create(struct terminal *t, const char *path);
 /* The file to be removed when xe ends now; NULL: none. */
 void terminal_writing(struct terminal *t, const char *path);
 

@@ -96,13 +96,12 @@ static bool save_body(struct client *cl, struct web *web, const char *file)
     _cleanup_close_ int out = -1;
     bool to_stdout = !*file, ok;
 
-    out = to_stdout ? dup(STDOUT_FILENO) : open(file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    out = to_stdout ? dup(STDOUT_FILENO) : terminal_create(cl->cfg->term, file);
     if (out < 0) {
         client_complain(cl, "Operation failed. Error: %s: %s\n", file, strerror(errno));
         cl->exit_code = 1;
         return false;
     }
-    if (!to_stdout) terminal_writing(cl->cfg->term, file);
     ok = copy_body(cl, web, out) == 0 && (to_stdout || fsync(out) == 0);
     if (!ok) {
         say_broken(cl);
