@@ -3,12 +3,11 @@
 written is checked on the images by qemu-io."""
 import glob
 import os
-import signal
 import subprocess
 import time
 
 from guest import MIB, Console, disk, drive, make_vm, write
-from harness import Agent, check, done, fails, guest_files, own_network, skip, wait_until
+from harness import QemuAgent, check, done, fails, guest_files, own_network, skip, wait_until
 
 kernel, initramfs = guest_files()   # may download: before the network is our own
 own_network()
@@ -21,9 +20,8 @@ def holds(path, pattern, at, length=65536):
     return 'bytes at offset' in out.stdout and 'failed' not in out.stdout + out.stderr
 
 
-agent = Agent('--accel', 'tcg', hv='libvirt')
-agent.start()
-try:
+agent = QemuAgent()
+with agent:
     s = agent.login()
     host, sr = s.session.get_this_host(s._ref), s.pool.get_default_SR(s.pool.get_all()[0])
     folder = os.path.join(agent.root, 'sr')
@@ -131,13 +129,4 @@ try:
         s.VDI.destroy(v)
     s.SR.scan(sr)
     check(glob.glob(folder + '/*.qcow2') == [] and s.SR.get_VDIs(sr) == [], 'nothing is left')
-    check(agent.stop() == 0, 'the agent ends cleanly')
-finally:
-    if agent.process.poll() is None:
-        agent.kill()
-    try:
-        os.kill(int(open(os.path.join(agent.root, 'hv', 'libvirt', 'libvirtd.pid')).read()), signal.SIGTERM)
-    except (OSError, ValueError):
-        pass
-    print('# agent log:\n' + '\n'.join('# ' + l for l in agent.tail(25).splitlines()))
 done()

@@ -3,12 +3,11 @@
 formats and over HTTP."""
 import hashlib
 import os
-import signal
 import subprocess
 import urllib.request
 
 from guest import MIB, Console, disk, drive, make_vm, write
-from harness import Agent, check, done, fails, guest_files, own_network, wait_until
+from harness import QemuAgent, check, done, fails, guest_files, own_network, wait_until
 
 kernel, initramfs = guest_files()   # may download: before the network is our own
 own_network()
@@ -28,9 +27,8 @@ def patterns(data, *at_kib):
     return [data[k << 10] if len(set(data[k << 10:(k + 64) << 10])) == 1 else None for k in at_kib]
 
 
-agent = Agent('--accel', 'tcg', hv='libvirt')
-agent.start()
-try:
+agent = QemuAgent()
+with agent:
     s = agent.login()
     sr = s.pool.get_default_SR(s.pool.get_all()[0])
     vm = make_vm(s, kernel, initramfs, 'vhd')
@@ -95,13 +93,4 @@ try:
         s.VDI.destroy(v)
     s.SR.scan(sr)
     check(s.SR.get_VDIs(sr) == [] and not [n for n in os.listdir(agent.root + '/sr') if n.endswith('.vhd')], 'nothing is left')
-    check(agent.stop() == 0, 'the agent ends cleanly')
-finally:
-    if agent.process.poll() is None:
-        agent.kill()
-    try:
-        os.kill(int(open(os.path.join(agent.root, 'hv', 'libvirt', 'libvirtd.pid')).read()), signal.SIGTERM)
-    except (OSError, ValueError):
-        pass
-    print('# agent log:\n' + '\n'.join('# ' + l for l in agent.tail(25).splitlines()))
 done()

@@ -1,12 +1,11 @@
 #!/usr/bin/env python3
 """Disks of a running guest move to another repository while it writes; killed on the way; from one format to another."""
 import os
-import signal
 import time
 import urllib.request
 
 from guest import MIB, Console, disk, drive, make_vm, write
-from harness import Agent, check, done, fails, guest_files, own_network, wait_until
+from harness import QemuAgent, check, done, fails, guest_files, own_network, wait_until
 
 kernel, initramfs = guest_files()   # may download: before the network is our own
 own_network()
@@ -19,9 +18,8 @@ def content(s, vdi):
         return r.read()
 
 
-agent = Agent('--accel', 'tcg', hv='libvirt')
-agent.start()
-try:
+agent = QemuAgent()
+with agent:
     s = agent.login()
     host, sr = s.session.get_this_host(s._ref), s.pool.get_default_SR(s.pool.get_all()[0])
     other = s.SR.create(host, {'location': os.path.join(agent.root, 'other')}, '0', 'other', '', 'file', 'user', False, {})
@@ -94,13 +92,4 @@ try:
     check(data[0] == 5 and data[MIB] == 6, 'in the VHD as well')
     data = content(s, now)
     check(data[0] == 8 and data[500 * MIB] == 7 and len(set(data[8 * MIB:9 * MIB])) == 256, 'and in the disk whose move was cancelled')
-    check(agent.stop() == 0, 'the agent ends cleanly')
-finally:
-    if agent.process.poll() is None:
-        agent.kill()
-    try:
-        os.kill(int(open(os.path.join(agent.root, 'hv', 'libvirt', 'libvirtd.pid')).read()), signal.SIGTERM)
-    except (OSError, ValueError):
-        pass
-    print('# agent log:\n' + '\n'.join('# ' + l for l in agent.tail(25).splitlines()))
 done()
