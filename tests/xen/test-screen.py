@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""A PV and (LEVEL=full) a PVH guest on real Xen with a framebuffer, a keyboard and a pointer: its picture over VNC, before and after a
+"""LEVEL=full: a PV and a PVH guest on real Xen with a framebuffer, a keyboard and a pointer: its picture over VNC, before and after a
 suspend; its second processor is taken away and given back while it runs."""
 import subprocess
+import sys
 import urllib.request
 
 from harness import LEVEL, check, done, fails
@@ -14,11 +15,8 @@ export PATH=/bin
 mount -t devtmpfs dev /dev
 cpu=/sys/devices/system/cpu/cpu1
 (
-    had=
     while :; do
-        if [ ! -e $cpu ]; then had=
-        elif [ -z "$had" ] && echo 1 >$cpu/online; then had=yes
-        fi
+        [ "$(cat $cpu/online 2>/dev/null)" = 0 ] && echo 1 >$cpu/online
         sleep 1
     done
 ) &
@@ -66,15 +64,17 @@ def has_screen(g, kind):
         s.VM.set_VCPUs_number_live(vm, n)
         check(wait_until(lambda: 'cpus: %s ' % n in ''.join(last()), 180, 0.5), 'while it runs it gets %s: %s' % (n, last()))
         check(s.VM_metrics.get_VCPUs_number(s.VM.get_metrics(vm)) == n, 'and its record says so')
-    if LEVEL == 'full':
-        s.VM.suspend(vm)
-        check(g.clean() == '', 'suspended, and nothing of it is left: %s' % g.leftovers())
-        s.VM.resume(vm, False, False)
-        check(g.lives(vm, 400) and wait_until(lambda: colours(g, vm)[2] > 1, 120, 1), 'resumed: %d x %d, %d colours' % colours(g, vm))
+    s.VM.suspend(vm)
+    check(g.clean() == '', 'suspended, and nothing of it is left: %s' % g.leftovers())
+    s.VM.resume(vm, False, False)
+    check(g.lives(vm, 400) and wait_until(lambda: colours(g, vm)[2] > 1, 120, 1), 'resumed: %d x %d, %d colours' % colours(g, vm))
     s.VM.hard_shutdown(vm)
     check(g.clean() == '', kind + ': nothing is left of it: %s' % g.leftovers())
 
 
+if LEVEL != 'full':
+    print('# two guests with screens take eight minutes under emulation: LEVEL=full')
+    sys.exit(77)
 with Rig('xen') as rig:
     rig.install()
     agent = rig.start_agent('--log-level', 'debug', timeout_s=300)
@@ -82,7 +82,7 @@ with Rig('xen') as rig:
     guests = Guests(rig, agent)
     make_ramdisk(rig)
     try:
-        for one in ('pv', 'pvh') if LEVEL == 'full' else ('pv',):
+        for one in ('pv', 'pvh'):
             has_screen(guests, one)
     except BaseException:
         print(''.join('# agent: %s\n' % l for l in agent.tail(60).splitlines()))
