@@ -42,7 +42,8 @@ struct drive {
 /* A name that a host may have. */
 static const char *host_name(struct call *c, const struct row *vm)
 {
-    char *name = arena_strndup(c->arena, row_str(vm, F_VM_name_label), NAME_MAX_BYTES), *p = name;
+    const char *label = row_str(vm, F_VM_name_label);
+    char *name = arena_strndup(c->arena, label, strnlen(label, NAME_MAX_BYTES)), *p = name;
 
     for (; *p; p++) *p = isalnum((unsigned char)*p) ? (char)tolower((unsigned char)*p) : '-';
     while (p > name && p[-1] == '-') *--p = '\0';
