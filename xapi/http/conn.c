@@ -20,7 +20,7 @@ enum {
     WATCH = (int)(EPOLLIN | EPOLLRDHUP),
     HANGUP = (int)(EPOLLRDHUP | EPOLLHUP | EPOLLERR),
     PROXY_LINE_MAX = 107,
-    PROMPT_NS = 100000,             /* so soon after a reply the next request is there */
+    PROMPT_NS = 300000,             /* so soon after a reply the next request is there */
 };
 
 /* --- registration and state ---------------------------------------------------------------------------- */
