@@ -23,7 +23,8 @@ const xapi = new Xapi({
 await xapi.connect()
 await xapi.objectsFetched
 const sr = xapi.pool.default_SR
-const network = Object.values(xapi.objects.all).find(o => o.$type === 'network')
+// Not the management interface's: to change its MTU would take that interface down, and is refused.
+const network = Object.values(xapi.objects.all).find(o => o.$type === 'network' && o.PIFs.length === 0)
 
 const bytes_of = async stream => {
   const chunks = []
