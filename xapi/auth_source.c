@@ -32,7 +32,7 @@ struct auth {
     EVP_MD *sha256;                /* immutable */
     pthread_mutex_t file_lock;     /* one writer of the accounts file */
     struct turns *checks;          /* passwords that are checked at a time */
-    int64_t most_checks;           /* immutable: a flood of logins must leave processors to others */
+    int64_t most_checks;           /* immutable: a flood of logins must leave processors to others, and keep them busy */
 };
 
 /* xapi-helper takes this account by itself; see xapi/helper/confine.h. */
@@ -65,7 +65,7 @@ int auth_new(const struct auth_config *config, struct auth **ret_auth, struct xe
     if (!auth->sha256) abort();
     pthread_mutex_init(&auth->file_lock, NULL);
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
-    auth->most_checks = !file ? PAM_CHECKS : processors > 0 ? processors : 1;
+    auth->most_checks = !file ? PAM_CHECKS : processors > 0 ? processors + 1 : 1;
     auth->checks = turns_new(FIRST_CHECKS < auth->most_checks ? FIRST_CHECKS : auth->most_checks);
     *ret_auth = auth;
     return 0;
