@@ -14,7 +14,7 @@
 #include "xapi/sr.h"
 
 enum {
-    RETRY_S = 300,      /* after a failure */
+    RETRY_S = 300,      /* after failures that changes do not explain */
     ALERT_FAILURES = 3, /* one after the other */
     ALERT_LEFT = 30,    /* merges to do */
     PRIORITY = 3,
@@ -25,6 +25,7 @@ struct watched {
     struct ref sr;
     uint64_t seen;    /* what its disks looked like when there was nothing left to do; 0 = never */
     int64_t retry_ns; /* not before */
+    int64_t failing_ns; /* since when steps fail; 0 = the last one did not */
     unsigned failures;
     bool alerted;
 };
@@ -68,6 +69,16 @@ static uint64_t look_of(const struct snap *s, const struct row *sr, bool *ret_ha
         if (*value_get_str(row_value(vdi, F_VDI_sm_config), "vhd-parent", "")) *ret_has_bases = true;
     }
     return h ? h : 1;
+}
+
+/* 0: the SR is gone. */
+static uint64_t look_now(const struct gc *gc, struct ref sr)
+{
+    _cleanup_snap_ struct snap *s = db_snap(gc->agent->db);
+    const struct row *row = snap_get(s, CLASS_SR, sr);
+    bool ignored;
+
+    return row ? look_of(s, row, &ignored) : 0;
 }
 
 static bool plugged_here(const struct agent *agent, const struct snap *s, const struct row *sr)
@@ -129,11 +140,24 @@ static void raise_alert(struct call *c, struct ref sr, const char *text)
     log_warn("no alert for SR %s: %s", uuid, why);
 }
 
-static void note_failure(struct call *c, struct watched *w, const struct xerr *err)
+/* A snapshot that is destroyed or a VM that is started takes away what a merge was planned for: the next round plans
+ * anew. So it does after a first failure, for the row of a disk goes after its file; and where changes explain failures for
+ * long, these count. */
+static bool moot(const struct gc *gc, struct watched *w, uint64_t look)
+{
+    int64_t now_ns = clock_monotonic_ns();
+    bool first = !w->failing_ns;
+
+    if (first) w->failing_ns = now_ns;
+    return first || (look_now(gc, w->sr) != look && now_ns - w->failing_ns < RETRY_S * NS_PER_S);
+}
+
+static void note_failure(struct gc *gc, struct call *c, struct watched *w, uint64_t look, const struct xerr *err)
 {
     _cleanup_free_ char *why = xerr_text(err);
     bool cancelled = err->code && streq(err->code, "TASK_CANCELLED");
 
+    if (!cancelled && moot(gc, w, look)) return;
     w->retry_ns = clock_monotonic_ns() + RETRY_S * NS_PER_S;
     if (cancelled) return;
     log_warn("SR %s: %s", REF_STR(w->sr), why);
@@ -142,8 +166,8 @@ static void note_failure(struct call *c, struct watched *w, const struct xerr *e
     raise_alert(c, w->sr, arena_printf(c->arena, "Disks are not merged: %s", why));
 }
 
-/* Says whether to go on with this SR. */
-static bool step(struct gc *gc, struct watched *w)
+/* look: of the SR, taken before. Says whether to go on with this SR. */
+static bool step(struct gc *gc, struct watched *w, uint64_t look)
 {
     struct call *c = call_new_internal(gc->agent, "coalesce");
     const int64_t rate = conf_bytes(gc->agent->conf, "coalesce-rate");
@@ -153,9 +177,10 @@ static bool step(struct gc *gc, struct watched *w)
     int rc = sr_gc_step(c, w->sr, rate, &gc->stop, &left, &err);
     const bool stop = atomic_load(&gc->stop);
     if (rc) {
-        if (!stop) note_failure(c, w, &err);
+        if (!stop) note_failure(gc, c, w, look, &err);
     } else {
         w->failures = 0;
+        w->failing_ns = 0;
         if (left > ALERT_LEFT && !w->alerted) {
             w->alerted = true;
             raise_alert(c, w->sr, arena_printf(c->arena, "%zu merges are still to do", left));
@@ -170,14 +195,12 @@ static bool step(struct gc *gc, struct watched *w)
 static void work_on(struct gc *gc, struct ref sr)
 {
     struct watched *w = watched(gc, sr);
+    uint64_t look;
 
-    while (step(gc, w))
-        ;
-    if (w->failures) return;
-    _cleanup_snap_ struct snap *s = db_snap(gc->agent->db);
-    const struct row *row = snap_get(s, CLASS_SR, sr);
-    bool ignored;
-    if (row && clock_monotonic_ns() >= w->retry_ns) w->seen = look_of(s, row, &ignored);
+    do look = look_now(gc, sr);
+    while (step(gc, w, look));
+    /* What changed after that look is seen by the next round. */
+    if (!w->failures && !w->failing_ns && clock_monotonic_ns() >= w->retry_ns) w->seen = look;
 }
 
 static void run_round(struct gc *gc)
