@@ -168,14 +168,12 @@ static int vdi_update(struct sm *sm, struct value *ret_answer, struct xerr *err)
 static int vdi_attach(struct sm *sm, struct value *ret_answer, struct xerr *err)
 {
     const struct lun *l = NULL;
-    const char *path;
     struct target t;
     struct luns luns;
 
-    if (look(sm, &t, &luns, err) || find_lun(sm, &luns, &t, &l, err)) return -1;
-    path = scsi_path(sm, l);
-    if (scsi_map(sm, l->scsi_id, t.iqn, &path, err)) return -1;
-    return raw_answer_path(sm, path, ret_answer);
+    if (look(sm, &t, &luns, err) || find_lun(sm, &luns, &t, &l, err) || scsi_map(sm, l->scsi_id, t.iqn, err)) return -1;
+    scsi_list(sm, &luns);
+    return raw_answer_path(sm, scsi_path(sm, scsi_find(&luns, l->scsi_id, t.iqn)), ret_answer);
 }
 
 static int vdi_detach(struct sm *sm, struct value *ret_answer, struct xerr *err)

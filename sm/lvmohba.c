@@ -85,12 +85,12 @@ static int devices(struct sm *sm, const char *const **ret_devices, struct xerr *
 /* The disk is there, as one map of all its paths where there is multipath. */
 static int find_disk(struct sm *sm, struct xerr *err)
 {
-    const char *scsi_id = sm_config(sm, "SCSIid", ""), *path = "";
+    const char *scsi_id = sm_config(sm, "SCSIid", "");
 
     if (!*scsi_id) return fail_disks(sm, err);
     scsi_rescan(NULL);
-    return scsi_await(sm, scsi_id, "", SM_NO_DEVICE, &path, err) || scsi_map(sm, scsi_id, "", &path, err) ? -1
-                                                                                                          : 0;
+    scsi_settle(sm, "");
+    return scsi_await(sm, scsi_id, "", SM_NO_DEVICE, err) || scsi_map(sm, scsi_id, "", err) ? -1 : 0;
 }
 
 static int sr_create(struct sm *sm, struct value *ret_answer, struct xerr *err)

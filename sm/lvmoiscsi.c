@@ -15,11 +15,11 @@ static const char *user_of(const struct sm *sm) { return *sm->sr_uuid ? sm->sr_u
 /* Logs in, and the LUN is there; without SCSIid its choice is the error. */
 static int connect_lun(struct sm *sm, struct target *ret_target, struct xerr *err)
 {
-    const char *scsi_id = sm_config(sm, "SCSIid", ""), *path = "";
+    const char *scsi_id = sm_config(sm, "SCSIid", "");
 
     if (target_config(sm, ret_target, err) || target_login(sm, ret_target, user_of(sm), err)) return -1;
-    if (*scsi_id && scsi_await(sm, scsi_id, ret_target->iqn, SM_ISCSI_DEVICE, &path, err) == 0 &&
-        scsi_map(sm, scsi_id, ret_target->iqn, &path, err) == 0)
+    if (*scsi_id && scsi_await(sm, scsi_id, ret_target->iqn, SM_ISCSI_DEVICE, err) == 0 &&
+        scsi_map(sm, scsi_id, ret_target->iqn, err) == 0)
         return 0;
     if (!*scsi_id) target_fail_luns(sm, ret_target, err);
     target_logout(sm, ret_target, user_of(sm));

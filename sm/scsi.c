@@ -182,7 +182,7 @@ const char *scsi_path(struct sm *sm, const struct lun *lun)
     return *lun->map ? lun->map : arena_printf(sm->arena, "/dev/%s", lun->name);
 }
 
-static bool wait_for(struct sm *sm, const char *scsi_id, const char *iqn, bool mapped, const char **ret_path)
+int scsi_await(struct sm *sm, const char *scsi_id, const char *iqn, enum sm_error number, struct xerr *err)
 {
     const int64_t until = clock_deadline_ns(PATIENCE_MS);
 
@@ -191,21 +191,37 @@ static bool wait_for(struct sm *sm, const char *scsi_id, const char *iqn, bool m
         scsi_list(sm, &luns);
         const struct lun *l = scsi_find(&luns, scsi_id, iqn);
         /* udev makes the node a moment after the kernel has the disk */
-        if (l && (!mapped || *l->map) && access(scsi_path(sm, l), R_OK) == 0) {
-            *ret_path = scsi_path(sm, l);
-            return true;
-        }
-        if (clock_boottime_ns() > until) return false;
+        if (l && access(scsi_path(sm, l), R_OK) == 0) return 0;
+        if (clock_boottime_ns() > until) break;
         usleep(LOOK_MS * 1000);
     }
-}
-
-int scsi_await(struct sm *sm, const char *scsi_id, const char *iqn, enum sm_error number,
-               const char **ret_path, struct xerr *err)
-{
-    if (wait_for(sm, scsi_id, iqn, false, ret_path)) return 0;
     return sm_fail(err, number, "no disk %s%s%s appeared", scsi_id, iqn && *iqn ? " on " : "",
                    iqn ? iqn : "");
+}
+
+/* The kernel has found a disk on the target ("" = on none, NULL = anywhere) that is no block device yet. */
+static bool is_coming(struct sm *sm, const char *iqn)
+{
+    DIR *dir = opendir("/sys/class/scsi_device");
+    const struct dirent *e;
+    bool found = false;
+
+    while (dir && !found && (e = readdir(dir))) {
+        const char *device = arena_printf(sm->arena, "/sys/class/scsi_device/%s/device", e->d_name);
+        _cleanup_free_ char *real = *e->d_name == '.' ? NULL : realpath(device, NULL);
+        if (!real || !streq(text_of(sm, arena_printf(sm->arena, "%s/type", device)), "0")) continue;
+        found = (!iqn || streq(scsi_iqn(sm, real), iqn)) &&
+                access(arena_printf(sm->arena, "%s/block", device), F_OK) != 0;
+    }
+    if (dir) closedir(dir);
+    return found;
+}
+
+void scsi_settle(struct sm *sm, const char *iqn)
+{
+    const int64_t until = clock_deadline_ns(PATIENCE_MS);
+
+    while (is_coming(sm, iqn) && clock_boottime_ns() < until) usleep(LOOK_MS * 1000);
 }
 
 void scsi_rescan(const char *driver)
@@ -233,18 +249,58 @@ bool scsi_multipath(const struct sm *sm)
     return streq(sm_param(sm, "multipathing", ""), "true") || streq(sm_config(sm, "multihomed", ""), "true");
 }
 
-int scsi_map(struct sm *sm, const char *scsi_id, const char *iqn, const char **ret_path, struct xerr *err)
+/* The kernel sends nothing to a path that it has given up. */
+static bool path_works(struct sm *sm, const struct lun *l)
 {
-    const char *path = *ret_path, *argv[] = { "multipath", "-v0", "-a", path, NULL },
-               *make[] = { "multipath", "-v0", path, NULL };
-    _cleanup_xerr_ struct xerr ignored = XERR_INIT;
+    return streq(text_of(sm, arena_printf(sm->arena, "/sys/block/%s/device/state", l->name)), "running");
+}
 
-    if (!scsi_multipath(sm) || has_prefix(path, "/dev/mapper/")) return 0;
-    if (sm_run(sm, argv, NULL, SM_MULTIPATH, err)) return -1;
-    sm_run(sm, make, NULL, SM_MULTIPATH,
-           &ignored); /* multipathd may have been quicker; what counts is the map */
-    if (wait_for(sm, scsi_id, iqn, true, ret_path)) return 0;
-    return sm_fail(err, SM_MULTIPATH, "multipath makes no map of disk %s", scsi_id);
+/* Every path of the disk that works is to be in its map: one that is left out is missed the day that the others fail.
+ * *ret_missing: paths without a map, "/dev/sdb", ends with NULL. *ret_map: "" = there is none yet. */
+static void look_at_paths(struct sm *sm, const char *scsi_id, const char *iqn, const char ***ret_missing, const char **ret_map)
+{
+    struct luns luns;
+    size_t n = 0;
+
+    scsi_list(sm, &luns);
+    const char **missing = arena_new_array(sm->arena, const char *, luns.n + 1);
+    *ret_map = "";
+    for (size_t i = 0; i < luns.n; i++) {
+        const struct lun *l = &luns.list[i];
+        if (!streq(l->scsi_id, scsi_id) || (iqn && !streq(l->iqn, iqn))) continue;
+        if (*l->map)
+            *ret_map = l->map;
+        else if (path_works(sm, l))
+            missing[n++] = arena_printf(sm->arena, "/dev/%s", l->name);
+    }
+    missing[n] = NULL;
+    *ret_missing = missing;
+}
+
+int scsi_map(struct sm *sm, const char *scsi_id, const char *iqn, struct xerr *err)
+{
+    const int64_t until = clock_deadline_ns(PATIENCE_MS);
+    const char **missing, *map;
+    bool known = false;
+
+    if (!scsi_multipath(sm)) return 0;
+    for (;;) {
+        look_at_paths(sm, scsi_id, iqn, &missing, &map);
+        if (*map && !*missing && access(map, R_OK) == 0) return 0;
+        if (clock_boottime_ns() > until) break;
+        for (size_t i = 0; missing[i]; i++) {
+            const char *know[] = { "multipath", "-v0", "-a", missing[i], NULL };
+            const char *make[] = { "multipath", "-v0", missing[i], NULL };
+            _cleanup_xerr_ struct xerr ignored = XERR_INIT;
+            if (!known && sm_run(sm, know, NULL, SM_MULTIPATH, err)) return -1;
+            known = true;
+            sm_run(sm, make, NULL, SM_MULTIPATH, &ignored); /* multipathd may have been quicker; what counts is the map */
+        }
+        usleep(LOOK_MS * 1000);
+    }
+    if (!*map) return sm_fail(err, SM_MULTIPATH, "multipath makes no map of disk %s", scsi_id);
+    return sm_fail(err, SM_MULTIPATH, "multipath leaves %s, a path of disk %s, out of its map",
+                   *missing ? missing[0] : map, scsi_id);
 }
 
 void scsi_unmap(struct sm *sm, const char *scsi_id)
@@ -255,6 +311,8 @@ void scsi_unmap(struct sm *sm, const char *scsi_id)
     scsi_list(sm, &luns);
     const struct lun *l = scsi_find(&luns, scsi_id, NULL);
     if (!l || !*l->map) return;
-    const char *argv[] = { "multipath", "-v0", "-f", l->map + strlen("/dev/mapper/"), NULL };
-    sm_run(sm, argv, NULL, SM_MULTIPATH, &ignored);
+    const char *flush[] = { "multipath", "-v0", "-f", l->map + strlen("/dev/mapper/"), NULL };
+    /* A disk that is known as multipath's LVM does not take without its map. */
+    const char *forget[] = { "multipath", "-v0", "-w", arena_printf(sm->arena, "/dev/%s", l->name), NULL };
+    if (sm_run(sm, flush, NULL, SM_MULTIPATH, &ignored) == 0) sm_run(sm, forget, NULL, SM_MULTIPATH, &ignored);
 }

@@ -32,17 +32,19 @@ int scsi_devices(struct sm *sm, const char *iqn, bool (*fits)(const struct lun *
 const char *scsi_path(struct sm *sm, const struct lun *lun);
 /* The iSCSI target that a device of sysfs, by its real path, is on; "" = none. From the arena. */
 const char *scsi_iqn(struct sm *sm, const char *real);
-/* Waits until the disk is there, at most 15 s. Errors: ISCSI_DEVICE or what number says. */
-int scsi_await(struct sm *sm, const char *scsi_id, const char *iqn, enum sm_error number, const char **ret_path,
-               struct xerr *err);
+/* Waits until the disk is there, at most 15 s. Errors: what number says. */
+int scsi_await(struct sm *sm, const char *scsi_id, const char *iqn, enum sm_error number, struct xerr *err);
+/* Waits until each disk that the kernel has found there (iqn as above) is a block device, at most 15 s. */
+void scsi_settle(struct sm *sm, const char *iqn);
 /* Adapters (NULL = all; else those whose driver's name begins so) look for new disks. What they found is known afterwards; its
  * nodes come a moment later. */
 void scsi_rescan(const char *driver);
 
 /* The host's disks go through multipath: the request says so. */
 bool scsi_multipath(const struct sm *sm);
-/* The disk's paths become one map / it goes away again; nothing without multipath. */
-int scsi_map(struct sm *sm, const char *scsi_id, const char *iqn, const char **ret_path, struct xerr *err);
+/* All of the disk's paths that work become one map / it goes away again; nothing without multipath. Errors: MULTIPATH, also when
+ * a path is left out of the map for 15 s. */
+int scsi_map(struct sm *sm, const char *scsi_id, const char *iqn, struct xerr *err);
 void scsi_unmap(struct sm *sm, const char *scsi_id);
 
 #endif

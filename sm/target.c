@@ -2,7 +2,6 @@
  * Called by: lvmoiscsi.c, iscsi.c.  Calls: iscsiadm(8), scsi. */
 #include "sm/target.h"
 
-#include "lib/clock.h"
 #include "lib/num.h"
 #include "lib/strbuf.h"
 #include "lib/xmlrpc.h"
@@ -13,7 +12,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
-enum { PORT = 3260, MAX_PORTALS = 32, RECORD_LIMIT = 64 << 10, PATIENCE_MS = 15000 };
+enum { PORT = 3260, MAX_PORTALS = 32, RECORD_LIMIT = 64 << 10 };
 #define NODES "/etc/iscsi/nodes"
 
 static bool plain_word(const char *s, const char *also)
@@ -190,6 +189,10 @@ static int set_up(struct sm *sm, const struct portal *p, struct xerr *err)
         return sm_fail(err, SM_INVALID_ARGUMENT, "a name or password with a line break");
     /* Without another path a session that is lost may come back for two minutes; with one the other takes over at once. */
     settings[n++] = (struct setting){ "node.session.timeo.replacement_timeout", paths ? "15" : "120" };
+    if (paths) { /* and a portal that is silent is not waited for two minutes */
+        settings[n++] = (struct setting){ "node.session.initial_login_retry_max", "1" };
+        settings[n++] = (struct setting){ "node.conn[0].timeo.login_timeout", "10" };
+    }
     settings[n++] = (struct setting){ "node.conn[0].timeo.noop_out_interval", "5" };
     settings[n++] = (struct setting){ "node.conn[0].timeo.noop_out_timeout", "5" };
     settings[n++] = (struct setting){ "node.session.auth.authmethod", *user ? "CHAP" : "None" };
@@ -206,17 +209,38 @@ static int set_up(struct sm *sm, const struct portal *p, struct xerr *err)
 
 /* ---- sessions ------------------------------------------------------------------------------ */
 
-static bool has_session(struct sm *sm, const char *iqn)
+/* A file of sysfs, "" when it is not there. */
+static const char *sysfs(struct sm *sm, const char *folder, const char *name, const char *file)
 {
-    DIR *dir = opendir("/sys/class/iscsi_session");
+    _cleanup_free_ char *text = NULL;
+
+    if (read_file(arena_printf(sm->arena, "/sys/class/%s/%s/%s", folder, name, file), 4096, &text, NULL)) return "";
+    text[strcspn(text, "\n")] = '\0';
+    return arena_strdup(sm->arena, text);
+}
+
+/* "connection3:0" is of "session3". */
+static bool is_over(struct sm *sm, const char *connection, const struct portal *p)
+{
+    const char *address = sysfs(sm, "iscsi_connection", connection, "persistent_address"), *asked = p->address;
+    const size_t n = strlen(address), bracket = *asked == '[';
+
+    return strncmp(asked + bracket, address, n) == 0 && (bracket ? asked[n + 1] == ']' : asked[n] == '\0') &&
+           streq(sysfs(sm, "iscsi_connection", connection, "persistent_port"), arena_printf(sm->arena, "%lld", (long long)p->port));
+}
+
+/* A session with the target, over the portal or (NULL) over any. */
+static bool has_session(struct sm *sm, const char *iqn, const struct portal *p)
+{
+    DIR *dir = opendir("/sys/class/iscsi_connection");
     const struct dirent *e;
     bool found = false;
 
     while (dir && !found && (e = readdir(dir))) {
-        _cleanup_free_ char *text = NULL;
-        const char *path = arena_printf(sm->arena, "/sys/class/iscsi_session/%s/targetname", e->d_name);
-        found = *e->d_name != '.' && read_file(path, 4096, &text, NULL) == 0 && has_prefix(text, iqn) &&
-                text[strlen(iqn)] == '\n';
+        if (!has_prefix(e->d_name, "connection")) continue;
+        const char *number = e->d_name + strlen("connection");
+        const char *session = arena_printf(sm->arena, "session%.*s", (int)strcspn(number, ":"), number);
+        found = streq(sysfs(sm, "iscsi_session", session, "targetname"), iqn) && (!p || is_over(sm, e->d_name, p));
     }
     if (dir) closedir(dir);
     return found;
@@ -234,7 +258,7 @@ static const char *use_path(struct sm *sm, const struct target *t, const char *u
 
 bool target_is_used_by(struct sm *sm, const struct target *t, const char *user)
 {
-    return access(use_path(sm, t, user), F_OK) == 0 && has_session(sm, t->iqn);
+    return access(use_path(sm, t, user), F_OK) == 0 && has_session(sm, t->iqn, NULL);
 }
 
 static int login_portal(struct sm *sm, const struct portal *p, struct xerr *err)
@@ -242,7 +266,8 @@ static int login_portal(struct sm *sm, const struct portal *p, struct xerr *err)
     const char *argv[] = { "iscsiadm", "--mode",  "node", "--targetname", p->iqn, "--portal",
                            p->text,    "--login", NULL };
 
-    return set_up(sm, p, err) || sm_run(sm, argv, NULL, SM_ISCSI_LOGIN, err) ? -1 : 0;
+    if (set_up(sm, p, err)) return -1; /* a discovery makes the record anew */
+    return has_session(sm, p->iqn, p) ? 0 : sm_run(sm, argv, NULL, SM_ISCSI_LOGIN, err);
 }
 
 /* Every portal of the target when there is multipath, else the one that was named. One that answers is enough. */
@@ -278,12 +303,16 @@ static void forget_nodes(struct sm *sm, const struct target *t)
 
 int target_login(struct sm *sm, const struct target *t, const char *user, struct xerr *err)
 {
-    if (has_session(sm, t->iqn)) {
-        scsi_rescan("iscsi_tcp");
-    } else if (login_all(sm, t, err)) {
+    _cleanup_xerr_ struct xerr why = XERR_INIT;
+    const bool had = has_session(sm, t->iqn, NULL);
+
+    /* With multipath a portal that did not answer at the last login may do so now. */
+    if ((!had || scsi_multipath(sm)) && login_all(sm, t, &why) && !had) {
         forget_nodes(sm, t);
-        return -1;
+        return xerr_move(err, &why);
     }
+    scsi_rescan("iscsi_tcp");
+    scsi_settle(sm, t->iqn);
     if (make_dirs(use_folder(sm, t), 0700) || write_file_atomic(use_path(sm, t, user), "", 0, 0600))
         return sm_fail_errno(err, SM_LOCK, "cannot note the use of %s", t->iqn);
     return 0;
@@ -296,35 +325,15 @@ void target_logout(struct sm *sm, const struct target *t, const char *user)
 
     unlink(use_path(sm, t, user));
     if (rmdir(use_folder(sm, t)) && errno == ENOTEMPTY) return;
-    if (has_session(sm, t->iqn)) sm_run(sm, leave, NULL, SM_ISCSI_LOGOUT, &ignored);
+    if (has_session(sm, t->iqn, NULL)) sm_run(sm, leave, NULL, SM_ISCSI_LOGOUT, &ignored);
     forget_nodes(sm, t);
-}
-
-/* The kernel has found a disk on the target that has no node yet. */
-static bool is_coming(struct sm *sm, const char *iqn)
-{
-    DIR *dir = opendir("/sys/class/scsi_device");
-    const struct dirent *e;
-    bool found = false;
-
-    while (dir && !found && (e = readdir(dir))) {
-        const char *device = arena_printf(sm->arena, "/sys/class/scsi_device/%s/device", e->d_name);
-        _cleanup_free_ char *real = *e->d_name == '.' ? NULL : realpath(device, NULL), *type = NULL;
-        if (!real || read_file(arena_printf(sm->arena, "%s/type", device), 16, &type, NULL) || *type != '0') continue;
-        found = streq(scsi_iqn(sm, real), iqn) && access(arena_printf(sm->arena, "%s/block", device), F_OK) != 0;
-    }
-    if (dir) closedir(dir);
-    return found;
 }
 
 /* The kernel asks the target before it says that it has looked, and makes the nodes later. */
 void target_list_luns(struct sm *sm, const struct target *t, struct luns *ret_luns)
 {
-    enum { LOOK_MS = 100 };
-    const int64_t until = clock_deadline_ns(PATIENCE_MS);
-
     scsi_rescan("iscsi_tcp");
-    while (is_coming(sm, t->iqn) && clock_boottime_ns() < until) usleep(LOOK_MS * 1000);
+    scsi_settle(sm, t->iqn);
     scsi_list(sm, ret_luns);
 }
 
