@@ -39,6 +39,9 @@ void sr_add_allocation(struct txn *t, struct ref sr, int64_t bytes);
 void vdi_put_answer(struct txn *t, struct ref vdi, const struct value *answer);
 /* Tracking of changed blocks has ended because of a failure: the record says so, and an alert. "" = it has not. */
 void vdi_cbt_alert(struct call *c, struct ref vdi, const char *uuid, const char *alert);
+/* Where the disk may differ from base: the driver may know, from logs of changed blocks or from the images that both stand on.
+ * Neither may be written to meanwhile. From the call's arena; bits NULL: it is not known. */
+void vdi_find_changes(struct call *c, struct ref vdi, struct ref base, struct storage_changes *ret_changes);
 /* In a transaction: the VDI row goes; CD drives become empty, other VBDs of it go with it. */
 void vdi_drop_row(struct txn *t, struct ref vdi);
 

@@ -7,6 +7,7 @@
 #include "xapi/sr.h"
 
 #include "gen/methods.h"
+#include "lib/base64.h"
 #include "lib/clock.h"
 #include "lib/log.h"
 #include "xapi/call/lifecycle.h"
@@ -140,4 +141,24 @@ int vdi_list_changed_blocks(struct call *c, struct ref vdi_from, struct ref vdi_
     if (answer.kind != VALUE_STRING) return xerr_sm_plugin_communication_failure(err, from.sr.type);
     *ret_result = answer.s;
     return 0;
+}
+
+void vdi_find_changes(struct call *c, struct ref vdi, struct ref base, struct storage_changes *ret_changes)
+{
+    _cleanup_strbuf_ struct strbuf bits = STRBUF_INIT;
+    _cleanup_xerr_ struct xerr err = XERR_INIT;
+    struct disk_ids ids, other;
+    struct value to, answer;
+
+    *ret_changes = (struct storage_changes){ .bits = NULL };
+    if (vdi_for_driver(c, vdi, &ids, &err) || vdi_for_driver(c, base, &other, &err) ||
+        !ref_eq(ids.sr.ref, other.sr.ref) || !sr_has_feature(c, &ids.sr, "VDI_CONFIG_CBT"))
+        return;
+    to = value_string(other.vdi.uuid);
+    if (driver_call(c, &ids.sr, &ids.vdi, "vdi_compare", &to, 1, NULL, &answer, &err) || answer.kind != VALUE_STRING ||
+        !base64_decode(answer.s, strlen(answer.s), &bits) || !bits.len)
+        return;
+    unsigned char *copy = arena_alloc(c->arena, bits.len);
+    memcpy(copy, bits.ptr, bits.len);
+    *ret_changes = (struct storage_changes){ copy, bits.len };
 }

@@ -24,9 +24,27 @@ static void detach(struct call *c, struct ref vdi, const char *owner)
     }
 }
 
-static int copy_content(struct call *c, struct ref from, struct ref to, bool to_is_new, struct xerr *err)
+/* base: what the target holds already, null = nothing is known of it. */
+static int copy_attached(struct call *c, struct ref from, struct ref base, struct storage_copy *copy, const char *owner,
+                         struct xerr *err)
+{
+    struct storage_changes changes;
+    struct storage_disk disk;
+
+    if (ref_is_null(base)) return storage_copy(c->agent->storage, copy, err);
+    if (vdi_attach(c, base, owner, false, &disk, err)) return -1;
+    disk.writable = false;
+    copy->from.writable = false;
+    vdi_find_changes(c, from, base, &changes);
+    int rc = storage_copy_changes(c->agent->storage, copy, &disk, &changes, err);
+    detach(c, base, owner);
+    return rc;
+}
+
+static int copy_content(struct call *c, struct ref from, struct ref base, struct ref to, bool to_is_new, struct xerr *err)
 {
     const char *owner = arena_printf(c->arena, "copy-%s", c->task->uuid);
+    const char *base_owner = arena_printf(c->arena, "copy-base-%s", c->task->uuid);
     struct storage_copy copy = {
         .target_is_zero = to_is_new, .task = c->task->ref, .progress = on_progress, .arg = c
     };
@@ -34,7 +52,7 @@ static int copy_content(struct call *c, struct ref from, struct ref to, bool to_
 
     if (vdi_attach(c, from, owner, false, &copy.from, err)) return -1;
     if (vdi_attach(c, to, owner, true, &copy.to, err) == 0) {
-        rc = storage_copy(c->agent->storage, &copy, err);
+        rc = copy_attached(c, from, base, &copy, base_owner, err);
         detach(c, to, owner);
     }
     detach(c, from, owner);
@@ -101,12 +119,12 @@ static void refresh(struct call *c, struct ref vdi)
     db_commit(t, NULL);
 }
 
-/* base_vdi says that the target holds that disk's content already, so that only differences need
- * copying; copying all of it gives the same result. */
+/* base_vdi says that into_vdi holds that disk's content already, so that only differences need copying. A new disk holds nobody's:
+ * it gets all. */
 int vdi_copy(struct call *c, struct ref vdi, struct ref sr, struct ref base_vdi, struct ref into_vdi,
              struct ref *ret_result, struct xerr *err)
 {
-    bool make = ref_is_null(into_vdi);
+    const bool make = ref_is_null(into_vdi);
     struct ref target = into_vdi;
     struct vdi_new n;
 
@@ -118,7 +136,7 @@ int vdi_copy(struct call *c, struct ref vdi, struct ref sr, struct ref base_vdi,
     if (!ref_is_null(sr)) n.sr = sr;
     if (make ? vdi_create_internal(c, &n, &target, err) : check_target(c, into_vdi, n.virtual_size, err))
         return -1;
-    if (copy_content(c, vdi, target, make, err)) {
+    if (copy_content(c, vdi, make ? REF_NULL : base_vdi, target, make, err)) {
         _cleanup_xerr_ struct xerr why = XERR_INIT;
         if (make && vdi_destroy(c, target, &why)) {
             _cleanup_free_ char *text = xerr_text(&why);

@@ -12,7 +12,6 @@
 #include <sys/stat.h>
 
 #include "gen/methods.h"
-#include "lib/base64.h"
 #include "lib/log.h"
 #include "lib/subproc.h"
 #include "xapi/http/http_auth.h"
@@ -214,7 +213,7 @@ static int open_disk(struct call *c, const char *text, const char *what, struct 
 
 /* All of the disk, or with base_uuid what it has else than that one: base's content, unless changes say where. */
 static int send_vhd(struct http_request *req, struct call *c, const struct opened *o, const char *base_uuid,
-                    const struct opened *base, const struct vhd_changes *changes, const char *headers, bool *ret_started,
+                    const struct opened *base, const struct storage_changes *changes, const char *headers, bool *ret_started,
                     struct xerr *err)
 {
     struct vhd_source disk = { .uuid = o->facts.uuid }, on = { .uuid = base_uuid };
@@ -228,35 +227,16 @@ static int send_vhd(struct http_request *req, struct call *c, const struct opene
     return rc;
 }
 
-/* The driver may know, from logs of changed blocks or from the images that both stand on. */
-static void find_changes(struct call *c, const struct opened *o, struct ref base, const char *base_uuid,
-                         struct vhd_changes *ret_changes)
-{
-    _cleanup_strbuf_ struct strbuf bits = STRBUF_INIT;
-    _cleanup_xerr_ struct xerr err = XERR_INIT;
-    struct value to = value_string(base_uuid), answer;
-    struct disk_ids ids, other;
-
-    if (vdi_for_driver(c, o->vdi, &ids, &err) || vdi_for_driver(c, base, &other, &err) ||
-        !ref_eq(ids.sr.ref, other.sr.ref) || !sr_has_feature(c, &ids.sr, "VDI_CONFIG_CBT") ||
-        driver_call(c, &ids.sr, &ids.vdi, "vdi_compare", &to, 1, NULL, &answer, &err) || answer.kind != VALUE_STRING ||
-        !base64_decode(answer.s, strlen(answer.s), &bits) || !bits.len)
-        return;
-    char *copy = arena_alloc(c->arena, bits.len);
-    memcpy(copy, bits.ptr, bits.len);
-    *ret_changes = (struct vhd_changes){ (unsigned char *)copy, bits.len };
-}
-
 static int send_delta(struct http_request *req, struct call *c, const struct opened *o, const char *base_text,
                       const char *headers, bool *ret_started, struct xerr *err)
 {
-    struct vhd_changes changes = { .bits = NULL };
+    struct storage_changes changes = { .bits = NULL };
     struct disk_facts facts;
     struct opened base;
     struct ref vdi;
 
     if (find_object(c, CLASS_VDI, base_text, &vdi, err) || read_facts(c, vdi, &facts, err)) return -1;
-    find_changes(c, o, vdi, facts.uuid, &changes);
+    vdi_find_changes(c, o->vdi, vdi, &changes);
     if (changes.bits) return send_vhd(req, c, o, facts.uuid, NULL, &changes, headers, ret_started, err);
     if (open_disk(c, base_text, "export-base", &base, err)) return -1;
     int rc = send_vhd(req, c, o, facts.uuid, &base, &changes, headers, ret_started, err);
@@ -279,7 +259,7 @@ static int send_disk(struct http_request *req, struct call *c, const struct form
                      const char *base_text, bool *ret_started, struct xerr *err)
 {
     const char *headers = export_headers(req, f, o->facts.uuid);
-    const struct vhd_changes all = { .bits = NULL };
+    const struct storage_changes all = { .bits = NULL };
 
     if (streq(f->name, "raw")) return send_raw(req, c, &o->disk, headers, ret_started, err);
     if (streq(f->name, "tar")) return send_tar(req, c, &o->disk, headers, ret_started, err);

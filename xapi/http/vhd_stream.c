@@ -18,7 +18,7 @@ struct sender {
     struct http_request *req;
     struct call *c;
     const struct vhd_source *disk, *base;
-    const struct vhd_changes *changes;
+    const struct storage_changes *changes;
     int64_t size; /* of the disk */
     uint32_t blocks, used;
     uint32_t *table;
@@ -39,15 +39,14 @@ static int read_block(struct content *k, char *buf, uint32_t block, struct xerr 
 /* The bitmap of a block whose changes are known. False when there are none. */
 static bool look_up(struct sender *s, uint32_t block)
 {
-    enum { UNITS = VHD_BLOCK / VHD_CHANGE_UNIT, BYTES = VHD_BITMAP / UNITS };
+    enum { UNITS = VHD_BLOCK / STORAGE_CHANGE_UNIT, BYTES = VHD_BITMAP / UNITS };
     bool any = false;
 
     memset(s->bitmap, 0, sizeof(s->bitmap));
     for (size_t i = 0; i < UNITS; i++) {
-        const size_t n = (size_t)block * UNITS + i;
-        if ((int64_t)n * VHD_CHANGE_UNIT >= s->size) break;
-        /* What the bitmap says nothing of has changed. */
-        if (n / 8 < s->changes->n_bytes && !(s->changes->bits[n / 8] & 0x80 >> n % 8)) continue;
+        const int64_t at = (int64_t)block * VHD_BLOCK + (int64_t)i * STORAGE_CHANGE_UNIT;
+        if (at >= s->size) break;
+        if (!storage_changed(s->changes, at)) continue;
         memset(s->bitmap + i * BYTES, 0xff, BYTES);
         any = true;
     }
@@ -158,7 +157,7 @@ static int send_all(struct sender *s, const char *headers, bool *ret_started, st
 }
 
 int vhd_stream_send(struct http_request *req, struct call *c, const struct vhd_source *disk,
-                    const struct vhd_source *base, const struct vhd_changes *changes, const char *headers,
+                    const struct vhd_source *base, const struct storage_changes *changes, const char *headers,
                     bool *ret_started, struct xerr *err)
 {
     struct sender s = { .req = req, .c = c, .disk = disk, .base = base, .changes = changes };

@@ -12,18 +12,12 @@ struct vhd_source {
     struct content *content;
     const char *uuid; /* of its VDI: the image's own, and its children's parent */
 };
-/* Where a disk may differ from its base: one bit for each 64 KiB, the highest bit of a byte first. bits NULL: it is not known. */
-struct vhd_changes {
-    const unsigned char *bits;
-    size_t n_bytes;
-};
-enum { VHD_CHANGE_UNIT = 64 << 10 };
 /* 200 with these headers (whole lines) and the image: a dynamic one of disk, or with base a differencing one on it, whose
  * bitmaps say which sectors differ. When it is known where, only that is read, once, and base->content may be NULL; else
  * both are read twice, because the table stands in front. Nothing is kept on disk.
  * Errors: INTERNAL_ERROR; VDI_IO_ERROR [what]; TASK_CANCELLED [task]. */
 int vhd_stream_send(struct http_request *req, struct call *c, const struct vhd_source *disk,
-                    const struct vhd_source *base, const struct vhd_changes *changes, const char *headers,
+                    const struct vhd_source *base, const struct storage_changes *changes, const char *headers,
                     bool *ret_started, struct xerr *err);
 
 /* Writes the image in fd into a disk of at least its size: a differencing one changes the sectors it has and no other, any

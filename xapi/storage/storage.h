@@ -200,6 +200,25 @@ struct storage_copy {
 };
 int storage_copy(struct storage *s, const struct storage_copy *copy, struct xerr *err);
 
+/* Where a disk may differ from another one: one bit for each STORAGE_CHANGE_UNIT bytes, the highest bit of a byte first; what
+ * the bits say nothing of has changed. bits NULL: it is not known. */
+struct storage_changes {
+    const unsigned char *bits;
+    size_t n_bytes;
+};
+enum { STORAGE_CHANGE_UNIT = 64 << 10 };
+/* The unit at this byte may have changed. */
+static inline bool storage_changed(const struct storage_changes *changes, int64_t at)
+{
+    const size_t n = (size_t)(at / STORAGE_CHANGE_UNIT);
+
+    return n / 8 >= changes->n_bytes || changes->bits[n / 8] & 0x80 >> n % 8;
+}
+/* As storage_copy(), to a disk that holds what base does: only what differs is written, and where that is known only that is
+ * read. base: attached for reading; not looked at when changes->bits is there. Errors: VDI_IO_ERROR [what]; TASK_CANCELLED. */
+int storage_copy_changes(struct storage *s, const struct storage_copy *copy, const struct storage_disk *base,
+                         const struct storage_changes *changes, struct xerr *err);
+
 /* Copies the data of an image into the one it stands on (sm/dir_gc.c, step 1): hours, idle priority, no slot is taken.
  * Errors: VDI_IO_ERROR [why]; TASK_CANCELLED [task] when progress said stop or the SR is being unplugged. */
 struct storage_merge {
