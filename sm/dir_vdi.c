@@ -65,6 +65,25 @@ static size_t lonely_bases(struct dir *d, const struct images *all, const struct
     return n;
 }
 
+/* The request may name disks that are said to stand on the same base. One that does is proof that the base is needed, without
+ * a look at every image there is. */
+static bool has_sibling(struct dir *d, const struct image *im)
+{
+    const struct value *list = value_get(&d->sm->request, "siblings");
+    struct image other;
+
+    for (size_t i = 0; list && list->kind == VALUE_SET && i < list->set.n; i++) {
+        _cleanup_xerr_ struct xerr none = XERR_INIT;
+        const struct value *v = &list->set.items[i];
+        struct ref bytes;
+        if (v->kind != VALUE_STRING || !uuid_from_text(v->s, &bytes) || streq(v->s, im->uuid)) continue;
+        if ((dir_find_leaf(d, v->s, false, &other, &none) == 0 || dir_find_base(d, v->s, &other)) && !other.broken &&
+            streq(other.parent, im->parent))
+            return true;
+    }
+    return false;
+}
+
 /* Removes a disk that is called dead- already and the bases that only it needed: the deepest first and
  * the disk's own name last, so that what is left always says how to go on. */
 static int bury(struct dir *d, const char *dead, struct xerr *err)
@@ -74,8 +93,9 @@ static int bury(struct dir *d, const char *dead, struct xerr *err)
     struct image im;
 
     if (!dir_parse_name(dead + strlen(DEAD), &im) || !dir_load(d, dead, false, &im)) return 0;
-    if (*im.parent && dir_list(d, &all, err)) return -1;
-    for (size_t n = lonely_bases(d, &all, &im, bases); n; n--) {
+    const bool alone = *im.parent && !has_sibling(d, &im);
+    if (alone && dir_list(d, &all, err)) return -1;
+    for (size_t n = alone ? lonely_bases(d, &all, &im, bases) : 0; n; n--) {
         if (unlinkat(d->fd, bases[n - 1], 0))
             return sm_fail_errno(err, SM_VDI_REMOVE, "cannot remove %s/%s", d->path, bases[n - 1]);
         if (sm_step("sm.base-removed")) return sm_fail_errno(err, SM_VDI_REMOVE, "%s", bases[n - 1]);

@@ -69,14 +69,39 @@ static int write_at(int fd, const void *buf, size_t n, off_t at)
 
 /* ---- reading ------------------------------------------------------------------------------- */
 
+/* What lies at the beginning: all that most images say of themselves, with one system call. */
+struct head {
+    int fd;
+    size_t n;
+    unsigned char bytes[4096];
+};
+
+static void read_head(int fd, struct head *ret_head)
+{
+    ssize_t got;
+
+    do
+        got = pread(fd, ret_head->bytes, sizeof(ret_head->bytes), 0);
+    while (got < 0 && errno == EINTR);
+    ret_head->fd = fd;
+    ret_head->n = got < 0 ? 0 : (size_t)got;
+}
+
+static bool take_at(const struct head *h, void *buf, size_t n, uint64_t at)
+{
+    if (at > h->n || n > h->n - at) return read_at(h->fd, buf, n, at);
+    memcpy(buf, h->bytes + at, n);
+    return true;
+}
+
 /* The backing format extension, "" when there is none; false when the extensions run off the first
  * cluster. */
-static bool read_extensions(int fd, uint64_t at, uint64_t end, struct arena *a, const char **ret_format)
+static bool read_extensions(const struct head *h, uint64_t at, uint64_t end, struct arena *a, const char **ret_format)
 {
     *ret_format = "";
     for (int i = 0; i < MAX_EXTENSIONS && at + 8 <= end; i++) {
         unsigned char head[8];
-        if (!read_at(fd, head, sizeof(head), at)) return false;
+        if (!take_at(h, head, sizeof(head), at)) return false;
         uint32_t type = get32(head), len = get32(head + 4);
         at += 8;
         if (type == EXT_END) return true;
@@ -84,7 +109,7 @@ static bool read_extensions(int fd, uint64_t at, uint64_t end, struct arena *a, 
         if (type == EXT_BACKING_FORMAT) {
             if (len > MAX_NAME) return false;
             char *text = arena_zalloc(a, (size_t)len + 1);
-            if (!read_at(fd, text, len, at)) return false;
+            if (!take_at(h, text, len, at)) return false;
             *ret_format = text;
         }
         at += (len + UINT64_C(7)) & ~UINT64_C(7);
@@ -113,9 +138,11 @@ int qcow2_read(int fd, bool want_empty, struct arena *a, struct qcow2_info *ret_
     unsigned char h[HEADER] = { 0 };
     struct qcow2_info info = { .backing_file = "", .backing_format = "" };
     uint64_t header_len = 72;
+    struct head head;
 
     *ret_why = "not a qcow2 image";
-    if (!read_at(fd, h, 72, 0) || get32(h) != MAGIC) return -1;
+    read_head(fd, &head);
+    if (!take_at(&head, h, 72, 0) || get32(h) != MAGIC) return -1;
     uint32_t version = get32(h + 4), bits = get32(h + 20), name_len = get32(h + 16),
              l1_entries = get32(h + 36);
     uint64_t name_at = get64(h + 8), size = get64(h + 24), l1_at = get64(h + 40);
@@ -124,7 +151,7 @@ int qcow2_read(int fd, bool want_empty, struct arena *a, struct qcow2_info *ret_
     if (version != 2 && version != 3) return -1;
     if (version == 3) {
         *ret_why = "truncated qcow2 header";
-        if (!read_at(fd, h, HEADER, 0)) return -1;
+        if (!take_at(&head, h, HEADER, 0)) return -1;
         header_len = get32(h + 100);
     }
     *ret_why = "damaged qcow2 header";
@@ -138,10 +165,10 @@ int qcow2_read(int fd, bool want_empty, struct arena *a, struct qcow2_info *ret_
         *ret_why = "damaged backing file name";
         if (name_len == 0 || name_len > MAX_NAME || name_at > (UINT64_C(1) << bits)) return -1;
         char *name = arena_zalloc(a, (size_t)name_len + 1);
-        if (!read_at(fd, name, name_len, name_at) || strlen(name) != name_len) return -1;
+        if (!take_at(&head, name, name_len, name_at) || strlen(name) != name_len) return -1;
         info.backing_file = name;
         *ret_why = "damaged qcow2 header extension";
-        if (!read_extensions(fd, header_len, name_at, a, &info.backing_format)) return -1;
+        if (!read_extensions(&head, header_len, name_at, a, &info.backing_format)) return -1;
     }
     if (want_empty) info.empty = l1_is_empty(fd, l1_at, l1_entries, a);
     *ret_info = info;

@@ -209,6 +209,26 @@ static int check_destroy(struct call *c, struct ref vdi, struct xerr *err)
     return row_bool(row, F_VDI_managed) ? 0 : xerr_vdi_not_managed(err, REF_STR(vdi));
 }
 
+/* A few disks that stand on the same base as this one, as far as the records say. */
+static struct value find_siblings(struct call *c, struct ref vdi)
+{
+    enum { ENOUGH = 3 };
+    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+    const struct row *row = snap_get(s, CLASS_VDI, vdi), *sr = row ? snap_get(s, CLASS_SR, row_ref(row, F_VDI_SR)) : NULL;
+    const char *base = row ? row_map_str(row, F_VDI_sm_config, "vhd-parent", "") : "";
+    const struct refset *vdis = sr && *base ? row_refs(sr, F_SR_VDIs) : NULL;
+    struct value_builder found = value_builder(c->arena);
+    size_t n = 0;
+
+    for (size_t i = 0; vdis && i < vdis->n && n < ENOUGH; i++) {
+        const struct row *other = snap_get(s, CLASS_VDI, vdis->refs[i]);
+        if (!other || other == row || !streq(row_map_str(other, F_VDI_sm_config, "vhd-parent", ""), base)) continue;
+        value_push(&found, value_string(arena_strdup(c->arena, row_uuid(other))));
+        n++;
+    }
+    return value_built_set(&found);
+}
+
 int vdi_destroy(struct call *c, struct ref self, struct xerr *err)
 {
     _cleanup_hold_ struct storage_hold hold = { .entry = NULL };
@@ -222,7 +242,9 @@ int vdi_destroy(struct call *c, struct ref self, struct xerr *err)
     storage_hold(c->agent->storage, ids.sr.uuid, ids.vdi.uuid, &hold);
     if (hold.owners) return xerr_vdi_in_use(err, REF_STR(self), "destroy");
     /* A disk that is gone already is as destroyed as it can be. */
-    if (driver_call(c, &ids.sr, &ids.vdi, "vdi_delete", NULL, 0, NULL, &answer, &why) &&
+    const struct member extra[] = { { "siblings", find_siblings(c, self) } };
+    const struct value extra_map = value_map(extra, ARRAY_SIZE(extra));
+    if (driver_call(c, &ids.sr, &ids.vdi, "vdi_delete", NULL, 0, &extra_map, &answer, &why) &&
         !xerr_is(&why, "VDI_MISSING"))
         return xerr_move(err, &why);
     struct txn *t = db_begin(c->agent->db);
