@@ -157,24 +157,49 @@ static void restore(struct call *c, const struct guests *g)
         if (g->balloons[i].target_bytes < g->all[i].target_bytes) set_target(c, &g->all[i], g->all[i].target_bytes);
 }
 
+/* Guests that have not come near to their target in all the time keep what they have: the others have to give it. Whether there
+ * were any that nobody knew of. */
+static bool leave_out_deaf(struct call *c, const struct guests *g)
+{
+    _cleanup_xerr_ struct xerr ignored = XERR_INIT;
+    const struct hv_domain *domains;
+    bool any = false;
+    size_t n;
+
+    if (hv_list(c->agent->hv, c->arena, &domains, &n, &ignored)) return false;
+    for (size_t i = 0; i < g->n; i++) {
+        struct balloon *b = &g->balloons[i];
+        const struct hv_domain *d = domain_of(domains, n, g->all[i].uuid);
+        if (!d || b->min_bytes == b->max_bytes || d->memory_actual_bytes < b->target_bytes + WORTH_BYTES) continue;
+        log_info("VM %s does not follow its target", g->all[i].uuid);
+        b->min_bytes = b->max_bytes = d->memory_actual_bytes;
+        any = true;
+        if (b->target_bytes < g->all[i].target_bytes) set_target(c, &g->all[i], g->all[i].target_bytes);
+    }
+    return any;
+}
+
 /* 0 when the guest, with the target that is now in its description, should fit; 1 when it cannot; -1 with the error. */
 static int make_room(struct call *c, struct hv_vm *description, int64_t available_bytes, struct xerr *err)
 {
     struct guests g;
+    int64_t given;
 
     if (list_guests(c, &g, err)) return -1;
     struct balloon *mine = &g.balloons[g.n];
     *mine = (struct balloon){ .min_bytes = description->memory_dynamic_min_bytes, .max_bytes = description->memory_dynamic_max_bytes };
     if (!balloon_plan(g.balloons, g.n + 1, available_bytes + sum_actual(&g))) return 1;
-    const int64_t wanted = mine->target_bytes - available_bytes;
-    log_info("VM %s: %zu guests are asked for %jd MiB", description->id.uuid, g.n, (intmax_t)(wanted >> 20));
-    shrink(c, &g);
-    int64_t given = wanted > 0 ? await_memory(c, &g, wanted, err) : 0;
-    if (given >= 0 && available_bytes + given >= mine->min_bytes) {
-        int64_t target = available_bytes + given;
-        description->memory_target_bytes = target < mine->target_bytes ? target : mine->target_bytes;
-        return 0;
-    }
+    do {
+        const int64_t wanted = mine->target_bytes - available_bytes;
+        log_info("VM %s: %zu guests are asked for %jd MiB", description->id.uuid, g.n, (intmax_t)(wanted >> 20));
+        shrink(c, &g);
+        given = wanted > 0 ? await_memory(c, &g, wanted, err) : 0;
+        if (given >= 0 && available_bytes + given >= mine->min_bytes) {
+            int64_t target = available_bytes + given;
+            description->memory_target_bytes = target < mine->target_bytes ? target : mine->target_bytes;
+            return 0;
+        }
+    } while (given >= 0 && leave_out_deaf(c, &g) && balloon_plan(g.balloons, g.n + 1, available_bytes + sum_actual(&g)));
     restore(c, &g);
     return given < 0 ? -1 : 1;
 }
@@ -185,7 +210,7 @@ static bool is_shortage(const struct xerr *err, int64_t *ret_available)
     return xerr_is(err, "HOST_NOT_ENOUGH_FREE_MEMORY") && err->n == 2 && num_parse_int(err->params[1], ret_available);
 }
 
-int vm_balloon_start(struct call *c, struct hv_vm *description, int64_t *ret_domid, struct xerr *err)
+static int start_with_room(struct call *c, struct hv_vm *description, int64_t *ret_domid, struct xerr *err)
 {
     int64_t available;
 
@@ -198,6 +223,14 @@ int vm_balloon_start(struct call *c, struct hv_vm *description, int64_t *ret_dom
         xerr_clear(&shortage);
         if (rc < 0) return -1;
     }
+}
+
+int vm_balloon_start(struct call *c, struct hv_vm *description, int64_t *ret_domid, struct xerr *err)
+{
+    atomic_fetch_add(&c->agent->starting, 1);
+    int rc = start_with_room(c, description, ret_domid, err);
+    atomic_fetch_sub(&c->agent->starting, 1);
+    return rc;
 }
 
 /* ---- giving it back -------------------------------------------------------------------------- */
@@ -219,13 +252,23 @@ static int return_memory(struct call *c, struct xerr *err)
     struct hv_host host;
     struct guests g;
 
-    if (!any_moves(c)) return 0;
+    /* What guests have just given up for one that starts is not theirs to get back. */
+    if (atomic_load(&c->agent->starting) || !any_moves(c)) return 0;
     if (list_guests(c, &g, err)) return -1;
     bool any = false;
-    for (size_t i = 0; i < g.n; i++) any |= g.all[i].target_bytes < g.balloons[i].max_bytes;
+    int64_t promised = 0, all = 0;
+    for (size_t i = 0; i < g.n; i++) {
+        const struct guest *one = &g.all[i];
+        any |= one->target_bytes < g.balloons[i].max_bytes;
+        if (one->target_bytes > one->actual_bytes) promised += one->target_bytes - one->actual_bytes;
+        /* Nobody is asked for anything here: what each has, or was promised, is its least. */
+        if (g.balloons[i].max_bytes < one->target_bytes) g.balloons[i].max_bytes = one->target_bytes;
+        g.balloons[i].min_bytes = one->target_bytes;
+        all += one->target_bytes;
+    }
     if (!any) return 0;
     if (hv_get_host(c->agent->hv, c->arena, &host, err)) return -1;
-    if (!balloon_plan(g.balloons, g.n, host.memory_free_bytes - RESERVE_BYTES + sum_actual(&g))) return 0;
+    if (!balloon_plan(g.balloons, g.n, host.memory_free_bytes - RESERVE_BYTES - promised + all)) return 0;
     for (size_t i = 0; i < g.n; i++)
         if (g.balloons[i].target_bytes >= g.all[i].target_bytes + WORTH_BYTES || (g.balloons[i].target_bytes == g.balloons[i].max_bytes &&
                                                                                   g.all[i].target_bytes < g.balloons[i].max_bytes))

@@ -20,6 +20,7 @@
 #include <sys/socket.h>
 
 #include "gen/methods.h"
+#include "lib/clock.h"
 #include "lib/httpc.h"
 #include "lib/json.h"
 #include "lib/num.h"
@@ -160,6 +161,18 @@ static void send_error(int fd, const struct xerr *why, struct arena *a)
     const struct value v = value_map(&m, 1);
     send_json(fd, &v, &ignored);
     xerr_clear(&ignored);
+}
+
+/* A sender in the middle of a guest's memory reads our last word once it can write no more, or when we have gone: it may write. */
+static void discard_rest(int fd)
+{
+    const int64_t until_ns = clock_monotonic_ns() + ANSWER_MS * NS_PER_MS;
+    struct pollfd wait = { .fd = fd, .events = POLLIN };
+    enum { PIECE = 65536 };
+    _cleanup_free_ char *rest = xmalloc(PIECE);
+
+    shutdown(fd, SHUT_WR);
+    while (clock_monotonic_ns() < until_ns && poll(&wait, 1, STEP_MS) > 0 && recv(fd, rest, PIECE, MSG_DONTWAIT) > 0) continue;
 }
 
 /* ---- what is common to both sides ------------------------------------------------------------------------------- */
@@ -441,6 +454,7 @@ int vm_migrate_serve(struct call *c, int fd, struct value *ret_vm, struct xerr *
     if (!rc && set_busy(c, vm, NULL, false, &ignored)) xerr_clear(&ignored);
     if (rc) {
         send_error(fd, err, c->arena);
+        discard_rest(fd);
         return -1;
     }
     const struct member m = { "vm", value_string(arena_strdup(c->arena, REF_STR(vm))) };

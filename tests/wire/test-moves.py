@@ -3,6 +3,7 @@
 for a while: exactly one pool has the VM afterwards, and it is kept from being started while that is not known."""
 import os
 import threading
+import time
 
 from harness import Agent, Failure, check, done, fails, own_network, wait_until
 
@@ -102,6 +103,14 @@ def refused(t):
     error = t.move(here, there, vm)
     check('HOST_NOT_ENOUGH_FREE_MEMORY' in str(error), 'a host without room says so: %s' % error)
     t.settled('refused', here, 'Running')
+    for rate in (0, 4 * MIB):
+        poke(here.agent, 'set image_bytes %d' % (64 * MIB))
+        poke(here.agent, 'set save_rate %d' % rate)
+        began = time.monotonic()
+        error = t.move(here, there, vm)
+        check('HOST_NOT_ENOUGH_FREE_MEMORY' in str(error), 'and when much memory is on its way to it (%.1f s): %s' % (time.monotonic() - began, error))
+        t.settled('refused on its way', here, 'Running')
+    poke(here.agent, 'set image_bytes %d\nset save_rate 0' % (4 * MIB))
     poke(there.agent, 'set host_memory_bytes %d' % (4096 * MIB))
     there.agent.arm('hv.sim.receive EIO 1')
     error = t.move(here, there, vm)

@@ -21,6 +21,8 @@ STEPS = int(os.environ.get('WALK_STEPS', 200 if FULL else 12))
 SHORT = 'plain', 'fault', 'plain', 'between', 'plain', 'plain', 'plain', 'plain'
 H, R, P, S = 'Halted', 'Running', 'Paused', 'Suspended'
 BOOT_S = 400
+# GRUB waits for its user in a busy loop.
+IDLE = {'cap': '10', 'weight': '64'}
 PVH_GRUB = '/usr/lib/grub-xen/grub-i386-xen_pvh.bin'
 
 # Where the driver can be made to fail, or to die, in the middle of an operation.
@@ -42,9 +44,9 @@ class Walker:
         if self.linux:
             self.vm = g.vm(name, kind, words='watch=1')
         elif kind == 'pv-grub':
-            self.vm = g.grub(name)
+            self.vm = g.grub(name, VCPUs_params=IDLE)
         else:
-            self.vm = g.vm(name, 'pvh', mib=32, kernel=PVH_GRUB, ramdisk='')
+            self.vm = g.vm(name, 'pvh', mib=32, kernel=PVH_GRUB, ramdisk='', VCPUs_params=IDLE)
         # Images that QEMU serves can be snapshotted under a running guest, raw ones cannot.
         self.images = kind == 'pvh'
         self.vbds = [g.vbd(self.vm, g.disk('%s-%d' % (name, n), 16, raw=not self.images), str(n)) for n in (0, 1)]
@@ -105,11 +107,13 @@ class Walk:
         self.walkers = [Walker(g, name, kind, card) for name, kind in kinds]
         self.trail, self.wrong, self.seen = [], [], {}
 
-    def say(self, text):
+    def say(self, text, w=None):
         self.wrong.append('step %d: %s (after %s)' % (len(self.trail), text, ', '.join(self.trail[-5:])))
         print('# WRONG ' + self.wrong[-1])
-        for script in ("grep -vE 'get-(stats|host)|list interfaces|event 10 of' %s | tail -n 40" % self.g.agent.log,
-                       'cd %s/hv/xen/console; tail -n 12 *.log' % self.g.agent.root, 'xl list'):
+        if w:
+            print('# %s: %s' % (w.name, self.g.s.VM.get_uuid(w.vm)))
+        for script in ("grep -vE 'get-(stats|host)|list interfaces|event 10 of' %s | tail -n 60" % self.g.agent.log,
+                       'cd %s/hv/xen/console; tail -n 12 *.log' % self.g.agent.root, 'xl list', 'xl dmesg | tail -n 25'):
             print(''.join('#    %s\n' % line for line in self.g.rig.run(script)[1].splitlines()), end='', flush=True)
 
     def step(self):
@@ -227,7 +231,7 @@ class Walk:
         s, rig = self.g.s, self.g.rig
         state = s.VM.get_power_state(w.vm)
         if state != w.state:
-            self.say('%s is %s, the model says %s' % (w.name, state, w.state))
+            self.say('%s is %s, the model says %s' % (w.name, state, w.state), w)
             w.state = state
         if w.state in (R, P, H):
             records = dict(s.VBD.get_all_records(), **s.VIF.get_all_records())

@@ -222,10 +222,12 @@ struct domain_event;
 struct xn_stream {
     struct subproc child;
     int fd;                      /* -1 = none */
+    int peer_fd;                 /* of a guest that is sent: where the other side says that it gives up; -1 = nobody does */
 };
 int xn_stream_begin(struct xn *xn, const char *role, int stream_fd, struct xn_stream *ret_s, struct hv_failure *f);
 int xn_stream_send(struct xn_stream *s, const void *message, size_t n, struct hv_failure *f);
-/* The next event. TIMEOUT, ENGINE (it died), CANCELLED when g (may be NULL) is to be destroyed or its suspend aborted. */
+/* The next event. TIMEOUT; ENGINE (it died, or the other side gives up); CANCELLED when g (may be NULL) is to be destroyed or its suspend
+ * aborted. */
 int xn_stream_next(struct xn *xn, const struct xn_guest *g, struct xn_stream *s, int64_t deadline_ms, struct domain_event *ret_e,
                    struct hv_failure *f);
 /* Ends the process if it runs. */
@@ -267,6 +269,8 @@ int xn_resume(void *d, const struct hv_vm *vm, const char *image, int64_t deadli
 int xn_check_image(void *d, const char *uuid, const char *image, struct hv_failure *f);
 int xn_abort(void *d, const char *uuid, int64_t deadline_ms, struct hv_failure *f);
 /* xen_migrate.c */
+/* Something can be read at a sender's end that is no sign of success. */
+bool xn_has_given_up(int fd);
 int xn_migrate_send(void *d, const char *uuid, int fd, bool live, int64_t deadline_ms, struct hv_failure *f);
 int xn_migrate_receive(void *d, const struct hv_vm *vm, int fd, int64_t deadline_ms, int64_t *ret_domid, struct hv_failure *f);
 

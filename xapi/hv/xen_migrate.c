@@ -2,7 +2,7 @@
  * Called by: hv.c through the vtable.  Calls: xen_suspend (the stream), xen_create, xen_guest (who is the VM now).
  *
  *   sender                                   receiver
- *   the stream (domain/proto.h)         ->   an empty domain, filled
+ *   the stream (domain/proto.h)         ->   an empty domain, filled; FAILED and why at any time
  *                                       <-   READY: it could run; or FAILED and why
  *   GO: I have let go of the guest      ->   it runs
  *                                       <-   RUNS
@@ -21,7 +21,7 @@
 #include "lib/log.h"
 
 enum word { WORD_READY = 1, WORD_FAILED, WORD_GO, WORD_RUNS };
-enum { MAGIC = 0x314d5831, LOOK_MS = 200, ANSWER_MS = 120000, GO_MS = 60000 };
+enum { MAGIC = 0x314d5831, LOOK_MS = 200, ANSWER_MS = 120000, GO_MS = 60000, WHY_MS = 5000 };
 struct message {
     uint32_t magic, word;
     int64_t number;
@@ -67,6 +67,15 @@ static int expect(struct xn *xn, const struct xn_guest *g, int fd, enum word wor
     return hv_fail(f, HV_FAIL_ENGINE, "the other side: %s", m.word == WORD_FAILED ? m.why : "an unexpected word");
 }
 
+bool xn_has_given_up(int fd)
+{
+    struct message m;
+    const ssize_t n = recv(fd, &m, sizeof m, MSG_PEEK | MSG_DONTWAIT);
+
+    if (n < 0) return errno != EAGAIN && errno != EINTR;
+    return n < (ssize_t)sizeof m || m.magic != MAGIC || m.word == WORD_FAILED;
+}
+
 /* ---- the sender ------------------------------------------------------------------------------ */
 
 static void set_sending(struct xn *xn, struct xn_guest *g, bool on)
@@ -74,6 +83,16 @@ static void set_sending(struct xn *xn, struct xn_guest *g, bool on)
     pthread_mutex_lock(&xn->lock);
     g->sending = on;
     pthread_mutex_unlock(&xn->lock);
+}
+
+/* The memory did not get through: the other side may have said why, and knows best. */
+static void hear_why(struct xn *xn, int fd, struct hv_failure *f)
+{
+    struct hv_failure said = { .kind = HV_FAIL_NONE };
+    struct message m;
+
+    if (!xn_has_given_up(fd) || listen_for(xn, NULL, fd, hv_now_ms() + WHY_MS, &m, &said) < 0 || m.word != WORD_FAILED) return;
+    hv_fail(f, HV_FAIL_ENGINE, "the other side: %s", m.why);
 }
 
 /* PV guests' pages are logged by shadow paging, which many hypervisors are built without. */
@@ -143,7 +162,10 @@ int xn_migrate_send(void *d, const char *uuid, int fd, bool live, int64_t deadli
     if (!g) return -1;
     set_sending(xn, g, true);
     int rc = live ? check_live(xn, g, f) : 0;
-    if (rc == 0) rc = xn_save(xn, g, fd, false, live, deadline_ms, f);
+    if (rc == 0) {
+        rc = xn_save(xn, g, fd, false, live, deadline_ms, f);
+        if (rc < 0) hear_why(xn, fd, f);
+    }
     if (rc == 0 && (rc = hand_over(xn, g, fd, f)) < 0) {
         xn_resume_in_place(xn, g);
         g->streaming = false;

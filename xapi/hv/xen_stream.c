@@ -19,7 +19,7 @@ enum { LOOK_MS = 200, END_MS = 5000 };
 
 int xn_stream_begin(struct xn *xn, const char *role, int stream_fd, struct xn_stream *ret_s, struct hv_failure *f)
 {
-    ret_s->fd = -1;
+    ret_s->fd = ret_s->peer_fd = -1;
     if (xn_fault("hv.xen.stream", f) < 0) return -1;
     return xn_helper_start(xn, role, stream_fd, &ret_s->child, &ret_s->fd, f);
 }
@@ -34,10 +34,16 @@ int xn_stream_next(struct xn *xn, const struct xn_guest *g, struct xn_stream *s,
                    struct hv_failure *f)
 {
     for (;;) {
-        struct pollfd p = { .fd = s->fd, .events = POLLIN };
+        struct pollfd p[2] = { { .fd = s->fd, .events = POLLIN }, { .fd = s->peer_fd, .events = POLLIN } };
         if (g && xn_hurry(xn, g)) return hv_fail(f, HV_FAIL_CANCELLED, "something more urgent came");
         if (hv_now_ms() >= deadline_ms) return hv_fail(f, HV_FAIL_TIMEOUT, "the stream takes too long");
-        if (poll(&p, 1, LOOK_MS) <= 0) continue;
+        if (poll(p, 2, LOOK_MS) <= 0) continue;
+        if (!p[0].revents) {
+            /* Whoever has read all of it before the process could say that all is written has no reason to give up. */
+            if (xn_has_given_up(s->peer_fd)) return hv_fail(f, HV_FAIL_ENGINE, "the other side has gone");
+            s->peer_fd = -1;
+            continue;
+        }
         ssize_t n = recv(s->fd, ret_e, sizeof *ret_e, MSG_DONTWAIT);
         if (n < 0 && (errno == EINTR || errno == EAGAIN)) continue;
         if (n != (ssize_t)sizeof *ret_e || ret_e->size != sizeof *ret_e)

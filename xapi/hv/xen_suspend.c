@@ -180,7 +180,7 @@ int xn_save(struct xn *xn, struct xn_guest *g, int fd, bool file, bool live, int
 {
     struct saving *s = xcalloc(1, sizeof *s);
     _cleanup_free_ char *head = xn_head_text(xn, g), *state = xn_qemu_state(xn, g);
-    struct xn_stream stream = { .fd = -1 };
+    struct xn_stream stream = { .fd = -1, .peer_fd = -1 };
     int rc = -1;
 
     *s = (struct saving){ .xn = xn, .g = g, .file = file, .live = live, .deadline_ms = deadline_ms, .f = f };
@@ -191,8 +191,10 @@ int xn_save(struct xn *xn, struct xn_guest *g, int fd, bool file, bool live, int
     g->cancel = false;
     pthread_mutex_unlock(&xn->lock);
     if (note_streaming(xn, g, true, f) < 0) goto out;
-    if (xn_stream_begin(xn, "save", fd, &stream, f) == 0 && xn_stream_send(&stream, &s->request, sizeof s->request, f) == 0)
+    if (xn_stream_begin(xn, "save", fd, &stream, f) == 0 && xn_stream_send(&stream, &s->request, sizeof s->request, f) == 0) {
+        if (!file) stream.peer_fd = fd;
         rc = run_stream(s, &stream);
+    }
     xn_stream_end(&stream);
     unlink(state);
     if (rc < 0) undo(s);
