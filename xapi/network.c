@@ -22,15 +22,22 @@ static bool bridge_in_records(const struct snap *s, const char *bridge)
     return false;
 }
 
-const char *network_free_bridge(struct call *c, const struct snap *s)
+/* The host's interfaces; none where they cannot be listed: the records alone must do. */
+static const struct net_interface *interfaces_now(struct call *c, size_t *ret_n)
 {
     const struct net_interface *interfaces = NULL;
-    size_t n = 0;
     struct xerr why = XERR_INIT;
 
-    if (net_list(c->agent->net, c->arena, &interfaces, &n, &why)) xerr_clear(&why);   /* the records alone must do */
+    *ret_n = 0;
+    if (net_list(c->agent->net, c->arena, &interfaces, ret_n, &why)) xerr_clear(&why);
+    return interfaces;
+}
+
+/* A name for a bridge that neither a record nor an interface has. */
+static const char *free_bridge(struct arena *a, const struct snap *s, const struct net_interface *interfaces, size_t n)
+{
     for (unsigned i = 0; i < BRIDGES_MAX; i++) {
-        const char *name = arena_printf(c->arena, "xapi%u", i);
+        const char *name = arena_printf(a, "xapi%u", i);
         bool taken = bridge_in_records(s, name);
         for (size_t j = 0; j < n && !taken; j++) taken = streq(interfaces[j].name, name);
         if (!taken) return name;
@@ -43,23 +50,24 @@ const char *network_free_bridge(struct call *c, const struct snap *s)
 int network_create(struct call *c, const struct value *record, struct ref *ret_result, struct xerr *err)
 {
     const struct class_desc *cls = &model.classes[CLASS_network];
-    const char *bridge = value_get_str(record, "bridge", ""), *automatic = NULL;
+    const char *bridge = value_get_str(record, "bridge", "");
     struct ref network = ref_new();
-    {
-        _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
-        automatic = *bridge ? bridge : network_free_bridge(c, s);
-    }
+    size_t n = 0;
+    const struct net_interface *interfaces = *bridge ? NULL : interfaces_now(c, &n);
     struct txn *t = db_begin(c->agent->db);
-    if (bridge_in_records(txn_snap(t), automatic)) {
+
+    /* Chosen where nobody else chooses. */
+    if (!*bridge) bridge = free_bridge(c->arena, txn_snap(t), interfaces, n);
+    if (bridge_in_records(txn_snap(t), bridge)) {
         db_abort(t);
-        return xerr_bridge_name_exists(err, automatic);
+        return xerr_bridge_name_exists(err, bridge);
     }
     txn_create(t, CLASS_network, network);
     for (unsigned i = 0; i < cls->n_fields; i++) {
         const struct value *v = value_get(record, cls->fields[i].name);
         if (v && cls->fields[i].qualifier != QUAL_RO_RUNTIME) txn_set_field(t, network, cls->fields[i].id, v);
     }
-    txn_set_str(t, network, F_network_bridge, automatic);
+    txn_set_str(t, network, F_network_bridge, bridge);
     if (db_commit(t, err)) return -1;
     *ret_result = network;
     return 0;

@@ -7,8 +7,6 @@
 
 /* A default internal network at first start; a network and a PIF for every NIC of the host that has none yet. */
 int network_startup(struct call *c, struct xerr *err);
-/* A bridge name that no record and no interface of this host has: "xapi0", "xapi1" ... In c->arena. */
-const char *network_free_bridge(struct call *c, const struct snap *s);
 
 /* Whether disks are served over NBD, and how. The purposes of a pool's networks do not contradict each other. */
 enum nbd_purpose { NBD_OFF, NBD_TLS, NBD_INSECURE };

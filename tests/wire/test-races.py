@@ -2,6 +2,7 @@
 """Eight clients start, stop, pause, suspend and snapshot the same three VMs against each other: whatever wins, the records, the
 taps and the disks agree in the end, nothing is left busy, and the VMs can be used."""
 import collections
+import concurrent.futures
 import os
 import random
 import threading
@@ -58,8 +59,20 @@ def settled(agent, s, vm):
     check(s.VM.get_power_state(vm) == 'Halted', 'it starts and stops')
 
 
+def networks_at_once(agent):
+    """Each gets a bridge of its own, whoever chooses beside it."""
+    def create(i):
+        s = agent.login()
+        return [s.network.get_bridge(s.network.create({'name_label': 'beside %d.%d' % (i, n), 'name_description': '', 'other_config': {}}))
+                for n in range(8)]
+    with concurrent.futures.ThreadPoolExecutor(CLIENTS) as pool:
+        bridges = [b for part in pool.map(create, range(CLIENTS)) for b in part]
+    check(len(set(bridges)) == CLIENTS * 8, '%d networks made at once have bridges of their own' % len(bridges))
+
+
 def main(agent):
     s = agent.login()
+    networks_at_once(agent)
     vms = [new_vm(s, 'contended %d' % i) for i in range(3)]
     won, odd, until = collections.Counter(), [], time.monotonic() + SECONDS
     threads = [threading.Thread(target=compete, args=(agent, vms, k, won, odd, until)) for k in range(CLIENTS)]
