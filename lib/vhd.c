@@ -662,24 +662,33 @@ static int spread_batmap(struct vhd *v)
     return 0;
 }
 
+/* The new footer is durable before the old one becomes data, that is zeros: one of them is always at the end. */
+static int grow_fixed(struct vhd *v, int64_t size)
+{
+    static const unsigned char zeros[VHD_FOOTER];
+    const int64_t old = v->footer.size;
+
+    if (v->device && size > v->file_size - VHD_SECTOR) {
+        errno = ENOSPC;
+        return -1;
+    }
+    v->end = v->footer.size = size;
+    if (write_footers(v) || sync_now(v)) return -1;
+    if (v->device || size == old) return 0;
+    v->unsynced = true;
+    return write_at(v->fd, zeros, sizeof(zeros), old) || sync_now(v) ? -1 : 0;
+}
+
+/* Whatever is durable at a time is an image: a table that is long enough for both sizes, its header, then the size. */
 int vhd_resize(struct vhd *v, int64_t size)
 {
     if (!v->writable || size < v->footer.size || size % VHD_SECTOR || size > VHD_MAX_SIZE) {
         errno = EINVAL;
         return -1;
     }
-    if (!v->table) {
-        if (v->device && size > v->file_size - VHD_SECTOR) {
-            errno = ENOSPC;
-            return -1;
-        }
-        /* What was the footer becomes data: zeros. */
-        if (!v->device && (ftruncate(v->fd, v->footer.size) || ftruncate(v->fd, size))) return -1;
-        v->end = size;
-    } else if (vhd_blocks(size) > v->header.blocks) {
-        if (spread_batmap(v) || grow_table(v, vhd_blocks(size))) return -1;
-    }
+    if (!v->table) return grow_fixed(v, size);
+    if (vhd_blocks(size) > v->header.blocks && (spread_batmap(v) || grow_table(v, vhd_blocks(size)))) return -1;
+    if (write_header(v, v->footer.type == VHD_DIFFERENCING) || sync_now(v)) return -1;
     v->footer.size = size;
-    if (v->table && write_header(v, v->footer.type == VHD_DIFFERENCING)) return -1;
     return write_footers(v) || sync_now(v) ? -1 : 0;
 }
