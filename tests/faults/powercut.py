@@ -163,6 +163,8 @@ class Disk:
             f = self.files.get(op.inode)
             self.name(lambda names: self.renamed(names, op.path, op.other, f))
         elif kind in (DATA, SIZE, ZERO):
+            if op.inode not in self.files:
+                raise RuntimeError('a file that nobody was seen to make: %r' % op)
             self.files[op.inode].since.append((self.number, op))
         elif kind == SYNC_BEGIN:
             self.begun[op.thread, op.inode] = self.number

@@ -181,6 +181,23 @@ OPEN(open64)
 OPENAT(openat)
 OPENAT(openat64)
 
+#define TEMPORARY(name, declared, types, called) \
+    int name declared; \
+    int name declared \
+    { \
+        REAL(int, #name, types); \
+        uint64_t inode; \
+        char path[PATH_MAX]; \
+        int fd = real called; \
+        if (fd >= 0 && of_fd(fd, &inode, path)) put(CREATE, inode, 0, path, NULL, NULL, 0, 0); \
+        return fd; \
+    }
+#define COMMA ,
+TEMPORARY(mkstemp, (char *path_template), char *, (path_template))
+TEMPORARY(mkstemp64, (char *path_template), char *, (path_template))
+TEMPORARY(mkostemp, (char *path_template, int flags), char * COMMA int, (path_template, flags))
+TEMPORARY(mkostemp64, (char *path_template, int flags), char * COMMA int, (path_template, flags))
+
 /* ---- contents ---- */
 
 static void data(int fd, const struct iovec *iov, int n, int64_t at)
@@ -239,7 +256,7 @@ static void sized(int fd, int64_t size)
 TRUNCATE(ftruncate)
 TRUNCATE(ftruncate64)
 
-/* A hole or zeros in the middle; space ahead changes no byte, but may move the end. */
+/* Was done: a hole or zeros; space ahead changes no byte, but may have moved the end. */
 static void allocated(int fd, int mode, int64_t at, int64_t len)
 {
     uint64_t inode;
@@ -249,8 +266,8 @@ static void allocated(int fd, int mode, int64_t at, int64_t len)
     if (!of_fd(fd, &inode, path)) return;
     if (mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE)) put(ZERO, inode, at, path, NULL, NULL, 0, (uint64_t)len);
     else if (mode & ~FALLOC_FL_KEEP_SIZE) put(UNKNOWN, inode, mode, "fallocate", NULL, NULL, 0, 0);
-    if (!(mode & FALLOC_FL_KEEP_SIZE) && fstat(fd, &st) == 0 && at + len > st.st_size)
-        put(SIZE, inode, at + len, path, NULL, NULL, 0, 0);
+    if (!(mode & FALLOC_FL_KEEP_SIZE) && fstat(fd, &st) == 0 && at + len >= st.st_size)
+        put(SIZE, inode, st.st_size, path, NULL, NULL, 0, 0);
 }
 
 #define FALLOCATE(name) \
@@ -270,8 +287,9 @@ FALLOCATE(fallocate64)
     int name(int fd, off64_t at, off64_t len) \
     { \
         REAL(int, #name, int, off64_t, off64_t); \
-        allocated(fd, 0, at, len); \
-        return real(fd, at, len); \
+        int rc = real(fd, at, len); \
+        if (rc == 0) allocated(fd, 0, at, len); \
+        return rc; \
     }
 POSIX_FALLOCATE(posix_fallocate)
 POSIX_FALLOCATE(posix_fallocate64)
@@ -302,7 +320,6 @@ ssize_t copy_file_range(int in, off64_t *in_at, int to, off64_t *to_at, size_t l
         if (mine && rc == 0) put(kind, inode, 0, from, to, NULL, 0, 0); \
         return rc; \
     }
-#define COMMA ,
 NAME2(RENAME, rename, (const char *old, const char *new), const char * COMMA const char *, (old, new), AT_FDCWD, old, AT_FDCWD, new)
 NAME2(RENAME, renameat, (int d1, const char *old, int d2, const char *new), int COMMA const char * COMMA int COMMA const char *,
       (d1, old, d2, new), d1, old, d2, new)

@@ -6,79 +6,18 @@ import random
 import shutil
 import subprocess
 import tempfile
-import uuid
 
-from harness import BUILD, LEVEL, SOURCE, check, done
+from harness import LEVEL, check, done
+from repository import PLUGIN, Repository
 
 MIB = 1 << 20
 SIZE = 8 * MIB
 work = tempfile.mkdtemp(prefix='gc-')
-plugin = next(p for p in (os.path.join(BUILD, '.libs/nbdkit-vhd.so'), os.path.join(BUILD, 'nbdkit-vhd.so')) if os.path.exists(p))
-env = dict(os.environ, XAPI_SM_STATE_DIR=os.path.join(work, 'state'), XAPI_SM_MOUNT_DIR=os.path.join(work, 'mnt'))
-
-
-class Repository:
-    def __init__(self, fmt):
-        self.fmt, self.sr = fmt, str(uuid.uuid4())
-        self.loc = os.path.join(work, fmt)
-        self.call('sr_create', 'args=0')
-
-    def call(self, command, *members, fault=None):
-        e = dict(env, SM_FAULT=fault) if fault else env
-        out = subprocess.run(['/usr/bin/python3', os.path.join(SOURCE, 'tests/sm/smcall.py'), os.path.join(BUILD, 'sm/file'), 'file',
-                              command, 'sr_uuid=' + self.sr, 'config.location=' + self.loc, 'smconfig.image-format=' + self.fmt,
-                              *members], capture_output=True, text=True, env=e)
-        return dict(line.split('=', 1) for line in out.stdout.splitlines() if '=' in line)
-
-    def path(self, vdi):
-        return '%s/%s.%s' % (self.loc, vdi, self.fmt)
-
-    def write(self, vdi, at, data):
-        piece = os.path.join(work, 'piece')
-        with open(piece, 'wb') as f:
-            f.write(data)
-        io = 'write -s %s %d %d' % (piece, at, len(data))
-        if self.fmt == 'vhd':
-            got = subprocess.run(['nbdkit', '-U', '-', plugin, 'image=' + self.path(vdi), '--run',
-                                  'qemu-io -f raw -c "%s" -c flush "$uri"' % io], capture_output=True, text=True)
-        else:
-            got = subprocess.run(['qemu-io', '-f', 'qcow2', '-c', io, '-c', 'flush', self.path(vdi)], capture_output=True, text=True)
-        assert got.returncode == 0 and 'fail' not in got.stdout, got.stdout + got.stderr
-
-    def read(self, vdi):
-        out = os.path.join(work, 'out.raw')
-        if self.fmt == 'vhd':
-            got = subprocess.run(['nbdkit', '-r', '-U', '-', plugin, 'image=' + self.path(vdi), '--run',
-                                  'qemu-img convert -f raw -O raw "$uri" ' + out], capture_output=True, text=True)
-        else:
-            got = subprocess.run(['qemu-img', 'convert', '-U', '-f', 'qcow2', '-O', 'raw', self.path(vdi), out],
-                                 capture_output=True, text=True)
-        if got.returncode:
-            return got.stderr
-        with open(out, 'rb') as f:
-            return f.read()
-
-    def plan(self, *attached):
-        got = self.call('sr_gc_plan', 'attached_list=' + ','.join(attached))
-        tops = sorted({k.split('.')[1] for k in got if k.startswith('merges.') and k != 'merges.n'})
-        return [{f: got['merges.%s.%s' % (t, f)] for f in ('top', 'base', 'format', 'top_path', 'base_path', 'leaf', 'stamp')}
-                for t in tops]
-
-    def merge(self, m):
-        return subprocess.run([os.path.join(BUILD, 'sm/image-merge'), m['format'], m['top_path'], m['base_path']],
-                              capture_output=True, text=True)
-
-    def finish(self, m, *attached, fault=None):
-        return self.call('sr_gc_finish', 'args=%s,%s,%s' % (m['top'], m['base'], m['stamp']),
-                         'attached_list=' + ','.join(attached), fault=fault)
-
-    def files(self):
-        return sorted(n for n in os.listdir(self.loc) if n != '.xapi-sr')
 
 
 def story(fmt):
     rng = random.Random(11)
-    r = Repository(fmt)
+    r = Repository(fmt, work)
     disks = {r.call('vdi_create', 'args=%d' % SIZE)['uuid']: bytearray(SIZE)}
     main = next(iter(disks))
 
@@ -171,7 +110,7 @@ def story(fmt):
         r.call('vdi_delete', 'vdi_uuid=' + s)
     sock = os.path.join(work, fmt + '.sock')
     if fmt == 'vhd':
-        argv = ['nbdkit', '-f', '-U', sock, plugin, 'image=' + r.path(main)]
+        argv = ['nbdkit', '-f', '-U', sock, PLUGIN, 'image=' + r.path(main)]
     else:
         argv = ['qemu-nbd', '--persistent', '--shared=4', '-k', sock, '-f', 'qcow2', r.path(main)]
     server = subprocess.Popen(argv)
