@@ -25,6 +25,7 @@ rpc.mountd
 '''
 CONFIG = {'server': '10.8.2.1', 'serverpath': '/srv/nfs', 'nfsversion': '4.1'}
 GUEST = '10.8.0.9'
+PVH_GRUB = '/usr/lib/grub-xen/grub-i386-xen_pvh.bin'
 # Faults may be written into the file while the agent runs.
 FAULTY = b'#!/bin/bash\nexec 9<>/root/faults\nexport XAPI_FAULT_FD=9\nexec "$@"\n'
 
@@ -183,8 +184,15 @@ def refuses(m):
     here, there, vm = m.where()
     there.arm('hv.xen.limits ENOSPC 1')
     error = m.move()()
-    check(isinstance(error, Failure) and 'DOMAIN_BUILDER_ERROR' in str(error) or 'INTERNAL_ERROR' in str(error), 'a target that refuses: %s' % error)
+    check(isinstance(error, Failure) and 'injected at hv.xen.limits' in str(error), "a target that refuses says why: %s" % error)
     m.settled('refused', here)
+    # All but 64 MiB there are another's.
+    free = int(there.rig.must("xl info | awk '$1 == \"free_memory\" { print $3 }'"))
+    ballast = there.start(there.vm('ballast', 'pvh', mib=(free - 72) // 2 * 2, kernel=PVH_GRUB, ramdisk=''), paused=True)
+    error = m.move()()
+    check(isinstance(error, Failure) and error.details[0] == 'HOST_NOT_ENOUGH_FREE_MEMORY', 'one without memory for it too: %s' % error)
+    there.s.VM.hard_shutdown(ballast)
+    m.settled('no memory', here)
 
 
 def under_way(host, seconds=0.5):

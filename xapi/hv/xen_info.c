@@ -27,7 +27,10 @@ static bool has_uuid(const xc_domaininfo_t *info, const char *uuid)
 
 bool xn_dominfo(struct xn *xn, const struct xn_guest *g, xc_domaininfo_t *ret_info)
 {
-    if (g->domid < 0 || xc_domain_getinfolist(xn->xch, (uint32_t)g->domid, 1, ret_info) != 1) return false;
+    const int n = g->domid < 0 ? 0 : xc_domain_getinfolist(xn->xch, (uint32_t)g->domid, 1, ret_info);
+
+    if (n >= 0) errno = 0;
+    if (n != 1) return false;
     return ret_info->domain == g->domid && has_uuid(ret_info, g->vm) && !(ret_info->flags & XEN_DOMINF_dying);
 }
 

@@ -177,7 +177,7 @@ struct xn_nic *xn_nic_add(struct xn_guest *g, const struct xn_nic *nic);
 void xn_nic_remove(struct xn_guest *g, struct xn_nic *nic);
 
 /* xen_info.c */
-/* One domain; false when it is gone or belongs to another guest by now. */
+/* One domain; false, with errno 0, when it is gone or belongs to another guest by now; with errno when the hypervisor does not say. */
 bool xn_dominfo(struct xn *xn, const struct xn_guest *g, xc_domaininfo_t *ret_info);
 /* Every domain but the first; malloc'd. -1 with errno. */
 int xn_dominfo_all(struct xn *xn, xc_domaininfo_t **ret_infos, size_t *ret_n);

@@ -32,6 +32,7 @@ static bool has_ended(struct xn *xn, struct xn_guest *g, enum hv_stop_reason *re
     xc_domaininfo_t info;
 
     if (!xn_dominfo(xn, g, &info)) {
+        if (errno) return false;             /* looked at again soon */
         *ret_reason = HV_STOP_DESTROYED;
         return true;
     }
