@@ -239,6 +239,16 @@ class Agent:
         with open(os.path.join(self.root, 'faults'), 'ab') as f:
             f.write(line.encode() + b'\n')
 
+    def poke(self, text):
+        """Does something to simulated guests behind the agent's back, or sets how they behave (xapi/hv/sim.h)."""
+        fd, path = tempfile.mkstemp(dir=self.root)
+        with open(fd, 'w') as f:
+            f.write(text + '\n')
+        there = os.path.join(self.root, 'hv', 'sim', 'poke', os.path.basename(path))
+        os.rename(path, there)
+        if not wait_until(lambda: not os.path.exists(there)):     # it goes when it has been done
+            raise RuntimeError('nobody looks at ' + there)
+
     def kill(self):
         self.process.kill()
         self.process.wait()

@@ -11,16 +11,6 @@ MIB = 1 << 20
 BAR = re.compile(r'^vm-migrate( +\d+%( \[[#-]+\])?)?  .*0:\d\d$', re.M)
 
 
-def poke(agent, text):
-    folder = os.path.join(agent.root, 'hv', 'sim')
-    with open(os.path.join(folder, 'poke.new'), 'w') as f:
-        f.write(text + '\n')
-    path = os.path.join(folder, 'poke', 'poke')
-    os.rename(f.name, path)
-    if not wait_until(lambda: not os.path.exists(path)):
-        raise RuntimeError('nobody looks at ' + path)
-
-
 def guest(s):
     vm = s.VM.clone(s.VM.get_by_name_label('Other install media')[0], 'guest')
     s.VM.provision(vm)
@@ -67,14 +57,14 @@ with Agent() as from_agent:
         a, b = from_agent.login(), to_agent.login()
         vm = guest(a)
         mistakes(t, line)
-        poke(from_agent, 'set image_bytes %d\nset save_rate %d' % (256 * MIB, MIB))
+        from_agent.poke('set image_bytes %d\nset save_rate %d' % (256 * MIB, MIB))
         interrupted(t, a, b, line, vm)
-        poke(from_agent, 'set save_rate 0')
+        from_agent.poke('set save_rate 0')
         arrives(t, a, b, line, relay)
         b.VM.hard_shutdown(b.VM.get_by_name_label('guest')[0])
         # The destination dies on the way.
         vm = guest(a)
-        poke(from_agent, 'set save_rate %d' % MIB)
+        from_agent.poke('set save_rate %d' % MIB)
         t.run(line)
         check(t.wait(BAR), 'once more under way')
         to_agent.kill()

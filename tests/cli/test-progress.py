@@ -18,14 +18,6 @@ XE = os.path.join(BUILD, 'xe', 'xe')
 MIB = 1 << 20
 
 
-def poke(agent, text):
-    folder = os.path.join(agent.root, 'hv', 'sim', 'poke')
-    with open(os.path.join(folder, '.tmp'), 'w') as f:
-        f.write(text + '\n')
-    os.rename(os.path.join(folder, '.tmp'), os.path.join(folder, 'a'))
-    wait_until(lambda: not os.path.exists(os.path.join(folder, 'a')), 10)
-
-
 def environment(agent):
     return {'PATH': os.path.dirname(XE) + ':' + os.environ['PATH'], 'XAPI_SOCKET': agent.socket, 'HOME': agent.root}
 
@@ -89,7 +81,7 @@ def protocol(agent, s, vm):
 
 def without_terminal(agent, s, vm):
     uuid = s.VM.get_uuid(vm)
-    poke(agent, 'deaf ' + uuid)
+    agent.poke('deaf ' + uuid)
     for way in ([], ['--xmlrpc'], ['-s', 'localhost', '-p', str(agent.https_port), '-u', USER, '-pw', PASSWORD]):
         p = start(agent, 'vm-shutdown', 'uuid=' + uuid, *way)
         wait_until(lambda: s.VM.get_current_operations(vm))
@@ -322,7 +314,7 @@ def on_terminal(agent, s, t, vm):
     check(t.wait('cancelled') and t.wait_prompt() and t.status() == 130, 'yes cancels it: 130')
     check(not pending(s) and not s.VM.get_current_operations(vm), 'and nothing is left of it')
     s.VM.hard_shutdown(vm)
-    poke(agent, 'set start_ms 4000')
+    agent.poke('set start_ms 4000')
     t.run('xe vm-start uuid=%s' % uuid)
     t.wait(re.compile(r'^vm-start .*0:0\d$', re.M))
     t.keys('C-c')

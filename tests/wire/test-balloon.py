@@ -1,20 +1,9 @@
 #!/usr/bin/env python3
 """Dynamic memory: guests give memory up when another needs it to start, get it back when it is free, and keep it when it would not help."""
-import os
 
 from harness import Agent, check, done, fails, wait_until
 
 MIB = 1 << 20
-
-
-def poke(agent, text):
-    """Settings of the simulated hypervisor."""
-    folder = os.path.join(agent.root, 'hv', 'sim', 'poke')
-    path = os.path.join(agent.root, 'poke-text')
-    with open(path, 'w') as f:
-        f.write(text + '\n')
-    os.rename(path, os.path.join(folder, 'p'))
-    wait_until(lambda: not os.listdir(folder), 20)
 
 
 def guest(s, name, low, high):
@@ -34,8 +23,8 @@ def free(s):
 
 with Agent() as agent:
     s = agent.login()
-    poke(agent, 'set host_memory_bytes %d' % (1024 * MIB))
-    poke(agent, 'set balloon_ms 50')
+    agent.poke('set host_memory_bytes %d' % (1024 * MIB))
+    agent.poke('set balloon_ms 50')
     first, second, third = guest(s, 'first', 256, 768), guest(s, 'second', 128, 512), guest(s, 'third', 512, 512)
     s.VM.start(first, False, False)
     check(actual(s, first) == 768, 'alone it has its most')
@@ -64,10 +53,10 @@ with Agent() as agent:
     check(wait_until(lambda: actual(s, first) == 768, 40, 0.2), 'and to the one that is left: all')
 
     # Guests that do not obey.
-    poke(agent, 'set balloon_ms 3600000')
+    agent.poke('set balloon_ms 3600000')
     fails('HOST_NOT_ENOUGH_FREE_MEMORY', 'a guest that gives nothing back', s.VM.start, third, False, False)
     check(s.VM.get_power_state(third) == 'Halted', 'is not waited for for ever')
-    poke(agent, 'set balloon_ms 50')
+    agent.poke('set balloon_ms 50')
     s.VM.start(third, False, False)
     check(actual(s, first) <= 512, 'when it obeys again the other starts')
 done()

@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 """Errors provoked on purpose: each has the code that is published, its parameters in number and order, and each parameter is
 what its name says: a VM where it says vm, a host where it says host."""
-import os
 import re
 
 from harness import Agent, Failure, check, done, error_parameters, wait_until
@@ -95,15 +94,6 @@ def with_pci(w, devices):
         w.s.VM.start(w.vm, False, False)
     finally:
         w.s.VM.remove_from_other_config(w.vm, 'pci')
-
-
-def poke(agent, text):
-    folder = os.path.join(agent.root, 'hv', 'sim', 'poke')
-    path = os.path.join(agent.root, 'poke-text')
-    with open(path, 'w') as f:
-        f.write(text + '\n')
-    os.rename(path, os.path.join(folder, 'poke-text'))
-    wait_until(lambda: not os.listdir(folder))
 
 
 # code -> how it is provoked
@@ -215,7 +205,7 @@ with Agent() as agent:
     s._proxy_call = lambda method, *args: (_ for _ in ()).throw(Failure(getattr(s._proxy, method)(*args)['ErrorDescription']))
     w = World(agent, s)
     w.classes = {m.split('.')[0] for m in s._proxy.system.listMethods() if not m.startswith('Async.')}
-    poke(agent, 'deaf ' + s.VM.get_uuid(w.running))
+    agent.poke('deaf ' + s.VM.get_uuid(w.running))
     for code, provoke in TABLE:
         try:
             provoke(w)

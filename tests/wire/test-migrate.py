@@ -13,16 +13,6 @@ MIB = 1 << 20
 NULL = 'OpaqueRef:NULL'
 
 
-def poke(agent, text):
-    folder = os.path.join(agent.root, 'hv', 'sim')
-    with open(os.path.join(folder, 'poke.new'), 'w') as f:
-        f.write(text + '\n')
-    path = os.path.join(folder, 'poke', 'poke')
-    os.rename(f.name, path)
-    if not wait_until(lambda: not os.path.exists(path)):
-        raise RuntimeError('nobody looks at ' + path)
-
-
 def make(s, name):
     vm = s.VM.clone(s.VM.get_by_name_label('Other install media')[0], name)
     s.VM.provision(vm)
@@ -110,9 +100,9 @@ with Agent() as from_agent, Agent() as to_agent:
           {vif: inner}, {})
     a.VM.start(vm, False, False)
     before = len(b.VM.get_all())
-    poke(to_agent, 'set host_memory_bytes %d' % MIB)
+    to_agent.poke('set host_memory_bytes %d' % MIB)
     fails('HOST_NOT_ENOUGH_FREE_MEMORY', 'a destination that is full', a.VM.migrate_send, vm, dest, True, {}, {vif: inner}, {})
-    poke(to_agent, 'set host_memory_bytes %d' % (1 << 40))
+    to_agent.poke('set host_memory_bytes %d' % (1 << 40))
     check(a.VM.get_power_state(vm) == 'Running' and len(b.VM.get_all()) == before and not b.VM.get_by_name_label('traveller'),
           'the guest runs on, and nothing of it is left there')
     fails('VM_BAD_POWER_STATE', 'what runs is not copied', a.VM.migrate_send, vm, dest, True, {}, {vif: inner}, {'copy': 'true'})
@@ -122,13 +112,13 @@ with Agent() as from_agent, Agent() as to_agent:
     a.VM.pool_migrate(vm, host, {})
     check(a.VM.get_power_state(vm) == 'Running' and a.VM.get_domid(vm) != domid, 'on one host it goes on in a new domain')
     # As much memory as to be cancelled in the middle of it.
-    poke(from_agent, 'set image_bytes %d\nset save_rate %d' % (64 * MIB, MIB))
+    from_agent.poke('set image_bytes %d\nset save_rate %d' % (64 * MIB, MIB))
     task = a.Async.VM.migrate_send(vm, dest, True, {}, {vif: inner}, {})
     check(wait_until(lambda: b.VM.get_by_name_label('traveller') and float(a.task.get_progress(task)) > 0), 'its memory is on its way')
     a.task.cancel(task)
     check(wait_until(lambda: a.task.get_status(task) == 'cancelled', 60), 'cancelled: %s' % a.task.get_error_info(task))
     check(a.VM.get_power_state(vm) == 'Running' and wait_until(lambda: not b.VM.get_by_name_label('traveller')), 'it runs on here, and is gone there')
-    poke(from_agent, 'set save_rate 0')
+    from_agent.poke('set save_rate 0')
     home = a.VM.migrate_send(vm, dest, True, {}, {vif: inner}, {})
     check(b.VM.get_uuid(home) == uuid and b.VM.get_power_state(home) == 'Running' and not a.VM.get_by_name_label('traveller'),
           'a running guest moves')

@@ -10,16 +10,6 @@ from harness import Agent, Failure, check, done, fails, own_network, wait_until
 MIB = 1 << 20
 
 
-def poke(agent, text):
-    """Settings of the simulated hypervisor."""
-    folder = os.path.join(agent.root, 'hv', 'sim', 'poke')
-    path = os.path.join(agent.root, 'poke-text')
-    with open(path, 'w') as f:
-        f.write(text + '\n')
-    os.rename(path, os.path.join(folder, 'p'))
-    wait_until(lambda: not os.listdir(folder), 20)
-
-
 class Pool:
     def __init__(self, agent):
         self.agent = agent
@@ -99,19 +89,19 @@ def moves(t):
 
 def refused(t):
     here, there, vm = t.home()
-    poke(there.agent, 'set host_memory_bytes %d' % (32 * MIB))
+    there.agent.poke('set host_memory_bytes %d' % (32 * MIB))
     error = t.move(here, there, vm)
     check('HOST_NOT_ENOUGH_FREE_MEMORY' in str(error), 'a host without room says so: %s' % error)
     t.settled('refused', here, 'Running')
     for rate in (0, 4 * MIB):
-        poke(here.agent, 'set image_bytes %d' % (64 * MIB))
-        poke(here.agent, 'set save_rate %d' % rate)
+        here.agent.poke('set image_bytes %d' % (64 * MIB))
+        here.agent.poke('set save_rate %d' % rate)
         began = time.monotonic()
         error = t.move(here, there, vm)
         check('HOST_NOT_ENOUGH_FREE_MEMORY' in str(error), 'and when much memory is on its way to it (%.1f s): %s' % (time.monotonic() - began, error))
         t.settled('refused on its way', here, 'Running')
-    poke(here.agent, 'set image_bytes %d\nset save_rate 0' % (4 * MIB))
-    poke(there.agent, 'set host_memory_bytes %d' % (4096 * MIB))
+    here.agent.poke('set image_bytes %d\nset save_rate 0' % (4 * MIB))
+    there.agent.poke('set host_memory_bytes %d' % (4096 * MIB))
     there.agent.arm('hv.sim.receive EIO 1')
     error = t.move(here, there, vm)
     check('injected' in str(error), 'a failure over there after the guest was let go: %s' % error)
@@ -134,7 +124,7 @@ def killed(t, side, point, owner, state):
 def on_the_way(t, side):
     """Killed while the memory is on its way."""
     here, there, vm = t.home()
-    poke(here.agent, 'set save_rate %d' % (MIB // 2))
+    here.agent.poke('set save_rate %d' % (MIB // 2))
     got = []
     thread = threading.Thread(target=lambda: got.append(t.move(here, there, vm)))
     thread.start()
@@ -145,7 +135,7 @@ def on_the_way(t, side):
     thread.join()
     killed_one.back()
     t.settled('%s killed on the way' % side, here, 'Running')
-    poke(here.agent, 'set save_rate 0')
+    here.agent.poke('set save_rate 0')
 
 
 def gone(t):
@@ -189,7 +179,7 @@ own_network()
 with Agent('--https', '127.0.0.1:8441', faults=True) as a, Agent('--https', '127.0.0.1:8442', faults=True) as b:
     t = Traveller(Pool(a), Pool(b))
     for p in t.pools:
-        poke(p.agent, 'set image_bytes %d' % (4 * MIB))
+        p.agent.poke('set image_bytes %d' % (4 * MIB))
     moves(t)
     refused(t)
     on_the_way(t, 'receiver')

@@ -1,9 +1,7 @@
 #!/usr/bin/env python3
 """Tasks: Async calls, results and errors as clients read them, cancellation, tasks of clients, operations in progress."""
 import http.client
-import os
 import re
-import tempfile
 import threading
 import time
 import xmlrpc.client
@@ -11,15 +9,6 @@ import xmlrpc.client
 from harness import Agent, Session, check, done, fails, wait_until
 
 FINAL = ('success', 'failure', 'cancelled')
-
-
-def poke(agent, text):
-    folder = os.path.join(agent.root, 'hv', 'sim', 'poke')
-    fd, path = tempfile.mkstemp(dir=agent.root)
-    os.write(fd, (text + '\n').encode())
-    os.close(fd)
-    os.rename(path, os.path.join(folder, os.path.basename(path)))
-    wait_until(lambda: not os.listdir(folder))
 
 
 def end_of(s, task):
@@ -59,7 +48,7 @@ def results(s, template):
 
 def operations(agent, s, vm):
     s.VM.provision(vm)
-    poke(agent, 'set start_ms 1500')
+    agent.poke('set start_ms 1500')
     task = s.Async.VM.start(vm, False, False)
     check(wait_until(lambda: s.VM.get_current_operations(vm) == {task: 'start'}, 5), 'the task stands in current_operations')
     check('start' not in s.VM.get_allowed_operations(vm), 'and start is not allowed meanwhile')
@@ -69,11 +58,11 @@ def operations(agent, s, vm):
     check(end_of(s, task)['status'] == 'success', 'the start goes on')
     check(s.VM.get_current_operations(vm) == {} and 'clean_shutdown' in s.VM.get_allowed_operations(vm),
           'released afterwards')
-    poke(agent, 'set start_ms 0')
+    agent.poke('set start_ms 0')
 
 
 def cancel(agent, s, vm):
-    poke(agent, 'deaf ' + s.VM.get_uuid(vm))
+    agent.poke('deaf ' + s.VM.get_uuid(vm))
     task = s.Async.VM.clean_shutdown(vm)
     wait_until(lambda: s.VM.get_current_operations(vm) == {task: 'clean_shutdown'})
     check(s.task.get_allowed_operations(task) == ['cancel'] and s.task.get_status(task) == 'pending', 'it can be cancelled')

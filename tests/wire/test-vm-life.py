@@ -1,23 +1,10 @@
 #!/usr/bin/env python3
 """What happens to a VM, from the API and from inside the guest, on the simulator: states, devices, undo, copies."""
 import os
-import tempfile
 
 from harness import Agent, check, done, fails, wait_until
 
 MIB = 1 << 20
-
-
-def poke(agent, text):
-    """Does something to a guest behind the agent's back (xapi/hv/sim.h)."""
-    folder = os.path.join(agent.root, 'hv', 'sim', 'poke')
-    fd, path = tempfile.mkstemp(dir=agent.root)
-    os.write(fd, (text + '\n').encode())
-    os.close(fd)
-    there = os.path.join(folder, os.path.basename(path))
-    os.rename(path, there)
-    if not wait_until(lambda: not os.path.exists(there)):     # it goes when it has been done
-        raise RuntimeError('nobody looks at ' + there)
 
 
 def make_vm(s, name, disks=1):
@@ -61,33 +48,33 @@ with Agent() as agent:
     fails('OPERATION_NOT_ALLOWED', 'destroying an attached VIF', s.VIF.destroy, s.VM.get_VIFs(vm)[0])
 
     # From inside.
-    poke(agent, 'poweroff ' + uuid)
+    agent.poke('poweroff ' + uuid)
     becomes(s, vm, 'Halted', 'the guest powers itself off')
     check(s.VM.get_domid(vm) == '-1' and s.VM.get_consoles(vm) == [], 'no domain, no console left')
     check(not s.VBD.get_currently_attached(s.VM.get_VBDs(vm)[0]), 'its disk is free')
     s.VM.set_actions_after_crash(vm, 'destroy')
     s.VM.start(vm, False, False)
-    poke(agent, 'crash ' + uuid)
+    agent.poke('crash ' + uuid)
     becomes(s, vm, 'Halted', 'a crash with action destroy')
     s.VM.set_actions_after_crash(vm, 'restart')
     s.VM.start(vm, False, False)
     before = s.VM.get_domid(vm)
-    poke(agent, 'kill ' + uuid)
+    agent.poke('kill ' + uuid)
     check(wait_until(lambda: s.VM.get_power_state(vm) == 'Running' and s.VM.get_domid(vm) != before),
           'a death with action restart: a new domain')
-    poke(agent, 'pause ' + uuid)
+    agent.poke('pause ' + uuid)
     becomes(s, vm, 'Paused', 'paused by hand')
-    poke(agent, 'unpause ' + uuid)
+    agent.poke('unpause ' + uuid)
     becomes(s, vm, 'Running', 'unpaused by hand')
     s.VM.set_actions_after_shutdown(vm, 'restart')
     before = s.VM.get_domid(vm)
-    poke(agent, 'poweroff ' + uuid)
+    agent.poke('poweroff ' + uuid)
     check(wait_until(lambda: s.VM.get_power_state(vm) == 'Running' and s.VM.get_domid(vm) != before),
           'power-off from inside with action restart: a new domain')
     s.VM.set_actions_after_shutdown(vm, 'destroy')
 
     # A deaf guest: the hard way overtakes the clean one, and cancel works.
-    poke(agent, 'deaf ' + uuid)
+    agent.poke('deaf ' + uuid)
     task = s.call('Async.VM.clean_shutdown', vm)
     check(wait_until(lambda: 'clean_shutdown' in s.VM.get_current_operations(vm).values()), 'a clean shutdown is under way')
     fails('OTHER_OPERATION_IN_PROGRESS', 'a snapshot meanwhile', s.VM.snapshot, vm, 'no', [])
@@ -175,11 +162,11 @@ with Agent() as agent:
 
     # A start that fails leaves nothing behind.
     s.VM.hard_shutdown(vm)
-    poke(agent, 'lose')
+    agent.poke('lose')
     wait_until(lambda: os.listdir(os.path.join(agent.root, 'hv', 'sim', 'poke')) == [])
     fails('INTERNAL_ERROR', 'a start while the engine is away', s.VM.start, vm, False, False)
     check(s.VM.get_power_state(vm) == 'Halted' and s.VM.get_current_operations(vm) == {}, 'changes nothing')
-    poke(agent, 'regain')
+    agent.poke('regain')
     wait_until(lambda: os.listdir(os.path.join(agent.root, 'hv', 'sim', 'poke')) == [])
     s.VM.start(vm, False, False)
     check(s.VM.get_power_state(vm) == 'Running', 'and the VM starts')
