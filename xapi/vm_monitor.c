@@ -14,6 +14,7 @@
 #include "lib/clock.h"
 #include "lib/log.h"
 #include "xapi/call/lifecycle.h"
+#include "xapi/vm_space.h"
 
 enum { NO_SPACE_PRIORITY = 2 };
 
@@ -288,6 +289,7 @@ static void note_power_state(struct call *c, const struct queued *e, struct ref 
         return;
     }
     txn_set_enum(t, vm, F_VM_power_state, (int)state);
+    if (e->no_space) vm_space_note(t, vm);
     lifecycle_refresh(t, CLASS_VM, vm);
     if (db_commit(t, &err)) log_failure("power state", e->uuid, &err);
 }
@@ -329,7 +331,7 @@ static void handle_no_space(struct call *c, const struct queued *e)
 
     log_warn("VM %s is paused: a repository of its disks is full", e->uuid);
     if (message_create(c, "VM_PAUSED_NO_SPACE", NO_SPACE_PRIORITY, cls_VM, e->uuid,
-                       "The repository of a disk is full. Make room there, then unpause the VM: it goes on where it was.",
+                       "The repository of a disk is full. Make room there: the VM goes on where it was, by itself or when it is unpaused.",
                        &message, &err))
         log_failure("alert", e->uuid, &err);
 }

@@ -11,6 +11,7 @@
 #include "xapi/vdi.h"
 #include "xapi/vm_balloon.h"
 #include "xapi/vm_boot.h"
+#include "xapi/vm_space.h"
 
 enum {
     SHUTDOWN_TIMEOUT_S = 1200,   /* a guest may take this long to stop cleanly */
@@ -73,6 +74,7 @@ static int set_power_state(struct call *c, struct ref vm, enum vm_power_state fr
         txn_set_enum(t, vm, F_VM_power_state, (int)to);
         lifecycle_refresh(t, CLASS_VM, vm);
     }
+    if (to == vm_power_state_Paused) vm_space_forget(t, vm);
     return db_commit(t, err);
 }
 

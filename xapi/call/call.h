@@ -55,6 +55,7 @@ struct agent {
     _Atomic uint64_t replicated;       /* the revision that those disks hold */
     atomic_bool counting_paths;        /* to disks, by multipath */
     atomic_uint starting;              /* guests for which the hypervisor looks for memory */
+    atomic_bool looking_for_room;      /* for VMs that are paused until there is some */
     atomic_bool settling;              /* other pools are being asked for VMs that went there */
     struct event_hub *events;      /* waiters of event.from */
     struct user_agents *user_agents;   /* who logged in lately */

@@ -21,6 +21,7 @@
 #include "xapi/vm_autostart.h"
 #include "xapi/vm_balloon.h"
 #include "xapi/vm_moves.h"
+#include "xapi/vm_space.h"
 #include "xapi/vmss.h"
 
 struct job {
@@ -101,6 +102,23 @@ static void settle_moves(struct agent *agent)
 
     if (atomic_exchange(&agent->settling, true)) return;
     if (rpc_spawn(agent->rpc, run_moves, agent, &err)) atomic_store(&agent->settling, false);
+}
+
+static void run_space(void *arg)
+{
+    struct agent *agent = arg;
+
+    vm_space_look(agent);
+    atomic_store(&agent->looking_for_room, false);
+}
+
+/* On a thread of its own, too: drivers are asked. */
+static void look_for_room(struct agent *agent)
+{
+    _cleanup_xerr_ struct xerr err = XERR_INIT;
+
+    if (atomic_exchange(&agent->looking_for_room, true)) return;
+    if (rpc_spawn(agent->rpc, run_space, agent, &err)) atomic_store(&agent->looking_for_room, false);
 }
 
 static void refresh_host(struct agent *agent)
@@ -186,6 +204,7 @@ static const struct job table[] = {
     { "scheduled snapshots", 5, start_schedules },
     { "paths to disks", 5, count_paths },
     { "VMs on the move", 5, settle_moves },
+    { "VMs that wait for room", 10, look_for_room },
     { "network news", 1, pif_watch },
     { "SSH time-out", 5, host_close_expired_ssh },
     { "the database in repositories", 10, replicate_database },
