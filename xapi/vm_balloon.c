@@ -180,14 +180,14 @@ static bool leave_out_deaf(struct call *c, const struct guests *g)
 }
 
 /* 0 when the guest, with the target that is now in its description, should fit; 1 when it cannot; -1 with the error. */
-static int make_room(struct call *c, struct hv_vm *description, int64_t available_bytes, struct xerr *err)
+static int make_room(struct call *c, struct hv_vm *description, struct balloon limits, int64_t available_bytes, struct xerr *err)
 {
     struct guests g;
     int64_t given;
 
     if (list_guests(c, &g, err)) return -1;
     struct balloon *mine = &g.balloons[g.n];
-    *mine = (struct balloon){ .min_bytes = description->memory_dynamic_min_bytes, .max_bytes = description->memory_dynamic_max_bytes };
+    *mine = limits;
     if (!balloon_plan(g.balloons, g.n + 1, available_bytes + sum_actual(&g))) return 1;
     do {
         const int64_t wanted = mine->target_bytes - available_bytes;
@@ -204,31 +204,39 @@ static int make_room(struct call *c, struct hv_vm *description, int64_t availabl
     return given < 0 ? -1 : 1;
 }
 
-/* The error's number of bytes that are free for the guest. */
-static bool is_shortage(const struct xerr *err, int64_t *ret_available)
+/* The error's numbers of bytes: what the guest needs, and what is free for it. */
+static bool is_shortage(const struct xerr *err, int64_t *ret_needed, int64_t *ret_available)
 {
-    return xerr_is(err, "HOST_NOT_ENOUGH_FREE_MEMORY") && err->n == 2 && num_parse_int(err->params[1], ret_available);
+    return xerr_is(err, "HOST_NOT_ENOUGH_FREE_MEMORY") && err->n == 2 && num_parse_int(err->params[0], ret_needed) &&
+           num_parse_int(err->params[1], ret_available);
 }
 
-static int start_with_room(struct call *c, struct hv_vm *description, int64_t *ret_domid, struct xerr *err)
+static int run(struct call *c, const struct hv_vm *description, const char *image, int64_t *ret_domid, struct xerr *err)
 {
-    int64_t available;
+    return image ? hv_resume(c->agent->hv, description, image, ret_domid, err) : hv_start(c->agent->hv, description, ret_domid, err);
+}
+
+static int start_with_room(struct call *c, struct hv_vm *description, const char *image, int64_t *ret_domid, struct xerr *err)
+{
+    int64_t needed, available;
 
     for (int attempt = 1;; attempt++) {
         struct xerr shortage = XERR_INIT;
-        if (!hv_start(c->agent->hv, description, ret_domid, &shortage)) return 0;
-        if (!is_shortage(&shortage, &available) || attempt == ATTEMPTS) return xerr_move(err, &shortage);
-        int rc = make_room(c, description, available, err);
+        if (!run(c, description, image, ret_domid, &shortage)) return 0;
+        if (!is_shortage(&shortage, &needed, &available) || attempt == ATTEMPTS) return xerr_move(err, &shortage);
+        const struct balloon limits = { .min_bytes = image ? needed : description->memory_dynamic_min_bytes,
+                                        .max_bytes = image ? needed : description->memory_dynamic_max_bytes };
+        int rc = make_room(c, description, limits, available, err);
         if (rc > 0) return xerr_move(err, &shortage);
         xerr_clear(&shortage);
         if (rc < 0) return -1;
     }
 }
 
-int vm_balloon_start(struct call *c, struct hv_vm *description, int64_t *ret_domid, struct xerr *err)
+int vm_balloon_start(struct call *c, struct hv_vm *description, const char *image, int64_t *ret_domid, struct xerr *err)
 {
     atomic_fetch_add(&c->agent->starting, 1);
-    int rc = start_with_room(c, description, ret_domid, err);
+    int rc = start_with_room(c, description, image, ret_domid, err);
     atomic_fetch_sub(&c->agent->starting, 1);
     return rc;
 }

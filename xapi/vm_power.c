@@ -149,7 +149,7 @@ static int start_here(struct call *c, struct ref vm, bool start_paused, struct x
     if (describe(c, vm, start_paused, &description, err) || vm_cloud_init(c, vm, err)) return -1;
     if (vm_attach_devices(c, vm, &description, err)) return -1;
     int rc = call_check_cancel(c, err) || vm_boot_find(c, vm, &description, &boot, err) ? -1 : 0;
-    if (!rc) rc = vm_balloon_start(c, &description, &domid, err);
+    if (!rc) rc = vm_balloon_start(c, &description, NULL, &domid, err);
     vm_boot_done(&boot);
     if (rc) {
         vm_detach_devices(c, vm);
@@ -450,7 +450,7 @@ static int resume_here(struct call *c, struct ref vm, bool start_paused, struct 
     if (vdi_attach(c, vdi, owner, false, &disk, err)) return -1;
     if (vm_attach_devices(c, vm, &description, err)) goto detach_image;
     call_progress(c, 0.1);
-    if (hv_resume(c->agent->hv, &description, disk.path, &domid, err)) goto detach_devices;
+    if (vm_balloon_start(c, &description, disk.path, &domid, err)) goto detach_devices;
     call_progress(c, 0.9);
     vm_undo_attach(c, vdi, owner);
     if (vm_make_running(c, &description, domid, start_paused, err)) {

@@ -52,6 +52,22 @@ with Agent() as agent:
     s.VM.hard_shutdown(second)
     check(wait_until(lambda: actual(s, first) == 768, 40, 0.2), 'and to the one that is left: all')
 
+    # One that was suspended comes back with what it had.
+    s.VM.suspend(first)
+    s.VM.start(second, False, False)
+    s.VM.start(third, False, False)
+    check([actual(s, vm) for vm in (second, third)] == [512, 512], 'others take what a suspended one had')
+    said = fails('HOST_NOT_ENOUGH_FREE_MEMORY', 'it does not come back while they cannot give enough', s.VM.resume, first, False, False)
+    check(said[0] == str(768 * MIB) and actual(s, second) == 512 and s.VM.get_power_state(first) == 'Suspended', 'nobody gave anything up: %s' % said)
+    s.VM.hard_shutdown(third)
+    s.VM.set_memory_dynamic_range(second, str(512 * MIB), str(512 * MIB))
+    fails('HOST_NOT_ENOUGH_FREE_MEMORY', 'nor while the other may not', s.VM.resume, first, False, False)
+    s.VM.set_memory_dynamic_range(second, str(128 * MIB), str(512 * MIB))
+    s.VM.resume(first, False, False)
+    check(actual(s, first) == 768 and wait_until(lambda: actual(s, second) <= 256, 20), 'then the other gives it up: %s' % [
+        actual(s, vm) for vm in (first, second)])
+    s.VM.hard_shutdown(second)
+
     # Guests that do not obey.
     agent.poke('set balloon_ms 3600000')
     fails('HOST_NOT_ENOUGH_FREE_MEMORY', 'a guest that gives nothing back', s.VM.start, third, False, False)

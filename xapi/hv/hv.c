@@ -189,7 +189,7 @@ static int map_timeout(const struct run *r, struct xerr *err)
 
 static int map_no_memory(const struct run *r, struct xerr *err)
 {
-    _cleanup_free_ char *needed = xasprintf("%jd", (intmax_t)r->needed_bytes);
+    _cleanup_free_ char *needed = xasprintf("%jd", (intmax_t)(r->f.needed_bytes ? r->f.needed_bytes : r->needed_bytes));
     _cleanup_free_ char *available = xasprintf("%jd", (intmax_t)r->f.number);
 
     return xerr_host_not_enough_free_memory(err, needed, available);

@@ -35,6 +35,7 @@ enum hv_fail_kind {
 struct hv_failure {
     enum hv_fail_kind kind;
     int64_t number;
+    int64_t needed_bytes;            /* NO_MEMORY: when it is not what the caller named (an image knows better); else 0 */
     enum hv_state actual;
     int code;                        /* the engine's own error number, for the log and DOMAIN_BUILDER_ERROR */
     char why[512];                   /* one line */

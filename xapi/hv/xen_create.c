@@ -83,12 +83,12 @@ static int64_t needed_bytes(const struct making *m)
 
 static int check_memory(const struct making *m)
 {
-    int64_t available = xn_free_bytes(m->xn);
+    const int64_t available = xn_free_bytes(m->xn), mine = m->in ? m->in->held_bytes : m->vm->memory_target_bytes;
+    const int64_t besides = needed_bytes(m) - mine;
 
     if (needed_bytes(m) <= available) return 0;
-    m->f->number = available > needed_bytes(m) - m->vm->memory_target_bytes
-                       ? available - (needed_bytes(m) - m->vm->memory_target_bytes)
-                       : 0;
+    m->f->number = available > besides ? available - besides : 0;
+    if (m->in) m->f->needed_bytes = mine;
     return hv_fail(m->f, HV_FAIL_NO_MEMORY, "not enough free memory");
 }
 
