@@ -80,7 +80,20 @@ class Moves:
         two.a.must(SERVER)
         self.a.sr = self.a.s.SR.create(self.a.host, CONFIG, '0', 'shared', '', 'nfs', 'user', True, {})
         self.b.sr = self.b.s.SR.introduce(self.a.s.SR.get_uuid(self.a.sr), 'shared', '', 'nfs', 'user', True, {})
-        self.b.s.PBD.plug(self.b.s.PBD.create({'host': self.b.host, 'SR': self.b.sr, 'device_config': CONFIG, 'other_config': {}}))
+
+    def takes(self, host):
+        """The repository becomes that pool's: only there its disks can be attached for writing. Guests that run elsewhere go on."""
+        s = host.s
+        owner, epoch = self.a.rig.must('cat $(find /srv/nfs -name .xapi-owner)').split('_')
+        if owner == s.pool.get_uuid(s.pool.get_all()[0]):
+            return
+        for pbd in s.SR.get_PBDs(host.sr):
+            if s.PBD.get_currently_attached(pbd):
+                s.PBD.unplug(pbd)
+            s.PBD.destroy(pbd)
+        config = dict(CONFIG, take_from='%s:%s' % (owner, epoch))
+        s.PBD.plug(s.PBD.create({'host': host.host, 'SR': host.sr, 'device_config': config, 'other_config': {}}))
+        s.SR.scan(host.sr)
 
     def begin(self, kind='pvh'):
         a = self.a
@@ -92,7 +105,6 @@ class Moves:
         self.uuid = a.s.VM.get_uuid(vm)
         self.address()
         check(a.lives(vm), 'the guest ticks')
-        self.b.s.SR.scan(self.b.sr)
         return vm
 
     def address(self):
@@ -110,6 +122,7 @@ class Moves:
     def move(self):
         """In the background; the function that waits and gives its error or None."""
         here, there, vm = self.where()
+        self.takes(there)
         dest = there.s.host.migrate_receive(there.host, there.outer, {})
         s = here.agent.login()
         got = {}
@@ -215,6 +228,7 @@ def killed(m, what, side, point, owner, state='Running'):
     """point: where the agent of a side kills itself; None = while the memory is on its way."""
     here, there, vm = m.where()
     if here.s.VM.get_power_state(vm) == 'Halted':
+        m.takes(here)
         here.start(vm)
         check(here.lives(vm), 'the guest ticks')
     sides = {'sender': here, 'receiver': there}
