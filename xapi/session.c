@@ -49,17 +49,29 @@ static void adopt(struct call *c, const struct snap *s, const struct row *row)
     if (!repository || !ref_parse(repository, &c->repository)) c->repository = REF_NULL;
 }
 
-int session_resume(struct call *c, struct ref secret, const char *handle, struct xerr *err)
+/* key: of the row. */
+static int resume_row(struct call *c, struct ref key, const char *handle, struct xerr *err)
 {
     _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
-    const struct row *row = NULL;
+    const struct row *row = ref_is_null(key) ? NULL : snap_get(s, CLASS_session, key);
 
-    if (!ref_is_null(secret)) row = snap_get(s, CLASS_session, auth_session_key(c->agent->auth, secret));
     if (!row || clock_wall_seconds() - row_time(row, F_session_last_active) > SESSION_IDLE_S + SESSION_TOUCH_S)
         return xerr_session_invalid(err, handle);
     adopt(c, s, row);
+    return 0;
+}
+
+int session_resume(struct call *c, struct ref secret, const char *handle, struct xerr *err)
+{
+    if (resume_row(c, ref_is_null(secret) ? secret : auth_session_key(c->agent->auth, secret), handle, err)) return -1;
     c->handle = secret;
     return 0;
+}
+
+int session_assume(struct call *c, struct ref given, struct xerr *err)
+{
+    c->handle = given;
+    return resume_row(c, session_argument(c->agent, given), REF_STR(given), err);
 }
 
 void session_touch(struct call *c)

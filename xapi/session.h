@@ -17,6 +17,9 @@ enum {
 /* Finds the session of a client's secret in the durable head and fills the call's session, is_root, roles, user_name
  * and originator. handle is the text the client sent. Errors: SESSION_INVALID [handle]. */
 int session_resume(struct call *c, struct ref secret, const char *handle, struct xerr *err);
+/* The same by a reference that a client gave as an argument, which must name a session by its secret: the gates have made the
+ * row's reference of it. */
+int session_assume(struct call *c, struct ref given, struct xerr *err);
 /* last_active is brought up to date when it is older than SESSION_TOUCH_S. For every call, and now and then during a
  * long transfer. Waits for the commit when it writes. */
 void session_touch(struct call *c);

@@ -99,6 +99,7 @@ enum call_scope {
 struct call {
     unsigned magic;
     struct agent *agent;
+    struct agent *home;                   /* while a dump is read: the agent itself, agent's database being the dump; else NULL */
     struct arena *arena;                  /* lives until the answer is encoded */
     const struct method_desc *method;
     struct ref session;                   /* the session's row (not the secret the client holds); null before login */

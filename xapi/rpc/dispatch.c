@@ -136,17 +136,26 @@ static int settle(const struct method_desc *m, int rc, struct xerr *err)
     return rc ? -1 : 0;
 }
 
-/* A session that reads a dump: the same accessors on another database. */
+/* A session that reads a dump: the same accessors on another database, and what takes VMs out of it. */
 static int read_dump(struct call *c, const struct method_desc *m, const struct value *args, struct rpc_result *r,
                      struct xerr *err)
 {
     struct agent there = *c->agent;
     struct call other = *c;
+    struct value result;
 
     there.db = session_db_use(c->agent, c->session);
     if (!there.db) return xerr_session_invalid(err, REF_STR(c->handle));
     other.agent = &there;
-    int rc = fields_call(&other, m, args, r, err);
+    other.home = c->agent;
+    int rc;
+    if (fields_serve(m)) {
+        rc = fields_call(&other, m, args, r, err);
+    } else {
+        rc = settle(m, m->thunk(&other, args, &result, err), err);
+        if (!rc && r->out) rpc_result_set(c, r, &result);
+        else if (!rc) r->value = result;
+    }
     session_db_done(c->agent, c->session);
     return rc;
 }

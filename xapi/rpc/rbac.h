@@ -16,5 +16,7 @@ int rbac_check_permission(const struct call *c, const char *permission, struct x
 int scope_check(struct call *c, const struct method_desc *m, const struct value *args, struct xerr *err);
 /* The same for what is no message: only a session without limits. */
 int scope_check_permission(const struct call *c, const char *permission, struct xerr *err);
+/* The message takes something out of a dump: a session that reads one may, though it is no accessor. */
+bool scope_recovers(const struct method_desc *m);
 
 #endif

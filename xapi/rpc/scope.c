@@ -90,10 +90,19 @@ static bool reads(const struct method_desc *m)
     return m->kind == METHOD_GET || (m->kind >= METHOD_GET_RECORD && m->kind <= METHOD_GET_BY_NAME_LABEL);
 }
 
+bool scope_recovers(const struct method_desc *m)
+{
+    static const char *const messages[] = { "recover", "assert_can_be_recovered", "get_SRs_required_for_recovery" };
+
+    for (size_t i = 0; i < ARRAY_SIZE(messages); i++)
+        if ((m->cls == CLASS_VM || m->cls == CLASS_VM_appliance) && streq(m->message, messages[i])) return true;
+    return false;
+}
+
 static bool database_may(const struct method_desc *m)
 {
     if (m->cls == CLASS_session) return reads(m) || streq(m->message, "logout") || streq(m->message, "local_logout");
-    return reads(m) && fields_serve(m);
+    return (reads(m) && fields_serve(m)) || scope_recovers(m);
 }
 
 static bool repository_may(const struct call *c, const struct method_desc *m, const struct value *args)
