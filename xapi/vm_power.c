@@ -6,6 +6,7 @@
 #include <time.h>
 
 #define LOG_MODULE "vm"
+#include "lib/fault.h"
 #include "lib/log.h"
 #include "xapi/call/lifecycle.h"
 #include "xapi/vdi.h"
@@ -396,7 +397,9 @@ int vm_suspend(struct call *c, struct ref vm, struct xerr *err)
     if (hv_suspend(c->agent->hv, id_of(c, vm), disk.path, 0, err)) goto detach_image;
     call_progress(c, 0.9);
 
-    /* The domain is gone and the image whole: from here on the VM is Suspended whatever else fails. */
+    /* The domain is gone and the image whole: from here on the VM is Suspended whatever else fails, a crash here too: see
+     * vm_settle_suspend(). */
+    (void)fault("vm.suspended");
     vm_nvram_save(c, vm);
     vm_undo_attach(c, vdi, owner);
     vm_detach_devices(c, vm);

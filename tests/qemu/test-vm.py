@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """A real guest under QEMU through the API: boot, console, pause, suspend, snapshots, power button, agent and engine killed."""
+import http.client
 import os
 import signal
 import subprocess
@@ -62,7 +63,7 @@ def make_vm(s, name, words=''):
     return vm, s.VM.get_uuid(vm)
 
 
-with QemuAgent() as agent:
+with QemuAgent(faults=True) as agent:
     s = agent.login()
     vm, uuid = make_vm(s, 'first')
     s.VM.start(vm, False, False)
@@ -121,6 +122,19 @@ with QemuAgent() as agent:
     agent.start()
     s = agent.login()
     check(s.VM.get_power_state(vm) == 'Running' and lives(agent, uuid), 'killing both loses nothing')
+
+    # The agent dies when the guest's memory is on disk, and nobody has written that down.
+    agent.arm('vm.suspended kill')
+    try:
+        s.VM.suspend(vm)
+        check(False, 'the agent was to die')
+    except (OSError, http.client.HTTPException):
+        agent.process.wait()
+    agent.start()
+    s = agent.login()
+    check(s.VM.get_power_state(vm) == 'Suspended', 'an agent that dies at the end of a suspend: the next one finds the image')
+    s.VM.resume(vm, False, False)
+    check(lives(agent, uuid), 'and the guest goes on from it')
 
     # An SR plugged after the engine was started, and a guest on it.
     folder = os.path.join(agent.root, 'late')

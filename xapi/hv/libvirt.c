@@ -379,6 +379,7 @@ const struct hv_driver hv_driver = {
     .pause = lv_pause,
     .unpause = lv_unpause,
     .suspend = lv_suspend,
+    .check_image = lv_check_image,
     .resume = lv_resume,
     .abort = lv_abort,
     .disk_attach = lv_disk_attach,

@@ -178,6 +178,7 @@ int lv_reboot(void *d, const char *uuid, int64_t deadline_ms, struct hv_failure 
 int lv_reset(void *d, const char *uuid, int64_t deadline_ms, struct hv_failure *f);
 int lv_pause(void *d, const char *uuid, int64_t deadline_ms, struct hv_failure *f);
 int lv_unpause(void *d, const char *uuid, int64_t deadline_ms, struct hv_failure *f);
+int lv_check_image(void *d, const char *uuid, const char *image, struct hv_failure *f);
 int lv_suspend(void *d, const char *uuid, const char *image, int64_t deadline_ms, struct hv_failure *f);
 int lv_resume(void *d, const struct hv_vm *vm, const char *image, int64_t deadline_ms, int64_t *ret_domid,
               struct hv_failure *f);

@@ -10,7 +10,7 @@
 #define LOG_MODULE "hv"
 #include "lib/log.h"
 
-enum { ABORT_MS = 15000, EVENT_MS = 1000, START_TRIES = 200, START_STEP_MS = 50 };
+enum { ABORT_MS = 15000, CHECK_MS = 15000, EVENT_MS = 1000, START_TRIES = 200, START_STEP_MS = 50 };
 
 /* ---- start ----------------------------------------------------------------------------------- */
 
@@ -310,6 +310,25 @@ static char *image_xml(struct lv_job *job)
     lv_job_fail(job, HV_FAIL_NO_IMAGE);
     if (job->f.kind != HV_FAIL_UNREACHABLE) job->f.kind = HV_FAIL_NO_IMAGE;
     return NULL;
+}
+
+/* libvirt marks an image whole when everything is in it, and gives no XML of another. */
+static int run_check(struct lv_job *job)
+{
+    char uuid[UUID_TEXT];
+    _cleanup_free_ char *xml = image_xml(job);
+
+    if (!xml) return -1;
+    if (lv_xml_uuid(xml, uuid) && streq(uuid, job->uuid)) return 0;
+    return hv_fail(&job->f, HV_FAIL_NO_IMAGE, "%s: it is the image of another guest", job->path);
+}
+
+int lv_check_image(void *d, const char *uuid, const char *image, struct hv_failure *f)
+{
+    _cleanup_job_ struct lv_job *job = lv_job_new(d, uuid, run_check);
+
+    job->path = xstrdup(image);
+    return lv_job_run(job, hv_now_ms() + CHECK_MS, f);
 }
 
 static int run_resume(struct lv_job *job)

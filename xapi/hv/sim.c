@@ -13,7 +13,7 @@
 #include "xapi/hv/sim_run.h"
 
 enum { IMAGE_HEAD = 4096, SLICE_MS = 10 };
-static const char image_magic[] = "simulated guest 1\n";
+static const char image_magic[] = "simulated guest 1\n", unfinished[] = "simulated guest 0\n";
 
 /* ---- help ------------------------------------------------------------------------------------ */
 
@@ -351,7 +351,7 @@ static int write_image(struct sim *s, int fd, const char *uuid, const char *path
     char block[IMAGE_HEAD] = { 0 };
     int64_t bytes = SIM_SETTING(s, image_bytes), rate = SIM_SETTING(s, save_rate);
 
-    snprintf(block, sizeof block, "%suuid %s\nbytes %jd\n", image_magic, uuid, (intmax_t)bytes);
+    snprintf(block, sizeof block, "%suuid %s\nbytes %jd\n", unfinished, uuid, (intmax_t)bytes);
     if (write_all(fd, block, sizeof block) < 0)
         return hv_fail(f, HV_FAIL_ENGINE, "%s: %s", path, strerror(errno));
     if (rate > 0 && pass_time(s, bytes * 1000 / rate, deadline_ms, cancel, f) < 0) return -1;
@@ -361,8 +361,21 @@ static int write_image(struct sim *s, int fd, const char *uuid, const char *path
         size_t n = bytes < (int64_t)sizeof block ? (size_t)bytes : sizeof block;
         if (write_all(fd, block, n) < 0) return hv_fail(f, HV_FAIL_ENGINE, "%s: %s", path, strerror(errno));
     }
-    if (fdatasync(fd) < 0 && errno != EINVAL)
+    if (pwrite(fd, image_magic, sizeof image_magic - 1, 0) < 0 || (fdatasync(fd) < 0 && errno != EINVAL))
         return hv_fail(f, HV_FAIL_ENGINE, "%s: %s", path, strerror(errno));
+    return 0;
+}
+
+static int do_check_image(void *d, const char *uuid, const char *image, struct hv_failure *f)
+{
+    char head[IMAGE_HEAD + 1] = { 0 };
+    _cleanup_close_ int fd = open(image, O_RDONLY | O_CLOEXEC);
+
+    (void)d;
+    if (fd < 0) return hv_fail(f, HV_FAIL_NO_IMAGE, "%s: %s", image, strerror(errno));
+    if (pread(fd, head, IMAGE_HEAD, 0) < 0 || !has_prefix(head, image_magic))
+        return hv_fail(f, HV_FAIL_NO_IMAGE, "%s: it is no whole image of a guest", image);
+    if (!strstr(head, uuid)) return hv_fail(f, HV_FAIL_NO_IMAGE, "%s: it is the image of another guest", image);
     return 0;
 }
 
@@ -897,6 +910,7 @@ const struct hv_driver hv_sim_driver = {
     .pause = do_pause,
     .unpause = do_unpause,
     .suspend = do_suspend,
+    .check_image = do_check_image,
     .resume = do_resume,
     .abort = do_abort,
     .migrate_send = sim_migrate_send,
