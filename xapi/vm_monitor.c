@@ -156,6 +156,12 @@ static void log_failure(const char *what, const char *uuid, struct xerr *err)
     xerr_clear(err);
 }
 
+/* An operation is at work on it. */
+static bool busy(const struct row *vm)
+{
+    return row_value(vm, F_VM_current_operations)->map.n > 0;
+}
+
 static bool operation_runs(const struct row *vm, enum vm_operations op)
 {
     const struct value *now = row_value(vm, F_VM_current_operations);
@@ -275,35 +281,58 @@ static void handle_crashed(struct call *c, const struct queued *e)
     else after_stop(c, &stopped, &k);
 }
 
-/* Pause and unpause behind our back (the engine's own tools, an I/O error) show in the record. */
-static void note_power_state(struct call *c, const struct queued *e, struct ref vm, enum vm_power_state state)
-{
-    struct txn *t = db_begin(c->agent->db);
-    const struct row *row = snap_get(txn_snap(t), CLASS_VM, vm);
-    struct xerr err = XERR_INIT;
-
-    int from = state == vm_power_state_Paused ? vm_power_state_Running : vm_power_state_Paused;
-    if (!row || row_enum(row, F_VM_power_state) != from || row_int(row, F_VM_domid) != e->domid ||
-        row_value(row, F_VM_current_operations)->map.n) {
-        db_abort(t);
-        return;
-    }
-    txn_set_enum(t, vm, F_VM_power_state, (int)state);
-    if (e->no_space) vm_space_note(t, vm);
-    lifecycle_refresh(t, CLASS_VM, vm);
-    if (db_commit(t, &err)) log_failure("power state", e->uuid, &err);
-}
-
-static bool is_paused(struct call *c, const struct queued *e)
+/* The domain of the event as the engine has it now; false: it is gone, or nobody answers. */
+static bool engine_state(struct call *c, const struct queued *e, enum hv_state *ret_state)
 {
     _cleanup_xerr_ struct xerr err = XERR_INIT;
     const struct hv_domain *list;
     size_t n = 0;
 
     if (hv_list(c->agent->hv, c->arena, &list, &n, &err)) return false;
-    for (size_t i = 0; i < n; i++)
-        if (streq(list[i].uuid, e->uuid)) return list[i].domid == e->domid && list[i].state == HV_STATE_PAUSED;
+    for (size_t i = 0; i < n; i++) {
+        if (!streq(list[i].uuid, e->uuid) || list[i].domid != e->domid) continue;
+        *ret_state = list[i].state;
+        return true;
+    }
     return false;
+}
+
+/* What the record said before the engine was asked; 0: it has the state, is another domain's, or an operation at work will
+ * write it. */
+static uint64_t version_to_mend(const struct row *row, const struct queued *e, enum vm_power_state state)
+{
+    int from = state == vm_power_state_Paused ? vm_power_state_Running : vm_power_state_Paused;
+
+    if (!row || row_enum(row, F_VM_power_state) != from || row_int(row, F_VM_domid) != e->domid || busy(row)) return 0;
+    return row_version(row);
+}
+
+/* Pause and unpause behind our back (the engine's own tools, an I/O error) show in the record. An event may be an old one: of
+ * a pause that has been undone since. So the engine is asked, and the record must be the one from before that question. */
+static void note_power_state(struct call *c, const struct queued *e, struct ref vm, enum vm_power_state state)
+{
+    enum { TRIES = 5 };
+    const enum hv_state wanted = state == vm_power_state_Paused ? HV_STATE_PAUSED : HV_STATE_RUNNING;
+
+    for (int i = 0; i < TRIES; i++) {
+        struct xerr err = XERR_INIT;
+        enum hv_state now;
+        struct snap *s = db_snap(c->agent->db);
+        const uint64_t version = version_to_mend(snap_get(s, CLASS_VM, vm), e, state);
+        snap_unref(s);
+        if (!version || !engine_state(c, e, &now) || now != wanted) return;
+        struct txn *t = db_begin(c->agent->db);
+        const struct row *row = snap_get(txn_snap(t), CLASS_VM, vm);
+        if (!row || row_version(row) != version) {
+            db_abort(t);
+            continue;
+        }
+        txn_set_enum(t, vm, F_VM_power_state, (int)state);
+        if (e->no_space) vm_space_note(t, vm);
+        lifecycle_refresh(t, CLASS_VM, vm);
+        if (db_commit(t, &err)) log_failure("power state", e->uuid, &err);
+        return;
+    }
 }
 
 static bool has_operations(struct call *c, struct ref vm)
@@ -311,7 +340,7 @@ static bool has_operations(struct call *c, struct ref vm)
     _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
     const struct row *row = snap_get(s, CLASS_VM, vm);
 
-    return row && row_value(row, F_VM_current_operations)->map.n;
+    return row && busy(row);
 }
 
 /* The guest wants to write and nobody can: it waits, but nothing is lost. What runs now may be the call that unpaused it for
@@ -326,7 +355,8 @@ static void handle_no_space(struct call *c, const struct queued *e)
 
     if (!find_known(c, e, &k)) return;
     for (int waited_ms = 0; has_operations(c, k.vm) && waited_ms < LIMIT_MS; waited_ms += STEP_MS) nanosleep(&step, NULL);
-    if (!is_paused(c, e)) return;
+    enum hv_state now;
+    if (!engine_state(c, e, &now) || now != HV_STATE_PAUSED) return;
     note_power_state(c, e, k.vm, vm_power_state_Paused);
 
     log_warn("VM %s is paused: a repository of its disks is full", e->uuid);
@@ -537,13 +567,31 @@ static const struct hv_domain *domain_of(const struct hv_domain *domains, size_t
     return NULL;
 }
 
+/* A VM as the record had it before the engine was asked. */
+struct candidate {
+    struct ref ref;
+    const char *uuid;
+    int64_t domid;
+    int state;
+    bool should_run, here;
+};
+
+/* Nothing happened to the VM since: what the engine said is about what the record says. */
+static bool still_so(const struct snap *s, const struct candidate *k)
+{
+    const struct row *vm = snap_get(s, CLASS_VM, k->ref);
+
+    return vm && !busy(vm) && row_enum(vm, F_VM_power_state) == k->state && row_int(vm, F_VM_domid) == k->domid;
+}
+
 /* The guest lives: the record takes its number and state. */
-static int adopt(struct call *c, struct ref vm, const struct hv_domain *domain, struct xerr *err)
+static int adopt(struct call *c, const struct candidate *k, const struct hv_domain *domain, struct xerr *err)
 {
     struct txn *t = db_begin(c->agent->db);
-    const struct row *row = snap_get(txn_snap(t), CLASS_VM, vm);
 
-    if (row) {
+    if (still_so(txn_snap(t), k)) {
+        const struct ref vm = k->ref;
+        const struct row *row = snap_get(txn_snap(t), CLASS_VM, vm);
         struct ref metrics = row_ref(row, F_VM_metrics);
         txn_set_int(t, vm, F_VM_domid, domain->domid);
         txn_set_enum(t, vm, F_VM_power_state,
@@ -559,40 +607,23 @@ static int adopt(struct call *c, struct ref vm, const struct hv_domain *domain, 
 }
 
 /* One VM against its domain (NULL = none). */
-static int compare_one(struct call *c, struct ref vm, const char *uuid, bool should_run, const struct hv_domain *domain,
-                       struct xerr *err)
+static int compare_one(struct call *c, const struct candidate *k, const struct hv_domain *domain, struct xerr *err)
 {
-    bool alive = domain && (domain->state == HV_STATE_RUNNING || domain->state == HV_STATE_PAUSED);
+    bool alive = domain && (domain->state == HV_STATE_RUNNING || domain->state == HV_STATE_PAUSED), suspended = false;
 
-    bool suspended = false;
-
-    if (should_run && vm_settle_suspend(c, vm, alive, &suspended, err)) return -1;
+    if (k->should_run && vm_settle_suspend(c, k->ref, alive, &suspended, err)) return -1;
     if (suspended) return 0;
-    if (should_run && alive) return adopt(c, vm, domain, err);
+    if (k->should_run && alive) return adopt(c, k, domain, err);
     if (domain) {
-        log_info("VM %s: ending a domain that no finished start stands behind", uuid);
-        if (hv_destroy(c->agent->hv, hv_id(uuid, vm), err)) return -1;
+        log_info("VM %s: ending a domain that no finished start stands behind", k->uuid);
+        if (hv_destroy(c->agent->hv, hv_id(k->uuid, k->ref), err)) return -1;
     }
-    if (!should_run) {
-        if (domain) vm_detach_devices(c, vm);
+    if (!k->should_run) {
+        if (domain) vm_detach_devices(c, k->ref);
         return 0;
     }
-    log_info("VM %s ended while nobody watched", uuid);
-    return vm_make_halted(c, vm, -1, err);
-}
-
-/* A VM as the record had it before the engine was asked. */
-struct candidate {
-    struct ref ref;
-    const char *uuid;
-    int64_t domid;
-    int state;
-    bool should_run, here;
-};
-
-static bool busy(const struct row *vm)
-{
-    return row_value(vm, F_VM_current_operations)->map.n > 0;
+    log_info("VM %s ended while nobody watched", k->uuid);
+    return vm_make_halted(c, k->ref, k->domid, err);
 }
 
 /* Every VM that no operation is at work on. */
@@ -615,15 +646,6 @@ static size_t list_idle(struct call *c, struct candidate **ret_list)
     return n;
 }
 
-/* Nothing happened to the VM since: what the engine said is about what the record says. */
-static bool still_so(struct call *c, const struct candidate *k)
-{
-    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
-    const struct row *vm = snap_get(s, CLASS_VM, k->ref);
-
-    return vm && !busy(vm) && row_enum(vm, F_VM_power_state) == k->state && row_int(vm, F_VM_domid) == k->domid;
-}
-
 int vm_monitor_resync(struct vm_monitor *m, struct xerr *err)
 {
     struct call *c = call_new_internal(m->agent, "comparison with the engine");
@@ -637,8 +659,11 @@ int vm_monitor_resync(struct vm_monitor *m, struct xerr *err)
         const struct candidate *k = &list[i];
         const struct hv_domain *domain = domain_of(domains, n_domains, k->uuid);
         struct xerr why = XERR_INIT;
-        if ((k->should_run ? !k->here : !domain) || !still_so(c, k)) continue;
-        if (compare_one(c, k->ref, k->uuid, k->should_run, domain, &why)) log_failure("comparison", k->uuid, &why);
+        struct snap *s = db_snap(m->agent->db);
+        const bool so = still_so(s, k);
+        snap_unref(s);
+        if ((k->should_run ? !k->here : !domain) || !so) continue;
+        if (compare_one(c, k, domain, &why)) log_failure("comparison", k->uuid, &why);
     }
     rc = 0;
 out:
