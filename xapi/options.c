@@ -5,7 +5,7 @@
 #include "xapi/auth.h"
 
 static const char *const hypervisors[] = { "auto", "libvirt", "sim", "xen", NULL };
-static const char *const networks[] = { "bridge", "sim", NULL };
+static const char *const networks[] = { "bridge", "openvswitch", "sim", NULL };
 static const char *const accelerators[] = { "auto", "kvm", "tcg", NULL };
 
 const struct conf_option daemon_options[] = {
@@ -79,7 +79,7 @@ const struct conf_option daemon_options[] = {
     { .key = "module-dir", .type = CONF_PATH, .fallback = PKGLIBDIR,
       .doc = "where hypervisor modules (hv_NAME.so) are" },
     { .key = "net", .type = CONF_ENUM, .fallback = "bridge", .choices = networks,
-      .doc = "host network driver" },
+      .doc = "host network driver; openvswitch: its sockets are in $OVS_RUNDIR, else /run/openvswitch" },
     { .key = "sm-dir", .type = CONF_STRING, .fallback = PKGLIBEXECDIR "/sm", .unit = "DIR[:DIR]",
       .doc = "where storage drivers are" },
     { .key = "sr-mount", .type = CONF_PATH, .fallback = "",

@@ -11,6 +11,7 @@
 #include "xapi/net/net.h"
 #include "xapi/network.h"
 #include "xapi/network_plan.h"
+#include "xapi/vif_card.h"
 
 #include <time.h>
 
@@ -243,12 +244,14 @@ void pif_watch(struct agent *agent)
     struct call *c = call_new_internal(agent, "network news");
     struct xerr err = XERR_INIT;
     /* A lease that came or went: its address is set by the plan, and only then it is there to be read. A bond that spreads by
-     * source takes broadcasts by its first living link. */
-    bool plan = news & NET_NEWS_LEASES || has_slb(c);
-    if ((plan && network_apply(c, &err)) || read_kernel(c, false, &err)) {
+     * source takes broadcasts by its first living link. A switch that began anew has lost interfaces, rules and limits. */
+    bool restart = news & NET_NEWS_RESTART, plan = news & NET_NEWS_LEASES || restart || has_slb(c);
+    if ((plan && network_apply(c, &err)) || (restart && vif_cards_startup(c, &err)) || read_kernel(c, false, &err)) {
         _cleanup_free_ char *why = xerr_text(&err);
         log_warn("network: %s", why);
         xerr_clear(&err);
+    } else if (restart) {
+        net_restart_done(agent->net);
     }
     call_free_internal(c);
 }

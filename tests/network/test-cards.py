@@ -2,12 +2,9 @@
 """A NIC of the host on its bridge, with real frames: addresses move and come back, DHCP, the way back, locked and limited cards."""
 import json
 import os
-import re
-import socket
-import struct
 import subprocess
-import time
 
+from frames import Guest
 from harness import Agent, check, done, fails, own_network, wait_until
 
 own_network()
@@ -156,87 +153,14 @@ with Agent(net='bridge') as agent:
     tap = [n for n in links() if n.startswith('vif')][0]
     check(links()[tap].get('master') == 'xenbr0', 'a card on the bridge of the NIC')
 
-    # The simulated guest holds no tap: we do, and send frames as it would.
-    import fcntl
-    guest = os.open('/dev/net/tun', os.O_RDWR)
-    fcntl.ioctl(guest, 0x400454ca, struct.pack('16sH22x', tap.encode(), 0x1002 | 0x4000))
-    listener = subprocess.Popen(['nsenter', '-t', str(far.pid), '-n', '/usr/bin/python3', '-c', '''
-import socket, sys
-s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)); s.bind(('wire0', 0))
-print('ready', flush=True)
-while True:
-    f = s.recv(4096)
-    if f[-6:-4] == b'##': print(f[-4:].decode(), flush=True)
-'''], stdout=subprocess.PIPE, text=True)
-    check(listener.stdout.readline() == 'ready\n', 'the far end listens')
-    number = [0]
-
-    def mac_bytes(text):
-        return bytes.fromhex(text.replace(':', ''))
-
-    def passes(frame):
-        """Sends the frame, and a marker that always passes behind it: what came until the marker."""
-        number[0] += 1
-        tag = b'##%04d' % number[0]
-        os.write(guest, b'\0' * 10 + frame + tag)
-        probe = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
-        probe.bind(('xenbr0', 0))
-        probe.send(b'\xff' * 6 + mac_bytes('02:00:00:00:00:99') + b'\x88\xb5' + b'\0' * 46 + b'##MARK')
-        probe.close()
-        seen = False
-        while True:
-            line = listener.stdout.readline().strip()
-            if line == 'MARK':
-                return seen
-            seen = seen or line == '%04d' % number[0]
-
-    def ether(kind, source=mac, to='ff:ff:ff:ff:ff:ff'):
-        return mac_bytes(to) + mac_bytes(source) + struct.pack('!H', kind)
-
-    def ipv4(source, to='198.51.100.1', protocol=253, body=b''):
-        def head(checksum):
-            return struct.pack('!BBHHHBBH4s4s', 0x45, 0, 20 + len(body) + 6, 0, 0, 64, protocol, checksum, socket.inet_aton(source),
-                               socket.inet_aton(to))
-        total = sum(struct.unpack('!10H', head(0)))
-        return ether(0x800) + head(~(total + (total >> 16)) & 0xffff) + body
-
-    def arp(ip, hardware=mac, target='198.51.100.1'):
-        return ether(0x806) + struct.pack('!HHBBH6s4s6s4s', 1, 0x800, 6, 4, 2, mac_bytes(hardware), socket.inet_aton(ip), b'\0' * 6,
-                                          socket.inet_aton(target)) + b'\0' * 12
-
-    def ipv6(source, body=b'', following=59, to='ff02::1'):
-        return ether(0x86dd) + struct.pack('!IHBB16s16s', 6 << 28, len(body) + 6, following, 255, socket.inet_pton(socket.AF_INET6, source),
-                                           socket.inet_pton(socket.AF_INET6, to)) + body
-
-    def icmp6(kind, target):
-        return struct.pack('!BBHI16s', kind, 0, 0, 0, socket.inet_pton(socket.AF_INET6, target))
-
-    check(passes(ipv4('10.66.0.1')) and passes(arp('10.66.0.1')) and passes(ether(0x88b5, '02:66:66:66:66:66') + b'\0' * 46), 'unlocked: anything passes')
+    guest = Guest(tap, mac, far.pid)
+    passes, ipv4 = guest.passes, guest.ipv4
+    check(passes(ipv4('10.66.0.1')) and passes(guest.arp('10.66.0.1')) and passes(guest.ether(0x88b5, '02:66:66:66:66:66') + b'\0' * 46),
+          'unlocked: anything passes')
     s.VIF.set_ipv4_allowed(vif, ['198.51.100.60', '198.51.100.61'])
     s.VIF.set_ipv6_allowed(vif, ['2001:db8::60'])
     s.VIF.set_locking_mode(vif, 'locked')
-    local = 'fe80::0:ff:fe00:55'
-    for frame, want, what in (
-            (ipv4('198.51.100.60'), True, 'its address passes'), (ipv4('198.51.100.61'), True, 'and its other'),
-            (ipv4('198.51.100.62'), False, 'a spoofed one does not'),
-            (ether(0x800, '02:66:66:66:66:66') + ipv4('198.51.100.60')[14:], False, 'nor another MAC'),
-            (arp('198.51.100.60'), True, 'ARP for its address passes'), (arp('198.51.100.1'), False, 'ARP for the router\'s does not'),
-            (arp('198.51.100.60', '02:66:66:66:66:66'), False, 'nor with another MAC inside'),
-            (arp('0.0.0.0', target='198.51.100.61'), True, 'a probe for its own address passes'),
-            (arp('0.0.0.0', target='198.51.100.1'), False, 'a probe for another\'s does not'),
-            (ipv4('0.0.0.0', '255.255.255.255', 17, struct.pack('!HHHH', 68, 67, 14, 0)), True, 'asking for an address by DHCP passes'),
-            (ipv4('0.0.0.0', '255.255.255.255', 17, struct.pack('!HHHH', 67, 68, 14, 0)), False, 'giving addresses does not'),
-            (ipv6('2001:db8::60'), True, 'its IPv6 address passes'), (ipv6('2001:db8::61'), False, 'a spoofed one does not'),
-            (ipv6(local), True, 'the link-local one of its MAC does'), (ipv6('fe80::1'), False, 'another link-local one does not'),
-            (ipv6('2001:db8::60', icmp6(136, '2001:db8::60'), 58), True, 'advertising itself passes'),
-            (ipv6('2001:db8::60', icmp6(136, '2001:db8::1'), 58), False, 'advertising another does not'),
-            (ipv6('2001:db8::60', bytes([58, 0, 1, 4, 0, 0, 0, 0]) + icmp6(136, '2001:db8::1'), 60), False, 'nor behind an extension header'),
-            (ipv6('::', icmp6(135, '2001:db8::60'), 58, 'ff02::1:ff00:60'), True, 'asking whether its address is free passes'),
-            (ipv6('::', icmp6(135, '2001:db8::1'), 58, 'ff02::1:ff00:1'), False, 'for another\'s it does not'),
-            (ipv6(local, icmp6(134, '::'), 58), False, 'it is no router'),
-            (ether(0x8100) + b'\0\5\x08\0' + ipv4('198.51.100.60')[14:], False, 'a VLAN tag does not pass'),
-            (ether(0x88cc) + b'\0' * 46, False, 'nor any other protocol')):
-        check(passes(frame) == want, 'locked: ' + what)
+    guest.check_locked()
     s.VIF.remove_ipv4_allowed(vif, '198.51.100.61')
     check(not passes(ipv4('198.51.100.61')) and passes(ipv4('198.51.100.60')), 'an address is taken from it while it runs')
     agent.kill()
@@ -248,8 +172,7 @@ while True:
     check(not passes(ipv4('198.51.100.60')) and 'master' not in links()[tap], 'disabled: nothing at all')
     s.VIF.set_locking_mode(vif, 'unlocked')
     check(passes(ipv4('10.66.0.1')), 'unlocked again')
-    listener.kill()
-    os.close(guest)
+    guest.close()
     s.VM.hard_shutdown(vm)
     check('xapi-vif' not in run('nft', 'list', 'tables'), 'no rules stay behind')
     s.VIF.destroy(vif)

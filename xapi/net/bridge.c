@@ -104,15 +104,6 @@ static int bridge_destroy(void *state, const char *bridge, char **ret_why)
     return have && have->owned && have->link.kind == NET_BRIDGE ? kernel_link_delete(sk, bridge, ret_why) : 0;
 }
 
-static int port_set(void *state, const char *interface, const char *bridge, char **ret_why)
-{
-    _cleanup_kernel_ struct nl_sock *sk = NULL;
-
-    (void)state;
-    if (kernel_connect(NETLINK_ROUTE, &sk, ret_why)) return -1;
-    return kernel_link_change(sk, interface, KERNEL_CHANGE(.master = bridge ? bridge : ""), ret_why);
-}
-
 static int card(const struct bridges *b, const struct net_tap *tap, bool make, char **ret_why)
 {
     _cleanup_kernel_ struct nl_sock *sk = NULL;
@@ -166,7 +157,6 @@ const struct net_driver net_driver_bridge = {
     .apply = apply,
     .bridge_create = bridge_create,
     .bridge_destroy = bridge_destroy,
-    .port_set = port_set,
     .tap_create = tap_create,
     .tap_destroy = tap_destroy,
     .vif_plug = vif_plug,

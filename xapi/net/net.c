@@ -34,10 +34,10 @@ struct net {
     pthread_mutex_t applying;          /* one plan at a time; held over netlink: the only I/O it may be held over */
     pthread_mutex_t lock;
     struct nl_sock *news;              /* lock: lock; NULL = no real network */
-    uint64_t lease_state;              /* lock: lock */
+    uint64_t lease_state, epoch, epoch_told;   /* lock: lock */
 };
 
-static const struct net_driver *const drivers[] = { &net_driver_bridge, &net_driver_sim };
+static const struct net_driver *const drivers[] = { &net_driver_bridge, &net_driver_ovs, &net_driver_sim };
 
 static struct nl_sock *listen_for_news(void)
 {
@@ -52,6 +52,16 @@ static struct nl_sock *listen_for_news(void)
     return sk;
 }
 
+/* What another driver made in an earlier life of this host needs the same names. */
+static void leave_others(const struct net_driver *chosen, uint32_t mark)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(drivers); i++) {
+        _cleanup_free_ char *why = NULL;
+        if (!chosen->neighbour_answers || drivers[i] == chosen || !drivers[i]->leave) continue;
+        if (drivers[i]->leave(mark, &why)) log_warn("what %s has made stays: %s", drivers[i]->name, why);
+    }
+}
+
 int net_open(const char *name, const char *root, struct net **ret_net, struct xerr *err)
 {
     for (size_t i = 0; i < ARRAY_SIZE(drivers); i++) {
@@ -61,8 +71,10 @@ int net_open(const char *name, const char *root, struct net **ret_net, struct xe
         uint32_t mark = 0x58000000u | (uint32_t)(xxh64(root, strlen(root)) & 0xffffff);
         if (!streq(drivers[i]->name, name)) continue;
         if (drivers[i]->open(root, mark, &state, &why)) return xerr_internal(err, "net open %s: %s", name, why);
+        leave_others(drivers[i], mark);
         struct net *net = xcalloc(1, sizeof(*net));
         *net = (struct net){ .magic = NET_MAGIC, .driver = drivers[i], .state = state };
+        if (net->driver->epoch) net->epoch = net->driver->epoch(state);
         pthread_mutex_init(&net->applying, NULL);
         pthread_mutex_init(&net->lock, NULL);
         if (drivers[i]->neighbour_answers) {
@@ -180,8 +192,17 @@ unsigned net_news(struct net *net)
         news |= NET_NEWS_LINKS;
     if (leases != net->lease_state) news |= NET_NEWS_LEASES;
     net->lease_state = leases;
+    net->epoch_told = net->driver->epoch ? net->driver->epoch(net->state) : 0;
+    if (net->epoch_told != net->epoch) news |= NET_NEWS_RESTART;
     pthread_mutex_unlock(&net->lock);
     return news;
+}
+
+void net_restart_done(struct net *net)
+{
+    pthread_mutex_lock(&net->lock);
+    net->epoch = net->epoch_told;
+    pthread_mutex_unlock(&net->lock);
 }
 
 int net_neighbour_answers(struct net *net, const char *link, const char *address, int timeout_ms, struct xerr *err)
@@ -195,7 +216,7 @@ int net_neighbour_answers(struct net *net, const char *link, const char *address
     return finish(net, "neighbour_answers", address, rc, why, began, err);
 }
 
-/* ---- bridges and ports --------------------------------------------------------------------------------------------------- */
+/* ---- bridges --------------------------------------------------------------------------------------------------- */
 
 int net_bridge_create(struct net *net, const char *bridge, unsigned mtu, struct xerr *err)
 {
@@ -215,16 +236,6 @@ int net_bridge_destroy(struct net *net, const char *bridge, struct xerr *err)
     if (check_name(bridge, err)) return -1;
     int rc = net->driver->bridge_destroy(net->state, bridge, &why);
     return finish(net, "bridge_destroy", bridge, rc, why, began, err);
-}
-
-int net_port_set(struct net *net, const char *interface, const char *bridge, struct xerr *err)
-{
-    int64_t began = clock_monotonic_ns();
-    char *why = NULL;
-
-    if (check_name(interface, err) || (bridge && check_name(bridge, err))) return -1;
-    int rc = net->driver->port_set(net->state, interface, bridge, &why);
-    return finish(net, "port_set", interface, rc, why, began, err);
 }
 
 /* ---- guests' cards ---------------------------------------------------------------------------------------------------------- */

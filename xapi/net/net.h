@@ -37,9 +37,12 @@ struct net_lease {
 bool net_lease(struct net *net, const char *link, bool v6, struct arena *a, struct net_lease *ret_lease);
 /* Waits until the link has a lease by DHCP. False when there is none in time. */
 bool net_lease_wait(struct net *net, const char *link, bool v6, int timeout_ms);
-/* Whether a link came, went or changed its state, or a lease its content, since this was last asked: bits. */
-enum net_news { NET_NEWS_LINKS = 1, NET_NEWS_LEASES = 2 };
+/* Whether a link came, went or changed its state, a lease its content, or the switch began anew (what it does not keep, rules
+ * and limits of cards, is to be told it again) since this was last asked: bits. */
+enum net_news { NET_NEWS_LINKS = 1, NET_NEWS_LEASES = 2, NET_NEWS_RESTART = 4 };
 unsigned net_news(struct net *net);
+/* It has been told: until then the switch's restart stays news. */
+void net_restart_done(struct net *net);
 /* 1 when the host with this address answers through the link within the time, 0 when not, -1 on errors. */
 int net_neighbour_answers(struct net *net, const char *link, const char *address, int timeout_ms, struct xerr *err);
 
@@ -47,8 +50,6 @@ int net_neighbour_answers(struct net *net, const char *link, const char *address
 int net_bridge_create(struct net *net, const char *bridge, unsigned mtu, struct xerr *err);
 /* Gone, whatever was enslaved is released. Bridges that we did not make stay. */
 int net_bridge_destroy(struct net *net, const char *bridge, struct xerr *err);
-/* An interface of the host is a port of the bridge (bridge NULL: of none). */
-int net_port_set(struct net *net, const char *interface, const char *bridge, struct xerr *err);
 
 /* ---- guests' cards ------------------------------------------------------------------------------------------------ */
 

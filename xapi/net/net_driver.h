@@ -11,11 +11,14 @@ struct net_driver {
     const char *backend;
     int (*open)(const char *root, uint32_t mark, void **ret_state, char **ret_why);
     void (*close)(void *state);
+    /* Takes away what it made under this mark: another driver has been opened. NULL: nothing that could be in the way. */
+    int (*leave)(uint32_t mark, char **ret_why);
+    /* Changes whenever what the driver talks to has begun anew. NULL: never. */
+    uint64_t (*epoch)(void *state);
     /* Every DHCP address is filled in already. Serialized by the guard. */
     int (*apply)(void *state, const struct net_plan *plan, char **ret_why);
     int (*bridge_create)(void *state, const char *bridge, unsigned mtu, char **ret_why);
     int (*bridge_destroy)(void *state, const char *bridge, char **ret_why);
-    int (*port_set)(void *state, const char *interface, const char *bridge, char **ret_why);
     int (*tap_create)(void *state, const struct net_tap *tap, char **ret_why);
     int (*tap_destroy)(void *state, const char *name, char **ret_why);
     int (*vif_plug)(void *state, const struct net_tap *vif, char **ret_why);

@@ -159,24 +159,6 @@ static int bridge_destroy(void *state, const char *bridge, char **ret_why)
     return is_bridge ? drop(state, bridge, ret_why) : 0;
 }
 
-static int port_set(void *state, const char *interface, const char *bridge, char **ret_why)
-{
-    struct sim *s = state;
-    int rc = 0;
-
-    pthread_mutex_lock(&s->lock);
-    struct device *d = find(s, interface);
-    if (!d || (bridge && !find(s, bridge))) {
-        *ret_why = xasprintf("%s: no such interface", d ? bridge : interface);
-        rc = -1;
-    } else {
-        snprintf(d->bridge, sizeof(d->bridge), "%s", bridge ? bridge : "-");
-        rc = store(s, ret_why);
-    }
-    pthread_mutex_unlock(&s->lock);
-    return rc;
-}
-
 static int tap_create(void *state, const struct net_tap *tap, char **ret_why)
 {
     struct sim *s = state;
@@ -365,7 +347,6 @@ const struct net_driver net_driver_sim = {
     .apply = apply,
     .bridge_create = bridge_create,
     .bridge_destroy = bridge_destroy,
-    .port_set = port_set,
     .tap_create = tap_create,
     .tap_destroy = drop,
     .vif_plug = vif_plug,
