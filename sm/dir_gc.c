@@ -19,10 +19,25 @@ enum { JOURNAL_LIMIT = 256 };
 
 /* ---- which --------------------------------------------------------------------------------- */
 
+/* A snapshot of a disk in use may have been ended between "prepare" and "finish": then the guest writes to this base still, and
+ * what it writes after the copy would be lost. Until the snapshot is finished a qcow2 has the name by which the guest opened it,
+ * and a VHD is not marked. */
+static bool may_be_written(struct dir *d, const struct images *all, const struct image *top)
+{
+    struct image now;
+    bool attached = false;
+
+    for (size_t i = 0; i < all->n; i++)
+        attached |= streq(all->list[i].parent, top->uuid) && chain_is_attached(d->sm, all->list[i].uuid);
+    if (!attached || !top->hidden) return false;
+    if (!dir_parse_name(top->name, &now) || !dir_load(d, top->name, false, &now)) return true;
+    return top->format->marks_hidden ? !now.hidden : now.links > 1;
+}
+
 /* A disk whose changed blocks are tracked keeps its base: see dir_cbt.c. */
 static bool can_merge(struct dir *d, const struct images *all, const struct image *top)
 {
-    return chain_can_merge(d->sm, all, top) && (top->hidden || !dir_cbt_has(d, top->uuid));
+    return chain_can_merge(d->sm, all, top) && (top->hidden || !dir_cbt_has(d, top->uuid)) && !may_be_written(d, all, top);
 }
 
 /* What tells whether a disk was written to since. */
