@@ -28,6 +28,14 @@ def recorded(g, vm):
     return int(g.s.VM_metrics.get_memory_actual(g.s.VM.get_metrics(vm))) // MIB
 
 
+def ticks(g, vm):
+    """It has booted and goes on; on a busy machine that takes its time."""
+    if g.lives(vm, 600):
+        return True
+    print(''.join('# %s\n' % l for l in g.log(vm).splitlines()[-25:]))
+    return False
+
+
 def free(g):
     return int(g.rig.must("xl info | awk '$1 == \"free_memory\" { print $3 }'"))
 
@@ -47,12 +55,12 @@ def is_filled(g):
 def shares(g):
     s = g.s
     first = g.start(balloons(g, 'first', 96, 256))
-    check(g.lives(first, 400) and actual(g, first) >= 254, 'alone it has its most: %d' % actual(g, first))
+    check(ticks(g, first) and actual(g, first) >= 254, 'alone it has its most: %d' % actual(g, first))
     most = inside(g, first)
     second = g.start(balloons(g, 'second', 96, 256, 'pvh'))
     sizes = actual(g, first), actual(g, second)
     check(96 <= sizes[0] < 240 and 96 <= sizes[1] < 240, 'another starts: it gives some up, the other has as much: %s' % (sizes,))
-    check(g.lives(second, 400) and g.lives(first), 'both tick')
+    check(ticks(g, second) and ticks(g, first), 'both tick')
     check(abs(sizes[0] - sizes[1]) <= 24, 'each has the same part of what it could have: %s' % (sizes,))
     check(wait_until(lambda: inside(g, first) < most - 60, 60, 0.5), 'the first knows: %d MiB, %d before' % (inside(g, first), most))
     check(wait_until(lambda: abs(recorded(g, first) - actual(g, first)) <= 2, 30, 0.5), 'and its record: %d, %d' % (
@@ -77,11 +85,11 @@ def goes_round_the_deaf(g, first, second):
     s.VM.hard_shutdown(first)
     stone = g.start(deaf(g, 'stone', 32, 128))
     first = g.start(first)
-    check(g.lives(first, 400) and actual(g, stone) >= 126, 'one that does not listen: %d' % actual(g, stone))
+    check(ticks(g, first) and actual(g, stone) >= 126, 'one that does not listen: %d' % actual(g, stone))
     g.start(second)
     check(actual(g, stone) >= 126 and actual(g, first) < 150, 'the others give instead of it: %d %d %d' % (
         actual(g, stone), actual(g, first), actual(g, second)))
-    check(g.lives(second, 400) and g.lives(first), 'both tick')
+    check(ticks(g, second) and ticks(g, first), 'both tick')
     third = deaf(g, 'third', 80, 80)
     before = actual(g, first)
     fails('HOST_NOT_ENOUGH_FREE_MEMORY', 'when it alone could give', s.VM.start, third, False, False)
