@@ -18,7 +18,7 @@ from repository import Repository  # noqa: E402
 
 MIB = 1 << 20
 SIZE = 2 * MIB
-STEPS, CUTS = (14, 25) if LEVEL == 'ci' else (60, 1500)
+STEPS, CUTS = (14, 25) if LEVEL == 'ci' else (60, 1000)
 MOST = 5            # disks at a time
 
 
