@@ -23,6 +23,10 @@ HEAD = struct.Struct('=IIQQqIIQ')
 SECTOR = 512
 
 
+# States are built in memory where there is such a folder.
+MEMORY = '/dev/shm' if os.access('/dev/shm', os.W_OK) else None
+
+
 class Op:
     __slots__ = 'kind', 'thread', 't_ns', 'inode', 'at', 'path', 'other', 'length', 'data'
 
@@ -34,9 +38,9 @@ class Record:
     """Where programs write down what they do below a prefix."""
 
     def __init__(self, prefix, library):
-        self.prefix = prefix
+        self.prefix = os.path.realpath(prefix)
         self.file = tempfile.NamedTemporaryFile(prefix='record-')
-        self.env = {'LD_PRELOAD': library, 'RECORD_PREFIX': prefix, 'RECORD_FILE': self.file.name}
+        self.env = {'LD_PRELOAD': library, 'RECORD_PREFIX': self.prefix, 'RECORD_FILE': self.file.name}
 
     def ops(self):
         """Everything so far; a last piece that is not whole yet is left out."""

@@ -11,7 +11,7 @@ import tempfile
 import time
 
 from harness import BUILD, LEVEL, SOURCE, check, done
-from powercut import Disk, Record
+from powercut import MEMORY, Disk, Record
 
 sys.path.insert(0, os.path.join(SOURCE, 'tests', 'storage'))
 from repository import Repository  # noqa: E402
@@ -137,7 +137,7 @@ def merged(r, state):
 
 def story(fmt):
     rng = random.Random(int(os.environ.get('SEED', '5')))
-    work = tempfile.mkdtemp(prefix='cut-', dir='/dev/shm')
+    work = tempfile.mkdtemp(prefix='cut-', dir=MEMORY)
     record = Record(os.path.join(work, fmt), os.path.join(BUILD, 'tests/faults/record.so'))
     moments, began = Moments(), time.monotonic()
     r = Repository(fmt, work, record.env)

@@ -10,7 +10,7 @@ import threading
 import time
 
 from harness import BUILD, LEVEL, Agent, check, done
-from powercut import DATA, Disk, Record
+from powercut import DATA, MEMORY, Disk, Record
 
 CLIENTS, OPS, CUTS = (6, 60, 300) if LEVEL == 'ci' else (8, 800, 12000)
 KEYS, NETWORKS = 12, 3          # that each client has at most at a time
@@ -123,7 +123,7 @@ with agent:
     whole = Disk(record.prefix)
     for op in ops:
         whole.take(op)
-    folder = tempfile.mkdtemp(dir='/dev/shm')
+    folder = tempfile.mkdtemp(dir=MEMORY)
     whole.build(folder)
     same = [n for n in sorted(os.listdir(folder)) if open(os.path.join(folder, n), 'rb').read() == open(os.path.join(agent.root, n), 'rb').read()]
     check(same == sorted(n for n in os.listdir(agent.root) if n.startswith('state.db')) and 'state.db' in same,
