@@ -1,12 +1,17 @@
 /* Class host: management: over which card, over plain HTTP or not, or not at all.
- * Called by: the generated thunks (schema/host.xml, schema/pool.xml), pif.c, main.c.  Calls: db/, the server's listeners. */
+ * Called by: the generated thunks (schema/host.xml, schema/pool.xml), pif.c, main.c.  Calls: pif*.c, db/, the server's listeners. */
 #include "xapi/host_management.h"
 
 #include <errno.h>
 
+#define LOG_MODULE "host"
 #include "gen/methods.h"
 #include "lib/conf.h"
+#include "lib/log.h"
 #include "xapi/host.h"
+#include "xapi/network_plan.h"
+#include "xapi/pif.h"
+#include "xapi/pif_ip.h"
 
 /* ---- state ------------------------------------------------------------------------------------------------------- */
 
@@ -110,20 +115,54 @@ static void move_consoles(struct call *c, struct txn *t)
                     host_console_location(c->arena, host, row_ref_of(console)));
 }
 
-int host_management_reconfigure(struct call *c, struct ref pif, struct xerr *err)
+static int give_to(struct call *c, struct ref pif, struct xerr *err)
 {
-    {
-        _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
-        const struct row *row = snap_need(s, CLASS_PIF, pif, err);
-        if (!row) return -1;
-        if (!is_ours(c->agent, row)) return xerr_host_offline(err, REF_STR(row_ref(row, F_PIF_host)));
-        if (!*row_str(row, F_PIF_IP)) return xerr_pif_has_no_network_configuration(err, REF_STR(pif));
-    }
-    if (set_disabled(c->agent, false, err) || c->agent->listen(c->agent, !host_is_https_only(c->agent), true, err)) return -1;
     struct txn *t = db_begin(c->agent->db);
+
     give(c->agent, t, pif);
     move_consoles(c, t);
     return db_commit(t, err);
+}
+
+/* Plugged, with the host's gateway behind it, which answers. A card that is the administrator's own is as he made it. */
+static int prove(struct call *c, struct ref pif, bool managed, struct xerr *err)
+{
+    return (managed && pif_bring_up(c, pif, err)) || pif_check_answers(c, pif, err) ? -1 : 0;
+}
+
+/* 1. What was, in a file: an agent that is killed now begins with it again. 2. The records, 3. the network, and the proof that
+ * it works; if not, all as it was. 4. The listeners. */
+int host_management_reconfigure(struct call *c, struct ref pif, struct xerr *err)
+{
+    struct ref before = REF_NULL;
+    const char *uuid = "";
+    bool managed;
+    {
+        _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+        const struct row *row = snap_need(s, CLASS_PIF, pif, err), *old = management_pif(c->agent, s);
+        if (!row) return -1;
+        if (!is_ours(c->agent, row)) return xerr_host_offline(err, REF_STR(row_ref(row, F_PIF_host)));
+        if (!*row_str(row, F_PIF_IP)) return xerr_pif_has_no_network_configuration(err, REF_STR(pif));
+        managed = row_bool(row, F_PIF_managed);
+        if (old) {
+            before = row_ref_of(old);
+            uuid = arena_strdup(c->arena, row_uuid(old));
+        }
+    }
+    if (pif_fallback_begin(c, uuid, err)) return -1;
+    if (give_to(c, pif, err) || prove(c, pif, managed, err)) {
+        struct xerr again = XERR_INIT;
+        if (give_to(c, before, &again) || network_apply(c, &again)) {
+            _cleanup_free_ char *text = xerr_text(&again);
+            log_error("taking back management: %s", text);
+            xerr_clear(&again);
+        }
+        pif_fallback_end(c);
+        return -1;
+    }
+    pif_fallback_end(c);
+    pif_resolvers(c);
+    return set_disabled(c->agent, false, err) || c->agent->listen(c->agent, !host_is_https_only(c->agent), true, err) ? -1 : 0;
 }
 
 /* By the name of the card or of its bridge. */

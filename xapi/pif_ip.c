@@ -70,6 +70,27 @@ static void forget(struct call *c)
     if (!unlink(path)) sync_folder_of(path);
 }
 
+int pif_fallback_begin(struct call *c, const char *uuid, struct xerr *err)
+{
+    struct value_builder b = value_builder(c->arena);
+
+    value_put(&b, "management", value_string(uuid));
+    const struct value old = value_built_map(&b);
+    return remember(c, &old, err);
+}
+
+void pif_fallback_end(struct call *c) { forget(c); }
+
+/* Management goes back to the interface that had it ("": none). */
+static void give_back(struct call *c, struct txn *t, const char *uuid)
+{
+    SNAP_EACH (txn_snap(t), CLASS_PIF, pif) {
+        bool its = streq(row_uuid(pif), uuid);
+        if (!ref_eq(row_ref(pif, F_PIF_host), c->agent->host) || row_bool(pif, F_PIF_management) == its) continue;
+        txn_set_bool(t, row_ref_of(pif), F_PIF_management, its);
+    }
+}
+
 int pif_ip_startup(struct call *c, struct xerr *err)
 {
     _cleanup_free_ char *path = fallback_path(c->agent), *text = NULL;
@@ -79,9 +100,11 @@ int pif_ip_startup(struct call *c, struct xerr *err)
 
     if (read_file(path, RECORD_MAX_BYTES, &text, &n)) return 0;
     if (!json_decode(text, n, c->arena, &old, &why)) {
-        log_warn("the management interface has its former address again: the agent ended before the new one was proven");
+        log_warn("management is as it was: the agent ended before what was new had been proven");
         struct txn *t = db_begin(c->agent->db);
         put_back(t, &old);
+        const struct value *management = value_get(&old, "management");
+        if (management && management->kind == VALUE_STRING) give_back(c, t, management->s);
         if (db_commit(t, err)) return -1;
     }
     forget(c);

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures the agent against a peer, in turn and in the same run, and prints the ratio of each part.
 
-    bench.py [ID...]      P1 P2 P3 P4 P5 P6 P7 P8 P9 P10 P11 P12; all when none is named
+    bench.py [ID...]      P1 P2 P3 P4 P5 P6 P7 P8 P9 P10 P11 P12 P13; all when none is named
 
 For each: what was done (transport, connections, bytes, peer), both medians, and a line "P3a ratio=R must ... ok|MISSED".
 A ratio is ours over the peer's: for times and memory less is better, for rates more. The agent keeps its full function:
@@ -689,7 +689,26 @@ def p12():
             verdict('P12' + part, *out['create'], 's', 1.3, 1.1, False)
 
 
-BENCHES = {'P1': p1, 'P2': p2, 'P3': p3, 'P4': p4, 'P5': p5, 'P6': p6, 'P7': p7, 'P8': p8, 'P9': p9, 'P10': p10, 'P11': p11, 'P12': p12}
+# ---- P13: networks and cards -----------------------------------------------------------------------------------------------------
+
+def p13():
+    networks, cards = (200, 1000) if SCALE >= 1 else (40, 200)
+    text = subprocess.run([sys.executable, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'networks.py'), str(networks), str(cards),
+                           str(rounds(40))], capture_output=True, text=True, check=True).stdout
+    out = json.loads(text.splitlines()[-1])
+    say('network namespace, Linux bridges, %d networks; VIF.plug over a unix socket with one connection, full function; peer: four calls of '
+        '`ip` for a tap of the same MTU on the same bridge' % networks)
+    for part, kind in (('a', 'few'), ('b', 'many')):
+        ours, peer, away = out[kind]
+        say('%s: %d cards; VIF.unplug %.2f ms' % (part, 1 if kind == 'few' else cards, 1e3 * statistics.median(away)))
+        verdict('P13' + part, ours, peer, 's', 2, 1, False)
+    growth = [statistics.median(out['many'][i]) / statistics.median(out['few'][i]) for i in (0, 1)]
+    say('c: the time with %d cards over that with one: ours %.3f, peer %.3f' % (cards, growth[0], growth[1]))
+    verdict('P13c', growth[:1], growth[1:], '', 1.2, 1, False)
+
+
+BENCHES = {'P1': p1, 'P2': p2, 'P3': p3, 'P4': p4, 'P5': p5, 'P6': p6, 'P7': p7, 'P8': p8, 'P9': p9, 'P10': p10, 'P11': p11, 'P12': p12,
+           'P13': p13}
 
 
 def main():

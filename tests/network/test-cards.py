@@ -43,6 +43,7 @@ def cable(name, peer):
 
 
 cable('eth0', 'wire0')
+cable('eth1', 'wire1')
 run('ip', 'addr', 'add', '198.51.100.7/24', 'dev', 'eth0')
 run('ip', 'route', 'add', 'default', 'via', '198.51.100.1')
 away('ip', 'addr', 'add', '198.51.100.1/24', 'dev', 'wire0')
@@ -176,6 +177,34 @@ with Agent(net='bridge') as agent:
     s.VM.hard_shutdown(vm)
     check('xapi-vif' not in run('nft', 'list', 'tables'), 'no rules stay behind')
     s.VIF.destroy(vif)
+
+    # Management over another card: only when it leads somewhere.
+    eth1 = pif['eth1']
+    s.PIF.plug(eth1)
+    s.PIF.reconfigure_ip(eth1, 'Static', '203.0.113.8', '255.255.255.0', '203.0.113.1', '')
+
+    def managed(card, bridge):
+        return [ref for ref, r in s.PIF.get_all_records().items() if r['management']] == [card] and \
+            'dev ' + bridge in run('ip', 'route', 'show', 'default')
+    why = fails('PIF_CONFIGURATION_ERROR', 'management over a card whose gateway does not answer', s.host.management_reconfigure, eth1)
+    check('203.0.113.1 does not answer' in why[1] and managed(eth0, 'xenbr0') and reaches('198.51.100.8'), 'it stays where it was: %s' % why[1])
+    pid = os.fork()
+    if not pid:
+        try:
+            agent.login().host.management_reconfigure(eth1)
+        finally:
+            os._exit(0)
+    check(wait_until(lambda: 'dev xenbr1' in run('ip', 'route', 'show', 'default')), 'another card is being proven')
+    agent.kill()
+    os.waitpid(pid, 0)
+    agent.start()
+    s = agent.login()
+    check(managed(eth0, 'xenbr0') and reaches('198.51.100.8'), 'killed meanwhile: the old one has it')
+    away('ip', 'addr', 'add', '203.0.113.1/24', 'dev', 'wire1')
+    s.host.management_reconfigure(eth1)
+    check(managed(eth1, 'xenbr1') and reaches('203.0.113.8'), 'one whose gateway answers gets it')
+    s.host.management_reconfigure(eth0)
+    check(managed(eth0, 'xenbr0'), 'and gives it back')
 
     # What is not ours is as it was.
     check(settings('docker0') == foreign, 'somebody else\'s bridge was never touched')
