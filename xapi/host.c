@@ -272,6 +272,19 @@ static void write_capabilities(struct call *c, struct txn *t, const struct hv_ho
     if (streq(hv_name(c->agent->hv), "xen")) txn_map_put_str(t, c->agent->host, F_host_software_version, "xen", h->version);
 }
 
+/* What guests cannot do here for want of a verb of the driver: their allowed_operations follow it. */
+static void write_lacks(struct txn *t, const struct agent *agent)
+{
+    _cleanup_strbuf_ struct strbuf lacks = STRBUF_INIT;
+    const struct row *host = snap_get(txn_snap(t), CLASS_host, agent->host);
+
+    hv_list_lacks(agent->hv, &lacks);
+    if (!host || streq(row_map_str(host, F_host_software_version, "hypervisor_lacks", ""), strbuf_cstr(&lacks))) return;
+    txn_map_put_str(t, agent->host, F_host_software_version, "hypervisor_lacks", strbuf_cstr(&lacks));
+    _cleanup_snap_ struct snap *s = db_snap(agent->db);
+    SNAP_EACH (s, CLASS_VM, vm) lifecycle_refresh(t, CLASS_VM, row_ref_of(vm));
+}
+
 /* Memory of the host: the control domain's record has what the guests cannot get. */
 static void write_memory(struct txn *t, const struct agent *agent, const struct hv_host *h)
 {
@@ -300,6 +313,7 @@ int host_refresh(struct call *c, struct xerr *err)
     write_host_cpus(t, c->agent, &h);
     write_capabilities(c, t, &h);
     write_memory(t, c->agent, &h);
+    write_lacks(t, c->agent);
     return db_commit(t, err);
 }
 

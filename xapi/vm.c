@@ -11,6 +11,7 @@
 #include "lib/log.h"
 #include "xapi/call/lifecycle.h"
 #include "xapi/vbd.h"
+#include "xapi/vtpm.h"
 
 enum { MAX_DISKS = 255, MAX_NICS = 16 };
 
@@ -73,6 +74,7 @@ void vm_destroy_rows(struct txn *t, struct ref vm)
     destroy_all(t, vm, F_VM_VBDs, CLASS_VBD, F_VBD_metrics, CLASS_VBD_metrics);
     destroy_all(t, vm, F_VM_VIFs, CLASS_VIF, F_VIF_metrics, CLASS_VIF_metrics);
     destroy_all(t, vm, F_VM_consoles, CLASS_console, 0, CLASS_console);
+    vtpm_drop_rows(t, vm);
 
     const struct row *row = snap_get(txn_snap(t), CLASS_VM, vm);
     if (!row) return;

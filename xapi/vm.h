@@ -38,9 +38,13 @@ void vm_undo_attach(struct call *c, struct ref vdi, const char *owner);
 
 /* Fills in the UEFI variables that the record has. Errors: INVALID_VALUE ["NVRAM:OVMF-variables", ..]. */
 int vm_nvram_describe(struct call *c, const struct row *vm, struct hv_vm *ret_vm, struct xerr *err);
-/* What the guest's firmware has by now goes into the record; what fails is logged. Nothing for a VM that does not boot by UEFI, or
- * where the hypervisor keeps none. */
+/* What the guest's firmware has by now goes into the record, and what its TPM has into that one's (vtpm.h); what fails is logged.
+ * Nothing for a VM without, or where the hypervisor keeps none. */
 void vm_nvram_save(struct call *c, struct ref vm);
+/* Bytes of at most 4 MiB as a text for a record, by zlib and in base64, and back; from the call's arena.
+ * Errors: INVALID_VALUE [what, ..]. */
+const char *vm_pack(struct call *c, const void *bytes, size_t len);
+int vm_unpack(struct call *c, const char *what, const char *text, unsigned char **ret, size_t *ret_len, struct xerr *err);
 
 /* ---- vm_cloudinit.c ---- */
 

@@ -1,6 +1,7 @@
 /* A VM's record as the hypervisor wants it: memory, vcpus, boot, platform.
  * Called by: vm_power.c.  Calls: db/, hv/. */
 #include "xapi/vm.h"
+#include "xapi/vtpm.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -169,7 +170,7 @@ int vm_describe(struct call *c, const struct row *vm, struct hv_vm *ret_vm, stru
     v.name = arena_strdup(c->arena, row_str(vm, F_VM_name_label));
     if (check_pci(c, vm, err) || describe_memory(vm, &v, err) || describe_vcpus(c->arena, vm, &v, err)) return -1;
     describe_boot(c->arena, vm, &v);
-    if (describe_features(c, vm, &v, err) || vm_nvram_describe(c, vm, &v, err)) return -1;
+    if (describe_features(c, vm, &v, err) || vm_nvram_describe(c, vm, &v, err) || vtpm_describe(c, vm, &v, err)) return -1;
     v.shadow_multiplier = row_float(vm, F_VM_HVM_shadow_multiplier);
     v.platform = pairs(c->arena, row_value(vm, F_VM_platform), &v.n_platform);
     v.bios_strings = pairs(c->arena, row_value(vm, F_VM_bios_strings), &v.n_bios_strings);

@@ -14,6 +14,7 @@
 #include "lib/base64.h"
 #include "lib/log.h"
 #include "xapi/call/lifecycle.h"
+#include "xapi/vtpm.h"
 
 #define KEY "OVMF-variables"
 enum { NVRAM_MAX = 4 << 20 };
@@ -25,20 +26,20 @@ static bool is_uefi(const struct row *vm)
 
 /* ---- record and bytes ------------------------------------------------------------------------------------------ */
 
-static int unpack(struct call *c, const char *text, unsigned char **ret, size_t *ret_len, struct xerr *err)
+int vm_unpack(struct call *c, const char *what, const char *text, unsigned char **ret, size_t *ret_len, struct xerr *err)
 {
     _cleanup_strbuf_ struct strbuf packed = STRBUF_INIT;
     uLongf n = NVRAM_MAX;
     unsigned char *out = arena_alloc(c->arena, NVRAM_MAX);
 
     if (!base64_decode(text, strlen(text), &packed) || uncompress(out, &n, (const unsigned char *)strbuf_cstr(&packed), packed.len) != Z_OK)
-        return xerr_invalid_value(err, "NVRAM:" KEY, "not what a firmware left");
+        return xerr_invalid_value(err, what, "not what a firmware left");
     *ret = out;
     *ret_len = n;
     return 0;
 }
 
-static const char *pack(struct call *c, const void *bytes, size_t len)
+const char *vm_pack(struct call *c, const void *bytes, size_t len)
 {
     _cleanup_strbuf_ struct strbuf text = STRBUF_INIT;
     uLongf n = compressBound(len);
@@ -56,7 +57,7 @@ int vm_nvram_describe(struct call *c, const struct row *vm, struct hv_vm *ret_vm
     size_t len;
 
     if (!text || !is_uefi(vm)) return 0;
-    if (unpack(c, text, &bytes, &len, err)) return -1;
+    if (vm_unpack(c, "NVRAM:" KEY, text, &bytes, &len, err)) return -1;
     ret_vm->nvram = bytes;
     ret_vm->nvram_len = len;
     return 0;
@@ -70,7 +71,7 @@ static int write_key(struct call *c, struct ref vm, const char *text, struct xer
     return db_commit(t, err);
 }
 
-void vm_nvram_save(struct call *c, struct ref vm)
+static void save_variables(struct call *c, struct ref vm)
 {
     _cleanup_xerr_ struct xerr err = XERR_INIT;
     const char *uuid, *old;
@@ -87,10 +88,16 @@ void vm_nvram_save(struct call *c, struct ref vm)
     }
     int rc = hv_get_nvram(c->agent->hv, hv_id(uuid, vm), c->arena, &bytes, &len, &err);
     if (!rc && len) {
-        const char *now = pack(c, bytes, len);
+        const char *now = vm_pack(c, bytes, len);
         if (!streq(now, old)) rc = write_key(c, vm, now, &err);
     }
     if (rc) log_warn("the UEFI variables of VM %s stay as they were: %s", uuid, err.code);
+}
+
+void vm_nvram_save(struct call *c, struct ref vm)
+{
+    save_variables(c, vm);
+    vtpm_save(c, vm);
 }
 
 /* ---- what the firmware's flash holds ---------------------------------------------------------------------------- */
@@ -163,7 +170,7 @@ int vm_get_secureboot_readiness(struct call *c, struct ref self, enum vm_secureb
     }
     *ret_result = vm_secureboot_readiness_first_boot;
     if (!*text) return 0;
-    if (unpack(c, text, &flash, &len, err)) return -1;
+    if (vm_unpack(c, "NVRAM:" KEY, text, &flash, &len, err)) return -1;
     const bool pk = find_variable(flash, len, "PK"), kek = find_variable(flash, len, "KEK"), db = find_variable(flash, len, "db");
     if (!pk) *ret_result = vm_secureboot_readiness_setup_mode;
     else if (!kek || !db) *ret_result = vm_secureboot_readiness_certs_incomplete;
@@ -194,10 +201,10 @@ int vm_set_uefi_mode(struct call *c, struct ref self, enum vm_uefi_mode mode, co
         return db_commit(t, err);
     }
     if (!*text) return xerr_operation_not_allowed(err, "The firmware has no variables before the first boot");
-    if (unpack(c, text, &flash, &len, err)) return -1;
+    if (vm_unpack(c, "NVRAM:" KEY, text, &flash, &len, err)) return -1;
     struct variable_head *pk = find_variable(flash, len, "PK");
     *ret_result = pk ? "The platform key is removed." : "There was no platform key.";
     if (!pk) return 0;
     pk->state &= DELETED_MASK;
-    return write_key(c, self, pack(c, flash, len), err);
+    return write_key(c, self, vm_pack(c, flash, len), err);
 }

@@ -7,6 +7,7 @@
 
 #include "gen/methods.h"
 #include "xapi/call/lifecycle.h"
+#include "xapi/vtpm.h"
 
 /* One disk drive of the source and what the copy gets in its place. */
 struct drive {
@@ -180,6 +181,7 @@ static int commit_copy(struct call *c, struct plan *plan, const char *name, bool
     struct ref vm = vm_copy_record(c, t, plan->source, name, snapshot);
 
     copy_devices(c, t, plan, vm, snapshot);
+    vtpm_copy_rows(c, t, plan->source, vm, snapshot);
     copy_suspend_image(t, plan, vm);
     if (snapshot) {
         const struct row *source = snap_get(txn_snap(t), CLASS_VM, plan->source);
@@ -321,8 +323,10 @@ int vm_revert(struct call *c, struct ref snapshot, struct xerr *err)
     struct txn *t = db_begin(c->agent->db);
     drop_devices(t, vm, F_VM_VBDs, CLASS_VBD);
     drop_devices(t, vm, F_VM_VIFs, CLASS_VIF);
+    vtpm_drop_rows(t, vm);
     restore_fields(c, t, snapshot, vm);
     copy_devices(c, t, &plan, vm, true);
+    vtpm_copy_rows(c, t, snapshot, vm, true);
     copy_suspend_image(t, &plan, vm);
     txn_set_ref(t, vm, F_VM_parent, snapshot);
     lifecycle_refresh(t, CLASS_VM, vm);

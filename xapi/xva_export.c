@@ -12,6 +12,7 @@
 #include "xapi/call/lifecycle.h"
 #include "xapi/storage/content.h"
 #include "xapi/vdi.h"
+#include "xapi/vtpm.h"
 #include "xapi/xva_blocks.h"
 
 struct object {
@@ -60,6 +61,8 @@ static void collect(struct exporter *x, const struct snap *s, const struct row *
         const struct row *vif = snap_get(s, CLASS_VIF, vifs->refs[i]);
         if (vif && !(without & XVA_NO_VIFS)) add(x, s, CLASS_network, row_ref(vif, F_VIF_network));
     }
+    const struct refset *vtpms = row_refs(vm, F_VM_VTPMs);
+    for (size_t i = 0; i < vtpms->n; i++) add(x, s, CLASS_VTPM, vtpms->refs[i]);
     for (size_t i = 0; i < vbds->n && !(without & XVA_NO_VBDS); i++) add(x, s, CLASS_VBD, vbds->refs[i]);
     for (size_t i = 0; i < vifs->n && !(without & XVA_NO_VIFS); i++) add(x, s, CLASS_VIF, vifs->refs[i]);
 }
@@ -119,11 +122,13 @@ static struct value describe(const struct exporter *x, const struct snap *s)
 
     for (size_t i = 0; i < x->n; i++) {
         const struct object *o = &x->objects[i];
-        struct value record = row_record(snap_get(s, o->cls, o->ref), a);
+        const struct row *row = snap_get(s, o->cls, o->ref);
+        struct value record = row_record(row, a);
         struct value_builder b = value_builder(a);
         value_put(&b, "class", value_string(model.classes[o->cls].name));
         value_put(&b, "id", ref_in_file(x, o->ref));
         value_put(&b, "snapshot", translate(x, &record));
+        if (o->cls == CLASS_VTPM) value_put(&b, "contents", value_string(arena_strdup(a, vtpm_contents(s, row))));
         value_push(&objects, value_built_map(&b));
     }
     value_put(&file, "version", version(a));

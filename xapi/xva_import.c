@@ -18,6 +18,7 @@
 #include "xapi/ova.h"
 #include "xapi/storage/content.h"
 #include "xapi/vdi.h"
+#include "xapi/vtpm.h"
 #include "xapi/xva_blocks.h"
 
 enum { MAX_XML = 32 << 20, MAX_OBJECTS = 4096 };
@@ -381,12 +382,34 @@ static int make_vif(struct importer *m, const struct value *record, struct xerr 
     return create(m, "VIF.create", &b, &vif, err);
 }
 
+/* A TPM with what it held; one that is one of a kind comes with a VM that stays itself only. */
+static int make_vtpm(struct importer *m, size_t i, const struct value *record, struct xerr *err)
+{
+    const char *contents = value_get_str(&m->objects.set.items[i], "contents", "");
+    const bool is_unique = record_bool(record, "is_unique");
+    struct ref vm = vm_of(m, record);
+
+    if (ref_is_null(vm) || (is_unique && !m->what->restore)) return 0;
+    _cleanup_xerr_ struct xerr why = XERR_INIT;
+    if (vtpm_check_contents(m->c, contents, &why)) return xerr_import_error(err, "the contents of a TPM are none");
+    struct txn *t = db_begin(m->c->agent->db);
+    const struct row *row = snap_get(txn_snap(t), CLASS_VM, vm);
+    if (row && row_refs(row, F_VM_VTPMs)->n) {
+        db_abort(t);
+        return xerr_import_error(err, "a VM with more than one TPM");
+    }
+    vtpm_add_row(t, vm, is_unique, contents);
+    return db_commit(t, err);
+}
+
 static int make_devices(struct importer *m, struct xerr *err)
 {
     const char *id;
 
     for (size_t i = 0; i < m->objects.set.n; i++) {
         const struct value *vbd = object_of(m, i, "VBD", &id), *vif = object_of(m, i, "VIF", &id);
+        const struct value *vtpm = object_of(m, i, "VTPM", &id);
+        if (vtpm && make_vtpm(m, i, vtpm, err)) return -1;
         if (vbd && make_vbd(m, vbd, err)) return -1;
         if (vif && make_vif(m, vif, err)) return -1;
     }

@@ -8,6 +8,7 @@
 # runs a shell on ttyS0. tick=1: one line "tick N" a second. agent=1: a guest agent that knows a few commands.
 # disk=DEV: says "disk DEV: " and the first line of that disk, and writes "written by NONCE" to its second 4 KiB.
 # crash=N: the kernel panics N seconds after the start. stubborn=1: asked to power off or to reboot it does nothing.
+# tpm=write: puts "xapi-tpm" into its TPM for good, and says "tpm NONCE: written"; tpm=read: says "tpm NONCE: " and what is there.
 # watch=1: says "devices: NAMES cpus: N memory: KIB" whenever that has changed.
 # Needs: busybox (static), modinfo, cpio, gzip.
 set -eu
@@ -118,6 +119,31 @@ done
 END
 chmod 755 "$root/bin/guest-agent"
 
+# One command of TPM 2.0, its bytes as printf has them; the answer goes to /tmp/answer.
+cat >"$root/bin/tpm-run" <<'END'
+#!/bin/sh
+exec 4<>/dev/tpm0 || exit 1
+printf "$1" >/tmp/command
+dd if=/tmp/command bs=4096 count=1 >&4 2>/dev/null
+dd of=/tmp/answer bs=4096 count=1 <&4 2>/dev/null
+[ "$(dd if=/tmp/answer bs=1 skip=6 count=4 2>/dev/null | od -An -tx1 | tr -d ' \n')" = 00000000 ]
+END
+# NV_DefineSpace by the owner, NV_Write and NV_Read of 8 bytes at index 0x01500001, all with the empty password.
+cat >"$root/bin/tpm-keep" <<'END'
+#!/bin/sh
+session='\0\0\0\x09\x40\0\0\x09\0\0\0\0\0' index='\x01\x50\0\x01'
+[ -e /dev/tpm0 ] || { echo none; exit; }
+case $1 in
+write)
+    tpm-run "\x80\x02\0\0\0\x2d\0\0\x01\x2a\x40\0\0\x01$session\0\0\0\x0e$index\0\x0b\x02\x06\0\x06\0\0\0\x08" &&
+        tpm-run "\x80\x02\0\0\0\x2b\0\0\x01\x37$index$index$session\0\x08xapi-tpm\0\0" && echo written || echo failed ;;
+*)
+    tpm-run "\x80\x02\0\0\0\x23\0\0\x01\x4e$index$index$session\0\x08\0\0" || { echo empty; exit; }
+    dd if=/tmp/answer bs=1 skip=16 count=8 2>/dev/null; echo ;;
+esac
+END
+chmod 755 "$root/bin/tpm-run" "$root/bin/tpm-keep"
+
 cat >"$root/init" <<'END'
 #!/bin/sh
 export PATH=/bin
@@ -125,7 +151,7 @@ mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
 while read -r module; do insmod "/modules/$module.ko" 2>/dev/null; done </modules/order
-nonce= ip= tick= agent= disk= crash= watch=
+nonce= ip= tick= agent= disk= crash= watch= tpm=
 for word in $(cat /proc/cmdline); do
     case $word in
     nonce=*) nonce=${word#nonce=} ;;
@@ -135,6 +161,7 @@ for word in $(cat /proc/cmdline); do
     disk=*) disk=${word#disk=} ;;
     crash=*) crash=${word#crash=} ;;
     watch=*) watch=${word#watch=} ;;
+    tpm=*) tpm=${word#tpm=} ;;
     esac
 done
 echo 1 >/proc/sys/kernel/sysrq
@@ -151,6 +178,7 @@ fi
 acpid -l /dev/null
 [ -z "$agent" ] || guest-agent 2>/dev/null &
 echo "userland: $nonce"
+[ -z "$tpm" ] || echo "tpm $nonce: $(tpm-keep "$tpm")"
 if [ -n "$disk" ]; then
     for _ in $(seq 100); do [ -b "/dev/$disk" ] && break; sleep 0.1; done
     echo "disk $disk: $(head -n 1 "/dev/$disk" | head -c 200)"

@@ -3,7 +3,7 @@
 or $HV_URI."""
 import os
 
-from harness import Agent, check, done
+from harness import Agent, check, done, fails
 
 with Agent('--hv-uri', os.environ.get('HV_URI', 'test:///default'), hv='libvirt') as agent:
     s = agent.login()
@@ -11,10 +11,17 @@ with Agent('--hv-uri', os.environ.get('HV_URI', 'test:///default'), hv='libvirt'
     s.VM.provision(vm)
     s.VM.start(vm, False, False)
     check(s.VM.get_power_state(vm) == 'Running' and int(s.VM.get_domid(vm)) > 0, 'a VM starts as a domain of that connection')
+    allowed = set(s.VM.get_allowed_operations(vm))
+    check('pause' in allowed and not allowed & {'pool_migrate', 'migrate_send', 'changing_shadow_memory_live'},
+          'what its driver lacks is not among its operations: %s' % sorted(allowed))
+    check(fails('NOT_IMPLEMENTED', 'and refused', s.VM.pool_migrate, vm, s.host.get_all()[0], {}) == ['hv.libvirt.migrate-send'], 'by name')
     s.VM.pause(vm)
     check(s.VM.get_power_state(vm) == 'Paused', 'pauses')
     s.VM.unpause(vm)
     check(s.VM.get_power_state(vm) == 'Running', 'goes on')
     s.VM.hard_shutdown(vm)
     check(s.VM.get_power_state(vm) == 'Halted' and int(s.VM.get_domid(vm)) == -1, 'and ends')
+    s.VM.set_domain_type(vm, 'hvm')
+    why = fails('NOT_IMPLEMENTED', 'a TPM', s.VTPM.create, vm, False)[0]
+    check(why.startswith('hv.libvirt.check-tpm: '), "which only a libvirtd of our own keeps: %s" % why)
 done()

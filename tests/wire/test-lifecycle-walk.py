@@ -26,8 +26,12 @@ VM_MODEL = {
     'resume_on': ({S}, R), 'clean_shutdown': ({R}, H), 'hard_shutdown': ({R, P, S}, H), 'clean_reboot': ({R}, None),
     'hard_reboot': ({R, P}, R), 'snapshot': ({H, R, P, S}, None), 'clone': ({H, S}, None), 'copy': ({H, S}, None),
     'changing_VCPUs': ({H}, None), 'changing_VCPUs_live': ({R}, None), 'changing_static_range': ({H}, None),
+    'pool_migrate': ({R}, None), 'migrate_send': ({H, R, S}, None), 'changing_shadow_memory_live': ({R}, None), 'create_vtpm': ({H}, None),
     'send_sysrq': ({R}, None), 'destroy': ({H, S}, None), 'export': ({H, S}, None), 'provision': ({H}, None),
 }
+# What a driver may lack, by the end of the verb's name in the host's hypervisor_lacks, and the states in which it is wanted.
+VM_NEEDS = {'pool_migrate': ('migrate-send', {R}), 'migrate_send': ('migrate-send', {R}),
+            'changing_shadow_memory_live': ('set-shadow', {R}), 'create_vtpm': ('check-tpm', {H})}
 # Asked for in the walk; the others of VM_MODEL are only compared with allowed_operations.
 VM_CALLS = {
     'start': lambda w: w.s.VM.start(w.vm, w.rnd.random() < 0.2, False),
@@ -47,6 +51,7 @@ VM_CALLS = {
 class Walk:
     def __init__(self, s, rnd, folder):
         self.s, self.rnd, self.host, self.pool = s, rnd, s.host.get_all()[0], s.pool.get_all()[0]
+        self.lacks = {verb.rpartition('.')[2] for verb in s.host.get_software_version(self.host)['hypervisor_lacks'].split()}
         sr = self.s.pool.get_default_SR(self.pool)
         self.vm = s.VM.clone(s.VM.get_by_name_label('Other install media')[0], 'walker')
         s.VM.provision(self.vm)
@@ -110,7 +115,9 @@ class Walk:
         record = self.s.VM.get_record(self.vm)
         state, allowed = record['power_state'], set(record['allowed_operations'])
         for op, (states, _) in VM_MODEL.items():
-            if (state in states) != (op in allowed):
+            verb, wanted = VM_NEEDS.get(op, ('', ()))
+            able = not (verb in self.lacks and state in wanted)
+            if (state in states and able) != (op in allowed):
                 self.wrong('%s is %sallowed when %s' % (op, '' if op in allowed else 'not ', state))
         op = self.rnd.choice(sorted(VM_CALLS))
         did = self.attempt(op, op in allowed, lambda: VM_CALLS[op](self))
@@ -159,6 +166,9 @@ class Walk:
         vbd = self.rnd.choice(self.vbds[:2])
         vdi, attached = self.s.VBD.get_VDI(vbd), self.s.VBD.get_currently_attached(vbd)
         allowed = set(self.s.VDI.get_allowed_operations(vdi))
+        runs = attached and self.s.VM.get_power_state(self.vm) in (R, P)
+        if ('mirror' in allowed) != (not (runs and 'disk-mirror' in self.lacks)):
+            self.wrong('VDI.mirror is %spromised' % ('' if 'mirror' in allowed else 'not '))
         for op in ('destroy', 'resize', 'forget'):
             if attached and op in allowed:
                 self.wrong('VDI.%s is promised for a disk in use' % op)

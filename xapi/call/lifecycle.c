@@ -6,7 +6,7 @@
 
 static const struct lifecycle_rules *const tables[] = {
     &lifecycle_vm, &lifecycle_vbd, &lifecycle_vif, &lifecycle_vdi, &lifecycle_sr, &lifecycle_host,
-    &lifecycle_vm_appliance, &lifecycle_pool,
+    &lifecycle_vm_appliance, &lifecycle_pool, &lifecycle_vtpm,
 };
 
 static const struct lifecycle_rules *find(enum class_id cls)

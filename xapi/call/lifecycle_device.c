@@ -1,4 +1,4 @@
-/* Which operation is allowed on a VM's disks and network cards: VBD and VIF.
+/* Which operation is allowed on a VM's disks, network cards and TPM: VBD, VIF and VTPM.
  * Called by: lifecycle.c.  Calls: db/. */
 #include "xapi/call/lifecycle_table.h"
 
@@ -12,6 +12,11 @@ static void look_vbd(struct facts *f)
 static void look_vif(struct facts *f)
 {
     f->vm = snap_get(f->s, CLASS_VM, row_ref(f->object, F_VIF_VM));
+}
+
+static void look_vtpm(struct facts *f)
+{
+    f->vm = snap_get(f->s, CLASS_VM, row_ref(f->object, F_VTPM_VM));
 }
 
 /* The VM must be in the state that plugging needs: running, or paused for unplugging in a hurry. */
@@ -75,6 +80,19 @@ static int check_vif(const struct facts *f, int op, struct xerr *err)
     return xerr_operation_not_allowed(err, "unknown operation");
 }
 
+static int check_vtpm(const struct facts *f, int op, struct xerr *err)
+{
+    const struct row *vm = f->vm;
+
+    if (!vm) return xerr_handle_invalid(err, "VM", NAMED(err, row_ref(f->object, F_VTPM_VM)));
+    switch ((enum vtpm_operations)op) {
+    case vtpm_operations_destroy:
+        return row_enum(vm, F_VM_power_state) == vm_power_state_Halted
+                   ? 0 : lifecycle_bad_power_state(vm, 1u << vm_power_state_Halted, err);
+    }
+    return xerr_operation_not_allowed(err, "unknown operation");
+}
+
 /* A disk in use allows less, and what takes hold of its VBD uses it. */
 static void disk_of_vbd(struct txn *t, struct ref vbd)
 {
@@ -99,4 +117,12 @@ const struct lifecycle_rules lifecycle_vif = {
     .current = F_VIF_current_operations,
     .look = look_vif,
     .check = check_vif,
+};
+
+const struct lifecycle_rules lifecycle_vtpm = {
+    .cls = CLASS_VTPM,
+    .allowed = F_VTPM_allowed_operations,
+    .current = F_VTPM_current_operations,
+    .look = look_vtpm,
+    .check = check_vtpm,
 };

@@ -94,6 +94,7 @@ static void look_vdi(struct facts *f)
     f->open = open_vbd(f->s, f->object);
     const struct row *vm = f->open ? snap_get(f->s, CLASS_VM, row_ref(f->open, F_VBD_VM)) : NULL;
     f->of_snapshot = vm && row_bool(vm, F_VM_is_a_snapshot);
+    f->lacks = vm && row_bool(f->open, F_VBD_currently_attached) ? lifecycle_lacks(f->s, vm) : "";
     if (f->sr && ref_eq(row_ref_of(f->sr), ref)) return;
     f->sr = snap_get(f->s, CLASS_SR, ref);
     if (!f->sr) return;
@@ -168,13 +169,14 @@ static int check_vdi(const struct facts *f, int op, struct xerr *err)
     case vdi_operations_copy:
     case vdi_operations_resize_online:
     case vdi_operations_snapshot:
-    case vdi_operations_mirror:
     case vdi_operations_forget:
     case vdi_operations_update:
     case vdi_operations_force_unlock:
     case vdi_operations_generate_config:
     case vdi_operations_revert_from:
         return 0;
+    case vdi_operations_mirror:
+        return lifecycle_need_verb(f->lacks, "disk-mirror", err);
     case vdi_operations_list_changed_blocks:
         return f->open && !f->of_snapshot ? xerr_vdi_in_use(err, NAMED(err, self), name) : 0;
     }

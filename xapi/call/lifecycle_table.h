@@ -16,7 +16,8 @@ struct facts {
     bool attached;                            /* VDI, SR: some host has the repository plugged */
     const struct row *open;                   /* VDI: a VBD that uses it */
     bool of_snapshot;                         /* VDI: which belongs to a snapshot of a VM */
-    const struct row *vm;                     /* VBD, VIF: the VM, or NULL */
+    const struct row *vm;                     /* VBD, VIF, VTPM: the VM, or NULL */
+    const char *lacks;                        /* VM; VDI that a VM has open: lifecycle_lacks() */
 };
 
 /* One class's rules. check() answers for one operation with current_operations left aside; the common part asks
@@ -32,10 +33,14 @@ struct lifecycle_rules {
 };
 
 extern const struct lifecycle_rules lifecycle_vm, lifecycle_vbd, lifecycle_vif, lifecycle_vdi, lifecycle_sr, lifecycle_host,
-    lifecycle_vm_appliance, lifecycle_pool;
+    lifecycle_vm_appliance, lifecycle_pool, lifecycle_vtpm;
 
 /* The operations enumeration of a class, from its allowed_operations field. */
 const struct enum_desc *lifecycle_operations(field_id allowed);
+/* The verbs that a VM's host lacks (host.c: hypervisor_lacks); of a VM that runs nowhere, those of the host that lacks least. */
+const char *lifecycle_lacks(const struct snap *s, const struct row *vm);
+/* NOT_IMPLEMENTED ["hv.DRIVER.VERB"] when the verb is among them. */
+int lifecycle_need_verb(const char *lacks, const char *verb, struct xerr *err);
 /* True when any operation is recorded on the row. */
 bool lifecycle_busy(const struct row *object, field_id current);
 /* True when this operation is recorded on the row. */

@@ -75,6 +75,72 @@ static const struct {
     [vm_operations_sysprep] = { R, VM, ALONE },
 };
 
+/* What a host's driver may lack, as the host's record says it (host.c: hypervisor_lacks), and in which states it is wanted. */
+static const struct {
+    int op, states;
+    const char *verb;
+} needs[] = {
+    { vm_operations_pool_migrate, R, "migrate-send" },
+    { vm_operations_migrate_send, R, "migrate-send" },
+    { vm_operations_changing_shadow_memory_live, R, "set-shadow" },
+    { vm_operations_create_vtpm, H, "check-tpm" },
+};
+
+static const char *lacks_of(const struct row *host)
+{
+    return host ? row_map_str(host, F_host_software_version, "hypervisor_lacks", "") : "";
+}
+
+const char *lifecycle_lacks(const struct snap *s, const struct row *vm)
+{
+    const struct row *home = snap_get(s, CLASS_host, row_ref(vm, F_VM_resident_on));
+    const char *least = home ? lacks_of(home) : NULL;
+
+    if (home) return least;
+    SNAP_EACH (s, CLASS_host, host) {
+        const char *lacks = lacks_of(host);
+        if (!least || strlen(lacks) < strlen(least)) least = lacks;
+    }
+    return least ? least : "";
+}
+
+static void look(struct facts *f)
+{
+    f->lacks = lifecycle_lacks(f->s, f->object);
+}
+
+/* The word of `lacks` that ends in this verb: "hv.libvirt.migrate-send"; its length, 0 = it is not there. */
+static size_t find_lack(const char *lacks, const char *verb, const char **ret_word)
+{
+    const size_t n = strlen(verb);
+
+    for (size_t len; *lacks; lacks += len + (lacks[len] == ' ')) {
+        len = strcspn(lacks, " ");
+        *ret_word = lacks;
+        if (len > n && lacks[len - n - 1] == '.' && !strncmp(lacks + len - n, verb, n)) return len;
+    }
+    return 0;
+}
+
+int lifecycle_need_verb(const char *lacks, const char *verb, struct xerr *err)
+{
+    const char *word;
+    const size_t len = find_lack(lacks, verb, &word);
+
+    if (!len) return 0;
+    _cleanup_free_ char *name = xstrndup(word, len);
+    return xerr_not_implemented(err, name);
+}
+
+static int check_driver(const struct facts *f, int op, struct xerr *err)
+{
+    const int state = 1 << row_enum(f->object, F_VM_power_state);
+
+    for (size_t i = 0; *f->lacks && i < ARRAY_SIZE(needs); i++)
+        if (needs[i].op == op && needs[i].states & state && lifecycle_need_verb(f->lacks, needs[i].verb, err)) return -1;
+    return 0;
+}
+
 static int kind_of(const struct row *vm)
 {
     if (row_bool(vm, F_VM_is_control_domain)) return DOM0;
@@ -112,7 +178,8 @@ static int check(const struct facts *f, int op, struct xerr *err)
 
     const char *blocked = row_map_str(vm, F_VM_blocked_operations, name, NULL);
     if (blocked) return xerr_operation_blocked(err, NAMED(err, row_ref_of(vm)), blocked);
-    return 0;
+    if (op == vm_operations_create_vtpm && row_refs(vm, F_VM_VTPMs)->n) return xerr_vtpm_max_amount_reached(err, "1");
+    return check_driver(f, op, err);
 }
 
 static bool is_clean(int op)
@@ -143,6 +210,9 @@ static void dependents(struct txn *t, struct ref ref)
     }
     for (size_t i = 0; i < vifs->n; i++) lifecycle_refresh_one(t, CLASS_VIF, vifs->refs[i]);
     vm = snap_get(txn_snap(t), CLASS_VM, ref);
+    const struct refset *vtpms = vm ? row_refs(vm, F_VM_VTPMs) : NULL;
+    for (size_t i = 0; vtpms && i < vtpms->n; i++) lifecycle_refresh_one(t, CLASS_VTPM, vtpms->refs[i]);
+    vm = snap_get(txn_snap(t), CLASS_VM, ref);
     struct ref appliance = vm ? row_ref(vm, F_VM_appliance) : REF_NULL;
     if (snap_get(txn_snap(t), CLASS_VM_appliance, appliance)) lifecycle_refresh_one(t, CLASS_VM_appliance, appliance);
 }
@@ -151,6 +221,7 @@ const struct lifecycle_rules lifecycle_vm = {
     .cls = CLASS_VM,
     .allowed = F_VM_allowed_operations,
     .current = F_VM_current_operations,
+    .look = look,
     .check = check,
     .beside = beside,
     .dependents = dependents,

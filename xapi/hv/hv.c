@@ -67,6 +67,8 @@ enum verb {
     VERB_DEBUG_KEYS,
     VERB_GUEST,
     VERB_NVRAM,
+    VERB_CHECK_TPM,
+    VERB_TPM,
     VERB_CONSOLE,
     VERB_TAIL,
 };
@@ -113,6 +115,8 @@ static const struct verb_desc {
     [VERB_DEBUG_KEYS]  = { "send-debug-keys", 15000, "", false },
     [VERB_GUEST]       = { "get-guest-info", 5000, "running", true },
     [VERB_NVRAM]       = { "get-nvram", 15000, "", true },
+    [VERB_CHECK_TPM]   = { "check-tpm", 15000, "", true },
+    [VERB_TPM]         = { "get-tpm", 15000, "", true },
     [VERB_CONSOLE]     = { "console-open", 15000, "running", true },
     [VERB_TAIL]        = { "console-tail", 15000, "running", true },
 };
@@ -375,56 +379,59 @@ const char *hv_name(const struct hv *hv)
 /* Where the verb of each ability stands in the driver's table; what it is, and the messages that need it. */
 static const struct {
     size_t at;
+    enum verb verb;
     const char *what, *messages;
 } abilities[] = {
-#define VERB_AT(verb) offsetof(struct hv_driver, verb)
-    [HV_CAN_CLEAN_SHUTDOWN] = { VERB_AT(shutdown), "asking a guest to power off",
+#define NEEDS(member, verb) offsetof(struct hv_driver, member), verb
+    [HV_CAN_CLEAN_SHUTDOWN] = { NEEDS(shutdown, VERB_SHUTDOWN), "asking a guest to power off",
         "VM.clean_shutdown" },
-    [HV_CAN_CLEAN_REBOOT] = { VERB_AT(reboot), "asking it to restart",
+    [HV_CAN_CLEAN_REBOOT] = { NEEDS(reboot, VERB_REBOOT), "asking it to restart",
         "VM.clean_reboot" },
-    [HV_CAN_RESET] = { VERB_AT(reset), "the reset button",
+    [HV_CAN_RESET] = { NEEDS(reset, VERB_RESET), "the reset button",
         "VM.send_trigger" },
-    [HV_CAN_PAUSE] = { VERB_AT(pause), "pausing",
+    [HV_CAN_PAUSE] = { NEEDS(pause, VERB_PAUSE), "pausing",
         "VM.pause, VM.unpause" },
-    [HV_CAN_SUSPEND] = { VERB_AT(suspend), "its memory in an image",
+    [HV_CAN_SUSPEND] = { NEEDS(suspend, VERB_SUSPEND), "its memory in an image",
         "VM.suspend, VM.resume, VM.checkpoint" },
-    [HV_CAN_MIGRATE] = { VERB_AT(migrate_send), "moving it while it runs",
+    [HV_CAN_MIGRATE] = { NEEDS(migrate_send, VERB_MIGRATE_SEND), "moving it while it runs",
         "VM.pool_migrate, VM.migrate_send" },
-    [HV_CAN_DISK_HOTPLUG] = { VERB_AT(disk_attach), "disks while it runs",
+    [HV_CAN_DISK_HOTPLUG] = { NEEDS(disk_attach, VERB_DISK_ATTACH), "disks while it runs",
         "VBD.plug, VBD.unplug" },
-    [HV_CAN_CD_CHANGE] = { VERB_AT(cd_change), "another medium",
+    [HV_CAN_CD_CHANGE] = { NEEDS(cd_change, VERB_CD_CHANGE), "another medium",
         "VBD.insert, VBD.eject" },
-    [HV_CAN_DISK_SNAPSHOT] = { VERB_AT(disk_snapshot), "a snapshot of an image that it writes to",
+    [HV_CAN_DISK_SNAPSHOT] = { NEEDS(disk_snapshot, VERB_DISK_SNAPSHOT), "a snapshot of an image that it writes to",
         "VDI.snapshot, VM.snapshot" },
-    [HV_CAN_DISK_MIRROR] = { VERB_AT(disk_mirror), "moving a disk that it writes to",
+    [HV_CAN_DISK_MIRROR] = { NEEDS(disk_mirror, VERB_DISK_MIRROR), "moving a disk that it writes to",
         "VDI.pool_migrate" },
-    [HV_CAN_DISK_RESIZE] = { VERB_AT(disk_resize), "a disk that grows under it",
+    [HV_CAN_DISK_RESIZE] = { NEEDS(disk_resize, VERB_DISK_RESIZE), "a disk that grows under it",
         "VDI.resize_online" },
-    [HV_CAN_NIC_HOTPLUG] = { VERB_AT(nic_attach), "cards while it runs",
+    [HV_CAN_NIC_HOTPLUG] = { NEEDS(nic_attach, VERB_NIC_ATTACH), "cards while it runs",
         "VIF.plug, VIF.unplug" },
-    [HV_CAN_NIC_MOVE] = { VERB_AT(nic_move), "a card on another network while it runs (elsewhere the tap moves)",
+    [HV_CAN_NIC_MOVE] = { NEEDS(nic_move, VERB_NIC_MOVE), "a card on another network while it runs (elsewhere the tap moves)",
         "VIF.move" },
-    [HV_CAN_MEMORY] = { VERB_AT(set_memory_target), "the balloon",
+    [HV_CAN_MEMORY] = { NEEDS(set_memory_target, VERB_MEMORY), "the balloon",
         "VM.set_memory_dynamic_range" },
-    [HV_CAN_VCPUS] = { VERB_AT(set_vcpus), "processors while it runs",
+    [HV_CAN_VCPUS] = { NEEDS(set_vcpus, VERB_VCPUS), "processors while it runs",
         "VM.set_VCPUs_number_live" },
-    [HV_CAN_VCPU_PARAMS] = { VERB_AT(set_vcpu_params), "their mask and shares while it runs (libvirt: the mask)",
+    [HV_CAN_VCPU_PARAMS] = { NEEDS(set_vcpu_params, VERB_VCPU_PARAMS), "their mask and shares while it runs (libvirt: the mask)",
         "VM.add_to_VCPUs_params_live" },
-    [HV_CAN_SHADOW] = { VERB_AT(set_shadow), "memory for its page tables while it runs",
+    [HV_CAN_SHADOW] = { NEEDS(set_shadow, VERB_SHADOW), "memory for its page tables while it runs",
         "VM.set_shadow_multiplier_live" },
-    [HV_CAN_SYSRQ] = { VERB_AT(send_sysrq), "magic keys",
+    [HV_CAN_SYSRQ] = { NEEDS(send_sysrq, VERB_SYSRQ), "magic keys",
         "VM.send_sysrq" },
-    [HV_CAN_TRIGGER] = { VERB_AT(send_trigger), "buttons",
+    [HV_CAN_TRIGGER] = { NEEDS(send_trigger, VERB_TRIGGER), "buttons",
         "VM.send_trigger" },
-    [HV_CAN_NVRAM] = { VERB_AT(get_nvram), "UEFI variables that are kept (elsewhere they are lost)",
+    [HV_CAN_NVRAM] = { NEEDS(get_nvram, VERB_NVRAM), "UEFI variables that are kept (elsewhere they are lost)",
         "VM.get_NVRAM, VM.set_uefi_mode" },
-    [HV_CAN_GUEST_INFO] = { VERB_AT(get_guest_info), "what it says of itself",
+    [HV_CAN_TPM] = { NEEDS(get_tpm, VERB_CHECK_TPM), "a TPM, whose state is kept (libvirt: by swtpm)",
+        "VTPM.create" },
+    [HV_CAN_GUEST_INFO] = { NEEDS(get_guest_info, VERB_GUEST), "what it says of itself",
         "VM_guest_metrics" },
-    [HV_CAN_DMESG] = { VERB_AT(dmesg), "the engine's messages (elsewhere the kernel's)",
+    [HV_CAN_DMESG] = { NEEDS(dmesg, VERB_DMESG), "the engine's messages (elsewhere the kernel's)",
         "host.dmesg" },
-    [HV_CAN_DEBUG_KEYS] = { VERB_AT(send_debug_keys), "the engine's debugging keys",
+    [HV_CAN_DEBUG_KEYS] = { NEEDS(send_debug_keys, VERB_DEBUG_KEYS), "the engine's debugging keys",
         "host.send_debug_keys" },
-#undef VERB_AT
+#undef NEEDS
 };
 
 static bool driver_can(const struct hv_driver *driver, enum hv_ability ability)
@@ -461,6 +468,13 @@ void hv_list_abilities(const char *module_dir, struct strbuf *out)
             strbuf_printf(out, "\t%s", !drivers[d] ? "?" : driver_can(drivers[d], (enum hv_ability)i) ? "yes" : "no");
         strbuf_char(out, '\n');
     }
+}
+
+void hv_list_lacks(const struct hv *hv, struct strbuf *out)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(abilities); i++)
+        if (!hv_can(hv, (enum hv_ability)i))
+            strbuf_printf(out, "%shv.%s.%s", out->len ? " " : "", hv->driver->name, verbs[abilities[i].verb].name);
 }
 
 bool hv_plugs_nics(const struct hv *hv)
@@ -834,6 +848,22 @@ int hv_get_nvram(struct hv *hv, struct hv_id id, struct arena *arena, const void
 
     if (run_begin(&r, hv, VERB_NVRAM, hv->driver->get_nvram, id, 0, err) < 0) return -1;
     return run_end(&r, hv->driver->get_nvram(hv->d, r.uuid, arena, r.deadline_ms, ret_bytes, ret_len, &r.f), err);
+}
+
+int hv_check_tpm(struct hv *hv, struct xerr *err)
+{
+    struct run r;
+
+    if (run_begin(&r, hv, VERB_CHECK_TPM, hv->driver->check_tpm, nobody, 0, err) < 0) return -1;
+    return run_end(&r, hv->driver->check_tpm(hv->d, &r.f), err);
+}
+
+int hv_get_tpm(struct hv *hv, struct hv_id id, struct arena *arena, const void **ret_bytes, size_t *ret_len, struct xerr *err)
+{
+    struct run r;
+
+    if (run_begin(&r, hv, VERB_TPM, hv->driver->get_tpm, id, 0, err) < 0) return -1;
+    return run_end(&r, hv->driver->get_tpm(hv->d, r.uuid, arena, r.deadline_ms, ret_bytes, ret_len, &r.f), err);
 }
 
 int hv_console_open(struct hv *hv, struct hv_id id, enum hv_console which, int *ret_fd, struct xerr *err)

@@ -91,6 +91,9 @@ struct hv_vm {
     enum hv_firmware firmware;
     const void *nvram;                       /* UEFI variables as hv_get_nvram() gave them; NULL = the firmware's own */
     size_t nvram_len;
+    bool has_tpm;
+    const void *tpm;                         /* its TPM's lasting state as hv_get_tpm() gave it; NULL = a new one */
+    size_t tpm_len;
     const char *boot_order;                  /* of "c" disk, "d" CD, "n" network; NULL = "cd" */
 
     const char *features;                    /* words of processor features that it sees, "hex-hex-..."; NULL or "" = not known */
@@ -287,11 +290,13 @@ enum hv_ability {
     HV_CAN_DISK_HOTPLUG, HV_CAN_CD_CHANGE, HV_CAN_DISK_SNAPSHOT, HV_CAN_DISK_MIRROR, HV_CAN_DISK_RESIZE,
     HV_CAN_NIC_HOTPLUG, HV_CAN_NIC_MOVE,
     HV_CAN_MEMORY, HV_CAN_VCPUS, HV_CAN_VCPU_PARAMS, HV_CAN_SHADOW,
-    HV_CAN_SYSRQ, HV_CAN_TRIGGER, HV_CAN_NVRAM, HV_CAN_GUEST_INFO, HV_CAN_DMESG, HV_CAN_DEBUG_KEYS,
+    HV_CAN_SYSRQ, HV_CAN_TRIGGER, HV_CAN_NVRAM, HV_CAN_TPM, HV_CAN_GUEST_INFO, HV_CAN_DMESG, HV_CAN_DEBUG_KEYS,
 };
 bool hv_can(const struct hv *hv, enum hv_ability ability);
 /* A line for each: what it is, the messages that need it, and yes, no or ? (not here) of each driver; tabs between, a head line. */
 void hv_list_abilities(const char *module_dir, struct strbuf *out);
+/* The verbs that this driver lacks, as NOT_IMPLEMENTED names them: "hv.libvirt.migrate-send", with blanks between. */
+void hv_list_lacks(const struct hv *hv, struct strbuf *out);
 /* The engine makes the cards' interfaces itself and puts them on hv_nic.bridge: taps are not wanted. */
 bool hv_plugs_nics(const struct hv *hv);
 
@@ -424,6 +429,11 @@ int hv_get_guest_info(struct hv *hv, struct hv_id id, struct arena *arena, struc
 
 /* The UEFI variables of a guest that runs or ran here, as its firmware left them; *ret_len 0 = none. At most 4 MiB. */
 int hv_get_nvram(struct hv *hv, struct hv_id id, struct arena *arena, const void **ret_bytes, size_t *ret_len, struct xerr *err);
+
+/* Whether guests can have a TPM here and now. NOT_IMPLEMENTED ["hv.DRIVER.check-tpm: what is missing"]. */
+int hv_check_tpm(struct hv *hv, struct xerr *err);
+/* What a guest's TPM keeps while it is switched off, of one that runs or ran here; *ret_len 0 = none. At most 4 MiB. */
+int hv_get_tpm(struct hv *hv, struct hv_id id, struct arena *arena, const void **ret_bytes, size_t *ret_len, struct xerr *err);
 
 enum hv_console { HV_CONSOLE_VNC, HV_CONSOLE_TEXT };
 /* A connected stream socket to the guest's screen (RFB, security type none) or text console. The text console

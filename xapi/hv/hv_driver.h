@@ -10,7 +10,7 @@
 
 #include "xapi/hv/hv.h"
 
-enum { HV_DRIVER_ABI = 4 };          /* raise when anything in hv.h or here changes shape */
+enum { HV_DRIVER_ABI = 5 };          /* raise when anything in hv.h or here changes shape */
 
 enum hv_fail_kind {
     HV_FAIL_NONE,
@@ -128,6 +128,9 @@ struct hv_driver {
                           struct hv_guest_info *ret_info, struct hv_failure *f);
     int (*get_nvram)(void *d, const char *uuid, struct arena *arena, int64_t deadline_ms, const void **ret_bytes, size_t *ret_len,
                      struct hv_failure *f);
+    int (*check_tpm)(void *d, struct hv_failure *f);
+    int (*get_tpm)(void *d, const char *uuid, struct arena *arena, int64_t deadline_ms, const void **ret_bytes, size_t *ret_len,
+                   struct hv_failure *f);
     int (*console_open)(void *d, const char *uuid, enum hv_console which, int64_t deadline_ms, int *ret_fd,
                         struct hv_failure *f);
     /* Path of the text console's log, from arena; the file may be missing. */

@@ -71,6 +71,7 @@ static _noreturn_ void run_program(int go_fd, int cpu, char **pairs, size_t n, c
         CPU_SET((size_t)cpu, &set);
         if (sched_setaffinity(0, sizeof set, &set) < 0) die("affinity");
     }
+    unsetenv("TMPDIR");         /* one that only we may use: swtpm_setup runs as another user */
     execv(argv[0], argv);
     die(argv[0]);
 }

@@ -401,6 +401,8 @@ const struct hv_driver hv_driver = {
     .get_host = lv_get_host,
     .get_guest_info = lv_get_guest_info,
     .get_nvram = lv_get_nvram,
+    .check_tpm = lv_check_tpm,
+    .get_tpm = lv_get_tpm,
     .console_open = lv_console_open,
     .console_log = lv_console_log,
 };

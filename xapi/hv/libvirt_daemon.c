@@ -33,7 +33,8 @@ enum { LISTEN_MS = 60000, END_MS = 5000, MAX_RUN = 66, MAX_LOG_BYTES = 16 << 20 
 /* What libvirtd keeps where; ours are below dir. */
 static const struct { const char *ours, *theirs; } places[] = {
     { "etc", "/etc/libvirt" },           { "run", "/run/libvirt" },         { "lib", "/var/lib/libvirt" },
-    { "cache", "/var/cache/libvirt" },   { "log", "/var/log/libvirt" },
+    { "cache", "/var/cache/libvirt" },   { "log", "/var/log/libvirt" },     { "swtpm-log", "/var/log/swtpm" },
+    { "swtpm-ca", "/var/lib/swtpm-localca" },
 };
 
 static int fail_errno(struct hv_failure *f, const char *what)
@@ -178,8 +179,8 @@ static int write_confs(struct lv_daemon *d, struct hv_failure *f)
                                             "log_outputs = \"3:file:%s/log/libvirtd.log\"\n"
                                             "host_uuid = \"%s\"\n",
                                             d->run, d->dir, uuid);
-    /* The daemon above owns the permissions of disks, so libvirt must not change them; no virtlogd, no
-     * cgroups. */
+    /* The daemon above owns the permissions of disks, so libvirt must not change them (nor those of swtpm's sockets: it runs as
+     * QEMU's user); no virtlogd, no cgroups. */
     _cleanup_free_ char *qemu = xasprintf("user = \"%s\"\n"
                                           "group = \"%s\"\n"
                                           "dynamic_ownership = 0\n"
@@ -188,8 +189,10 @@ static int write_confs(struct lv_daemon *d, struct hv_failure *f)
                                           "namespaces = []\n"
                                           "cgroup_controllers = []\n"
                                           "stdio_handler = \"file\"\n"
-                                          "max_core = 0\n",
-                                          d->user, d->group);
+                                          "max_core = 0\n"
+                                          "swtpm_user = \"%s\"\n"
+                                          "swtpm_group = \"%s\"\n",
+                                          d->user, d->group, d->user, d->group);
     if (write_conf(d, "libvirtd.conf", daemon, f) < 0) return -1;
     return write_conf(d, "qemu.conf", qemu, f);
 }
@@ -217,6 +220,9 @@ static int give_places(struct lv_daemon *d, struct hv_failure *f)
 
     for (size_t i = 0; i < ARRAY_SIZE(mine); i++)
         if (make_dirs(mine[i], 0750) < 0 || chown(mine[i], d->uid, d->gid) < 0) return fail_errno(f, mine[i]);
+    /* Where swtpm_setup has the key that it signs the certificates of TPMs with. */
+    _cleanup_free_ char *ca = xasprintf("%s/swtpm-ca", d->dir);
+    if (chmod(ca, 0700) < 0 || chown(ca, d->uid, d->gid) < 0) return fail_errno(f, ca);
     return 0;
 }
 

@@ -155,6 +155,12 @@ int lv_put_nvram(const struct lv *lv, const struct hv_vm *vm, struct hv_failure 
 int lv_get_nvram(void *d, const char *uuid, struct arena *arena, int64_t deadline_ms, const void **ret_bytes, size_t *ret_len,
                  struct hv_failure *f);
 
+/* The same of its TPM, which is made anew when the description has no state of it. BUILD; UNSUPPORTED as lv_check_tpm(). */
+int lv_put_tpm(const struct lv *lv, const struct hv_vm *vm, struct hv_failure *f);
+int lv_check_tpm(void *d, struct hv_failure *f);
+int lv_get_tpm(void *d, const char *uuid, struct arena *arena, int64_t deadline_ms, const void **ret_bytes, size_t *ret_len,
+               struct hv_failure *f);
+
 /* Drops those of guests that ended long ago: whatever is still wanted of them is in the database. */
 void lv_trim_nvram(struct lv *lv);
 

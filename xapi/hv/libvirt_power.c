@@ -75,7 +75,7 @@ int lv_start(void *d, const struct hv_vm *vm, int64_t deadline_ms, int64_t *ret_
     job->flags = vm->start_paused ? VIR_DOMAIN_START_PAUSED : VIR_DOMAIN_NONE;
     job->late = destroy_late;
     lv_give_files(lv, vm);
-    if (lv_put_nvram(lv, vm, f) < 0) return -1;
+    if (lv_put_nvram(lv, vm, f) < 0 || lv_put_tpm(lv, vm, f) < 0) return -1;
     if (lv_job_run(job, deadline_ms, f) < 0) return -1;
     *ret_domid = job->out_number;
     return 0;
@@ -367,7 +367,7 @@ int lv_resume(void *d, const struct hv_vm *vm, const char *image, int64_t deadli
     job->flags = vm->start_paused ? VIR_DOMAIN_SAVE_PAUSED : VIR_DOMAIN_SAVE_RUNNING;
     job->late = destroy_late;
     lv_give_files(lv, vm);
-    if (lv_put_nvram(lv, vm, f) < 0) return -1;
+    if (lv_put_nvram(lv, vm, f) < 0 || lv_put_tpm(lv, vm, f) < 0) return -1;
     if (lv_job_run(job, deadline_ms, f) < 0) return -1;
     *ret_domid = job->out_number;
     return 0;

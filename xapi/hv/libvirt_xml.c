@@ -538,6 +538,11 @@ static void write_helpers(W w, const struct hv_vm *vm)
     end(w);
     end(w);
     if (platform_bool(vm, "acpi", true)) EMPTY(w, "panic", "model", "isa");
+    if (vm->has_tpm) {
+        begin_with(w, "tpm", "model", vm->firmware == HV_FIRMWARE_UEFI ? "tpm-crb" : "tpm-tis", NULL);
+        EMPTY(w, "backend", "type", "emulator", "version", "2.0", "persistent_state", "yes");
+        end(w);
+    }
     bool usb = vm->domain_type == HV_DOMAIN_HVM && platform_bool(vm, "usb", true);
     if (!usb) EMPTY(w, "controller", "type", "usb", "index", "0", "model", "none");
 }

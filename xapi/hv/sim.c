@@ -897,6 +897,21 @@ static int do_console_log(void *d, const char *uuid, struct arena *arena, const 
     return 0;
 }
 
+/* A TPM that never changes: what a guest was given stays the last word. */
+static int do_check_tpm(void *d, struct hv_failure *f)
+{
+    (void)d;
+    return sim_injected("hv.sim.check-tpm", f);
+}
+
+static int do_get_tpm(void *d, const char *uuid, struct arena *arena, int64_t deadline_ms, const void **ret_bytes, size_t *ret_len,
+                      struct hv_failure *f)
+{
+    (void)d, (void)uuid, (void)arena, (void)deadline_ms, (void)ret_bytes, (void)f;
+    *ret_len = 0;
+    return 0;
+}
+
 const struct hv_driver hv_sim_driver = {
     .abi = HV_DRIVER_ABI,
     .name = "sim",
@@ -933,6 +948,8 @@ const struct hv_driver hv_sim_driver = {
     .get_stats = do_get_stats,
     .get_host = do_get_host,
     .get_guest_info = do_get_guest_info,
+    .check_tpm = do_check_tpm,
+    .get_tpm = do_get_tpm,
     .console_open = do_console_open,
     .console_log = do_console_log,
 };

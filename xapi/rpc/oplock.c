@@ -80,6 +80,7 @@ static const struct rule rules[] = {
     { "VM.add_to_NVRAM", CLASS_VM, vm_operations_changing_NVRAM, SELF },
     { "VM.remove_from_NVRAM", CLASS_VM, vm_operations_changing_NVRAM, SELF },
     { "VTPM.create", CLASS_VM, vm_operations_create_vtpm, SELF },
+    { "VTPM.destroy", CLASS_VTPM, vtpm_operations_destroy, SELF },
 
     { "VBD.plug", CLASS_VBD, vbd_operations_plug, SELF },
     { "VBD.unplug", CLASS_VBD, vbd_operations_unplug, SELF },
