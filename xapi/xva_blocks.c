@@ -3,6 +3,7 @@
 #include "xapi/xva_blocks.h"
 
 #include <ctype.h>
+#include <openssl/evp.h>
 #include <stdio.h>
 
 #include "gen/errors.h"
@@ -10,7 +11,7 @@
 #include "lib/num.h"
 #include "lib/xxh64.h"
 
-enum { QUIET_S = 5 };
+enum { QUIET_S = 5, SHA1_BYTES = 20 };
 
 /* ---- writing ------------------------------------------------------------------------------------ */
 
@@ -97,11 +98,29 @@ size_t xva_block_name(const char *name, int64_t *ret_number)
     return (size_t)(slash - name);
 }
 
-/* The file behind a block is its checksum. SHA-1 of old files is not checked. */
+/* The SHA-1 of the block, as old files and some tools have it. */
+static bool is_sha1(const struct xva_in *in, size_t n, const char *text)
+{
+    unsigned char sum[EVP_MAX_MD_SIZE];
+    char hex[2 * EVP_MAX_MD_SIZE + 1] = "";
+
+    if (EVP_Digest(in->block, n, sum, NULL, EVP_sha1(), NULL) != 1) abort();
+    for (size_t i = 0; i < SHA1_BYTES; i++) snprintf(hex + 2 * i, 3, "%02x", (unsigned)sum[i]);
+    return !strcasecmp(hex, text);
+}
+
+static bool is_xxhash(const struct xva_in *in, size_t n, const char *text)
+{
+    char *end;
+
+    return strtoull(text, &end, 16) == xxh64(in->block, n) && !*end;
+}
+
+/* The file behind a block is its checksum. */
 static int check_sum(struct xva_in *in, const char *name, size_t n, struct xerr *err)
 {
     struct tar_entry e;
-    char text[17] = "", *end;
+    char text[2 * SHA1_BYTES + 1] = "";
     enum tar_result r = tar_next(&in->tar, &e);
 
     if (r != TAR_ENTRY) return xva_tar_error(in, r, err);
@@ -109,11 +128,10 @@ static int check_sum(struct xva_in *in, const char *name, size_t n, struct xerr 
     if (strncmp(e.name, name, len) != 0 ||
         (!streq(e.name + len, ".xxhash") && !streq(e.name + len, ".checksum")))
         return xerr_import_error_unexpected_file(err, arena_printf(in->c->arena, "%s.xxhash", name), e.name);
-    if (e.name[len + 1] == 'c') return 0;
-    if (e.size != 16) return xerr_import_error_some_checksums_failed(err);
-    if ((r = tar_read(&in->tar, text, 16)) != TAR_ENTRY) return xva_tar_error(in, r, err);
-    if (strtoull(text, &end, 16) != xxh64(in->block, n) || *end)
-        return xerr_import_error_some_checksums_failed(err);
+    const bool sha1 = e.name[len + 1] == 'c';
+    if (e.size != (sha1 ? 2 * SHA1_BYTES : 16)) return xerr_import_error_some_checksums_failed(err);
+    if ((r = tar_read(&in->tar, text, (size_t)e.size)) != TAR_ENTRY) return xva_tar_error(in, r, err);
+    if (!(sha1 ? is_sha1 : is_xxhash)(in, n, text)) return xerr_import_error_some_checksums_failed(err);
     return 0;
 }
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """VMs as files: GET /export, PUT /import: round trips, foreign files, broken files, clients that leave."""
 import gzip
+import hashlib
 import http.server
 import io
 import os
@@ -183,7 +184,8 @@ def foreign(agent, s, xva):
         if name.endswith('/00000005'):
             return [(name, data.ljust(MIB, b'\0'))]
         if name.endswith('/00000005.xxhash'):
-            return [(name[:-7] + '.checksum', b'0' * 40)]
+            padded = tarfile.open(fileobj=io.BytesIO(xva)).extractfile(name[:-7]).read().ljust(MIB, b'\0')
+            return [(name[:-7] + '.checksum', hashlib.sha1(padded).hexdigest().encode())]
         if name.endswith('/00000001'):
             return [(name[:-1] + '1', b''), (name + '.xxhash', b'EF46DB3751D8E999'), (name, data)]
         return [(name, data)]
@@ -196,6 +198,9 @@ def broken(agent, s, xva):
     flip = lambda name, data: [(name, data[:-1] + b'\xff' if name.endswith('/00000004') else data)]
     for what, data, code in (
             ('a changed byte', retar(xva, flip), 'IMPORT_ERROR_SOME_CHECKSUMS_FAILED'),
+            ('a wrong SHA-1', retar(xva, lambda n, d: [(n.replace('.xxhash', '.checksum'), b'0' * 40 if n.endswith('.xxhash') else d)]),
+             'IMPORT_ERROR_SOME_CHECKSUMS_FAILED'),
+            ('a short checksum', retar(xva, lambda n, d: [(n, d[:5] if n.endswith('.xxhash') else d)]), 'IMPORT_ERROR_SOME_CHECKSUMS_FAILED'),
             ('a strange file', retar(xva, lambda n, d: [(n, d)] if n == 'ova.xml' else [('etc/passwd', d)]), 'IMPORT_ERROR_UNEXPECTED_FILE'),
             ('no ova.xml', retar(xva, lambda n, d: [] if n == 'ova.xml' else [(n, d)]), 'IMPORT_ERROR_UNEXPECTED_FILE'),
             ('broken XML', retar(xva, lambda n, d: [(n, d[:500])] if n == 'ova.xml' else [(n, d)]), 'IMPORT_ERROR'),

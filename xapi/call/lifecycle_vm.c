@@ -178,6 +178,7 @@ static int check(const struct facts *f, int op, struct xerr *err)
 
     const char *blocked = row_map_str(vm, F_VM_blocked_operations, name, NULL);
     if (blocked) return xerr_operation_blocked(err, NAMED(err, row_ref_of(vm)), blocked);
+    if (op == vm_operations_sysprep) return xerr_sysprep(err, NAMED(err, row_ref_of(vm)), "API_not_enabled");
     if (op == vm_operations_create_vtpm && row_refs(vm, F_VM_VTPMs)->n) return xerr_vtpm_max_amount_reached(err, "1");
     return check_driver(f, op, err);
 }

@@ -1,11 +1,13 @@
 /* xapi-helper ovf: what a description in the Open Virtualization Format (DMTF DSP0243, versions 1 and 2) says of disks and VMs.
- * Called by: xapi (ova_import.c).  Calls: libxml2, lib/json.
+ * Called by: xapi (ova_import.c), tests/fuzz.  Calls: libxml2, lib/json.
  *
  * The answer is an object:
  *   files: [{id, href}]   disks: [{id, file, capacity}]   (capacity: bytes)
  *   vms: [{name, description, os, memory, vcpus, cores, firmware ("bios", "uefi"), secure,
  *          devices: [{kind ("disk", "cd", "nic"), bus ("ide", "sata", "scsi", "virtio", ""), disk, file, network, mac, model}]}]
  * Devices stand in the order of their controllers and places there. Names without a meaning for us are left out. */
+#include "xapi/helper/ovf.h"
+
 #include <ctype.h>
 #include <libxml/parser.h>
 #include <libxml/tree.h>
@@ -305,12 +307,6 @@ static struct value disks(struct arena *a, const xmlNode *envelope)
 
 static void be_silent(void *arg, const char *msg, ...) { (void)arg; (void)msg; }
 
-static int refuse(const char *why)
-{
-    puts(why);
-    return 1;
-}
-
 static char *read_input(size_t *ret_n)
 {
     char *text = xmalloc(TEXT_MAX + 1);
@@ -322,35 +318,41 @@ static char *read_input(size_t *ret_n)
     return text;
 }
 
-static int answer(struct arena *a, const xmlNode *envelope)
+static const char *answer(struct arena *a, const xmlNode *envelope, struct strbuf *out)
 {
-    _cleanup_strbuf_ struct strbuf out = STRBUF_INIT;
     struct value_builder all = value_builder(a), vms = value_builder(a);
 
-    if (!envelope || !is(envelope, "Envelope")) return refuse("the description is no OVF envelope");
+    if (!envelope || !is(envelope, "Envelope")) return "the description is no OVF envelope";
     find_machines(a, envelope, configuration(a, envelope), &vms, 8);
     value_put(&all, "files", files(a, envelope));
     value_put(&all, "disks", disks(a, envelope));
     value_put(&all, "vms", value_built_set(&vms));
     const struct value v = value_built_map(&all);
-    json_encode_value(&v, &out);
-    puts(strbuf_cstr(&out));
-    return 0;
+    json_encode_value(&v, out);
+    return NULL;
+}
+
+const char *ovf_describe(const char *text, size_t n, struct strbuf *out)
+{
+    if (n > TEXT_MAX) return "the description is too large";
+    xmlSetGenericErrorFunc(NULL, be_silent);
+    /* No network, no entities but the five; without XML_PARSE_HUGE libxml2 keeps its own limits. */
+    xmlDocPtr doc = xmlReadMemory(text, (int)n, NULL, NULL, XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING);
+    if (!doc) return "the description is no XML";
+    struct arena *a = arena_new();
+    const char *why = doc->intSubset ? "the description has a document type of its own" : answer(a, xmlDocGetRootElement(doc), out);
+    arena_free(a);
+    xmlFreeDoc(doc);
+    return why;
 }
 
 int helper_ovf(void)
 {
+    _cleanup_strbuf_ struct strbuf out = STRBUF_INIT;
     size_t n;
     _cleanup_free_ char *text = read_input(&n);
+    const char *why = ovf_describe(text, n, &out);
 
-    if (n > TEXT_MAX) return refuse("the description is too large");
-    xmlSetGenericErrorFunc(NULL, be_silent);
-    /* No network, no entities but the five; without XML_PARSE_HUGE libxml2 keeps its own limits. */
-    xmlDocPtr doc = xmlReadMemory(text, (int)n, NULL, NULL, XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING);
-    if (!doc) return refuse("the description is no XML");
-    struct arena *a = arena_new();
-    int rc = doc->intSubset ? refuse("the description has a document type of its own") : answer(a, xmlDocGetRootElement(doc));
-    arena_free(a);
-    xmlFreeDoc(doc);
-    return rc;
+    puts(why ? why : strbuf_cstr(&out));
+    return why ? 1 : 0;
 }

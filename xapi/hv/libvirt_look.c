@@ -426,6 +426,7 @@ int lv_get_guest_info(void *d, const char *uuid, struct arena *arena, int64_t de
     const struct said *said = job->out;
     *ret_info = (struct hv_guest_info){
         .agent = said->n > 0,
+        .drivers_seen = said->n > 0,      /* the agent's own channel is a virtio device */
         .os_id = said_text(said, "os.id", arena),
         .os_name = said_text(said, "os.pretty-name", arena),
         .os_version = said_text(said, "os.version-id", arena),

@@ -1,0 +1,31 @@
+/* Class VM: what hosts of this kind do not do, refused by the names that clients know.
+ * Called by: the generated thunks (schema/vm.xml).  Calls: db/. */
+#include "gen/methods.h"
+#include "xapi/vm.h"
+
+/* The reference runs a virtual machine of its vendor's for it. */
+int vm_import_convert(struct call *c, const char *type, const char *username, const char *password, struct ref sr,
+                      const struct value *remote_config, struct xerr *err)
+{
+    (void)c, (void)type, (void)username, (void)password, (void)sr, (void)remote_config;
+    return xerr_operation_not_allowed(err, "There is no conversion appliance here: export the VM as OVA and upload that to /import");
+}
+
+/* It takes XenServer's tools in a Windows guest that look for a CD and for a key of the host's; the lifecycle table says no
+ * before this is asked. */
+int vm_sysprep(struct call *c, struct ref self, const char *unattend, double timeout, struct xerr *err)
+{
+    (void)c, (void)unattend, (void)timeout;
+    return xerr_sysprep(err, REF_STR(self), "API_not_enabled");
+}
+
+/* Marks what has a newer state to go to; the firmware's own keys are the newest here (VM.set_uefi_mode "user" brings them). */
+int vm_update_secureboot_certificates_on_boot(struct call *c, struct ref self, bool mark, struct xerr *err)
+{
+    {
+        _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+        if (!snap_need(s, CLASS_VM, self, err)) return -1;
+    }
+    if (!mark) return 0;
+    return xerr_operation_not_allowed(err, "There is no update for the certificates of this VM");
+}
