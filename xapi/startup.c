@@ -66,6 +66,7 @@ int startup_resources(struct agent *agent, struct xerr *err)
         { "running VMs", resync, false },
         { "cards of running VMs", vif_cards_startup, false },
         { "disks on the move", vdi_migrate_recover, false },
+        { "disks of copies", vm_copies_startup, false },
     };
     return run_steps(agent, steps, ARRAY_SIZE(steps), err);
 }

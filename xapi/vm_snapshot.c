@@ -1,13 +1,20 @@
 /* Class VM, copies: snapshot, checkpoint, clone, copy, revert. Disks first, then one transaction with all the records;
- * a failure destroys the disks made so far.
+ * a failure destroys the disks made so far. Until that transaction the new disks bear a mark, and after a revert's the old ones
+ * do: what an agent that is killed meanwhile leaves, the next one destroys.
  * Called by: the generated thunks (schema/vm.xml).  Calls: vm.c (records), the gates for disks, vm_power.c. */
 #include "xapi/vm.h"
 
 #include <time.h>
 
+#define LOG_MODULE "vm"
 #include "gen/methods.h"
+#include "lib/fault.h"
+#include "lib/log.h"
 #include "xapi/call/lifecycle.h"
 #include "xapi/vtpm.h"
+
+/* VDI.sm_config: nobody's disk; the value is the host that is to destroy it. */
+#define KEY_MARK "copy-of-vm"
 
 /* One disk drive of the source and what the copy gets in its place. */
 struct drive {
@@ -53,6 +60,70 @@ static int make_plan(struct call *c, struct ref vm, const struct value *leave_ou
     return 0;
 }
 
+/* ---- disks that belong to nobody ---------------------------------------------------------------------------------- */
+
+static void mark(struct call *c, struct txn *t, struct ref vdi)
+{
+    char host[REF_TEXT];
+
+    if (snap_get(txn_snap(t), CLASS_VDI, vdi)) txn_map_put_str(t, vdi, F_VDI_sm_config, KEY_MARK, ref_text(c->agent->host, host));
+}
+
+static void unmark(struct txn *t, struct ref vdi)
+{
+    if (snap_get(txn_snap(t), CLASS_VDI, vdi)) txn_map_remove(t, vdi, F_VDI_sm_config, KEY_MARK);
+}
+
+static int mark_now(struct call *c, struct ref vdi, struct xerr *err)
+{
+    struct txn *t = db_begin(c->agent->db);
+
+    mark(c, t, vdi);
+    return db_commit(t, err);
+}
+
+static bool is_used(struct call *c, struct ref vdi)
+{
+    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+    const struct row *row = snap_get(s, CLASS_VDI, vdi);
+
+    return row && row_refs(row, F_VDI_VBDs)->n;
+}
+
+/* A mark must not outlive the attempt: whoever finds the disk may use it from then on. One that another VM has stays. */
+static void destroy_marked(struct call *c, struct ref vdi)
+{
+    if (!is_used(c, vdi)) vm_undo_vdi(c, vdi);
+    {
+        _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+        const struct row *row = snap_get(s, CLASS_VDI, vdi);
+        if (!row || !row_map_str(row, F_VDI_sm_config, KEY_MARK, NULL)) return;
+    }
+    _cleanup_xerr_ struct xerr err = XERR_INIT;
+    struct txn *t = db_begin(c->agent->db);
+    unmark(t, vdi);
+    if (db_commit(t, &err)) log_warn("disk %s keeps the mark of a copy: %s", REF_STR(vdi), err.code);
+}
+
+int vm_copies_startup(struct call *c, struct xerr *err)
+{
+    struct ref *marked;
+    size_t n = 0;
+
+    (void)err;
+    {
+        _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+        char host[REF_TEXT];
+        ref_text(c->agent->host, host);
+        marked = arena_new_array(c->arena, struct ref, snap_count(s, CLASS_VDI) + 1);
+        SNAP_EACH (s, CLASS_VDI, vdi)
+            if (streq(row_map_str(vdi, F_VDI_sm_config, KEY_MARK, ""), host)) marked[n++] = row_ref_of(vdi);
+    }
+    for (size_t i = 0; i < n; i++) destroy_marked(c, marked[i]);
+    if (n) log_info("%zu disks of copies that were cut off: destroyed", n);
+    return 0;
+}
+
 static void drop_disks(struct call *c, const struct plan *plan)
 {
     for (size_t i = 0; i < plan->n; i++)
@@ -61,15 +132,21 @@ static void drop_disks(struct call *c, const struct plan *plan)
     if (!ref_is_null(plan->new_suspend_vdi)) vm_undo_vdi(c, plan->new_suspend_vdi);
 }
 
+/* Marked. On failure nothing stays. */
 static int copy_disk(struct call *c, const char *how, struct ref vdi, struct ref sr, struct ref *ret_vdi, struct xerr *err)
 {
-    struct value result;
+    struct value result = value_ref(REF_NULL);
     int rc = streq(how, "VDI.copy")
                  ? call_message(c, how, ARGS(value_ref(vdi), value_ref(sr), value_ref(REF_NULL), value_ref(REF_NULL)), &result, err)
                  : call_message(c, how, ARGS(value_ref(vdi), value_map(NULL, 0)), &result, err);
 
-    if (!rc) *ret_vdi = result.ref;
-    return rc;
+    if (rc) return rc;
+    if (mark_now(c, result.ref, err)) {
+        vm_undo_vdi(c, result.ref);
+        return -1;
+    }
+    *ret_vdi = result.ref;
+    return 0;
 }
 
 /* how: "VDI.snapshot", "VDI.clone" or "VDI.copy" (to sr; null = where the disk is). */
@@ -84,7 +161,9 @@ static int copy_disks(struct call *c, struct plan *plan, const char *how, struct
     if (!ref_is_null(plan->suspend_vdi) &&
         copy_disk(c, "VDI.copy", plan->suspend_vdi, sr, &plan->new_suspend_vdi, err))
         goto fail;
-    return 0;
+    const int broken = fault("vm.copy.disks");
+    if (!broken) return 0;
+    xerr_internal(err, "disks of a copy: %s", strerror(broken));
 fail:
     drop_disks(c, plan);
     return -1;
@@ -119,6 +198,7 @@ static void copy_vbd(struct call *c, struct txn *t, const struct drive *d, struc
 
     txn_set_ref(t, vbd, F_VBD_VM, vm);
     txn_set_ref(t, vbd, F_VBD_VDI, d->new_vdi);
+    if (d->copied) unmark(t, d->new_vdi);
     lifecycle_refresh(t, CLASS_VBD, vbd);
 }
 
@@ -169,6 +249,7 @@ static void copy_devices(struct call *c, struct txn *t, const struct plan *plan,
 static void copy_suspend_image(struct txn *t, const struct plan *plan, struct ref to)
 {
     if (ref_is_null(plan->new_suspend_vdi)) return;
+    unmark(t, plan->new_suspend_vdi);
     txn_set_ref(t, to, F_VM_suspend_VDI, plan->new_suspend_vdi);
     txn_set_enum(t, to, F_VM_power_state, vm_power_state_Suspended);
 }
@@ -329,12 +410,15 @@ int vm_revert(struct call *c, struct ref snapshot, struct xerr *err)
     vtpm_copy_rows(c, t, snapshot, vm, true);
     copy_suspend_image(t, &plan, vm);
     txn_set_ref(t, vm, F_VM_parent, snapshot);
+    for (size_t i = 0; i < old.n; i++)
+        if (old.drives[i].copied) mark(c, t, old.drives[i].vdi);
     lifecycle_refresh(t, CLASS_VM, vm);
     if (db_commit(t, err)) {
         drop_disks(c, &plan);
         return -1;
     }
+    fault("vm.revert.swapped");
     for (size_t i = 0; i < old.n; i++)
-        if (old.drives[i].copied) vm_undo_vdi(c, old.drives[i].vdi);
+        if (old.drives[i].copied) destroy_marked(c, old.drives[i].vdi);
     return 0;
 }

@@ -8,9 +8,9 @@
 /* What is in the way of exporting this VM. Errors: HANDLE_INVALID, VM_BAD_POWER_STATE,
  * OPERATION_NOT_ALLOWED. */
 int xva_export_check(struct call *c, struct ref vm, struct xerr *err);
-/* The whole file; its disks are attached one after another. Errors: as VDI attach and the writer's;
- * VDI_IO_ERROR. */
-int xva_export(struct call *c, struct ref vm, xva_write_fn write, void *arg, struct xerr *err);
+/* The whole file, with checksums of XXH64 or (sha1) the older ones; its disks are attached one after another. Errors: as VDI attach
+ * and the writer's; VDI_IO_ERROR. */
+int xva_export(struct call *c, struct ref vm, bool sha1, xva_write_fn write, void *arg, struct xerr *err);
 
 /* The records of VMs without their disks: a file with ova.xml alone. */
 enum { XVA_NO_VIFS = 1, XVA_NO_VBDS = 2 };

@@ -37,6 +37,15 @@ int xva_put_text(struct xva_out *o, const char *name, const struct strbuf *text,
     return put(o, file, frame_file(file, name, text->len), err);
 }
 
+/* As old files and some tools have it. */
+static void sha1_text(const void *p, size_t n, char ret[2 * SHA1_BYTES + 1])
+{
+    unsigned char sum[EVP_MAX_MD_SIZE];
+
+    if (EVP_Digest(p, n, sum, NULL, EVP_sha1(), NULL) != 1) abort();
+    for (size_t i = 0; i < SHA1_BYTES; i++) snprintf(ret + 2 * i, 3, "%02x", (unsigned)sum[i]);
+}
+
 /* Header and block, and then padding, the checksum's header, the checksum: written as one piece, because a small write
  * would be a record of TLS by itself. */
 enum { FRAMED_BLOCK = TAR_BLOCK + XVA_BLOCK + 3 * TAR_BLOCK };
@@ -44,14 +53,15 @@ enum { FRAMED_BLOCK = TAR_BLOCK + XVA_BLOCK + 3 * TAR_BLOCK };
 /* framed: the n bytes of the block stand behind room for the header. */
 static int put_block(struct xva_out *o, const char *folder, int64_t number, char framed[FRAMED_BLOCK], size_t n, struct xerr *err)
 {
-    char name[64], sum[17];
+    char name[64], sum[2 * SHA1_BYTES + 1];
 
     snprintf(name, sizeof(name), "%s/%08lld", folder, (long long)number);
-    snprintf(sum, sizeof(sum), "%016llX", (unsigned long long)xxh64(framed + TAR_BLOCK, n));
-    size_t len = frame_file(framed, name, n);
-    snprintf(name, sizeof(name), "%s/%08lld.xxhash", folder, (long long)number);
-    memcpy(framed + len + TAR_BLOCK, sum, 16);
-    return put(o, framed, len + frame_file(framed + len, name, 16), err);
+    if (o->sha1) sha1_text(framed + TAR_BLOCK, n, sum);
+    else snprintf(sum, sizeof(sum), "%016llX", (unsigned long long)xxh64(framed + TAR_BLOCK, n));
+    const size_t len = frame_file(framed, name, n), sum_len = strlen(sum);
+    snprintf(name, sizeof(name), "%s/%08lld.%s", folder, (long long)number, o->sha1 ? "checksum" : "xxhash");
+    memcpy(framed + len + TAR_BLOCK, sum, sum_len);
+    return put(o, framed, len + frame_file(framed + len, name, sum_len), err);
 }
 
 int xva_put_blocks(struct xva_out *o, const char *folder, struct content *k, struct xerr *err)
@@ -98,14 +108,11 @@ size_t xva_block_name(const char *name, int64_t *ret_number)
     return (size_t)(slash - name);
 }
 
-/* The SHA-1 of the block, as old files and some tools have it. */
 static bool is_sha1(const struct xva_in *in, size_t n, const char *text)
 {
-    unsigned char sum[EVP_MAX_MD_SIZE];
-    char hex[2 * EVP_MAX_MD_SIZE + 1] = "";
+    char hex[2 * SHA1_BYTES + 1];
 
-    if (EVP_Digest(in->block, n, sum, NULL, EVP_sha1(), NULL) != 1) abort();
-    for (size_t i = 0; i < SHA1_BYTES; i++) snprintf(hex + 2 * i, 3, "%02x", (unsigned)sum[i]);
+    sha1_text(in->block, n, hex);
     return !strcasecmp(hex, text);
 }
 

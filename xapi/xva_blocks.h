@@ -22,6 +22,7 @@ struct xva_out {
     struct call *c;      /* its progress is told, its cancellation heard */
     xva_write_fn write;
     void *arg;
+    bool sha1;           /* the checksums of old files, for tools that know no others */
     int64_t done, total; /* bytes of disks, for the progress */
     int64_t quiet_since; /* when something was sent last */
 };

@@ -198,9 +198,9 @@ static int export(struct exporter *x, struct ref vm, struct xerr *err)
     return xva_put_end(&x->out, err);
 }
 
-int xva_export(struct call *c, struct ref vm, xva_write_fn write, void *arg, struct xerr *err)
+int xva_export(struct call *c, struct ref vm, bool sha1, xva_write_fn write, void *arg, struct xerr *err)
 {
-    struct exporter x = { .c = c, .out = { .c = c, .write = write, .arg = arg }, .index = refmap_new() };
+    struct exporter x = { .c = c, .out = { .c = c, .write = write, .arg = arg, .sha1 = sha1 }, .index = refmap_new() };
     int rc = export(&x, vm, err);
 
     exporter_free(&x);

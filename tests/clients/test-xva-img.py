@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Debian's xva-img reads what we write, and what it writes is read back."""
+"""Debian's xva-img, which knows SHA-1 only, reads what we write (checksums=sha1), and what it writes is read back."""
 import os
 import random
 import subprocess
@@ -57,7 +57,7 @@ with Agent() as agent:
     s = agent.login()
     vm = make_vm(agent, s)
     with open('ours.xva', 'wb') as f:
-        f.write(curl(agent, '/export?ref=' + vm))
+        f.write(curl(agent, '/export?checksums=sha1&ref=' + vm))
     with tarfile.open('ours.xva') as tar:
         tar.extractall('files')
     disk, = [name for name in os.listdir('files') if name.startswith('Ref:')]

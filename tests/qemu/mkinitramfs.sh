@@ -5,10 +5,13 @@
 #
 # The guest prints "userland: NONCE" on its serial console (nonce=NONCE on the kernel command line), brings up eth0
 # (ip=ADDRESS/BITS gives it an address, ip=dhcp asks for one), powers off when the ACPI power button is pressed, and
-# runs a shell on ttyS0. tick=1: one line "tick N" a second. agent=1: a guest agent that knows a few commands.
+# runs a shell on ttyS0. tick=1: one line "tick N" a second. agent=1: a guest agent that knows a few commands; agent=real: QEMU's
+# own (package qemu-guest-agent, when it is installed here); agent=hostile: one that lies without bounds.
 # disk=DEV: says "disk DEV: " and the first line of that disk, and writes "written by NONCE" to its second 4 KiB.
 # crash=N: the kernel panics N seconds after the start. stubborn=1: asked to power off or to reboot it does nothing.
 # tpm=write: puts "xapi-tpm" into its TPM for good, and says "tpm NONCE: written"; tpm=read: says "tpm NONCE: " and what is there.
+# load=1: writes ever higher numbers, one after the other, to the ends of its disks vda, vdb and vdc, each when the one before is on
+# its disk: line N of 4 KiB says N, and the first line is the last number. Says "load N" now and then.
 # watch=1: says "devices: NAMES cpus: N memory: KIB" whenever that has changed.
 # Needs: busybox (static), modinfo, cpio, gzip.
 set -eu
@@ -82,6 +85,54 @@ END
 done
 
 # Speaks the QEMU guest agent's protocol as far as a toolstack asks: a line of JSON in, a line of JSON out.
+# QEMU's own, with the libraries that it asks for.
+if [ -x /usr/sbin/qemu-ga ]; then
+    for file in /usr/sbin/qemu-ga $(ldd /usr/sbin/qemu-ga | grep -o '/[^ ]*'); do
+        mkdir -p "$root$(dirname "$file")"
+        cp -L "$file" "$root$file"
+    done
+    printf 'ID=tiny\nNAME=Tiny\nPRETTY_NAME="Tiny Linux 1"\nVERSION_ID="1"\n' >"$root/etc/os-release"
+    mkdir -p "$root/var/run"
+    cat >"$root/bin/real-agent" <<'END'
+#!/bin/sh
+for port in /sys/class/virtio-ports/*; do
+    [ "$(cat "$port/name")" = org.qemu.guest_agent.0 ] || continue
+    exec /usr/sbin/qemu-ga -m virtio-serial -p "/dev/${port##*/}" -t /tmp
+done
+END
+    chmod 755 "$root/bin/real-agent"
+fi
+
+# Answers what it is asked with names, numbers and lists that no toolstack wants to see.
+cat >"$root/bin/hostile-agent" <<'END'
+#!/bin/sh
+for port in /sys/class/virtio-ports/*; do
+    [ "$(cat "$port/name")" = org.qemu.guest_agent.0 ] && exec 3<>"/dev/${port##*/}" && break
+done
+long=$(head -c 60000 /dev/zero | tr '\0' x)
+bad='<&]]>\u0001\u001b[2J\ufffe|'
+say() { echo "{\"return\":$1}" >&3; }
+while :; do
+    read -r line <&3 || { sleep 1; continue; }
+    case $line in
+    *'"guest-sync'*) id=${line##*\"id\":}; say "${id%%[!0-9]*}" ;;
+    *'"guest-ping"'*) say '{}' ;;
+    *'"guest-get-osinfo"'*) echo "agent: asked" >/dev/console; say "{\"id\":\"$long\",\"pretty-name\":\"$bad\",\"version-id\":\"$bad$long\"}" ;;
+    *'"guest-get-host-name"'*) say "{\"host-name\":\"$long\"}" ;;
+    *'"guest-network-get-interfaces"'*)
+        list=; n=0
+        while [ $n -lt 200 ]; do
+            n=$((n + 1))
+            list="$list${list:+,}{\"name\":\"eth0\",\"hardware-address\":\"$1\",\"ip-addresses\":[{\"ip-address\":\"10.0.0.$n\",\"ip-address-type\":\"ipv4\",\"prefix\":-1}]}"
+        done
+        say "[$list]" ;;
+    *'"guest-shutdown"'*) say '[[[[[[[[[[' ;;
+    *) echo '{"error":{"class":"CommandNotFound","desc":"not known here"}}' >&3 ;;
+    esac
+done
+END
+chmod 755 "$root/bin/hostile-agent"
+
 cat >"$root/bin/guest-agent" <<'END'
 #!/bin/sh
 for port in /sys/class/virtio-ports/*; do
@@ -151,7 +202,7 @@ mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
 while read -r module; do insmod "/modules/$module.ko" 2>/dev/null; done </modules/order
-nonce= ip= tick= agent= disk= crash= watch= tpm=
+nonce= ip= tick= agent= disk= crash= watch= tpm= load=
 for word in $(cat /proc/cmdline); do
     case $word in
     nonce=*) nonce=${word#nonce=} ;;
@@ -162,6 +213,7 @@ for word in $(cat /proc/cmdline); do
     crash=*) crash=${word#crash=} ;;
     watch=*) watch=${word#watch=} ;;
     tpm=*) tpm=${word#tpm=} ;;
+    load=*) load=${word#load=} ;;
     esac
 done
 echo 1 >/proc/sys/kernel/sysrq
@@ -176,7 +228,12 @@ if [ -e /sys/class/net/eth0 ]; then
     esac
 fi
 acpid -l /dev/null
-[ -z "$agent" ] || guest-agent 2>/dev/null &
+case $agent in
+'') ;;
+real) real-agent 2>/dev/console & ;;
+hostile) hostile-agent "$(cat /sys/class/net/eth0/address)" 2>/dev/null & ;;
+*) guest-agent 2>/dev/null & ;;
+esac
 echo "userland: $nonce"
 [ -z "$tpm" ] || echo "tpm $nonce: $(tpm-keep "$tpm")"
 if [ -n "$disk" ]; then
@@ -184,6 +241,20 @@ if [ -n "$disk" ]; then
     echo "disk $disk: $(head -n 1 "/dev/$disk" | head -c 200)"
     printf 'written by %s\n' "$nonce" | dd of="/dev/$disk" bs=4096 seek=1 conv=sync,fsync 2>/dev/null && echo "disk $disk: written"
 fi
+# A line is written before the number that says so: whatever stands there later, lines 1 to that number are whole.
+write_on() {
+    n=0
+    while :; do
+        n=$((n + 1))
+        for disk in vda vdb vdc; do
+            printf '%4095s\n%4095s\n' "$n" "$n" >/tmp/line
+            dd if=/tmp/line of=/dev/$disk bs=4096 count=1 seek=$((1 + n % 2000)) conv=fsync 2>/dev/null
+            dd if=/tmp/line of=/dev/$disk bs=4096 count=1 conv=fsync 2>/dev/null
+        done
+        echo "load $n"
+    done
+}
+[ -z "$load" ] || write_on &
 facts() {
     echo "devices: $(cd /sys/block && echo *) $(cd /sys/class/net && echo *)" \
         "cpus: $(grep -c ^processor /proc/cpuinfo) memory: $(awk '/^MemTotal/ { print $2 }' /proc/meminfo)"

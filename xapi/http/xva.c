@@ -127,13 +127,21 @@ static void *pump_out(void *arg)
     return NULL;
 }
 
+/* "checksums=sha1": for tools that know no others, as Debian's xva-img. */
+static bool wants_sha1(const struct transfer *t)
+{
+    const char *wish = http_query(&t->req->head, "checksums");
+
+    return wish && streq(wish, "sha1");
+}
+
 static int export_packed(struct transfer *t, struct ref vm, const char *program, struct xerr *err)
 {
     if (start_packer(t, program, "-c", err)) {
         end_packer(t, true);
         return -1;
     }
-    int rc = start_pump(t, pump_out, err) || xva_export(t->c, vm, send_packed, t, err) ? -1 : 0;
+    int rc = start_pump(t, pump_out, err) || xva_export(t->c, vm, wants_sha1(t), send_packed, t, err) ? -1 : 0;
     close_fdp(&t->to);
     t->to = -1;
     if (end_packer(t, rc) && !rc) rc = xerr_internal(err, "%s failed", program);
@@ -169,7 +177,7 @@ static int export(struct transfer *t, struct ref vm, struct xerr *err)
         return xerr_internal(err, "the client has gone: %s", strerror(errno));
     if (wish && streq(wish, "zstd")) return export_packed(t, vm, "zstd", err);
     if (wish && (streq(wish, "true") || streq(wish, "gzip"))) return export_packed(t, vm, "gzip", err);
-    return xva_export(t->c, vm, send_plain, t, err);
+    return xva_export(t->c, vm, wants_sha1(t), send_plain, t, err);
 }
 
 void get_export(struct http_request *req, struct call *c, struct xerr *err)

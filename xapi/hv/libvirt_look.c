@@ -348,6 +348,8 @@ int lv_get_host(void *d, struct arena *arena, int64_t deadline_ms, struct hv_hos
 
 struct said { virTypedParameterPtr params; int n; };
 
+enum { MAX_SAID = 1024 };
+
 static void free_said(void *out)
 {
     struct said *said = out;
@@ -376,12 +378,16 @@ static int run_guest_info(struct lv_job *job)
     return job->f.kind == HV_FAIL_NO_DOMAIN || job->f.kind == HV_FAIL_UNREACHABLE ? -1 : 0;
 }
 
+/* A guest's word, of bounded length. */
 static const char *said_text(const struct said *said, const char *key, struct arena *a)
 {
     const char *value = NULL;
 
     if (virTypedParamsGetString(said->params, said->n, key, &value) < 1 || !value) return "";
-    return arena_strdup(a, value);
+    size_t n = strnlen(value, MAX_SAID + 1);
+    if (n > MAX_SAID)
+        for (n = MAX_SAID; n && ((unsigned char)value[n] & 0xc0) == 0x80;) n--;      /* between characters */
+    return arena_strndup(a, value, n);
 }
 
 static size_t said_count(const struct said *said, const char *key, size_t max)

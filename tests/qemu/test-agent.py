@@ -1,0 +1,60 @@
+#!/usr/bin/env python3
+"""What a guest says of itself through QEMU's own guest agent (Debian's, in the test's guest) is in VM_guest_metrics; and what one
+says that lies without bounds does no harm."""
+
+from harness import QemuAgent, check, done, guest_files, own_network, wait_until
+
+MIB = 1 << 20
+own_network()
+kernel, initramfs = guest_files()
+
+
+def make_vm(s, name, words):
+    vm = s.VM.clone(s.VM.get_by_name_label('Other install media')[0], name)
+    s.VM.provision(vm)
+    s.VM.set_memory_limits(vm, str(64 * MIB), str(192 * MIB), str(192 * MIB), str(192 * MIB))
+    s.VM.set_domain_type(vm, 'pvh')
+    s.VM.set_PV_kernel(vm, kernel)
+    s.VM.set_PV_ramdisk(vm, initramfs)
+    s.VM.set_PV_args(vm, 'console=ttyS0 mitigations=off nonce=%s %s' % (name, words))
+    s.VIF.create({'VM': vm, 'network': s.network.get_all()[0], 'device': '0', 'MAC': '', 'MTU': '1500', 'other_config': {},
+                  'qos_algorithm_type': '', 'qos_algorithm_params': {}})
+    s.VM.start(vm, False, False)
+    return vm
+
+
+def metrics(s, vm):
+    """The record, or None before there is one."""
+    ref = s.VM.get_guest_metrics(vm)
+    return None if ref == 'OpaqueRef:NULL' else s.VM_guest_metrics.get_record(ref)
+
+
+def size(record):
+    return sum(len(k) + len(v) for m in record.values() if isinstance(m, dict) for k, v in m.items())
+
+
+with QemuAgent() as agent:
+    s = agent.login()
+    real = make_vm(s, 'real', 'agent=real ip=192.0.2.9/24')
+    liar = make_vm(s, 'liar', 'agent=hostile')
+    check(wait_until(lambda: (metrics(s, real) or {}).get('networks', {}).get('0/ip') == '192.0.2.9', 240), 'its address')
+    m = metrics(s, real)
+    check(m['networks'].get('0/ipv4/0') == '192.0.2.9' and any(k.startswith('0/ipv6/') for k in m['networks']), 'all of them: %s' % m['networks'])
+    check((m['os_version'].get('distro'), m['os_version'].get('name'), m['os_version'].get('major')) == ('tiny', 'Tiny Linux 1', '1')
+          and m['os_version'].get('uname', '').endswith('amd64'), 'its system: %s' % m['os_version'])
+    check(m['live'] and m['PV_drivers_detected'] and m['PV_drivers_up_to_date'], 'its drivers are there and up to date')
+    check(m['netbios_name'].get('host_name'), 'its name: %s' % m['netbios_name'])
+    uuid = s.VM.get_uuid(real)
+    check(wait_until(lambda: s.VM.query_data_source(real, 'memory_internal_free') > 0, 60), 'and how much of its memory is free')
+
+    check(wait_until(lambda: 'agent: asked' in agent.console_log(s.VM.get_uuid(liar)), 240), 'the other one is asked')
+    check(wait_until(lambda: (metrics(s, liar) or {}).get('networks'), 120), 'and says much')
+    m = metrics(s, liar)
+    check(size(m) < 1 << 14 and len(m['networks']) <= 4096, 'its lies are bounded: %d bytes, %d addresses' % (size(m), len(m['networks'])))
+    check(not any(ord(c) < 32 for text in m['os_version'].values() for c in text), 'and nothing in them that XML or a terminal would choke on: %r' % m['os_version'].get('name'))
+    check(s.VM.get_power_state(liar) == 'Running' and 'liar' in str(s.VM.get_record(liar)), 'its VM is as it was')
+    s.VM.hard_shutdown(liar)
+    s.VM.clean_shutdown(real)
+    check(s.VM.get_power_state(real) == 'Halted', 'the real one is asked to power off, and does')
+    check(metrics(s, real) is None, 'and nothing is said of it any more')
+done()
