@@ -325,7 +325,7 @@ def archives(agent, s, sr):
     check(outcome(s, task) == ('success', used), 'what came out goes in again, of unknown length')
     check(sha(download(agent, s, 'vdi=' + used)[2]) == sha(content), 'and leaves nothing of what was there')
     small = random.Random(9).randbytes(3 * MIB)
-    task, image = make_task(s), pack([('vdi/00000000', small[:MIB]), ('vdi/00000000.checksum', b'0' * 40), ('vdi/00000001', b'')] +
+    task, image = make_task(s), pack([('vdi/00000000', small[:MIB]), ('vdi/00000000.checksum', hashlib.sha1(small[:MIB]).hexdigest().encode()), ('vdi/00000001', b'')] +
                                      [('vdi/00000001.xxhash', b'%016X' % xxh64(b''))] + blocks(small, [2]))
     Upload(agent, s, 'format=tar&vdi=' + used, len(image), task).send(image).end()
     wanted = small[:MIB] + bytes(MIB) + small[2 * MIB:] + bytes(size - 3 * MIB)
