@@ -48,7 +48,7 @@ class Middle(Relay):
         return head
 
     def one_byte(self, head, source, sink):
-        """And no more, until one of them is gone or the test has seen enough."""
+        """And no more, until who gets it is gone or the test has seen enough."""
         at = head.index(b'\r\n\r\n') + 4
         sink.sendall(head[:at])
         if head.startswith(b'HTTP/') and b' 200 ' not in head.split(b'\r\n')[0]:
@@ -58,8 +58,9 @@ class Middle(Relay):
         sink.sendall(body[:1])
         if body:
             self.begun.set()
+        # Not until the source is gone: a server that is through with a body without a length says so by closing, and passing that on
+        # would be the whole answer.
         ends = select.poll()
-        ends.register(source, select.POLLRDHUP)
         ends.register(sink, select.POLLRDHUP)
         while not self.stop.is_set() and not ends.poll(50):
             pass
