@@ -5,7 +5,7 @@ import os
 import sys
 
 sys.path.insert(0, os.path.join(os.environ['XAPI_SOURCE'], 'tests', 'rig'))
-from harness import check, done, fails  # noqa: E402
+from harness import check, done, fails, wait_until  # noqa: E402
 from rig import Rig  # noqa: E402
 from blockrig import COUNT_LVM, MIB, Disks  # noqa: E402
 
@@ -112,6 +112,7 @@ with Rig('linux') as rig:
     agent.argv += ['--coalesce-interval', '2s']
     agent.start()
     s = d.s = agent.login()
+    check(wait_until(lambda: s.PBD.get_currently_attached(s.SR.get_PBDs(sr)[0]), 300), 'after a restart the repository is plugged')
     in_use(d, sr)
     for v in d.managed(sr):
         d.destroy(v)
