@@ -6,7 +6,7 @@
 # The guest prints "userland: NONCE" on its serial console (nonce=NONCE on the kernel command line), brings up eth0
 # (ip=ADDRESS/BITS gives it an address, ip=dhcp asks for one), powers off when the ACPI power button is pressed, and
 # runs a shell on ttyS0. tick=1: one line "tick N" a second. agent=1: a guest agent that knows a few commands; agent=real: QEMU's
-# own (package qemu-guest-agent, when it is installed here); agent=hostile: one that lies without bounds.
+# own, which tests/qemu/test-agent.py adds; agent=hostile: one that lies without bounds.
 # disk=DEV: says "disk DEV: " and the first line of that disk, and writes "written by NONCE" to its second 4 KiB.
 # crash=N: the kernel panics N seconds after the start. stubborn=1: asked to power off or to reboot it does nothing.
 # tpm=write: puts "xapi-tpm" into its TPM for good, and says "tpm NONCE: written"; tpm=read: says "tpm NONCE: " and what is there.
@@ -85,24 +85,6 @@ END
 done
 
 # Speaks the QEMU guest agent's protocol as far as a toolstack asks: a line of JSON in, a line of JSON out.
-# QEMU's own, with the libraries that it asks for.
-if [ -x /usr/sbin/qemu-ga ]; then
-    for file in /usr/sbin/qemu-ga $(ldd /usr/sbin/qemu-ga | grep -o '/[^ ]*'); do
-        mkdir -p "$root$(dirname "$file")"
-        cp -L "$file" "$root$file"
-    done
-    printf 'ID=tiny\nNAME=Tiny\nPRETTY_NAME="Tiny Linux 1"\nVERSION_ID="1"\n' >"$root/etc/os-release"
-    mkdir -p "$root/var/run"
-    cat >"$root/bin/real-agent" <<'END'
-#!/bin/sh
-for port in /sys/class/virtio-ports/*; do
-    [ "$(cat "$port/name")" = org.qemu.guest_agent.0 ] || continue
-    exec /usr/sbin/qemu-ga -m virtio-serial -p "/dev/${port##*/}" -t /tmp
-done
-END
-    chmod 755 "$root/bin/real-agent"
-fi
-
 # Answers what it is asked with names, numbers and lists that no toolstack wants to see.
 cat >"$root/bin/hostile-agent" <<'END'
 #!/bin/sh

@@ -2,11 +2,44 @@
 """What a guest says of itself through QEMU's own guest agent (Debian's, in the test's guest) is in VM_guest_metrics; and what one
 says that lies without bounds does no harm."""
 
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+
 from harness import QemuAgent, check, done, guest_files, own_network, wait_until
 
 MIB = 1 << 20
 own_network()
 kernel, initramfs = guest_files()
+START = """#!/bin/sh
+for port in /sys/class/virtio-ports/*; do
+    [ "$(cat "$port/name")" = org.qemu.guest_agent.0 ] || continue
+    exec /usr/sbin/qemu-ga -m virtio-serial -p "/dev/${port##*/}" -t /tmp
+done
+"""
+
+
+def with_agent(plain, folder):
+    """The guest's files, and behind them QEMU's agent with the libraries that it asks for: the kernel unpacks both."""
+    tree, out = os.path.join(folder, 'tree'), os.path.join(folder, 'initramfs.gz')
+    libraries = subprocess.run(['ldd', '/usr/sbin/qemu-ga'], capture_output=True, text=True, check=True).stdout
+    for file in ['/usr/sbin/qemu-ga'] + re.findall(r'/\S+', libraries):
+        os.makedirs(tree + os.path.dirname(file), exist_ok=True)
+        shutil.copy(file, tree + file)
+    for name in ('bin', 'etc', 'var/run'):
+        os.makedirs(os.path.join(tree, name), exist_ok=True)
+    with open(os.path.join(tree, 'etc/os-release'), 'w') as f:
+        f.write('ID=tiny\nNAME=Tiny\nPRETTY_NAME="Tiny Linux 1"\nVERSION_ID="1"\n')
+    with open(os.path.join(tree, 'bin/real-agent'), 'w') as f:
+        f.write(START)
+    os.chmod(os.path.join(tree, 'bin/real-agent'), 0o755)
+    shutil.copy(plain, out)
+    subprocess.run('cd %s && find . | cpio -o -H newc --quiet -R 0:0 | gzip -1 >>%s' % (tree, out), shell=True, check=True)
+    return out
+
+
 
 
 def make_vm(s, name, words):
@@ -33,7 +66,8 @@ def size(record):
     return sum(len(k) + len(v) for m in record.values() if isinstance(m, dict) for k, v in m.items())
 
 
-with QemuAgent() as agent:
+with tempfile.TemporaryDirectory() as files, QemuAgent() as agent:
+    initramfs = with_agent(initramfs, files)
     s = agent.login()
     real = make_vm(s, 'real', 'agent=real ip=192.0.2.9/24')
     liar = make_vm(s, 'liar', 'agent=hostile')
