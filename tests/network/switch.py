@@ -1,5 +1,6 @@
 """Open vSwitch for a test: a database and a switch of its own in this network namespace, or in that of another process, with the
 datapath in user space; no kernel module, no systemd."""
+import ctypes
 import os
 import shutil
 import signal
@@ -27,7 +28,7 @@ class Switch:
     def begin(self, program, *options):
         """A process of ours, not a daemon: it ends with the test."""
         return subprocess.Popen(self.into + [program, *options, '--pidfile', '--log-file', '--no-chdir', '-vconsole:off'], env=self.env,
-                                stdin=subprocess.DEVNULL, start_new_session=True)
+                                stdin=subprocess.DEVNULL, preexec_fn=lambda: ctypes.CDLL(None).prctl(1, 9))      # PR_SET_PDEATHSIG
 
     def begin_switch(self):
         self.lives += 1
