@@ -209,7 +209,9 @@ if [ -e /sys/class/net/eth0 ]; then
     *) ip addr add "$ip" dev eth0 ;;
     esac
 fi
+# It opens the button when it is in the background already: who has seen "userland" may press it.
 acpid -l /dev/null
+for _ in $(seq 100); do ls -l "/proc/$(pidof acpid)/fd" 2>/dev/null | grep -q /dev/input/ && break; sleep 0.1; done
 case $agent in
 '') ;;
 real) real-agent 2>/dev/console & ;;

@@ -79,7 +79,8 @@ with tempfile.TemporaryDirectory() as files, QemuAgent() as agent:
     check(m['live'] and m['PV_drivers_detected'] and m['PV_drivers_up_to_date'], 'its drivers are there and up to date')
     check(m['netbios_name'].get('host_name'), 'its name: %s' % m['netbios_name'])
     uuid = s.VM.get_uuid(real)
-    check(wait_until(lambda: s.VM.query_data_source(real, 'memory_internal_free') > 0, 60), 'and how much of its memory is free')
+    check(wait_until(lambda: any(d['name_label'] == 'memory_internal_free' for d in s.VM.get_data_sources(real)), 60) and
+          wait_until(lambda: s.VM.query_data_source(real, 'memory_internal_free') > 0, 60), 'and how much of its memory is free')
 
     check(wait_until(lambda: 'agent: asked' in agent.console_log(s.VM.get_uuid(liar)), 240), 'the other one is asked')
     check(wait_until(lambda: (metrics(s, liar) or {}).get('networks'), 120), 'and says much')
