@@ -64,7 +64,7 @@ static int read_have(struct ovsdb *db, struct arena *a, struct have *h, char **r
         "\"mac\"]}";
     struct value results;
 
-    *h = (struct have){ NULL };
+    *h = (struct have){ .root = NULL };
     if (ovsdb_read(db, ops, a, &results, ret_why)) return -1;
     const struct value *roots = ovsdb_rows(&results, 0);
     if (!roots->set.n) {
