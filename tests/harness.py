@@ -145,6 +145,14 @@ def own_network():
     subprocess.run(['ip', 'link', 'set', 'lo', 'up'], check=True)
 
 
+VHD_PLUGIN = next((p for p in (os.path.join(BUILD, '.libs/nbdkit-vhd.so'), os.path.join(BUILD, 'nbdkit-vhd.so')) if os.path.exists(p)), None)
+
+
+def vhd_opens():
+    """Whether VHDs can be opened: nbdkit cannot load a plug-in that was built with a sanitizer."""
+    return VHD_PLUGIN is not None and b'__asan_init' not in open(VHD_PLUGIN, 'rb').read()
+
+
 def guest_files():
     """Kernel and initramfs of the small Linux that real guests boot (tests/qemu/guest.sh), made once a build."""
     folder = os.path.join(BUILD, 'guest')

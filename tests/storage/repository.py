@@ -3,9 +3,7 @@ import os
 import subprocess
 import uuid
 
-from harness import BUILD, SOURCE
-
-PLUGIN = next(p for p in (os.path.join(BUILD, '.libs/nbdkit-vhd.so'), os.path.join(BUILD, 'nbdkit-vhd.so')) if os.path.exists(p))
+from harness import BUILD, SOURCE, VHD_PLUGIN
 
 
 class Repository:
@@ -33,7 +31,7 @@ class Repository:
             f.write(data)
         io = 'write -s %s %d %d' % (piece, at, len(data))
         if self.fmt == 'vhd':
-            got = subprocess.run(['nbdkit', '-U', '-', PLUGIN, 'image=' + self.path(vdi), '--run',
+            got = subprocess.run(['nbdkit', '-U', '-', VHD_PLUGIN, 'image=' + self.path(vdi), '--run',
                                   'qemu-io -f raw -c "%s" -c flush "$uri"' % io], capture_output=True, text=True, env=self.env)
         else:
             got = subprocess.run(['qemu-io', '-f', 'qcow2', '-c', io, '-c', 'flush', self.path(vdi)], capture_output=True, text=True,
@@ -43,7 +41,7 @@ class Repository:
     def read(self, vdi):
         out = os.path.join(self.work, 'out.raw')
         if self.fmt == 'vhd':
-            got = subprocess.run(['nbdkit', '-r', '-U', '-', PLUGIN, 'image=' + self.path(vdi), '--run',
+            got = subprocess.run(['nbdkit', '-r', '-U', '-', VHD_PLUGIN, 'image=' + self.path(vdi), '--run',
                                   'qemu-img convert -f raw -O raw "$uri" ' + out], capture_output=True, text=True)
         else:
             got = subprocess.run(['qemu-img', 'convert', '-U', '-f', 'qcow2', '-O', 'raw', self.path(vdi), out],

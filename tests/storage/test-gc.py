@@ -7,8 +7,8 @@ import shutil
 import subprocess
 import tempfile
 
-from harness import LEVEL, check, done
-from repository import PLUGIN, Repository
+from harness import LEVEL, VHD_PLUGIN, check, done
+from repository import Repository
 
 MIB = 1 << 20
 SIZE = 8 * MIB
@@ -110,7 +110,7 @@ def story(fmt):
         r.call('vdi_delete', 'vdi_uuid=' + s)
     sock = os.path.join(work, fmt + '.sock')
     if fmt == 'vhd':
-        argv = ['nbdkit', '-f', '-U', sock, PLUGIN, 'image=' + r.path(main)]
+        argv = ['nbdkit', '-f', '-U', sock, VHD_PLUGIN, 'image=' + r.path(main)]
     else:
         argv = ['qemu-nbd', '--persistent', '--shared=4', '-k', sock, '-f', 'qcow2', r.path(main)]
     server = subprocess.Popen(argv)

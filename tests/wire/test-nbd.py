@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 import urllib.parse
 
-from harness import Agent, check, done, fails, wait_until
+from harness import VHD_PLUGIN, Agent, check, done, fails, vhd_opens, wait_until
 
 MIB = 1 << 20
 SIZE = 24 * MIB
@@ -303,10 +303,8 @@ with Agent('--nbd-connections', '4') as agent:
     clients(agent, s, vdi, raw)
     limits(agent, s, vdi)
     purposes(s, network, other, vdi)
-    plugin = next(p for p in ('.libs/nbdkit-vhd.so', 'nbdkit-vhd.so') if os.path.exists(p))
-    # nbdkit cannot load a plug-in that was built with a sanitizer.
-    for fmt in ('qcow2',) if b'__asan_init' in open(plugin, 'rb').read() else ('qcow2', 'vhd'):
-        backup(agent, s, sr, fmt, plugin)
+    for fmt in ('qcow2', 'vhd') if vhd_opens() else ('qcow2',):
+        backup(agent, s, sr, fmt, VHD_PLUGIN)
 
     # Kill -9 while a client reads, and again.
     info = s.VDI.get_nbd_info(vdi)[0]
