@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Guests on real Xen as streams: an HVM guest with its device model is suspended, resumed and moved to another domain of the host;
 a guest that does not listen is not suspended."""
+import re
 import sys
 import time
 
@@ -39,6 +40,13 @@ def counts(g, vm):
     return last() if wait_until(lambda: last() >= before + 3, 120, 0.5) else 0
 
 
+def held(g):
+    """(pages that the hypervisor has given to the only guest, pages that it may have)"""
+    text = g.rig.must('xl dmesg -c >/dev/null; xl debug-keys q; xl dmesg')
+    mine = text[text.index('General information for domain %d:' % g.domains()[0]):]
+    return tuple(int(re.search(key + r'=(\d+)', mine).group(1)) for key in ('nr_pages', 'max_pages'))
+
+
 def suspend_and_resume(g, vm, what, alive):
     began = time.monotonic()
     g.s.VM.suspend(vm)
@@ -65,11 +73,14 @@ def life_of_hvm(g, card):
     vm = g.start(ticker(g, card))
     n = counts(g, vm)
     check(n, 'HVM: a guest without drivers of ours ticks')
+    memory = held(g)
     suspend_and_resume(g, vm, 'HVM', lambda: counts(g, vm) > n)
+    check(held(g) == memory, 'HVM: resumed it holds, and may hold, as many pages as before: %s, %s' % (memory, held(g)))
     n = counts(g, vm)
     s.VM.pool_migrate(vm, s.host.get_all()[0], {'live': 'true'})
     m = counts(g, vm)
     check(m > n and len(g.domains()) == 1, 'HVM: moves while it runs, with its device model: %d, then %d' % (n, m))
+    check(held(g) == memory, 'HVM: moved it does too: %s' % (held(g),))
     check(g.rig.run('timeout 5 socat -T 3 -u UNIX-CONNECT:$(ls %s/run/hv/*.v) -' % g.agent.root)[1].startswith('RFB 003.'), 'HVM: has its screen')
     s.VM.hard_shutdown(vm)
     check(g.clean() == '', 'HVM: nothing is left of it: %s' % g.leftovers())

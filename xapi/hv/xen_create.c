@@ -67,9 +67,15 @@ static int64_t video_bytes(const struct hv_vm *vm)
 }
 
 /* What a device model puts into its guest besides: firmware of the screen and of a card. */
-static int64_t slack_bytes(const struct hv_vm *vm) { return is_hvm(vm) ? 2 * SLACK_BYTES : SLACK_BYTES; }
+static int64_t slack_bytes(enum hv_domain_type type) { return type == HV_DOMAIN_HVM ? 2 * SLACK_BYTES : SLACK_BYTES; }
 
-/* A device model's framebuffer may have lain in two places while the guest was sent. */
+int xn_limit_memory(struct xn *xn, const struct xn_guest *g, int64_t bytes, struct hv_failure *f)
+{
+    if (xc_domain_setmaxmem(xn->xch, (uint32_t)g->domid, (uint64_t)((bytes + slack_bytes(g->type)) >> 10)) == 0) return 0;
+    return xn_fail_xc("xc_domain_setmaxmem", f);
+}
+
+/* A device model's framebuffer may have lain in two places while the guest was sent: there is room for both until it is filled. */
 static int64_t held_bytes(const struct making *m)
 {
     if (!m->in) return m->vm->memory_target_bytes;
@@ -78,7 +84,7 @@ static int64_t held_bytes(const struct making *m)
 
 static int64_t needed_bytes(const struct making *m)
 {
-    return held_bytes(m) + paging_bytes(m->vm) + slack_bytes(m->vm) + m->vm->vcpus_max * (MIB / 16);
+    return held_bytes(m) + paging_bytes(m->vm) + slack_bytes(m->vm->domain_type) + m->vm->vcpus_max * (MIB / 16);
 }
 
 static int check_memory(const struct making *m)
@@ -177,7 +183,7 @@ static int set_limits(const struct making *m)
 
     if (xn_fault("hv.xen.limits", m->f) < 0) return -1;
     STEP(xc_domain_max_vcpus, xch, domid, vm->vcpus_max);
-    STEP(xc_domain_setmaxmem, xch, domid, (uint64_t)((held_bytes(m) + slack_bytes(vm)) >> 10));
+    if (xn_limit_memory(m->xn, m->g, held_bytes(m), m->f) < 0) return -1;
     STEP(xc_domain_set_tsc_info, xch, domid, (uint32_t)platform_int(vm, "tsc_mode", 0, TSC_MAX, TSC_DEFAULT), 0, 0, 0);
     if (is_pv(vm)) {
         STEP(xc_domain_set_memmap_limit, xch, domid, (unsigned long)((vm->memory_static_max_bytes + SLACK_BYTES) >> 10));
@@ -382,7 +388,9 @@ static int make(struct making *m)
     if (prepare_devices(m) < 0 || (m->in ? fill(m) : build(m)) < 0 || introduce(m) < 0) return -1;
     /* 6. The backends have taken up their devices. */
     if (xn_qemu_needed(m->g) && xn_qemu_await(m->xn, m->g, m->deadline_ms, m->f) < 0) return -1;
-    return await_devices(m);
+    if (await_devices(m) < 0) return -1;
+    /* 7. The room that only the filling needed is no guest's to grow into. */
+    return m->in ? xn_limit_memory(m->xn, m->g, m->vm->memory_target_bytes, m->f) : 0;
 }
 
 int xn_go(struct xn *xn, struct xn_guest *g, bool start_paused, struct hv_failure *f)

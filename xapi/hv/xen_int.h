@@ -206,6 +206,8 @@ int xn_make(struct xn *xn, const struct hv_vm *vm, struct xn_incoming *in, int64
 /* The last step: written down, told, unpaused. A failure leaves the domain to be cleared away. */
 int xn_go(struct xn *xn, struct xn_guest *g, bool start_paused, struct hv_failure *f);
 int xn_start(void *d, const struct hv_vm *vm, int64_t deadline_ms, int64_t *ret_domid, struct hv_failure *f);
+/* The most that the domain may hold: so many bytes of its VM's (with its framebuffer), and what its kind has besides. */
+int xn_limit_memory(struct xn *xn, const struct xn_guest *g, int64_t bytes, struct hv_failure *f);
 /* xen_build.c: memory, kernel and ramdisk by an xapi-domain; fills in the guest's frames. */
 struct domain_build;
 struct domain_built;

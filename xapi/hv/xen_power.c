@@ -9,7 +9,7 @@
 #define LOG_MODULE "hv"
 #include "lib/log.h"
 
-enum { SLACK_KIB = 1024, DESTROY_STEP_MS = 10 };
+enum { DESTROY_STEP_MS = 10 };
 
 /* ---- the end --------------------------------------------------------------------------------- */
 
@@ -256,8 +256,7 @@ static int set_target(struct xn *xn, struct xn_guest *g, int64_t bytes, int64_t 
     _cleanup_batch_ struct xst_batch b = XST_BATCH_INIT;
     int64_t visible = bytes - g->video_bytes;
 
-    if (xc_domain_setmaxmem(xn->xch, (uint32_t)g->domid, (uint64_t)(bytes >> 10) + SLACK_KIB) < 0)
-        return xn_fail_xc("xc_domain_setmaxmem", f);
+    if (xn_limit_memory(xn, g, bytes, f) < 0) return -1;
     if (g->type != HV_DOMAIN_PV &&
         xc_domain_set_pod_target(xn->xch, (uint32_t)g->domid, (uint64_t)(visible >> XC_PAGE_SHIFT), NULL, NULL, NULL) < 0 &&
         errno != EINVAL)
