@@ -10,7 +10,7 @@ import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'clients'))
 import node_client
-from harness import QemuAgent, check, done, own_network
+from harness import QemuAgent, check, done, own_network, wait_until
 
 MIB = 1 << 20
 
@@ -59,17 +59,18 @@ def pump(source, target):
         pass
 
 
-def forward_once(listener, port, query):
+def forward(listener, port, query):
     """What XenCenter does for its viewer: a local connection goes through CONNECT."""
-    near, _ = listener.accept()
-    head, far = ask(port, 'CONNECT /console?%s HTTP/1.0' % query)
-    if ' 200 ' not in head:
-        near.close()
-        return
-    back = threading.Thread(target=pump, args=(far, near))
-    back.start()
-    pump(near, far)
-    back.join()
+    while True:
+        near, _ = listener.accept()
+        head, far = ask(port, 'CONNECT /console?%s HTTP/1.0' % query)
+        if ' 200 ' not in head:
+            near.close()
+            continue
+        back = threading.Thread(target=pump, args=(far, near))
+        back.start()
+        pump(near, far)
+        back.join()
 
 
 def colours(jpeg):
@@ -79,6 +80,13 @@ def colours(jpeg):
     assert kind == b'P6' and most == b'255'
     width, height = map(int, size.split())
     return width, height, len({pixels[i:i + 3] for i in range(0, len(pixels), 3)})
+
+
+def drawn(take):
+    """The size and colours of take()'s picture. While a firmware begins, its screen is black."""
+    seen = []
+    wait_until(lambda: seen.append(colours(take())) or seen[-1][2] > 1, step=0.2)
+    return seen[-1]
 
 
 npm = node_client.install()     # needs the machine's network
@@ -93,29 +101,46 @@ with QemuAgent() as agent:
     console, = s.VM.get_consoles(vm)
     port, query = agent.https_port, 'ref=%s&session_id=%s' % (console, s._ref)
     check(s.console.get_protocol(console) == 'rfb', 'a console with a screen')
+    metrics = s.VM.get_metrics(vm)
+    began = s.VM_metrics.get_start_time(metrics)
     picture = os.path.join(agent.root, 'page.png')
-    out = subprocess.run(['node', os.path.join(node_client.HERE, 'novnc.mjs'), 'wss://127.0.0.1:%d/console?%s' % (port, query),
-                          picture], cwd=npm, capture_output=True, text=True, timeout=400)
-    lines = [line for line in out.stdout.splitlines() if line.startswith(('ok ', 'not ok '))]
-    for line in lines:
-        check(line.startswith('ok '), line.split(' - ', 1)[1])
-    check(out.returncode == 0 and len(lines) == 5, 'noVNC went through its steps' + ('' if out.returncode == 0 else ': ' + out.stderr[-2000:]))
+    with subprocess.Popen(['node', os.path.join(node_client.HERE, 'novnc.mjs'), 'wss://127.0.0.1:%d/console?%s' % (port, query), picture],
+                          cwd=npm, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as viewer:
+        late = threading.Timer(400, viewer.kill)
+        late.start()
+        steps = 0
+        for line in viewer.stdout:
+            if line.startswith('#'):
+                again = wait_until(lambda: s.VM_metrics.get_start_time(metrics) != began)
+                check(again, 'its Ctrl-Alt-Del reaches the guest: it begins again')
+                viewer.stdin.write('go on\n')
+                viewer.stdin.flush()
+            elif line.startswith(('ok ', 'not ok ')):
+                steps += 1
+                check(line.startswith('ok '), line.strip().split(' - ', 1)[1])
+        late.cancel()
+    check(viewer.returncode == 0 and steps == 4, 'noVNC went through its steps')
 
     listener = socket.create_server(('127.0.0.1', 0))
-    threading.Thread(target=forward_once, args=(listener, port, query), daemon=True).start()
+    threading.Thread(target=forward, args=(listener, port, query), daemon=True).start()
     taken = os.path.join(agent.root, 'taken.jpg')
     local = listener.getsockname()[1]
-    # display numbers count from port 5900
-    viewer = subprocess.run(['vncsnapshot', '-quiet', '127.0.0.1:%d' % (local - 5900), taken], capture_output=True, text=True,
-                            timeout=120)
-    check(viewer.returncode == 0, 'vncsnapshot takes a picture through CONNECT' + (': ' + viewer.stderr if viewer.returncode else ''))
-    theirs = colours(open(taken, 'rb').read())
-    check(theirs[2] > 1, 'of what is on the screen: %d x %d, %d colours' % theirs)
 
-    head, sock = ask(port, 'GET /vncsnapshot?uuid=%s&session_id=%s HTTP/1.0' % (s.VM.get_uuid(vm), s._ref))
-    check(' 200 ' in head.splitlines()[0] and 'image/jpeg' in head, 'GET /vncsnapshot by the uuid of a VM gives a JPEG')
-    ours = colours(read_all(sock))
-    check(ours[:2] == theirs[:2] and ours[2] > 1, 'of the same size, and not of one colour: %d x %d, %d colours' % ours)
+    def theirs():
+        # display numbers count from port 5900
+        subprocess.run(['vncsnapshot', '-quiet', '127.0.0.1:%d' % (local - 5900), taken], check=True, timeout=120)
+        with open(taken, 'rb') as f:
+            return f.read()
+
+    def ours():
+        head, sock = ask(port, 'GET /vncsnapshot?uuid=%s&session_id=%s HTTP/1.0' % (s.VM.get_uuid(vm), s._ref))
+        assert ' 200 ' in head.splitlines()[0] and 'image/jpeg' in head, head
+        return read_all(sock)
+
+    size = drawn(theirs)
+    check(size[2] > 1, 'vncsnapshot through CONNECT takes a picture of what is on the screen: %d x %d, %d colours' % size)
+    mine = drawn(ours)
+    check(mine[:2] == size[:2] and mine[2] > 1, 'GET /vncsnapshot by the uuid of a VM gives a JPEG of it: %d x %d, %d colours' % mine)
 
     head, _ = ask(port, 'GET /vncsnapshot?ref=%s HTTP/1.0' % console)
     check(' 401 ' in head.splitlines()[0], 'not without a session')
