@@ -10,7 +10,7 @@ source_dir=${1:?usage: tests/sanitizers.sh SOURCE BUILD}
 build_dir=${2:?usage: tests/sanitizers.sh SOURCE BUILD}
 level=${LEVEL:-ci}
 # a build, the tests of a level: longer than this and something hangs
-build_limit_s=600 test_limit_s=600
+build_limit_s=900 test_limit_s=1200
 passed=0 failed=0 skipped=0
 
 export ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=1:abort_on_error=1:handle_abort=0

@@ -1,11 +1,11 @@
 /* Keeps N connections to a unix socket busy with XenAPI calls; prints what was served.
  * Called by: tests/bench/bench.py.  Calls: bench.
  *
- *     rpc-load SOCKET CONNECTIONS MILLISECONDS|COUNTx BODIES FIRST [any]
+ *     rpc-load SOCKET CONNECTIONS MILLISECONDS|COUNTx BODIES FIRST [any | every=MICROSECONDS]
  *
  * Runs for a time, or COUNT times. BODIES: templates (bench.h), taken in turn by all connections; requests that must
  * follow each other on one connection have '\1' between them and count as one. FIRST: the first number put into them.
- * With "any", replies need not be XenAPI successes. Prints "calls seconds p50_us p99_us next_number reply_bytes". */
+ * With "any", replies need not be XenAPI successes; with "every", each connection begins a call at most so often. Prints "calls seconds p50_us p99_us next_number reply_bytes". */
 #include "tests/bench/bench.h"
 
 #include <pthread.h>
@@ -18,6 +18,7 @@ struct load {
     const char *socket_path;
     struct templates templates;
     bool any;                       /* whatever the reply says */
+    int64_t every_ns;               /* from one call's beginning to the next one's, 0: at once */
     unsigned long long stop_at;     /* number that is not sent any more */
     int64_t end_ns;                 /* set behind the barrier */
     pthread_barrier_t ready;
@@ -43,6 +44,13 @@ static void post_sequence(struct connection *c, const char *body, unsigned long 
     }
 }
 
+static void rest(int64_t until_ns)
+{
+    struct timespec until = { .tv_sec = until_ns / NS_PER_S, .tv_nsec = until_ns % NS_PER_S };
+
+    if (until_ns > clock_monotonic_ns()) clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL);
+}
+
 static void *work(void *arg)
 {
     struct worker *w = arg;
@@ -61,6 +69,7 @@ static void *work(void *arg)
         w->reply_bytes = c.in.len;
         if (w->n < MAX_SAMPLES) w->latencies_us[w->n] = (double)(w->last_ns - began) / 1e3;
         w->n++;
+        rest(began + load->every_ns);
     } while (w->last_ns < load->end_ns);
     connection_close(&c);
     return NULL;
@@ -86,8 +95,12 @@ static void report(struct worker *workers, size_t n, int64_t began_ns, struct lo
 
 int main(int argc, char **argv)
 {
-    if (argc < 6) die("usage: rpc-load SOCKET CONNECTIONS MILLISECONDS|COUNTx BODIES FIRST [any]");
-    struct load load = { .socket_path = argv[1], .any = argc > 6 };
+    if (argc < 6) die("usage: rpc-load SOCKET CONNECTIONS MILLISECONDS|COUNTx BODIES FIRST [any | every=MICROSECONDS]");
+    struct load load = { .socket_path = argv[1] };
+    if (argc > 6 && !strncmp(argv[6], "every=", 6))
+        load.every_ns = need_number(argv[6] + 6) * 1000;
+    else
+        load.any = argc > 6;
     size_t n = (size_t)need_number(argv[2]), digits = strspn(argv[3], "0123456789");
     bool counted = streq(argv[3] + digits, "x");
     if (counted) argv[3][digits] = '\0';
