@@ -22,14 +22,6 @@ const struct image *chain_find(const struct images *all, const char *uuid)
     return NULL;
 }
 
-size_t chain_children(const struct images *all, const char *base)
-{
-    size_t n = 0;
-
-    for (size_t i = 0; i < all->n; i++) n += streq(all->list[i].parent, base);
-    return n;
-}
-
 bool chain_has_children(const struct images *all, const char *base, const char *but_name)
 {
     for (size_t i = 0; i < all->n; i++)
@@ -68,7 +60,12 @@ bool chain_can_merge(const struct sm *sm, const struct images *all, const struct
 {
     const struct image *base = *top->parent ? chain_find(all, top->parent) : NULL;
 
-    if (!base || !base->hidden || base->format != top->format || chain_children(all, base->uuid) != 1)
-        return false;
-    return top->hidden ? chain_children(all, top->uuid) > 0 : !chain_is_attached(sm, top->uuid);
+    if (!base || !base->hidden || base->format != top->format || top->merged) return false;
+    for (size_t i = 0; i < all->n; i++) {
+        const struct image *im = &all->list[i];
+        if (!streq(im->parent, base->uuid) || streq(im->name, top->name)) continue;
+        /* Who still has it open reads all that top has from top. A disk takes its base's place: only alone. */
+        if (!top->hidden || !im->merged || chain_has_children(all, im->uuid, "")) return false;
+    }
+    return top->hidden ? chain_has_children(all, top->uuid, "") : !chain_is_attached(sm, top->uuid);
 }

@@ -10,6 +10,7 @@
 struct image {
     const struct image_format *format;
     bool hidden, missing_parent, empty;
+    bool merged; /* its data is in its parent: it goes when nothing stands on it and nobody has it open */
     int64_t size, used;
     ino_t inode;
     nlink_t links;
@@ -30,7 +31,6 @@ void images_free(struct images *s);
 #define _cleanup_images_ _cleanup_(images_free)
 
 const struct image *chain_find(const struct images *all, const char *uuid);
-size_t chain_children(const struct images *all, const char *base);
 /* Some image but the one called but_name stands on this base. */
 bool chain_has_children(const struct images *all, const char *base, const char *but_name);
 /* While an image cannot be read nobody knows what it stands on. */

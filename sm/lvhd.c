@@ -13,6 +13,8 @@
 #include <grp.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 int lvhd_open(struct sm *sm, bool change, struct lvhd *ret_lvhd, struct xerr *err)
 {
@@ -108,6 +110,7 @@ bool lvhd_load(struct lvhd *r, const struct vg_lv *lv, struct image *ret_image)
     im.name = lv->name;
     im.used = lv->size;
     im.hidden = vg_lv_has_tag(lv, TAG_HIDDEN);
+    im.merged = vg_tag_value(r->sm, lv->tags, TAG_MERGED) != NULL;
     if (im.format == &image_raw) {
         im.size = lv->size;
     } else {
@@ -123,6 +126,7 @@ bool lvhd_load(struct lvhd *r, const struct vg_lv *lv, struct image *ret_image)
         im.id = look.id;
         im.hidden |= look.hidden;
         if (!im.broken) take_parent(r, look.parent, &im);
+        if (im.merged && im.missing_parent) im.broken = NULL; /* the next merge took it away meanwhile */
     }
     *ret_image = im;
     return true;
@@ -314,6 +318,44 @@ int lvhd_used(struct lvhd *r, const struct image *im, int64_t *ret_bytes, struct
     }
     lvhd_drop(r, im->name, active);
     return rc;
+}
+
+/* ---- names for guests ----------------------------------------------------------------------- */
+
+static const char *live_prefix(struct lvhd *r, const char *uuid)
+{
+    return arena_printf(r->sm->arena, LIVE "%s", lvhd_volume(r->sm, uuid, &image_qcow2));
+}
+
+const char *lvhd_live_link(struct lvhd *r, const struct image *leaf, const char *base, struct xerr *err)
+{
+    const char *name = arena_printf(r->sm->arena, "%s%s%s", live_prefix(r, leaf->uuid), *base ? "-" : "", base);
+    const char *path = vg_path(&r->vg, name), *device = NULL;
+    struct stat st, node;
+
+    /* The kernel's name: the others go with the volume's. */
+    if (stat(vg_path(&r->vg, leaf->name), &st) == 0) device = arena_printf(r->sm->arena, "/dev/dm-%u", minor(st.st_rdev));
+    if (!device || stat(device, &node) || node.st_rdev != st.st_rdev)
+        return sm_fail(err, SM_VDI_UNAVAILABLE, "%s/%s has no device", r->vg.name, leaf->name), NULL;
+    unlink(path);
+    if (symlink(device, path)) return sm_fail_errno(err, SM_VDI_UNAVAILABLE, "cannot make %s", path), NULL;
+    return path;
+}
+
+void lvhd_live_drop(struct lvhd *r, const char *uuid, bool only_others)
+{
+    const char *prefix = live_prefix(r, uuid);
+    DIR *dir = opendir(arena_printf(r->sm->arena, "/dev/%s", r->vg.name));
+    const struct dirent *e;
+    struct stat now, st;
+
+    if (stat(vg_path(&r->vg, prefix + strlen(LIVE)), &now)) only_others = false;
+    while (dir && (e = readdir(dir))) {
+        if (!has_prefix(e->d_name, prefix)) continue;
+        if (only_others && fstatat(dirfd(dir), e->d_name, &st, 0) == 0 && st.st_rdev == now.st_rdev) continue;
+        unlinkat(dirfd(dir), e->d_name, 0);
+    }
+    if (dir) closedir(dir);
 }
 
 /* ---- changes ------------------------------------------------------------------------------- */
@@ -510,7 +552,7 @@ void lvhd_let_go_strays(struct lvhd *r)
     bool all = true;
 
     while (dir && all && (e = readdir(dir))) {
-        if (*e->d_name == '.' || streq(e->d_name, MGT_NAME)) continue;
+        if (*e->d_name == '.' || streq(e->d_name, MGT_NAME) || has_prefix(e->d_name, LIVE)) continue;
         if (!names) names = needed(r, &all);
         if (all && !map_get(names, e->d_name)) vg_deactivate(&r->vg, arena_strdup(r->sm->arena, e->d_name));
     }

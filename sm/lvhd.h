@@ -20,6 +20,10 @@
  * marked hidden and loses the room it does not use; (5) the snapshot S, empty, on B. Between 2 and 3 there is no L: a scan
  * goes on at 3. Before 2 it drops tmp-L.
  *
+ * QEMU opens an image by its name again when a snapshot makes it read-only, and then the name of the disk is that of another
+ * volume. So guests get a qcow2 by links beside the volumes, in /dev/VG: live-<name> at first, live-<name>-<uuid of B> after
+ * the snapshot that made B, which stays until the guest has gone on.
+ *
  * Volumes are active while somebody has the disk. Which disks that are is noted in STATE_DIR/use-<sr uuid>, so that a base
  * is let go with the last of them. A scan deactivates what a killed driver left: a volume that stays active here while
  * another host gives it more room or another name would show this host the wrong extents later. */

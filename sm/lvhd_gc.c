@@ -113,11 +113,11 @@ static void drop_notes(struct lvhd *r, const char *uuid)
 
 /* Steps 3 and 4. */
 int lvhd_end_merge(struct lvhd *r, const struct images *all, const struct image *top, const char *base_uuid,
-                   struct xerr *err)
+                   bool let_go, struct xerr *err)
 {
     const struct image *base = chain_find(all, base_uuid);
 
-    if (!base)
+    if (!base && chain_has_children(all, top->uuid, ""))
         return sm_fail(err, SM_VDI_LOAD, "%s was merged into %s, which is missing", top->name, base_uuid);
     if (!chain_readable(all)) return sm_fail(err, SM_VDI_LOAD, "an image in %s cannot be read", r->vg.name);
     for (size_t i = 0; i < all->n; i++) {
@@ -126,7 +126,10 @@ int lvhd_end_merge(struct lvhd *r, const struct images *all, const struct image 
         if (sm_step("sm.merge-relinked")) return sm_fail_errno(err, SM_IO, "%s", all->list[i].name);
     }
     /* Servers of the children have it open until they look anew; the scan after that removes it. */
-    vg_deactivate(&r->vg, top->name);
+    if (let_go)
+        vg_release(&r->vg, top->name);
+    else
+        vg_deactivate(&r->vg, top->name);
     if (!vg_is_active(&r->vg, top->name) && vg_remove_lv(&r->vg, top->name, err)) return -1;
     drop_notes(r, top->uuid);
     return 0;
@@ -147,7 +150,7 @@ static int finish_inner(struct lvhd *r, const struct images *all, const struct i
 {
     const char *tag = arena_printf(r->sm->arena, TAG_MERGED "%s", base->uuid);
 
-    if (vg_tag_lv(&r->vg, top->name, tag, NULL, err) || lvhd_end_merge(r, all, top, base->uuid, err))
+    if (vg_tag_lv(&r->vg, top->name, tag, NULL, err) || lvhd_end_merge(r, all, top, base->uuid, false, err))
         return -1;
     give_back(r, base);
     return 0;

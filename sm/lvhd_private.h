@@ -9,6 +9,7 @@
 
 #define TMP "tmp-"
 #define DEAD "dead-"
+#define LIVE "live-"
 #define TAG_HIDDEN "hidden"
 #define TAG_ID "xapi_id_"
 #define TAG_MERGED "xapi_merged_"
@@ -70,6 +71,14 @@ const char *lvhd_alone(struct lvhd *r, const char *name);
 /* Bytes an image uses. */
 int lvhd_used(struct lvhd *r, const struct image *im, int64_t *ret_bytes, struct xerr *err);
 
+/* ---- names for guests ----------------------------------------------------------------------- */
+
+/* A second name for the volume of a disk that is written to, which stays when the volume is renamed: base "" at first, else that
+ * of the base which a snapshot made. NULL: err is set. */
+const char *lvhd_live_link(struct lvhd *r, const struct image *leaf, const char *base, struct xerr *err);
+/* Drops the disk's, or only those of what it was before (only_others). */
+void lvhd_live_drop(struct lvhd *r, const char *uuid, bool only_others);
+
 /* ---- changes ------------------------------------------------------------------------------- */
 
 /* A new empty image in a new volume; parent NULL = none. The volume is not active afterwards, except with keep. */
@@ -77,8 +86,10 @@ int lvhd_make(struct lvhd *r, const char *name, const struct image_format *f, in
               const struct image *parent, struct ref id, bool keep, struct xerr *err);
 int lvhd_set_hidden(struct lvhd *r, const struct image *im, bool hidden, struct xerr *err);
 int lvhd_set_parent(struct lvhd *r, const struct image *im, const struct image *parent, struct xerr *err);
-/* Goes on with a merge whose data is all in the parent: see lvhd_gc.c. base: what the tag names. */
-int lvhd_end_merge(struct lvhd *r, const struct images *all, const struct image *top, const char *base, struct xerr *err);
+/* Goes on with a merge whose data is all in the parent: see lvhd_gc.c. base: what the tag names. let_go: servers of the children
+ * have looked anew, so that nobody has top open but who looks at a device that was closed. */
+int lvhd_end_merge(struct lvhd *r, const struct images *all, const struct image *top, const char *base, bool let_go,
+                   struct xerr *err);
 /* What a killed driver had begun. *ret_changed: the group must be read again. */
 int lvhd_repair(struct lvhd *r, bool *ret_changed, struct xerr *err);
 

@@ -107,11 +107,13 @@ static int hang_on(struct lvhd *r, const char *uuid, const struct image *base, c
 /* ---- of a disk in use ---------------------------------------------------------------------- */
 
 static int answer_prepared(struct lvhd *r, const struct image *leaf, const struct image *base,
-                           struct value *ret_answer)
+                           struct value *ret_answer, struct xerr *err)
 {
     struct value_builder b = value_builder(r->sm->arena);
+    const char *path = vg_path(&r->vg, leaf->name);
 
-    value_put(&b, "params", value_string(vg_path(&r->vg, leaf->name)));
+    if (leaf->format == &image_qcow2 && !(path = lvhd_live_link(r, leaf, base->uuid, err))) return -1;
+    value_put(&b, "params", value_string(path));
     value_put(&b, "format", value_string(leaf->format->name));
     value_put(&b, "base_uuid", value_string(arena_strdup(r->sm->arena, base->uuid)));
     value_put(&b, "base_params", value_string(vg_path(&r->vg, base->name)));
@@ -138,6 +140,8 @@ static int abort_online(struct lvhd *r, const struct image *leaf, struct value *
     *ret_answer = value_void();
     if (find_base(r, leaf, &base, err) || lvhd_is_empty(r, leaf, &empty, err)) return -1;
     if (!empty) return sm_fail(err, SM_BAD_REQUEST, "%s has data of its own", leaf->uuid);
+    if (leaf->format == &image_qcow2)
+        unlink(vg_path(&r->vg, arena_printf(r->sm->arena, LIVE "%s-%s", leaf->name, base.uuid)));
     if (base.hidden && lvhd_set_hidden(r, &base, false, err)) return -1;
     return vg_rename_lv(&r->vg, leaf->name, tmp, err) || vg_rename_lv(&r->vg, base.name, leaf->name, err) ||
                    vg_remove_lv(&r->vg, tmp, err)
@@ -178,23 +182,21 @@ int lvhd_vdi_snapshot(struct sm *sm, struct value *ret_answer, struct xerr *err)
     if (!*uuid) uuid = uuid_new(arena_alloc(sm->arena, UUID_TEXT));
     if (!uuid_from_text(uuid, &bytes)) return sm_fail(err, SM_BAD_REQUEST, "new_uuid is no uuid: '%s'", uuid);
     if (lvhd_open(sm, true, &r, err) || lvhd_find_request(&r, &leaf, err)) return -1;
-    if (streq(phase, "finish"))
-        return find_base(&r, &leaf, &base, err) || hide(&r, &base, err) ||
-                       hang_on(&r, uuid, &base, &leaf, ret_answer, err)
-                   ? -1
-                   : 0;
+    if (streq(phase, "finish")) {
+        if (find_base(&r, &leaf, &base, err) || hide(&r, &base, err)) return -1;
+        lvhd_live_drop(&r, leaf.uuid, true);
+        return hang_on(&r, uuid, &base, &leaf, ret_answer, err);
+    }
     if (streq(phase, "abort")) return abort_online(&r, &leaf, ret_answer, err);
     if (!online) return snapshot_at_rest(&r, &leaf, uuid, streq(phase, "freeze"), ret_answer, err);
-    /* QEMU opens a qcow2 by its name again when a snapshot makes it read-only, and then the name is the new leaf's: the
-     * guest would lose its data. VHDs are served by nbdkit, which keeps what it has open. */
-    if (leaf.format != &image_vhd)
+    if (leaf.format == &image_raw)
         return sm_fail(err, SM_VDI_IN_USE, "%s is %s and in use: no snapshot while it is", leaf.uuid,
                        leaf.format->name);
     if (!streq(phase, "prepare"))
         return sm_fail(err, SM_VDI_IN_USE, "%s is in use: its snapshot needs the phases prepare and finish",
                        leaf.uuid);
     if (check_depth(&r, &leaf, err) || freeze(&r, &leaf, true, &base, err)) return -1;
-    return answer_prepared(&r, &leaf, &base, ret_answer);
+    return answer_prepared(&r, &leaf, &base, ret_answer, err);
 }
 
 /* A disk with on_boot=reset begins a new run of its VM: what the last run wrote goes. */

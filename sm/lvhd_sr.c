@@ -8,6 +8,7 @@
 #include "lib/xmlrpc.h"
 #include "sm/owner.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -154,6 +155,19 @@ int lvhd_sr_attach(struct sm *sm, struct value *ret_answer, struct xerr *err)
     return 0;
 }
 
+/* What guests had that ended without a word, and the folder, which LVM leaves for their sake. */
+static void drop_links(const struct vg *vg)
+{
+    const char *folder = arena_printf(vg->sm->arena, "/dev/%s", vg->name);
+    DIR *dir = opendir(folder);
+    const struct dirent *e;
+
+    while (dir && (e = readdir(dir)))
+        if (has_prefix(e->d_name, LIVE)) unlinkat(dirfd(dir), e->d_name, 0);
+    if (dir) closedir(dir);
+    rmdir(folder);
+}
+
 int lvhd_sr_detach(struct sm *sm, struct value *ret_answer, struct xerr *err)
 {
     _cleanup_xerr_ struct xerr why = XERR_INIT;
@@ -167,6 +181,7 @@ int lvhd_sr_detach(struct sm *sm, struct value *ret_answer, struct xerr *err)
         return xerr_move(err, &why);
     }
     lvhd_end_uses(sm);
+    drop_links(&vg);
     return 0;
 }
 
@@ -305,7 +320,7 @@ static int repair_one(struct lvhd *r, const struct images *all, const struct ima
     if (has_prefix(im->name, TMP)) return repair_tmp(r, im, err);
     if (has_prefix(im->name, DEAD)) return repair_dead(r, im, err);
     if (im->broken == lvhd_half_made) return vg_remove_lv(&r->vg, im->name, err);
-    if (merged) return lvhd_end_merge(r, all, im, merged, err);
+    if (merged) return lvhd_end_merge(r, all, im, merged, im->format == &image_vhd, err);
     if (im->hidden && chain_readable(all) && !chain_has_children(all, im->uuid, "") &&
         !lvhd_in_use(r->sm, im->uuid))
         return vg_remove_lv(&r->vg, im->name, err);

@@ -201,6 +201,14 @@ int lvhd_vdi_attach(struct sm *sm, struct value *ret_answer, struct xerr *err)
     if (lvhd_note_use(sm, im.uuid, writable))
         return sm_fail_errno(err, SM_LOCK, "cannot note the use of %s", im.uuid);
     for (size_t i = 0; i < n; i++) lvhd_share(&r, names[i]);
+    if (writable && im.format == &image_qcow2) {
+        lvhd_live_drop(&r, im.uuid, false);
+        if (!lvhd_live_link(&r, &im, "", err)) {
+            lvhd_end_use(sm, im.uuid);
+            lvhd_let_go(&r, chain, n);
+            return -1;
+        }
+    }
     value_put(&b, "params", value_string(vg_path(&r.vg, im.name)));
     value_put(&b, "format", value_string(im.format->name));
     *ret_answer = value_built_map(&b);
@@ -218,6 +226,7 @@ int lvhd_vdi_detach(struct sm *sm, struct value *ret_answer, struct xerr *err)
     *ret_answer = value_void();
     lvhd_end_use(sm, sm->vdi_uuid);
     if (lvhd_open(sm, false, &r, err)) return -1;
+    lvhd_live_drop(&r, sm->vdi_uuid, false);
     if (lvhd_find_request(&r, &im, &ignored)) return 0; /* it is gone: nothing is attached */
     /* Room that it does not use is a convenience: the disk is let go whatever becomes of it. */
     if (lvhd_is_thin(sm) && im.format != &image_raw && im.used >= lvhd_full_size(im.format, im.size) &&

@@ -1,12 +1,14 @@
 """What tests of repositories on block devices share: disks read and written through the API, LVM's commands counted, a simulated
 VM that has a disk.
 
-Called by: test-lvm.py, test-iscsi.py. Calls: the agent in a machine of the rig.
+Called by: test-lvm*.py, test-iscsi.py, test-multipath.py, test-block.py. Calls: the agent in a machine of the rig.
 """
 import hashlib
 import http.client
 import random
 import urllib.parse
+
+from harness import check
 
 MIB = 1 << 20
 
@@ -17,6 +19,23 @@ printf '#!/bin/sh\necho "$*" >>/root/lvm.log\nexec /root/real/lvm "$@"\n' >/usr/
 chmod 755 /usr/sbin/lvm.new; mv /usr/sbin/lvm.new /usr/sbin/lvm; }
 : >/root/lvm.log
 '''
+
+
+def report(rig, script):
+    """Runs a script that prints "ok WHAT" and "not ok WHAT": each is a result as soon as it is said."""
+    text = bytearray()
+
+    def take(data):
+        text.extend(data)
+        while b'\n' in text:
+            line = text[:text.index(b'\n')].decode()
+            del text[:len(line) + 1]
+            if line.startswith(('ok ', 'not ok ')):
+                check(line.startswith('ok '), line.partition('ok ')[2])
+            else:
+                print('# ' + line, flush=True)
+    rc, _ = rig.run(script, 3600, output=take)
+    check(rc == 0, 'to its end')
 
 
 class Disks:

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Repositories of logical volumes (lvm) in a machine of the rig: VHD, qcow2 and bare disks with what is written to them,
-snapshots of disks at rest and in use, at most one LVM command for a new disk and for a scan."""
+"""Repositories of logical volumes (lvm) in a machine of the rig: VHD, qcow2 and bare disks with what is written to them, with LEVEL=full
+thin ones and merges, snapshots of disks at rest and in use, at most one LVM command for a new disk and for a scan."""
 import os
 import sys
 
 sys.path.insert(0, os.path.join(os.environ['XAPI_SOURCE'], 'tests', 'rig'))
-from harness import check, done, fails, wait_until  # noqa: E402
+from harness import LEVEL, check, done, fails, wait_until  # noqa: E402
 from rig import Rig  # noqa: E402
 from blockrig import COUNT_LVM, MIB, Disks  # noqa: E402
 
@@ -39,7 +39,7 @@ def life(d, fmt, sr):
 
 
 def in_use(d, sr):
-    """A VHD that a VM has: snapshots while it is written to, and what is left of it."""
+    """A VHD that a VM has: snapshots while it is written to, their merges, and what is left of it."""
     s, size = d.s, 16 * MIB
     vdi = d.vdi(sr, size)
     vm = d.vm(vdi)
@@ -51,18 +51,51 @@ def in_use(d, sr):
     check(d.read(snap)[:4 * MIB] == b'\1' * (4 * MIB), 'in use: the first snapshot')
     check(d.read(again)[MIB:3 * MIB] == b'\2' * MIB + b'\1' * MIB, 'in use: the second')
     fails('VDI_IN_USE', 'in use: not destroyed', s.VDI.destroy, vdi)
-    d.io(vdi, 'read -P 3 2M 64k', 'read -P 2 1M 1M', 'read -P 1 0 1M')
-    s.VM.hard_shutdown(vm)
+    bases = len(d.bases(sr))
     d.destroy(snap)
+    if LEVEL == 'full':
+        check(wait_until(lambda: len(d.bases(sr)) < bases, 300), 'in use: what only one image stands on takes that in')
+    d.io(vdi, 'read -P 3 2M 64k', 'read -P 2 1M 1M', 'read -P 1 0 1M')
+    check(d.read(again)[MIB:3 * MIB] == b'\2' * MIB + b'\1' * MIB, 'in use: the other snapshot is as it was')
+    s.VM.hard_shutdown(vm)
     d.destroy(again)
+    if LEVEL == 'full':
+        check(wait_until(lambda: not d.parent(vdi), 300), 'at rest: the disk takes its base in')
     data = d.read(vdi)
     check(data[:MIB] == b'\1' * MIB and data[MIB:2 * MIB] == b'\2' * MIB and data[2 * MIB:2 * MIB + 65536] == b'\3' * 65536, 'with all of it')
     d.destroy(vdi)
     vdi = d.vdi(sr, size, 'qcow2', **{'image-format': 'qcow2'})
     vm = d.vm(vdi)
-    fails('SR_BACKEND_FAILURE_24', 'a qcow2 is not snapshotted while a VM has it', s.VDI.snapshot, vdi, {})
+    snap = s.VDI.snapshot(vdi, {})
+    names = d.rig.must('ls /dev/VG_XenStorage-' + s.SR.get_uuid(sr)).split()
+    check(d.parent(vdi) == d.parent(snap) and [n for n in names if n.startswith('live-')] != [], 'a qcow2 is snapshotted while a VM has it')
     s.VM.hard_shutdown(vm)
+    names = d.rig.must('ls /dev/VG_XenStorage-' + s.SR.get_uuid(sr)).split()
+    check([n for n in names if n.startswith('live-')] == [], 'afterwards its other names are gone: %s' % names)
+    d.destroy(snap)
     d.destroy(vdi)
+
+
+def thin(d):
+    """Disks that get their room when they are attached, on two devices."""
+    s = d.s
+    sr = d.create('lvm', {'device': '/dev/vdb,/dev/vdc', 'allocation': 'thin'})
+    vdi = d.vdi(sr, 1 << 30)
+    name = 'VHD-' + s.VDI.get_uuid(vdi)
+    check(d.volumes(sr)[name]['mib'] <= 16, 'thin: little room at first')
+    vm = d.vm(vdi)
+    check(d.volumes(sr)[name]['mib'] > 1024, 'thin: all while it is attached')
+    d.io(vdi, 'write -P 5 500M 20M', 'flush')
+    s.VM.hard_shutdown(vm)
+    lv = d.volumes(sr)[name]
+    check(lv['mib'] < 64 and not lv['active'], 'thin: what it uses afterwards: %s' % lv)
+    vm = d.vm(vdi)
+    d.io(vdi, 'read -P 5 500M 20M', 'read -P 0 0 500M', 'read -P 0 520M 100M')
+    s.VM.hard_shutdown(vm)
+    check(d.volumes(sr)[name]['mib'] < 64, 'thin: and it is whole')
+    d.destroy(vdi)
+    d.unplug(sr)
+    s.SR.destroy(sr)
 
 
 with Rig('linux') as rig:
@@ -109,7 +142,8 @@ with Rig('linux') as rig:
     snaps = [v for v in d.managed(sr) if s.VDI.get_is_a_snapshot(v)]
     check(len(snaps) == 3 and all(s.VDI.get_snapshot_of(v) != 'OpaqueRef:NULL' for v in snaps), 'snapshots know of what they are one')
     agent.stop()
-    agent.argv += ['--coalesce-interval', '2s']
+    if LEVEL == 'full':
+        agent.argv += ['--coalesce-interval', '2s']
     agent.start()
     s = d.s = agent.login()
     check(wait_until(lambda: s.PBD.get_currently_attached(s.SR.get_PBDs(sr)[0]), 300), 'after a restart the repository is plugged')
@@ -120,4 +154,7 @@ with Rig('linux') as rig:
     d.unplug(sr)
     s.SR.destroy(sr)
     check(rig.must('/root/real/lvm pvs --noheadings').strip() == '', 'and nothing of the repository')
+
+    if LEVEL == 'full':
+        thin(d)
 done()

@@ -280,15 +280,16 @@ static int attach_by_driver(struct storage *s, const struct storage_sr *sr, cons
     return -1;
 }
 
-/* Drivers of image files give a disk that is written to a second name beside the first (sm/dir.h). */
+/* Drivers give a qcow2 that is written to a second name beside the first (sm/dir.h, sm/lvhd.h). */
 static const char *guest_path(const struct entry *e, struct arena *a)
 {
     const char *slash = strrchr(e->path, '/');
     struct stat one, other;
 
-    if (!slash || e->block) return NULL;
+    if (!slash) return NULL;
     const char *live = arena_printf(a, "%.*s/live-%s", (int)(slash - e->path), e->path, slash + 1);
-    bool same = stat(live, &other) == 0 && stat(e->path, &one) == 0 && one.st_ino == other.st_ino && one.st_dev == other.st_dev;
+    bool same = stat(live, &other) == 0 && stat(e->path, &one) == 0 &&
+                (e->block ? one.st_rdev == other.st_rdev : one.st_ino == other.st_ino && one.st_dev == other.st_dev);
     return same ? live : NULL;
 }
 
