@@ -39,6 +39,9 @@ struct cmd_env {
     /* One message, without the session; the result is in the arena, typed as the model says. */
     int (*call)(void *arg, const char *method, const struct value *args, size_t n, struct arena *arena,
                 struct value *ret_result, struct xerr *err);
+    /* The same with another session, which must have been got by a message. */
+    int (*call_by)(void *arg, const char *session, const char *method, const struct value *args, size_t n,
+                   struct arena *arena, struct value *ret_result, struct xerr *err);
     /* Every record of a class as a map by reference text, with these fields at least (fields NULL = all of
      * them). NULL: CLASS.get_all_records is called. */
     int (*records)(void *arg, const struct class_desc *cls, const field_id *fields, size_t n,

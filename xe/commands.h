@@ -99,6 +99,7 @@ int cmd_pool_ha_plan(struct cmd *c, struct xerr *err);
 int cmd_pool_install_ca(struct cmd *c, struct xerr *err);
 int cmd_pool_install_crl(struct cmd *c, struct xerr *err);
 int cmd_pool_install_trusted(struct cmd *c, struct xerr *err);
+int cmd_recover(struct cmd *c, struct xerr *err);
 int cmd_pool_recover_slaves(struct cmd *c, struct xerr *err);
 int cmd_pool_restore_database(struct cmd *c, struct xerr *err);
 int cmd_pool_sync_bundle(struct cmd *c, struct xerr *err);

@@ -320,6 +320,12 @@ static int env_call(void *arg, const char *method, const struct value *args, siz
     return call(r, r->session, method, args, n, arena, ret_result, err);
 }
 
+static int env_call_by(void *arg, const char *session, const char *method, const struct value *args, size_t n,
+                       struct arena *arena, struct value *ret_result, struct xerr *err)
+{
+    return call(arg, session, method, args, n, arena, ret_result, err);
+}
+
 static int env_watch(void *arg, const struct value *what, char token[CMD_TOKEN], int timeout_ms,
                      struct arena *arena, struct value *ret_events, struct xerr *err)
 {
@@ -493,6 +499,7 @@ void remote_env(struct remote *r, struct cmd_env *env)
     env->login = env_login;
     env->session = env_session;
     env->call = env_call;
+    env->call_by = env_call_by;
     env->records = NULL;
     env->watch = env_watch;
     env->lookup = env_lookup;

@@ -133,7 +133,7 @@ def run(step, variables, connection, folder, environment):
 
 def play(path, connection):
     steps, expected = read(path)
-    if '$remote' not in expected:
+    if '$remote' not in expected and '$there' not in expected:
         return play_steps(steps, expected, connection, {}, [])
     with Agent() as there:
         address = '127.0.0.1:%d' % there.https_port

@@ -241,6 +241,13 @@ static inline int fake_call(void *arg, const char *method, const struct value *a
     return 0;
 }
 
+static inline int fake_call_by(void *arg, const char *session, const char *method, const struct value *args, size_t n,
+                               struct arena *a, struct value *ret_result, struct xerr *err)
+{
+    (void)session;
+    return fake_call(arg, method, args, n, a, ret_result, err);
+}
+
 static inline int fake_login(void *arg, const char *user, const char *password, bool local, struct xerr *err)
 {
     struct fake *f = arg;
@@ -358,8 +365,8 @@ static inline bool fake_gone(void *arg)
 static inline int fake_run(struct fake *f, const char *line)
 {
     const struct cmd_env env = {
-        .arg = f, .client = f, .login = fake_login, .session = fake_session, .call = fake_call, .records = fake_records,
-        .watch = fake_watch, .lookup = fake_lookup, .print = fake_print, .print_error = fake_print_error,
+        .arg = f, .client = f, .login = fake_login, .session = fake_session, .call = fake_call,
+        .call_by = fake_call_by, .records = fake_records, .watch = fake_watch, .lookup = fake_lookup, .print = fake_print, .print_error = fake_print_error,
         .error = fake_error, .load = fake_load, .prompt = fake_prompt, .transfer = fake_transfer,
         .transferred = fake_transferred, .gone = fake_gone, .advice = f->advice,
     };

@@ -72,6 +72,12 @@ static int env_call(void *arg, const char *method, const struct value *args, siz
     return call(cli, cli->session, method, args, n, arena, ret_result, err);
 }
 
+static int env_call_by(void *arg, const char *session, const char *method, const struct value *args, size_t n,
+                       struct arena *arena, struct value *ret_result, struct xerr *err)
+{
+    return call(arg, session, method, args, n, arena, ret_result, err);
+}
+
 /* A row's fields, those asked for or all. */
 static struct value row_fields(const struct row *row, const struct class_desc *cls, const field_id *fields,
                                size_t n, struct arena *arena)
@@ -224,8 +230,8 @@ static bool client_gone(void *arg)
 static void run(struct cli *cli)
 {
     struct cmd_env env = {
-        .arg = cli, .login = env_login, .session = env_session, .call = env_call, .records = env_records,
-        .watch = env_watch, .lookup = env_lookup, .tls = env_tls,
+        .arg = cli, .login = env_login, .session = env_session, .call = env_call,
+        .call_by = env_call_by, .records = env_records, .watch = env_watch, .lookup = env_lookup, .tls = env_tls,
     };
     const char *const *args;
     const char *wrong;
