@@ -77,8 +77,6 @@ extern const char *const dir_features[], *const dir_formats[];
     { "vdi_clone", dir_vdi_snapshot, SM_NEEDS_SR | SM_NEEDS_VDI },               \
     { "vdi_attach", dir_vdi_attach, SM_NEEDS_SR | SM_NEEDS_VDI },                \
     { "vdi_detach", dir_vdi_detach, SM_NEEDS_SR | SM_NEEDS_VDI },               \
-    { "vdi_activate", dir_vdi_nothing, SM_NEEDS_SR | SM_NEEDS_VDI },             \
-    { "vdi_deactivate", dir_vdi_nothing, SM_NEEDS_SR | SM_NEEDS_VDI },           \
     { "vdi_epoch_begin", dir_vdi_epoch_begin, SM_NEEDS_SR | SM_NEEDS_VDI },      \
     { "vdi_epoch_end", dir_vdi_nothing, SM_NEEDS_SR | SM_NEEDS_VDI },            \
     { "vdi_introduce", dir_vdi_introduce, SM_NEEDS_SR },                         \
@@ -96,9 +94,8 @@ extern const char *const dir_features[], *const dir_formats[];
     { "sr_update", dir_sr_update, SM_NEEDS_SR }
 #define DIR_FEATURES                                                                                         \
     "SR_PROBE", "SR_SCAN", "SR_UPDATE", "VDI_CREATE", "VDI_DELETE", "VDI_ATTACH", "VDI_DETACH",              \
-        "VDI_ACTIVATE", "VDI_DEACTIVATE", "VDI_UPDATE", "VDI_INTRODUCE", "VDI_CLONE", "VDI_SNAPSHOT",        \
-        "VDI_RESIZE", "VDI_RESIZE_ONLINE", "VDI_RESET_ON_BOOT/2", "THIN_PROVISIONING", "SR_COALESCE",  \
-        "VDI_CONFIG_CBT", "VDI_MIRROR", "SR_METADATA"
+        "VDI_UPDATE", "VDI_INTRODUCE", "VDI_CLONE", "VDI_SNAPSHOT", "VDI_RESIZE", "VDI_RESIZE_ONLINE",       \
+        "VDI_RESET_ON_BOOT/2", "THIN_PROVISIONING", "SR_COALESCE", "VDI_CONFIG_CBT", "VDI_MIRROR", "SR_METADATA"
 
 /* ---- the SR's directory itself ------------------------------------------------------------- */
 

@@ -74,8 +74,6 @@ int lvhd_sr_content_type(struct sm *sm, struct value *ret_answer, struct xerr *e
     { "vdi_clone", lvhd_vdi_snapshot, SM_NEEDS_SR | SM_NEEDS_VDI },                                          \
     { "vdi_attach", lvhd_vdi_attach, SM_NEEDS_SR | SM_NEEDS_VDI },                                           \
     { "vdi_detach", lvhd_vdi_detach, SM_NEEDS_SR | SM_NEEDS_VDI },                                           \
-    { "vdi_activate", lvhd_nothing, SM_NEEDS_SR | SM_NEEDS_VDI },                                            \
-    { "vdi_deactivate", lvhd_nothing, SM_NEEDS_SR | SM_NEEDS_VDI },                                          \
     { "vdi_epoch_begin", lvhd_vdi_epoch_begin, SM_NEEDS_SR | SM_NEEDS_VDI },                                 \
     { "vdi_epoch_end", lvhd_nothing, SM_NEEDS_SR | SM_NEEDS_VDI },                                           \
     { "vdi_introduce", lvhd_vdi_introduce, SM_NEEDS_SR },                                                    \

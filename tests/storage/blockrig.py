@@ -70,9 +70,6 @@ class Disks:
     def managed(self, sr):
         return [v for v in self.s.SR.get_VDIs(sr) if self.s.VDI.get_managed(v)]
 
-    def bases(self, sr):
-        return [v for v in self.s.SR.get_VDIs(sr) if not self.s.VDI.get_managed(v)]
-
     def parent(self, vdi):
         """The base that a disk stands on, None = nothing."""
         uuid = self.s.VDI.get_sm_config(vdi).get('vhd-parent')

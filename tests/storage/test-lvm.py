@@ -51,10 +51,10 @@ def in_use(d, sr):
     check(d.read(snap)[:4 * MIB] == b'\1' * (4 * MIB), 'in use: the first snapshot')
     check(d.read(again)[MIB:3 * MIB] == b'\2' * MIB + b'\1' * MIB, 'in use: the second')
     fails('VDI_IN_USE', 'in use: not destroyed', s.VDI.destroy, vdi)
-    bases = len(d.bases(sr))
+    volumes = len(d.volumes(sr))
     d.destroy(snap)
     if LEVEL == 'full':
-        check(wait_until(lambda: len(d.bases(sr)) < bases, 300), 'in use: what only one image stands on takes that in')
+        check(wait_until(lambda: len(d.volumes(sr)) == volumes - 2, 300, 1), 'in use: what only one image stands on takes that in')
     d.io(vdi, 'read -P 3 2M 64k', 'read -P 2 1M 1M', 'read -P 1 0 1M')
     check(d.read(again)[MIB:3 * MIB] == b'\2' * MIB + b'\1' * MIB, 'in use: the other snapshot is as it was')
     s.VM.hard_shutdown(vm)
