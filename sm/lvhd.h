@@ -87,7 +87,14 @@ extern const char *const lvhd_features[], *const lvhd_formats[];
     { "allocation", "thick (default) or thin: disks get all their room at once, or while they are attached" },   \
     { "take_from", "POOL-UUID:EPOCH: takes the volumes over from another pool" },                            \
     { NULL, NULL }
-/* What a driver of volumes is besides its type, names and tables. */
-#define LVHD_DRIVER .features = lvhd_features, .formats = lvhd_formats
+/* A driver of volumes: its type, name, description, what lists its devices, then as for LVHD_COMMANDS. Its keys are in a
+ * table of the file, configuration. */
+#define LVHD_MAIN(type_, name_, description_, devices_, ...)                                                 \
+    static const struct sm_command commands[] = { LVHD_COMMANDS(__VA_ARGS__) };                              \
+    static const struct sm_driver driver = {                                                                 \
+        .type = type_, .name = name_, .description = description_, .configuration = configuration,           \
+        .features = lvhd_features, .formats = lvhd_formats, .commands = commands, .devices = devices_,       \
+    };                                                                                                       \
+    int main(int argc, char **argv) { return sm_main(&driver, argc, argv); }
 
 #endif

@@ -8,17 +8,6 @@ static const struct sm_key configuration[] = {
     LVHD_KEYS,
 };
 
-static const struct sm_command commands[] = { LVHD_COMMANDS(lvhd_sr_create, lvhd_sr_delete, lvhd_sr_attach,
-                                                            lvhd_sr_detach, lvhd_sr_probe) };
-
-static const struct sm_driver driver = {
-    .type = "lvm",
-    .name = "Local disk (LVM)",
-    .description = "Disk images as VHD, qcow2 or bare in logical volumes on local disks",
-    .configuration = configuration,
-    LVHD_DRIVER,
-    .commands = commands,
-    .devices = block_devices,
-};
-
-int main(int argc, char **argv) { return sm_main(&driver, argc, argv); }
+LVHD_MAIN("lvm", "Local disk (LVM)",
+          "Disk images as VHD, qcow2 or bare in logical volumes on local disks", block_devices,
+          lvhd_sr_create, lvhd_sr_delete, lvhd_sr_attach, lvhd_sr_detach, lvhd_sr_probe)

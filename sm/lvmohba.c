@@ -120,17 +120,6 @@ static const struct sm_key configuration[] = {
     LVHD_KEYS,
 };
 
-static const struct sm_command commands[] = { LVHD_COMMANDS(sr_create, lvhd_sr_delete, sr_attach, sr_detach,
-                                                            sr_probe) };
-
-static const struct sm_driver driver = {
-    .type = "lvmohba",
-    .name = "LVM over Fibre Channel or SAS",
-    .description = "Disk images as VHD, qcow2 or bare in logical volumes on a LUN of a host bus adapter",
-    .configuration = configuration,
-    LVHD_DRIVER,
-    .commands = commands,
-    .devices = devices,
-};
-
-int main(int argc, char **argv) { return sm_main(&driver, argc, argv); }
+LVHD_MAIN("lvmohba", "LVM over Fibre Channel or SAS",
+          "Disk images as VHD, qcow2 or bare in logical volumes on a LUN of a host bus adapter", devices,
+          sr_create, lvhd_sr_delete, sr_attach, sr_detach, sr_probe)

@@ -97,17 +97,6 @@ static const struct sm_key configuration[] = {
     LVHD_KEYS,
 };
 
-static const struct sm_command commands[] = { LVHD_COMMANDS(sr_create, sr_delete, sr_attach, sr_detach,
-                                                            sr_probe) };
-
-static const struct sm_driver driver = {
-    .type = "lvmoiscsi",
-    .name = "LVM over iSCSI",
-    .description = "Disk images as VHD, qcow2 or bare in logical volumes on an iSCSI LUN",
-    .configuration = configuration,
-    LVHD_DRIVER,
-    .commands = commands,
-    .devices = devices,
-};
-
-int main(int argc, char **argv) { return sm_main(&driver, argc, argv); }
+LVHD_MAIN("lvmoiscsi", "LVM over iSCSI",
+          "Disk images as VHD, qcow2 or bare in logical volumes on an iSCSI LUN", devices,
+          sr_create, sr_delete, sr_attach, sr_detach, sr_probe)

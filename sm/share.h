@@ -36,4 +36,15 @@ struct share_type {
     enum sm_error mount_error, unmount_error, create_error;
 };
 
+/* A driver of shares: its type, name, description. Its struct share_type and its keys are in tables of the file, type and
+ * configuration. */
+#define SHARE_MAIN(type_, name_, description_)                                                               \
+    static const struct sm_command commands[] = { SHARE_COMMANDS };                                          \
+    static const struct sm_driver driver = {                                                                 \
+        .type = type_, .name = name_, .description = description_, .configuration = configuration,           \
+        .features = dir_features, .formats = dir_formats, .commands = commands, .locate = mount_point,       \
+        .share = &type,                                                                                      \
+    };                                                                                                       \
+    int main(int argc, char **argv) { return sm_main(&driver, argc, argv); }
+
 #endif

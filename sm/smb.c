@@ -35,18 +35,4 @@ static const struct sm_key configuration[] = {
     DIR_KEYS,
 };
 
-static const struct sm_command commands[] = { SHARE_COMMANDS };
-
-static const struct sm_driver driver = {
-    .type = "smb",
-    .name = "SMB",
-    .description = "Disk images as qcow2, VHD or raw files on an SMB share",
-    .configuration = configuration,
-    .features = dir_features,
-    .formats = dir_formats,
-    .commands = commands,
-    .locate = mount_point,
-    .share = &type,
-};
-
-int main(int argc, char **argv) { return sm_main(&driver, argc, argv); }
+SHARE_MAIN("smb", "SMB", "Disk images as qcow2, VHD or raw files on an SMB share")

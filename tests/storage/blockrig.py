@@ -67,13 +67,18 @@ class Disks:
         return self.s.VDI.create({'name_label': name, 'name_description': 'of a test', 'SR': sr, 'virtual_size': str(size), 'type': 'user',
                                   'sharable': False, 'read_only': False, 'other_config': {}, 'sm_config': sm_config})
 
+    def _records(self, sr):
+        """In one call: a merge may take a base away at any time."""
+        return {v: r for v, r in self.s.VDI.get_all_records().items() if r['SR'] == sr}
+
     def managed(self, sr):
-        return [v for v in self.s.SR.get_VDIs(sr) if self.s.VDI.get_managed(v)]
+        return [v for v, r in self._records(sr).items() if r['managed']]
 
     def parent(self, vdi):
         """The base that a disk stands on, None = nothing."""
-        uuid = self.s.VDI.get_sm_config(vdi).get('vhd-parent')
-        return next((v for v in self.s.SR.get_VDIs(self.s.VDI.get_SR(vdi)) if self.s.VDI.get_uuid(v) == uuid), None)
+        records = self._records(self.s.VDI.get_SR(vdi))
+        uuid = records[vdi]['sm_config'].get('vhd-parent')
+        return next((v for v, r in records.items() if r['uuid'] == uuid), None)
 
     # -- content
 

@@ -150,7 +150,7 @@ with Rig('linux') as rig:
     in_use(d, sr)
     for v in d.managed(sr):
         d.destroy(v)
-    check(set(d.volumes(sr)) == {'MGT'}, 'destroyed, only the notes are left: %s' % sorted(d.volumes(sr)))
+    check(wait_until(lambda: set(d.volumes(sr)) == {'MGT'}, 120, 1), 'destroyed, only the notes are left: %s' % sorted(d.volumes(sr)))
     d.unplug(sr)
     s.SR.destroy(sr)
     check(rig.must('/root/real/lvm pvs --noheadings').strip() == '', 'and nothing of the repository')
