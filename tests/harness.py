@@ -181,7 +181,8 @@ class Agent:
     """A daemon on a fresh root (or on the root of an earlier one)."""
 
     def __init__(self, *options, hv='sim', net='sim', root=None, env=None, faults=False):
-        """faults: arm() makes it fail or kill itself at its fault points."""
+        """faults: arm() makes it fail or kill itself at its fault points; self.fault is armed before it begins."""
+        self.fault = ''
         self.own_root, self.faults = root is None, faults
         self.root = root or tempfile.mkdtemp(prefix='xapi-test-')
         self.socket = os.path.join(self.root, 'xapi.sock')
@@ -204,8 +205,10 @@ class Agent:
         if COVERAGE_DIR:
             argv.append('--audit-reads')
         env, more = dict(os.environ, **self.env), {}
-        if self.faults:         # each start begins without any
+        if self.faults:         # each start begins without any but this
             with open(os.path.join(self.root, 'faults'), 'w+b') as faults:
+                faults.write(self.fault.encode() + b'\n')
+                faults.flush()
                 more = {'pass_fds': (os.dup(faults.fileno()),)}
             env['XAPI_FAULT_FD'] = str(more['pass_fds'][0])
         self.process = subprocess.Popen(argv + self.options, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, env=env, **more)

@@ -5,7 +5,9 @@
 
 #define LOG_MODULE "bond"
 #include "gen/methods.h"
+#include "lib/address.h"
 #include "lib/log.h"
+#include "xapi/network.h"
 #include "xapi/network_plan.h"
 #include "xapi/pif.h"
 #include "xapi/pif_ip.h"
@@ -268,7 +270,9 @@ int bond_destroy(struct call *c, struct ref self, struct xerr *err)
     }
     struct ref from = network_of(c, master), to = network_of(c, primary);
     if (dissolve(c, self, err) || network_apply(c, err)) return -1;
-    return ref_is_null(to) ? 0 : move_vifs(c, from, to, err);
+    if (!ref_is_null(to) && move_vifs(c, from, to, err)) return -1;
+    network_interface_gone(c, from);
+    return 0;
 }
 
 static int create_records(struct call *c, struct txn *t, struct ref bond, struct ref network, const struct ref *members, size_t n,
@@ -279,7 +283,7 @@ static int create_records(struct call *c, struct txn *t, struct ref bond, struct
     const char *device = free_device(c, txn_snap(t));
     const struct value all = complete(c, mode, properties);
     bool adopted = row_bool(first, F_PIF_management) && *row_str(first, F_PIF_IP) && !has_address(first) &&
-                   network_prefix_of(row_str(first, F_PIF_netmask)) > 0;
+                   address_prefix_of(row_str(first, F_PIF_netmask)) > 0;
 
     if (!*mac) mac = arena_strdup(c->arena, row_str(first, F_PIF_MAC));
     /* Management over a card that its administrator configured: as when it is plugged, the address is kept. */

@@ -33,6 +33,13 @@ static int set_disabled(const struct agent *agent, bool disabled, struct xerr *e
     return rc ? xerr_internal(err, "%s: %s", path, strerror(errno)) : 0;
 }
 
+int host_management_allow(const char *root, struct xerr *err)
+{
+    const struct agent agent = { .root = root };
+
+    return set_disabled(&agent, false, err);
+}
+
 bool host_is_https_only(const struct agent *agent)
 {
     _cleanup_snap_ struct snap *s = db_snap(agent->db);

@@ -36,6 +36,7 @@
 #include "xapi/jobs/jobs.h"
 #include "xapi/jobs/metrics.h"
 #include "xapi/net/net.h"
+#include "xapi/network_reset.h"
 #include "xapi/pool_role.h"
 #include "xapi/rpc/rpc.h"
 #include "xapi/rrd/rrd_store.h"
@@ -354,6 +355,7 @@ static int open_records(struct daemon *d, struct xerr *err)
     agent->address = d->address = own_address(d);
     agent->tasks = live_tasks_new();
     agent->vms = vm_monitor_new(agent);
+    network_reset_role(agent->root);
     if (pool_role_open(agent->root, &agent->role, err)) return -1;
     agent->rrds = rrd_store_new(metrics, conf_bool(d->conf, "rrd-min-max"));
     return open_database(d, err) || startup_records(agent, err) || rpc_init(agent, &rpc, &d->rpc, err) ? -1 : 0;

@@ -9,6 +9,7 @@
 #include "lib/strbuf.h"
 #include "xapi/net/net.h"
 #include "xapi/network_plan.h"
+#include "xapi/network_reset.h"
 #include "xapi/pif.h"
 #include "xapi/pif_ip.h"
 
@@ -33,8 +34,7 @@ static const struct net_interface *interfaces_now(struct call *c, size_t *ret_n)
     return interfaces;
 }
 
-/* A name for a bridge that neither a record nor an interface has. */
-static const char *free_bridge(struct arena *a, const struct snap *s, const struct net_interface *interfaces, size_t n)
+const char *network_free_bridge(struct arena *a, const struct snap *s, const struct net_interface *interfaces, size_t n)
 {
     for (unsigned i = 0; i < BRIDGES_MAX; i++) {
         const char *name = arena_printf(a, "xapi%u", i);
@@ -57,7 +57,7 @@ int network_create(struct call *c, const struct value *record, struct ref *ret_r
     struct txn *t = db_begin(c->agent->db);
 
     /* Chosen where nobody else chooses. */
-    if (!*bridge) bridge = free_bridge(c->arena, txn_snap(t), interfaces, n);
+    if (!*bridge) bridge = network_free_bridge(c->arena, txn_snap(t), interfaces, n);
     if (bridge_in_records(txn_snap(t), bridge)) {
         db_abort(t);
         return xerr_bridge_name_exists(err, bridge);
@@ -90,6 +90,30 @@ static void remove_bridge(struct call *c, const char *bridge, bool managed)
     if (!managed || !net_bridge_destroy(c->agent->net, bridge, &err)) return;
     _cleanup_free_ char *why = xerr_text(&err);
     log_warn("bridge %s stays: %s", bridge, why);
+}
+
+static bool vifs_attached(const struct snap *s, struct ref network)
+{
+    SNAP_EACH (s, CLASS_VIF, vif)
+        if (ref_eq(row_ref(vif, F_VIF_network), network) && row_bool(vif, F_VIF_currently_attached)) return true;
+    return false;
+}
+
+void network_interface_gone(struct call *c, struct ref network)
+{
+    const char *bridge;
+    {
+        _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+        const struct row *row = snap_get(s, CLASS_network, network);
+        const struct refset *pifs = row ? row_refs(row, F_network_PIFs) : NULL;
+        if (!row || vifs_attached(s, network)) return;
+        for (size_t i = 0; i < pifs->n; i++) {
+            const struct row *pif = snap_get(s, CLASS_PIF, pifs->refs[i]);
+            if (pif && ref_eq(row_ref(pif, F_PIF_host), c->agent->host)) return;
+        }
+        bridge = row_bool(row, F_network_managed) ? arena_strdup(c->arena, row_str(row, F_network_bridge)) : "";
+    }
+    remove_bridge(c, bridge, *bridge);
 }
 
 int network_destroy(struct call *c, struct ref self, struct xerr *err)
@@ -183,15 +207,6 @@ int network_attach(struct call *c, struct ref network, struct xerr *err)
 
 /* ---- settings --------------------------------------------------------------------------------------------------------- */
 
-static bool vifs_attached(struct call *c, struct ref network)
-{
-    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
-
-    SNAP_EACH (s, CLASS_VIF, vif)
-        if (ref_eq(row_ref(vif, F_VIF_network), network) && row_bool(vif, F_VIF_currently_attached)) return true;
-    return false;
-}
-
 int network_set_MTU(struct call *c, struct ref self, int64_t value, struct xerr *err)
 {
     enum { MTU_MIN = 68, MTU_MAX = 65535 };
@@ -205,7 +220,10 @@ int network_set_MTU(struct call *c, struct ref self, int64_t value, struct xerr 
     txn_set_int(t, self, F_network_MTU, value);
     if (a.attached) txn_set_int(t, a.pif, F_PIF_MTU, value);
     if (db_commit(t, err)) return -1;
-    there = a.attached || vifs_attached(c, self);
+    {
+        _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+        there = a.attached || vifs_attached(s, self);
+    }
     if (!there || !network_apply(c, err)) return 0;
     /* A card that cannot carry so much: as before. */
     struct xerr ignored = XERR_INIT;
@@ -265,7 +283,7 @@ int network_startup(struct call *c, struct xerr *err)
     if (first && create_default(c, err)) return -1;
     /* What an earlier agent did not come to do, and what a boot has taken: the records say how it is to be. A host whose
      * network cannot be made so is served nevertheless. */
-    if (pif_ip_startup(c, err)) return -1;
+    if (network_reset_startup(c, err) || pif_ip_startup(c, err)) return -1;
     struct xerr why = XERR_INIT;
     if (network_apply(c, &why)) {
         _cleanup_free_ char *text = xerr_text(&why);

@@ -2,8 +2,7 @@
  * Called by: network.c, pif*.c, bond.c, vlan.c, tunnel.c, startup.  Calls: db/ (reading), net/. */
 #include "xapi/network_plan.h"
 
-#include <arpa/inet.h>
-
+#include "lib/address.h"
 #include "lib/xxh64.h"
 #include "xapi/net/net.h"
 
@@ -42,15 +41,6 @@ static const char *bridge_of(const struct snap *s, const struct row *pif, struct
 const char *network_address_link(const struct snap *s, const struct row *pif, struct arena *a)
 {
     return row_bool(pif, F_PIF_currently_attached) ? bridge_of(s, pif, a) : network_link_of(s, pif, a);
-}
-
-int network_prefix_of(const char *netmask)
-{
-    struct in_addr mask;
-
-    if (inet_pton(AF_INET, netmask, &mask) != 1) return -1;
-    uint32_t bits = ntohl(mask.s_addr), host = ~bits;
-    return host & (host + 1) ? -1 : __builtin_popcount(bits);
 }
 
 /* ---- links ------------------------------------------------------------------------------------------------------------- */
@@ -94,7 +84,7 @@ static struct net_ip ipv4_of(const struct planning *p, const struct row *pif)
     case ip_configuration_mode_DHCP: ip.source = NET_IP_DHCP; break;
     case ip_configuration_mode_Static:
         ip.source = NET_IP_STATIC;
-        ip.address = arena_printf(p->a, "%s/%d", row_str(pif, F_PIF_IP), network_prefix_of(row_str(pif, F_PIF_netmask)));
+        ip.address = arena_printf(p->a, "%s/%d", row_str(pif, F_PIF_IP), address_prefix_of(row_str(pif, F_PIF_netmask)));
         ip.gateway = arena_strdup(p->a, row_str(pif, F_PIF_gateway));
         break;
     }

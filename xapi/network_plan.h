@@ -17,8 +17,6 @@ int network_apply(struct call *c, struct xerr *err);
 
 /* The link that stands for an interface below its network's bridge: "eth0", "bond0", "eth0.5", "tun1a2b3c4d". */
 const char *network_link_of(const struct snap *s, const struct row *pif, struct arena *a);
-/* 255.255.255.0 -> 24; -1 when it is no netmask. */
-int network_prefix_of(const char *netmask);
 /* The interface's address on its network's bridge (or, not attached, on the card itself): whose name that is. */
 const char *network_address_link(const struct snap *s, const struct row *pif, struct arena *a);
 

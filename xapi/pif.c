@@ -6,6 +6,7 @@
 
 #define LOG_MODULE "pif"
 #include "gen/methods.h"
+#include "lib/address.h"
 #include "lib/log.h"
 #include "xapi/host_management.h"
 #include "xapi/net/net.h"
@@ -84,15 +85,32 @@ static const char *bridge_for(struct arena *a, const char *device)
     return arena_printf(a, "br%.13s", device);
 }
 
-/* With a network of its own. */
-static struct ref create_physical(struct call *c, struct txn *t, const struct net_interface *nic)
+/* The network that a forgotten card, or another host's of the same name, has left; null: none. */
+static struct ref network_of_bridge(const struct call *c, const struct snap *s, const char *bridge)
 {
-    struct ref network = ref_new();
+    SNAP_EACH (s, CLASS_network, network) {
+        const struct refset *pifs = row_refs(network, F_network_PIFs);
+        bool taken = !row_bool(network, F_network_managed) || !streq(row_str(network, F_network_bridge), bridge);
+        for (size_t i = 0; i < pifs->n && !taken; i++) {
+            const struct row *pif = snap_get(s, CLASS_PIF, pifs->refs[i]);
+            taken = pif && is_ours(c, pif);
+        }
+        if (!taken) return row_ref_of(network);
+    }
+    return REF_NULL;
+}
 
+struct ref pif_create_physical(struct call *c, struct txn *t, const struct net_interface *nic)
+{
+    const char *bridge = bridge_for(c->arena, nic->name);
+    struct ref network = network_of_bridge(c, txn_snap(t), bridge);
+
+    if (!ref_is_null(network)) return pif_create_record(c, t, nic->name, nic->mac, network, -1, true);
+    network = ref_new();
     txn_create(t, CLASS_network, network);
     txn_set_str(t, network, F_network_name_label,
                 arena_printf(c->arena, "Pool-wide network associated with %s", nic->name));
-    txn_set_str(t, network, F_network_bridge, bridge_for(c->arena, nic->name));
+    txn_set_str(t, network, F_network_bridge, bridge);
     return pif_create_record(c, t, nic->name, nic->mac, network, -1, true);
 }
 
@@ -206,7 +224,7 @@ static int read_kernel(struct call *c, bool add, struct xerr *err)
     struct txn *t = db_begin(c->agent->db);
     for (size_t i = 0; i < n && add; i++)
         if (nics[i].physical && !nics[i].owned && !find_pif(txn_snap(t), c->agent->host, nics[i].name))
-            create_physical(c, t, &nics[i]);
+            pif_create_physical(c, t, &nics[i]);
     SNAP_EACH (txn_snap(t), CLASS_PIF, pif)
         if (is_ours(c, pif)) refresh(c, t, pif, nics, n);
     SNAP_EACH (txn_snap(t), CLASS_Bond, bond) {
@@ -291,7 +309,7 @@ int pif_introduce(struct call *c, struct ref host, const char *MAC, const char *
         db_abort(t);
         return xerr_duplicate_pif_device_name(err, device);
     }
-    struct ref pif = create_physical(c, t, found);
+    struct ref pif = pif_create_physical(c, t, found);
     txn_set_bool(t, pif, F_PIF_managed, managed);
     refresh(c, t, snap_get(txn_snap(t), CLASS_PIF, pif), nics, n);
     if (db_commit(t, err)) return -1;
@@ -430,7 +448,7 @@ static void adopt_address(struct txn *t, const struct row *pif)
     struct ref ref = row_ref_of(pif);
 
     if (row_enum(pif, F_PIF_ip_configuration_mode) != ip_configuration_mode_None || !*row_str(pif, F_PIF_IP)) return;
-    if (!row_bool(pif, F_PIF_physical) || network_prefix_of(row_str(pif, F_PIF_netmask)) < 0) return;
+    if (!row_bool(pif, F_PIF_physical) || address_prefix_of(row_str(pif, F_PIF_netmask)) < 0) return;
     txn_set_enum(t, ref, F_PIF_ip_configuration_mode, ip_configuration_mode_Static);
 }
 

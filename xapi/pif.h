@@ -5,11 +5,15 @@
 
 #include "xapi/call/call.h"
 
+struct net_interface;
+
 /* This host's own interface, managed by us. Errors: HANDLE_INVALID; HOST_OFFLINE [host]; PIF_UNMANAGED [PIF]. */
 const struct row *pif_need_own(struct call *c, const struct snap *s, struct ref pif, struct xerr *err);
 /* An interface with its metrics and no configuration, not attached. MAC, device: as given. */
 struct ref pif_create_record(struct call *c, struct txn *t, const char *device, const char *mac, struct ref network, int64_t vlan,
                              bool physical);
+/* The record of a card, on the network that its bridge has always been for, else on a new one. */
+struct ref pif_create_physical(struct call *c, struct txn *t, const struct net_interface *nic);
 /* With its metrics. */
 void pif_destroy_record(struct txn *t, struct ref pif);
 /* The network has no interface of this host yet. Errors: HANDLE_INVALID; NETWORK_ALREADY_CONNECTED [network, PIF];

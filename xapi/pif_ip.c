@@ -3,11 +3,12 @@
  * Called by: the generated thunks (schema/pif.xml), startup.  Calls: network_plan.c, net/, db/. */
 #include "xapi/pif_ip.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
+#include <sys/socket.h>
 
 #define LOG_MODULE "pif"
 #include "gen/methods.h"
+#include "lib/address.h"
 #include "lib/json.h"
 #include "lib/log.h"
 #include "xapi/host_management.h"
@@ -224,25 +225,6 @@ static int change(struct call *c, struct ref self, edit_fn edit, const void *arg
     return pif_scan_host(c, err);
 }
 
-static bool is_ip(int family, const char *text)
-{
-    unsigned char raw[16];
-
-    return inet_pton(family, text, raw) == 1;
-}
-
-/* "192.0.2.1,2001:db8::1": all of them addresses. */
-static int check_dns(struct call *c, const char *dns, struct xerr *err)
-{
-    for (const char *p = dns; *p;) {
-        size_t n = strcspn(p, ",");
-        const char *one = arena_strndup(c->arena, p, n);
-        if (!is_ip(AF_INET, one) && !is_ip(AF_INET6, one)) return xerr_invalid_ip_address_specified(err, "DNS");
-        p += n + (p[n] == ',');
-    }
-    return 0;
-}
-
 struct ipv4 { enum ip_configuration_mode mode; const char *ip, *netmask, *gateway, *dns; };
 
 static void edit_ipv4(struct txn *t, struct ref pif, const void *arg)
@@ -274,11 +256,11 @@ int pif_reconfigure_ip(struct call *c, struct ref self, enum ip_configuration_mo
     const struct ipv4 new = { mode, IP, netmask, gateway, DNS };
 
     if (mode == ip_configuration_mode_Static) {
-        if (!is_ip(AF_INET, IP)) return xerr_invalid_ip_address_specified(err, "IP");
-        if (network_prefix_of(netmask) < 1) return xerr_invalid_ip_address_specified(err, "netmask");
-        if (*gateway && !is_ip(AF_INET, gateway)) return xerr_invalid_ip_address_specified(err, "gateway");
+        if (!address_valid(AF_INET, IP)) return xerr_invalid_ip_address_specified(err, "IP");
+        if (address_prefix_of(netmask) < 1) return xerr_invalid_ip_address_specified(err, "netmask");
+        if (*gateway && !address_valid(AF_INET, gateway)) return xerr_invalid_ip_address_specified(err, "gateway");
     }
-    if (check_dns(c, DNS, err)) return -1;
+    if (!address_list_valid(DNS)) return xerr_invalid_ip_address_specified(err, "DNS");
     if (mode == ip_configuration_mode_None && check_none(c, self, primary_address_type_IPv4, err)) return -1;
     return change(c, self, edit_ipv4, &new, err);
 }
@@ -289,7 +271,7 @@ static void edit_ipv6(struct txn *t, struct ref pif, const void *arg)
 {
     const struct ipv6 *n = arg;
     bool fixed = n->mode == ipv6_configuration_mode_Static;
-    const struct value one[] = { value_string(n->address) };
+    const struct value one[] = { value_string(fixed ? n->address : "") };
     const struct value set = value_set(one, fixed ? 1 : 0);
 
     txn_set_enum(t, pif, F_PIF_ipv6_configuration_mode, (int)n->mode);
@@ -298,31 +280,17 @@ static void edit_ipv6(struct txn *t, struct ref pif, const void *arg)
     if (*n->dns) txn_set_str(t, pif, F_PIF_DNS, n->dns);
 }
 
-/* "2001:db8::7/64" in the kernel's own spelling, or NULL. */
-static const char *cidr6(struct call *c, const char *text)
-{
-    const char *slash = strchr(text, '/');
-    unsigned char raw[16];
-    char spelled[INET6_ADDRSTRLEN];
-
-    if (!slash || inet_pton(AF_INET6, arena_strndup(c->arena, text, (size_t)(slash - text)), raw) != 1) return NULL;
-    size_t digits = strspn(slash + 1, "0123456789");
-    int bits = digits >= 1 && digits <= 3 && !slash[1 + digits] ? atoi(slash + 1) : 0;
-    if (bits < 1 || bits > 128) return NULL;
-    return arena_printf(c->arena, "%s/%d", inet_ntop(AF_INET6, raw, spelled, sizeof(spelled)), bits);
-}
-
 int pif_reconfigure_ipv6(struct call *c, struct ref self, enum ipv6_configuration_mode mode, const char *IPv6, const char *gateway,
                          const char *DNS, struct xerr *err)
 {
-    struct ipv6 new = { mode, IPv6, gateway, DNS };
+    _cleanup_free_ char *spelled = address_with_prefix(AF_INET6, IPv6);
+    const struct ipv6 new = { mode, spelled, gateway, DNS };
 
     if (mode == ipv6_configuration_mode_Static) {
-        new.address = cidr6(c, IPv6);
-        if (!new.address) return xerr_invalid_cidr_address_specified(err, "IPv6");
-        if (*gateway && !is_ip(AF_INET6, gateway)) return xerr_invalid_ip_address_specified(err, "gateway");
+        if (!spelled) return xerr_invalid_cidr_address_specified(err, "IPv6");
+        if (*gateway && !address_valid(AF_INET6, gateway)) return xerr_invalid_ip_address_specified(err, "gateway");
     }
-    if (check_dns(c, DNS, err)) return -1;
+    if (!address_list_valid(DNS)) return xerr_invalid_ip_address_specified(err, "DNS");
     if (mode == ipv6_configuration_mode_None && check_none(c, self, primary_address_type_IPv6, err)) return -1;
     return change(c, self, edit_ipv6, &new, err);
 }

@@ -101,6 +101,19 @@ int pool_role_open(const char *root, struct pool_role **ret_role, struct xerr *e
     return 0;
 }
 
+int pool_role_redirect(const char *root, const char *coordinator, struct xerr *err)
+{
+    struct pool_role *r;
+    char name[ADDRESS_MAX + 1];
+    unsigned port;
+
+    if (!split_address(coordinator, name, &port)) return xerr_invalid_value(err, "master", coordinator);
+    if (pool_role_open(root, &r, err)) return -1;
+    int rc = r->coordinator ? store(r, coordinator, err) : 0;
+    pool_role_free(r);
+    return rc;
+}
+
 void pool_role_free(struct pool_role *r)
 {
     if (!r) return;

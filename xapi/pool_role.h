@@ -9,6 +9,9 @@
 
 #include "xapi/call/call.h"
 
+/* Before the role is opened: a host that follows another follows this one from now on; one that leads is left alone. Errors: INVALID_VALUE
+ * [master, address]; INTERNAL_ERROR. */
+int pool_role_redirect(const char *root, const char *coordinator, struct xerr *err);
 /* Reads the file. Errors: INTERNAL_ERROR when it says something else. */
 int pool_role_open(const char *root, struct pool_role **ret_role, struct xerr *err);
 /* NULL is fine. */

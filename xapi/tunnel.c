@@ -4,6 +4,7 @@
  * other_config: "remote" the address of the other end (otherwise that of another host's tunnel on the same network), "key"
  * the number on the wire (otherwise made from the network's uuid, so that every host has the same). */
 #include "gen/methods.h"
+#include "xapi/network.h"
 #include "xapi/network_plan.h"
 #include "xapi/pif.h"
 
@@ -19,20 +20,23 @@ static int check_transport(struct call *c, const struct snap *s, struct ref tran
 
 int tunnel_destroy(struct call *c, struct ref self, struct xerr *err)
 {
-    struct ref access;
+    struct ref access, network;
     {
         _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
         const struct row *tunnel = snap_need(s, CLASS_tunnel, self, err);
         if (!tunnel) return -1;
         access = row_ref(tunnel, F_tunnel_access_PIF);
         const struct row *pif = snap_get(s, CLASS_PIF, access);
+        network = pif ? row_ref(pif, F_PIF_network) : REF_NULL;
         if (pif && !pif_need_own(c, s, access, err)) return -1;
         if (pif && pif_check_unused(s, pif, err)) return -1;
     }
     struct txn *t = db_begin(c->agent->db);
     txn_destroy(t, CLASS_tunnel, self);
     pif_destroy_record(t, access);
-    return db_commit(t, err) ? -1 : network_apply(c, err);
+    if (db_commit(t, err) || network_apply(c, err)) return -1;
+    network_interface_gone(c, network);
+    return 0;
 }
 
 int tunnel_create(struct call *c, struct ref transport_PIF, struct ref network, enum tunnel_protocol protocol,

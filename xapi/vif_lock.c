@@ -1,21 +1,15 @@
 /* Class VIF: who may send what: locking modes and allowed addresses; and the addresses a guest is to configure.
  * Called by: the generated thunks (schema/vif.xml).  Calls: vif_card.c, db/. */
-#include <arpa/inet.h>
+#include <sys/socket.h>
 
 #include "gen/methods.h"
+#include "lib/address.h"
 #include "xapi/vif_card.h"
-
-static bool is_ip(int family, const char *text)
-{
-    unsigned char raw[16];
-
-    return inet_pton(family, text, raw) == 1;
-}
 
 static int check_addresses(int family, const struct value *set, const char *parameter, struct xerr *err)
 {
     for (size_t i = 0; i < set->set.n; i++)
-        if (!is_ip(family, set->set.items[i].s)) return xerr_invalid_ip_address_specified(err, parameter);
+        if (!address_valid(family, set->set.items[i].s)) return xerr_invalid_ip_address_specified(err, parameter);
     return 0;
 }
 
@@ -67,14 +61,14 @@ int vif_set_ipv6_allowed(struct call *c, struct ref self, const struct value *va
 int vif_add_ipv4_allowed(struct call *c, struct ref self, const char *value, struct xerr *err)
 {
     if (need(c, self, err)) return -1;
-    if (!is_ip(AF_INET, value)) return xerr_invalid_ip_address_specified(err, "ipv4_allowed");
+    if (!address_valid(AF_INET, value)) return xerr_invalid_ip_address_specified(err, "ipv4_allowed");
     return change_item(c, self, F_VIF_ipv4_allowed, value, true, err);
 }
 
 int vif_add_ipv6_allowed(struct call *c, struct ref self, const char *value, struct xerr *err)
 {
     if (need(c, self, err)) return -1;
-    if (!is_ip(AF_INET6, value)) return xerr_invalid_ip_address_specified(err, "ipv6_allowed");
+    if (!address_valid(AF_INET6, value)) return xerr_invalid_ip_address_specified(err, "ipv6_allowed");
     return change_item(c, self, F_VIF_ipv6_allowed, value, true, err);
 }
 
@@ -122,17 +116,6 @@ int vif_remove_from_qos_algorithm_params(struct call *c, struct ref self, const 
 
 /* ---- what a guest is to configure ---------------------------------------------------------------------------------------------------- */
 
-/* "192.0.2.7/24" of this family. */
-static bool is_cidr(struct call *c, int family, const char *text)
-{
-    const char *slash = strchr(text, '/');
-    size_t digits = slash ? strspn(slash + 1, "0123456789") : 0;
-
-    if (digits < 1 || digits > 3 || slash[1 + digits]) return false;
-    int bits = atoi(slash + 1);
-    return bits >= 1 && bits <= (family == AF_INET ? 32 : 128) && is_ip(family, arena_strndup(c->arena, text, (size_t)(slash - text)));
-}
-
 struct guest_address {
     int family, mode, fixed;             /* fixed: the mode that has an address */
     const char *address, *gateway;
@@ -144,10 +127,11 @@ static int configure(struct call *c, struct ref vif, const struct guest_address 
     bool fixed = g->mode == g->fixed;
     const struct value one[] = { value_string(g->address) };
     const struct value set = value_set(one, fixed ? 1 : 0);
+    _cleanup_free_ char *spelled = fixed ? address_with_prefix(g->family, g->address) : NULL;
 
     if (need(c, vif, err)) return -1;
-    if (fixed && !is_cidr(c, g->family, g->address)) return xerr_invalid_cidr_address_specified(err, "address");
-    if (fixed && *g->gateway && !is_ip(g->family, g->gateway)) return xerr_invalid_ip_address_specified(err, "gateway");
+    if (fixed && !spelled) return xerr_invalid_cidr_address_specified(err, "address");
+    if (fixed && *g->gateway && !address_valid(g->family, g->gateway)) return xerr_invalid_ip_address_specified(err, "gateway");
     struct txn *t = db_begin(c->agent->db);
     txn_set_enum(t, vif, g->mode_field, g->mode);
     txn_set_value(t, vif, g->addresses_field, &set);

@@ -1,6 +1,7 @@
 /* Class VLAN: a tagged network over a host interface; and the older messages that make the same.
  * Called by: the generated thunks (schema/vlan.xml, pif.xml, pool.xml).  Calls: pif.c, network_plan.c, db/. */
 #include "gen/methods.h"
+#include "xapi/network.h"
 #include "xapi/network_plan.h"
 #include "xapi/pif.h"
 
@@ -32,13 +33,14 @@ static int check_foot(struct call *c, const struct snap *s, struct ref foot, int
 
 int vlan_destroy(struct call *c, struct ref self, struct xerr *err)
 {
-    struct ref top;
+    struct ref top, network;
     {
         _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
         const struct row *vlan = snap_need(s, CLASS_VLAN, self, err);
         if (!vlan) return -1;
         top = row_ref(vlan, F_VLAN_untagged_PIF);
         const struct row *pif = snap_get(s, CLASS_PIF, top);
+        network = pif ? row_ref(pif, F_PIF_network) : REF_NULL;
         if (pif && !pif_need_own(c, s, top, err)) return -1;
         if (pif && row_bool(pif, F_PIF_management)) return xerr_pif_is_management_interface(err, REF_STR(top));
         if (pif && row_refs(pif, F_PIF_tunnel_transport_PIF_of)->n) return xerr_pif_tunnel_still_exists(err, REF_STR(top));
@@ -47,7 +49,9 @@ int vlan_destroy(struct call *c, struct ref self, struct xerr *err)
     struct txn *t = db_begin(c->agent->db);
     txn_destroy(t, CLASS_VLAN, self);
     pif_destroy_record(t, top);
-    return db_commit(t, err) ? -1 : network_apply(c, err);
+    if (db_commit(t, err) || network_apply(c, err)) return -1;
+    network_interface_gone(c, network);
+    return 0;
 }
 
 int vlan_create(struct call *c, struct ref tagged_PIF, int64_t tag, struct ref network, struct ref *ret_result, struct xerr *err)

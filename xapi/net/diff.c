@@ -133,6 +133,18 @@ static bool wanted_address(const struct net_link *want, const char *address)
                                          streq(ip->address, address));
 }
 
+/* A bridge that need not be there, and that an interface of the host's stood on until now: the address was that interface's. */
+static bool loses_interface(const struct work *w, const struct net_link *bridge)
+{
+    for (size_t i = 0; bridge->optional && i < w->n_have; i++) {
+        const struct net_have *h = &w->have[i];
+        const struct net_link *want = planned(w, h->link.name);
+        if (!streq(h->link.master, bridge->name)) continue;
+        if (must_go(w, h) || (want && want->kind != NET_TAP && !streq(want->master, bridge->name))) return true;
+    }
+    return false;
+}
+
 static bool has_address(const struct net_have *h, const char *address)
 {
     for (size_t i = 0; h && i < h->n_addresses; i++)
@@ -146,6 +158,13 @@ static void remove_addresses(struct work *w, const struct net_link *want)
 
     for (size_t i = 0; h && i < h->n_addresses; i++)
         if (!wanted_address(want, h->addresses[i])) add(w, NET_STEP_ADDRESS_REMOVE, want, h->addresses[i]);
+}
+
+static void remove_lost_addresses(struct work *w, const struct net_link *want)
+{
+    const struct net_have *h = loses_interface(w, want) ? survivor(w, want->name) : NULL;
+
+    for (size_t i = 0; h && i < h->n_addresses; i++) add(w, NET_STEP_ADDRESS_REMOVE, want, h->addresses[i]);
 }
 
 static void add_address(struct work *w, const struct net_link *want, const struct net_ip *ip, const char *gateway)
@@ -184,6 +203,7 @@ void net_diff(const struct net_plan *plan, const struct net_have *have, size_t n
 {
     struct work w = { .plan = plan, .have = have, .n_have = n_have };
 
+    each(&w, remove_lost_addresses);        /* first: while it can still be seen */
     delete_links(&w, true);
     each(&w, create_and_set);
     each(&w, set_master);

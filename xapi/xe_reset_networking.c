@@ -1,0 +1,85 @@
+/* xe-reset-networking: for who has lost the way to this host: the next start of the agent forgets all of its network and makes one
+ * management interface as told here.
+ * Called by: administrators.  Calls: network_reset_file.c; the agent's options, for where its state is. */
+#include <errno.h>
+#include <net/if.h>
+#include <stdio.h>
+
+#include "lib/conf.h"
+#include "xapi/network_reset_file.h"
+#include "xapi/options.h"
+
+enum { EXIT_WRONG = 2, POOL_CONF_MAX = 4096 };
+
+static int complain(const char *what, const char *why)
+{
+    fprintf(stderr, "xe-reset-networking: %s%s%s\n", what, *why ? ": " : "", why);
+    return EXIT_WRONG;
+}
+
+/* Where the agent keeps its state, malloc'd; NULL when its configuration is wrong, which has been said then. */
+static char *find_root(const struct conf *wish)
+{
+    _cleanup_conf_ struct conf *agent = conf_new(daemon_options);
+    _cleanup_strbuf_ struct strbuf errors = STRBUF_INIT;
+    const char *path = conf_str(wish, "config");
+
+    if (*conf_str(wish, "root")) return xstrdup(conf_str(wish, "root"));
+    if (access(path, F_OK) == 0 && conf_load(agent, path, &errors)) {
+        fputs(strbuf_cstr(&errors), stderr);
+        return NULL;
+    }
+    return xstrdup(conf_str(agent, "root"));
+}
+
+static bool has_coordinator(const char *root)
+{
+    _cleanup_free_ char *path = xasprintf("%s/pool.conf", root), *text = NULL;
+
+    return !read_file(path, POOL_CONF_MAX, &text, NULL) && has_prefix(text, "slave:");
+}
+
+static int cancel(const char *root)
+{
+    _cleanup_free_ char *path = network_reset_path(root);
+
+    if (unlink(path)) return complain(path, errno == ENOENT ? "there is nothing to take back" : strerror(errno));
+    if (sync_folder_of(path)) return complain(path, strerror(errno));
+    puts("The network stays as it is recorded.");
+    return 0;
+}
+
+static int wish_for(const char *root, const struct conf *wish)
+{
+    const char *device = conf_str(wish, "device");
+    _cleanup_free_ char *why = network_reset_wrong(wish);
+
+    if (why) return complain(why, "");
+    if (*device && !if_nametoindex(device)) return complain(device, "there is no such card");
+    if (*conf_str(wish, "master") && !has_coordinator(root)) return complain("--master", "this host leads its pool");
+    if (network_reset_write(root, wish)) return complain(root, strerror(errno));
+    puts("When xapi starts the next time (systemctl restart xapi, or a reboot), this host loses its bonds, VLANs, tunnels\n"
+         "and addresses, and management goes over what was given here. xe-reset-networking --cancel takes that back.");
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    _cleanup_conf_ struct conf *wish = conf_new(network_reset_options);
+    _cleanup_strbuf_ struct strbuf text = STRBUF_INIT;
+    int rest;
+
+    if (conf_parse_args(wish, argc, argv, &rest, &text)) {
+        fputs(strbuf_cstr(&text), stderr);
+        return EXIT_WRONG;
+    }
+    if (rest < argc) return complain(argv[rest], "not understood; --help tells what is");
+    if (conf_bool(wish, "help")) {
+        conf_help(wish, &text);
+        printf("xe-reset-networking: makes this host's network anew when xapi starts the next time\n\n%s", strbuf_cstr(&text));
+        return 0;
+    }
+    _cleanup_free_ char *root = find_root(wish);
+    if (!root) return EXIT_WRONG;
+    return conf_bool(wish, "cancel") ? cancel(root) : wish_for(root, wish);
+}
