@@ -227,12 +227,15 @@ int network_set_MTU(struct call *c, struct ref self, int64_t value, struct xerr 
     if (!there || !network_apply(c, err)) return 0;
     /* A card that cannot carry so much: as before. */
     struct xerr ignored = XERR_INIT;
+    _cleanup_free_ char *why = xerr_text(err);
     t = db_begin(c->agent->db);
     txn_set_int(t, self, F_network_MTU, before);
     if (a.attached) txn_set_int(t, a.pif, F_PIF_MTU, before);
     if (!db_commit(t, &ignored)) network_apply(c, &ignored);
     xerr_clear(&ignored);
-    return -1;
+    if (!a.attached) return -1;
+    xerr_clear(err);
+    return xerr_pif_configuration_error(err, REF_STR(a.pif), why);
 }
 
 int network_set_default_locking_mode(struct call *c, struct ref network, enum network_default_locking_mode value,

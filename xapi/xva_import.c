@@ -165,12 +165,29 @@ static bool record_bool(const struct value *record, const char *key)
     return v && (v->kind == VALUE_BOOL ? v->b : v->kind == VALUE_INT && v->i);
 }
 
+/* What is restored keeps the seed of its cards' addresses: a VM that was made from the same one has the same addresses. */
+static int check_seed(struct importer *m, const struct value *record, struct xerr *err)
+{
+    const struct value *config = value_get(record, "other_config");
+    const char *seed = config && config->kind == VALUE_MAP ? value_get_str(config, "mac_seed", "") : "";
+    _cleanup_snap_ struct snap *s = db_snap(m->c->agent->db);
+
+    if (!m->what->restore || !*seed || record_bool(record, "is_a_snapshot")) return 0;
+    SNAP_EACH (s, CLASS_VM, vm) {
+        bool other = !row_bool(vm, F_VM_is_a_snapshot) && !row_bool(vm, F_VM_is_a_template) &&
+                     !streq(row_uuid(vm), value_get_str(record, "uuid", ""));
+        if (other && streq(row_map_str(vm, F_VM_other_config, "mac_seed", ""), seed)) return xerr_duplicate_mac_seed(err, seed);
+    }
+    return 0;
+}
+
 static int make_vm(struct importer *m, const char *id, const struct value *record, struct xerr *err)
 {
     struct value_builder b = plain_fields(m, CLASS_VM, record);
     struct ref vm;
 
     if (record_bool(record, "is_control_domain")) return 0;
+    if (check_seed(m, record, err)) return -1;
     value_put(&b, "other_config", vm_other_config(m, record));
     value_put(&b, "affinity", value_ref(REF_NULL));
     if (create(m, "VM.create", &b, &vm, err)) return -1;
@@ -311,6 +328,7 @@ static int check_only(struct importer *m, struct xerr *err)
         _cleanup_snap_ struct snap *s = db_snap(m->c->agent->db);
         const struct row *other = snap_by_uuid(s, CLASS_VM, value_get_str(record, "uuid", ""));
         if (other && m->what->restore) return xerr_duplicate_vm(err, REF_STR(row_ref_of(other)));
+        if (check_seed(m, record, err)) return -1;
     }
     return vms ? 0 : xerr_import_error(err, "there is no VM in ova.xml");
 }
