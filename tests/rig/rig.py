@@ -328,6 +328,8 @@ class Rig:
 
     def forward(self, port):
         """127.0.0.1:N here leads to a TCP port of its card mgmt; returns N."""
+        # QEMU's network goes on with the address of the card that it knew when the machine was saved, until the card says its own.
+        self.must('ip neigh flush dev mgmt; ping -q -c 1 -W 20 10.0.2.2')
         with socket.socket() as probe:
             probe.bind(('127.0.0.1', 0))
             here = probe.getsockname()[1]
