@@ -91,14 +91,19 @@ static void write_stopped(struct txn *t, struct ref vm, enum vm_power_state stat
     lifecycle_refresh(t, CLASS_VM, vm);
 }
 
-/* Whether this end is still to be written down: 1 = yes, 0 = no, -1 = there is no such VM. */
-static int still_to_end(struct call *c, struct ref vm, int64_t domid, struct xerr *err)
+/* Whether the end of this domain (-1 = of any) is still to be written down. */
+static bool still_to_end(const struct row *vm, int64_t domid)
+{
+    return row_enum(vm, F_VM_power_state) != vm_power_state_Halted && (domid < 0 || row_int(vm, F_VM_domid) == domid);
+}
+
+/* 1 = yes, 0 = no, -1 = there is no such VM. */
+static int look_still_to_end(struct call *c, struct ref vm, int64_t domid, struct xerr *err)
 {
     _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
     const struct row *row = snap_need(s, CLASS_VM, vm, err);
 
-    if (!row) return -1;
-    return row_enum(row, F_VM_power_state) != vm_power_state_Halted && (domid < 0 || row_int(row, F_VM_domid) == domid);
+    return row ? still_to_end(row, domid) : -1;
 }
 
 int vm_make_halted(struct call *c, struct ref vm, int64_t domid, struct xerr *err)
@@ -107,12 +112,13 @@ int vm_make_halted(struct call *c, struct ref vm, int64_t domid, struct xerr *er
 
     /* Who waits here finds the record Halted, or already started anew, when its turn comes. */
     vm_ending_begin(c->agent->vms, &ending, vm);
-    int rc = still_to_end(c, vm, domid, err);
+    int rc = look_still_to_end(c, vm, domid, err);
     if (rc > 0) {
         vm_nvram_save(c, vm);
         vm_detach_devices(c, vm);
         struct txn *t = db_begin(c->agent->db);
-        if (snap_get(txn_snap(t), CLASS_VM, vm)) write_stopped(t, vm, vm_power_state_Halted);
+        const struct row *row = snap_get(txn_snap(t), CLASS_VM, vm);
+        if (row && still_to_end(row, domid)) write_stopped(t, vm, vm_power_state_Halted);
         rc = db_commit(t, err);
     }
     vm_ending_end(c->agent->vms, &ending);

@@ -69,20 +69,31 @@ void xn_clear_away(struct xn *xn, struct xn_guest *g, int64_t deadline_ms)
     xn_guest_drop(xn, g);
 }
 
+/* Whoever waited for the turn of one that ended the domain may find the next domain of the same VM: that is not meant, unless it
+ * is the meant one, moved. */
+static bool is_meant(struct xn *xn, const struct xn_guest *meant, const struct xn_guest *g, const char *uuid)
+{
+    pthread_mutex_lock(&xn->lock);
+    bool yes = g->phase != XN_ENDING && (g == meant || !streq(meant->uuid, uuid));
+    pthread_mutex_unlock(&xn->lock);
+    return yes;
+}
+
 int xn_destroy(void *d, const char *uuid, int64_t deadline_ms, struct hv_failure *f)
 {
     struct xn *xn = d;
 
     if (xn_fault("hv.xen.destroy", f) < 0) return -1;
+    struct xn_guest *meant = xn_guest_ref(xn, uuid);
+    if (!meant) return hv_fail(f, HV_FAIL_NO_DOMAIN, "no such domain");
     pthread_mutex_lock(&xn->lock);
-    for (struct xn_guest *g = xn->guests; g; g = g->next)
-        if (streq(g->uuid, uuid)) g->destroy_wanted = true;
+    meant->destroy_wanted = true;
     pthread_cond_broadcast(&xn->changed);
     pthread_mutex_unlock(&xn->lock);
     struct xn_guest *g = xn_turn(xn, uuid, deadline_ms, f);
+    bool there = g && is_meant(xn, meant, g, uuid);
+    xn_guest_unref(xn, meant);
     if (!g) return -1;
-    /* Whoever waited here for the turn of one that ended its domain finds it out of the table. */
-    bool there = g->phase != XN_ENDING;
     if (there) {
         xn_clear_away(xn, g, deadline_ms);
         xn_emit(xn, &(struct hv_event){ .kind = HV_EVENT_STOPPED, .uuid = uuid, .domid = g->domid,
