@@ -6,7 +6,7 @@ run_packages="libvirt-daemon libvirt-daemon-driver-qemu qemu-system-x86 qemu-uti
     nbdkit iproute2 udhcpc e2fsprogs util-linux mount openssl bzip2 zip zstd"
 test_packages="libcmocka-dev python3 python3-os-xenapi clang libclang-rt-14-dev busybox-static cpio kmod curl sqlite3 procps
     libxml2-utils mandoc tmux zsh fish ansible libnbd-bin nftables iperf3 openvswitch-switch libjpeg-turbo-progs vncsnapshot chromium
-    swtpm swtpm-tools xva-img qemu-guest-agent
+    swtpm swtpm-tools xva-img qemu-guest-agent isolinux syslinux-common genisoimage
     samba samba-ad-provision samba-dsdb-modules samba-vfs-modules winbind"
 # for `make check-cross`; the libraries for arm64 come into the build folder, about 240 MB
 cross_packages="gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static"

@@ -3,7 +3,11 @@
 Called by: tests/xen/test-*.py. Calls: tests/rig, tests/harness.py.
 """
 import os
+import re
+import shutil
+import subprocess
 import sys
+import tempfile
 
 sys.path.insert(0, os.path.join(os.environ['XAPI_SOURCE'], 'tests', 'rig'))
 
@@ -12,6 +16,10 @@ from rig import Rig  # noqa: F401  (the tests take it from here)
 
 MIB = 1 << 20
 NULL = 'OpaqueRef:NULL'
+# Reads the disk's second sector (a text) and prints it with a number, about twice a second, by the firmware's means alone.
+TICKER = bytes.fromhex(
+    '31c08ed88ec08ed0bc007cfbbafb0331ffb80102b90200ba8000bb0080cd13720dbe0080ac84c0740ae83a00ebf6b021e833004789f8bb1027b9050031'
+    'd2f7f30430e821005289d831d2bb0a00f7f389c358e2e8b00de80d00b00ae80800b90900f4e2fdebab5250bafd03eca82074fb58baf803ee5ac3')
 GRUB = '/usr/lib/grub-xen/grub-x86_64-xen.bin'      # a small PV kernel that boots in no time and listens to nobody
 
 
@@ -44,6 +52,47 @@ class Guests:
 
     def grub(self, name, **more):
         return self.vm(name, mib=32, kernel=GRUB, ramdisk='', **more)
+
+    def ticker(self, name, network):
+        """An HVM guest that counts by its firmware's means alone, with its disk's second sector in front: the TICKER."""
+        vm = self.vm(name, 'hvm', mib=64, kernel='', ramdisk='', HVM_boot_policy='BIOS order', HVM_boot_params={'order': 'c'},
+                     platform={'acpi': '1', 'apic': 'true', 'pae': 'true', 'vga': 'std', 'videoram': '8'})
+        disk = self.disk(name)
+        self.vbd(vm, disk)
+        self.vif(vm, network)
+        self.rig.must('dd of=$(find %s/sr /srv -name %s.raw 2>/dev/null | head -n 1) conv=notrunc status=none' % (
+            self.agent.root, self.s.VDI.get_uuid(disk)), 30, TICKER.ljust(510, b'\0') + b'\x55\xaa' + b'SECTOR \0'.ljust(512, b'\0'))
+        return vm
+
+    def linux_hvm(self, name, words=''):
+        """The small Linux as an HVM guest, which its firmware boots from a CD."""
+        with tempfile.TemporaryDirectory() as folder:
+            cd = os.path.join(folder, 'cd')
+            os.mkdir(cd)
+            for file in ('/usr/lib/ISOLINUX/isolinux.bin', '/usr/lib/syslinux/modules/bios/ldlinux.c32'):
+                shutil.copy(file, cd)
+            config = ('default linux\nprompt 0\nlabel linux\nkernel vmlinuz\nappend initrd=initrd console=hvc0 quiet mitigations=off tick=1 '
+                      'nonce=%s %s\n' % (name, words))
+            for file, data in (('vmlinuz', self.rig.get('/boot/vmlinuz')), ('initrd', self.rig.get('/boot/initramfs.gz')),
+                               ('isolinux.cfg', config.encode())):
+                with open(os.path.join(cd, file), 'wb') as f:
+                    f.write(data)
+            subprocess.run(['genisoimage', '-quiet', '-o', folder + '/iso', '-b', 'isolinux.bin', '-c', 'boot.cat', '-no-emul-boot',
+                            '-boot-load-size', '4', '-boot-info-table', cd], check=True)
+            self.rig.must('mkdir -p /root/iso')
+            self.rig.put({'/root/iso/%s.iso' % name: folder + '/iso'})
+        vm = self.vm(name, 'hvm', kernel='', ramdisk='', HVM_boot_policy='BIOS order', HVM_boot_params={'order': 'd'},
+                     platform={'acpi': '1', 'apic': 'true', 'pae': 'true', 'vga': 'std', 'videoram': '8'})
+        isos = self.s.SR.create(self.s.host.get_all()[0], {'location': '/root/iso', 'legacy_mode': 'true'}, '0', 'iso', '', 'iso', 'iso',
+                                False, {})
+        self.vbd(vm, self.s.SR.get_VDIs(isos)[0], '3', 'CD', 'RO')
+        return vm
+
+    def counts(self, vm, seconds=120):
+        """The ticker's last number; waits until it has gone on by three. 0 = it does not."""
+        last = lambda: int((re.findall(r'^SECTOR (\d+)\r*\n', self.log(vm), re.M) or ['0'])[-1])
+        before = last()
+        return last() if wait_until(lambda: last() >= before + 3, seconds, 0.5) else 0
 
     def disk(self, name, mib=64, raw=True):
         return self.s.VDI.create({'name_label': name, 'name_description': '', 'SR': self.sr, 'virtual_size': str(mib * MIB),

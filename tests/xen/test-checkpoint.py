@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Checkpoints of running guests on real Xen: memory and disk of then come back by VM.revert, and go on. PV with a disk that QEMU
-serves, PVH with one of the kernel's. Arguments: which. LEVEL=full only (three minutes and more)."""
+serves, PVH with one of the kernel's, HVM with drivers of its own and a device model. Arguments: which. LEVEL=full only (minutes)."""
 import re
 import sys
 
@@ -35,7 +35,7 @@ def writes(g, vm, text):
 
 def goes_back(g, card, kind, raw):
     s = g.s
-    vm = g.vm(kind, kind, 'ip=%s/24' % ADDRESS)
+    vm = g.linux_hvm(kind, 'ip=%s/24' % ADDRESS) if kind == 'hvm' else g.vm(kind, kind, 'ip=%s/24' % ADDRESS)
     g.vbd(vm, g.disk(kind, raw=raw))
     g.vif(vm, card)
     g.start(vm)
@@ -57,6 +57,10 @@ def goes_back(g, card, kind, raw):
     s.VM.suspend(vm)
     s.VM.resume(vm, False, False)
     check(g.lives(vm) and answers(g, vm, 'cat /tmp/word', 'memory') == 'then', '%s: suspended and resumed after it' % kind)
+    if kind == 'hvm':
+        s.VM.pool_migrate(vm, s.host.get_all()[0], {'live': 'true'})
+        check(g.lives(vm) and answers(g, vm, 'cat /tmp/word', 'memory') == 'then' and answers(g, vm, READ, 'disk') == 'then',
+              '%s: moved while it ran, with its memory and its disk' % kind)
     s.VM.hard_shutdown(vm)
     s.VM.destroy(snapshot)
     check(g.clean() == '' and not [v for v in s.VDI.get_all() if s.VDI.get_type(v) == 'suspend'], '%s: nothing is left: %s' % (kind, g.leftovers()))
@@ -70,7 +74,7 @@ with Rig('xen') as rig:
     g = Guests(rig, rig.start_agent('--log-level', 'debug'))
     net = g.network('xenbr9')
     try:
-        for name in sys.argv[1:] or ('pvh', 'pv'):
+        for name in sys.argv[1:] or ('pvh', 'pv', 'hvm'):
             goes_back(g, net, name, name == 'pvh')
     except BaseException:
         print(''.join('# agent: %s\n' % l for l in g.rig.run('grep -vE "get-|list" %s | tail -n 40' % g.agent.log)[1].splitlines()))

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """A running guest moves between two hosts of different pools, on real Xen, with a disk on NFS and a card: it goes on, its disk and card
-with it. A target that refuses, a cut cable, agents killed at every stage: exactly one pool has the guest afterwards, and finds it.
+with it: PVH, and HVM with its device model. A target that refuses, a cut cable, agents killed at every stage: exactly one pool has the guest afterwards, and finds it.
 Arguments: the stories to run; LEVEL=full: all of them (LEVEL=ci: none, two emulated hosts take minutes)."""
 import re
 import sys
@@ -80,6 +80,7 @@ class Moves:
         two.a.must(SERVER)
         self.a.sr = self.a.s.SR.create(self.a.host, CONFIG, '0', 'shared', '', 'nfs', 'user', True, {})
         self.b.sr = self.b.s.SR.introduce(self.a.s.SR.get_uuid(self.a.sr), 'shared', '', 'nfs', 'user', True, {})
+        self.uuid, self.ticker = '', False
 
     def takes(self, host):
         """The repository becomes that pool's: only there its disks can be attached for writing. Guests that run elsewhere go on."""
@@ -102,10 +103,19 @@ class Moves:
         a.vbd(vm, disk)
         a.vif(vm, a.inner)
         a.start(vm)
-        self.uuid = a.s.VM.get_uuid(vm)
+        self.uuid, self.ticker = a.s.VM.get_uuid(vm), False
         self.address()
         check(a.lives(vm), 'the guest ticks')
-        return vm
+
+    def begin_ticker(self):
+        """One without drivers of ours: what it reads and writes goes through its device model."""
+        vm = self.a.start(self.a.ticker('ticker', self.a.inner))
+        self.uuid, self.ticker = self.a.s.VM.get_uuid(vm), True
+
+    def end(self):
+        here, _, vm = self.where()
+        here.s.VM.hard_shutdown(vm)
+        here.s.VM.destroy(vm)
 
     def address(self):
         """The first host's on the guests' bridge; an agent that starts takes off what it did not put there."""
@@ -149,8 +159,8 @@ class Moves:
         check(other.clean() == '' and (state == 'Halted') == (host.clean(1) == ''), '%s: nothing of it is left elsewhere: %s' % (
             what, other.leftovers()))
         if state == 'Running':
-            check(host.lives(mine[0]), what + ': it ticks')
-            check(self.works(), what + ': its card works')
+            check(host.counts(mine[0]) if self.ticker else host.lives(mine[0]), what + ': it ticks')
+            check(self.ticker or self.works(), what + ': its card works')
 
     def works(self):
         self.address()
@@ -208,6 +218,30 @@ def refuses(m):
     m.settled('no memory', here)
 
 
+def hvm(m):
+    """To the other host and back, where one move is refused and one cut."""
+    m.begin_ticker()
+    check(m.a.counts(m.where()[2]), 'HVM: the guest counts')
+    for _ in range(2):
+        here, there, vm = m.where()
+        last = here.counts(vm)
+        began = time.monotonic()
+        error = m.move()()
+        check(error is None, 'HVM: it moves while it runs, from %s to %s (%.1f s)%s' % (here.rig.name, there.rig.name, time.monotonic() - began,
+                                                                                   ': %s' % error if error else ''))
+        m.settled('HVM: moved', there)
+        numbers = [int(n) for n in re.findall(r'^SECTOR (\d+)\r*\n', there.log(there.find(m.uuid)[0]), re.M)]
+        first = next(n for n in numbers if n > last)
+        check(first < last + 100, 'HVM: its memory and its disk are with it: it counted to %d, and goes on with %d' % (last, first))
+    here, there, vm = m.where()
+    there.arm('hv.xen.limits ENOSPC 1')
+    error = m.move()()
+    check(isinstance(error, Failure) and 'injected at hv.xen.limits' in str(error), 'HVM: a target refuses: %s' % error)
+    m.settled('HVM: refused', here)
+    cut(m)
+    m.end()
+
+
 def under_way(host, seconds=0.5):
     """Until the guest's memory is on its way from there."""
     host.rig.must('for i in $(seq 2000); do pgrep -f "^[^ ]*xapi-domain save" >/dev/null && break; sleep 0.02; done; sleep %s' % seconds, 90)
@@ -263,6 +297,7 @@ def gone(m):
 
 
 STORIES = {
+    'hvm': hvm,
     'moves': moves,
     'refuses': refuses,
     'cut': cut,
@@ -285,9 +320,10 @@ def main():
         two.b.install()
         m = Moves(two)
         try:
-            m.begin()
             for name in sys.argv[1:] or STORIES:
                 began = time.monotonic()
+                if name != 'hvm' and (m.ticker or not m.uuid):
+                    m.begin()
                 STORIES[name](m)
                 print('# %s: %.0f s' % (name, time.monotonic() - began), flush=True)
         except BaseException:

@@ -8,36 +8,11 @@ import time
 from harness import check, done, fails
 from guests import Guests, Rig, wait_until
 
-# Reads the disk's second sector (a text) and prints it with a number, about twice a second, by the firmware's means alone.
-TICKER = bytes.fromhex(
-    '31c08ed88ec08ed0bc007cfbbafb0331ffb80102b90200ba8000bb0080cd13720dbe0080ac84c0740ae83a00ebf6b021e833004789f8bb1027b9050031'
-    'd2f7f30430e821005289d831d2bb0a00f7f389c358e2e8b00de80d00b00ae80800b90900f4e2fdebab5250bafd03eca82074fb58baf803ee5ac3')
 PVH_GRUB = '/usr/lib/grub-xen/grub-i386-xen_pvh.bin'     # listens to nobody
-
-
-def write_disk(g, vdi, data):
-    g.rig.must('dd of=%s/sr/%s.raw conv=notrunc status=none' % (g.agent.root, g.s.VDI.get_uuid(vdi)), 30, data)
 
 
 def no_images(g):
     return not [v for v in g.s.VDI.get_all() if g.s.VDI.get_type(v) == 'suspend']
-
-
-def ticker(g, card):
-    vm = g.vm('hvm', 'hvm', mib=64, kernel='', ramdisk='', HVM_boot_policy='BIOS order', HVM_boot_params={'order': 'c'},
-              platform={'acpi': '1', 'apic': 'true', 'pae': 'true', 'vga': 'std', 'videoram': '8'})
-    disk = g.disk('ticker')
-    g.vbd(vm, disk)
-    g.vif(vm, card)
-    write_disk(g, disk, TICKER.ljust(510, b'\0') + b'\x55\xaa' + b'SECTOR \0'.ljust(512, b'\0'))
-    return vm
-
-
-def counts(g, vm):
-    """The ticker's last number; waits until it has gone on by three."""
-    last = lambda: int(([w for w in g.log(vm).replace('\r', '').split('\n')[:-1] if w.startswith('SECTOR ')] or ['SECTOR 0'])[-1][7:])
-    before = last()
-    return last() if wait_until(lambda: last() >= before + 3, 120, 0.5) else 0
 
 
 def held(g):
@@ -70,15 +45,15 @@ def is_deaf(g):
 
 def life_of_hvm(g, card):
     s = g.s
-    vm = g.start(ticker(g, card))
-    n = counts(g, vm)
+    vm = g.start(g.ticker('hvm', card))
+    n = g.counts(vm)
     check(n, 'HVM: a guest without drivers of ours ticks')
     memory = held(g)
-    suspend_and_resume(g, vm, 'HVM', lambda: counts(g, vm) > n)
+    suspend_and_resume(g, vm, 'HVM', lambda: g.counts(vm) > n)
     check(held(g) == memory, 'HVM: resumed it holds, and may hold, as many pages as before: %s, %s' % (memory, held(g)))
-    n = counts(g, vm)
+    n = g.counts(vm)
     s.VM.pool_migrate(vm, s.host.get_all()[0], {'live': 'true'})
-    m = counts(g, vm)
+    m = g.counts(vm)
     check(m > n and len(g.domains()) == 1, 'HVM: moves while it runs, with its device model: %d, then %d' % (n, m))
     check(held(g) == memory, 'HVM: moved it does too: %s' % (held(g),))
     check(g.rig.run('timeout 5 socat -T 3 -u UNIX-CONNECT:$(ls %s/run/hv/*.v) -' % g.agent.root)[1].startswith('RFB 003.'), 'HVM: has its screen')
