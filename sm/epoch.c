@@ -54,7 +54,8 @@ static int fail_owned(const struct epoch *e, struct xerr *err)
     const int n = (int)(bar ? bar - e->found : 0);
 
     return sm_fail(err, SM_SR_IN_USE,
-                   "%s belongs to pool %.*s, epoch %lld; device_config take_from=%.*s:%lld takes it over", e->name,
+                   "%s belongs to pool %.*s, epoch %lld, and one pool at a time may change it: "
+                   "a PBD with device_config take_from=%.*s:%lld takes it over", e->name,
                    n, e->found, (long long)number_of(e->found), n, e->found, (long long)number_of(e->found));
 }
 

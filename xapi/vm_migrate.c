@@ -394,13 +394,15 @@ static int set_busy(struct call *c, struct ref vm, const struct value *networks,
     return db_commit(t, err);
 }
 
+/* Its disks first: why they cannot be had here, the sender hears before its guest is on the way. */
 static int run_here(struct call *c, struct ref vm, int fd, struct xerr *err)
 {
+    const struct value nothing = value_map(NULL, 0);
     struct hv_vm description;
     int64_t domid;
 
     if (vm_describe_now(c, vm, &description, err) || vm_attach_devices(c, vm, &description, err)) return -1;
-    if (hv_migrate_receive(c->agent->hv, &description, fd, 0, &domid, err)) goto detach;
+    if (send_json(fd, &nothing, err) || hv_migrate_receive(c->agent->hv, &description, fd, 0, &domid, err)) goto detach;
     if (!vm_make_running(c, &description, domid, false, err)) return 0;
     vm_undo_domain(c, description.id);
 detach:
@@ -434,8 +436,8 @@ static int take_in(struct call *c, int fd, const struct value *order, bool *ret_
     }
     if (xva_import(c, &what, ret_vms, err) || find_main(c, ret_vms, uuid, copy, ret_vm, err)) return -1;
     if (set_busy(c, *ret_vm, value_get(order, "networks"), true, err)) return -1;
-    if (send_json(fd, &nothing, err)) return -1;
     if (streq(value_get_str(order, "power_state", ""), "Running")) return run_here(c, *ret_vm, fd, err);
+    if (send_json(fd, &nothing, err)) return -1;
     return receive_json(fd, ANSWER_MS, c->arena, &word, err);
 }
 

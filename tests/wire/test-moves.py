@@ -2,6 +2,8 @@
 """A running VM moves between two pools, and back. A target that refuses; agents killed at every stage, the sender with nobody to ask
 for a while: exactly one pool has the VM afterwards, and it is kept from being started while that is not known."""
 import os
+import re
+import tempfile
 import threading
 import time
 
@@ -168,6 +170,40 @@ def nobody_to_ask(t):
     t.settled('asked again', there, 'Running')
 
 
+def disks(t):
+    """Its disk lies in a repository that changes hands; without that the move ends with the reason, and the guest goes on."""
+    here, there, vm = t.home(False)
+    folder = tempfile.mkdtemp()
+    config = {'location': folder}
+    s, other = here.s, there.s
+    sr = s.SR.create(s.host.get_all()[0], config, '0', 'shared', '', 'file', 'user', True, {})
+    vdi = s.VDI.create({'name_label': 'd', 'name_description': '', 'SR': sr, 'virtual_size': str(4 * MIB), 'type': 'user', 'sharable': False,
+                        'read_only': False, 'other_config': {}})
+    s.VBD.create({'VM': vm, 'VDI': vdi, 'userdevice': '0', 'bootable': True, 'mode': 'RW', 'type': 'Disk', 'empty': False, 'other_config': {},
+                  'qos_algorithm_type': '', 'qos_algorithm_params': {}})
+    s.VM.start(vm, False, False)
+    error = t.move(here, there, vm)
+    check('IMPORT_ERROR_FAILED_TO_FIND_OBJECT' in str(error) and s.VDI.get_uuid(vdi) in str(error), 'a disk that nobody knows there: %s' % error)
+    t.settled('no such disk', here, 'Running')
+    theirs = other.SR.introduce(s.SR.get_uuid(sr), 'shared', '', 'file', 'user', True, {})
+    host = other.host.get_all()[0]
+    pbd = other.PBD.create({'host': host, 'SR': theirs, 'device_config': config, 'other_config': {}})
+    said = fails('SR_BACKEND_FAILURE_16', "another pool's repository is not plugged", other.PBD.plug, pbd)
+    take = re.search(r'take_from=(\S+) takes it over', said[1])
+    check(take, 'and what to do is said: %s' % said)
+    other.PBD.destroy(pbd)
+    pbd = other.PBD.create({'host': host, 'SR': theirs, 'device_config': dict(config, take_from=take.group(1)), 'other_config': {}})
+    other.PBD.plug(pbd)
+    other.SR.scan(theirs)
+    other.PBD.unplug(pbd)
+    error = t.move(here, there, vm)
+    check(isinstance(error, Failure) and error.details == ['SR_HAS_NO_PBDS', theirs], 'a repository that is not plugged there: %s' % error)
+    t.settled('not plugged', here, 'Running')
+    other.PBD.plug(pbd)
+    error = t.move(here, there, vm)
+    t.settled('with its disk, %s' % error, there, 'Running')
+
+
 def halted(t):
     here, there, vm = t.home(False)
     error = t.move(here, there, vm)
@@ -191,4 +227,5 @@ with Agent('--https', '127.0.0.1:8441', faults=True) as a, Agent('--https', '127
     sender_gone(t)
     nobody_to_ask(t)
     halted(t)
+    disks(t)
 done()
