@@ -199,7 +199,8 @@ class Agent:
 
     def start(self, wait=True):
         self.log = open(os.path.join(self.root, 'agent.log'), 'ab')
-        argv = [os.path.join(BUILD, 'run'), 'xapi', '--root', self.root, '--hv', self.hv, '--net', self.net, '--socket', self.socket,
+        argv = [os.path.join(BUILD, 'run'), 'xapi', '--root', self.root, '--hv', self.hv, '--socket', self.socket,
+                *(['--net', self.net] if self.net else []),
                 '--http', '127.0.0.1:0', '--https', '127.0.0.1:0', '--nbd', '127.0.0.1:0',
                 '--auth', 'file:' + os.path.join(self.root, 'passwd')]
         if COVERAGE_DIR:

@@ -4,6 +4,7 @@
 
 #define LOG_MODULE "vif"
 #include "lib/log.h"
+#include "xapi/network.h"
 
 /* ---- from the records ---------------------------------------------------------------------------------------------------------- */
 
@@ -159,7 +160,8 @@ int vif_cards_startup(struct call *c, struct xerr *err)
     if (net_sweep(c->agent->net, keep, 2 * n, err)) return -1;
     for (size_t i = 0; i < n; i++) {
         struct xerr why = XERR_INIT;
-        if (!vif_card_apply(c, cards[i].vif, &why)) continue;
+        /* Another driver, or a reset, may have taken the bridge that it was on. */
+        if (!network_attach(c, cards[i].network, &why) && !vif_card_apply(c, cards[i].vif, &why)) continue;
         _cleanup_free_ char *text = xerr_text(&why);
         log_warn("card %s: %s", keep[2 * i], text);
         xerr_clear(&why);

@@ -1,35 +1,23 @@
 /* xe-reset-networking: for who has lost the way to this host: the next start of the agent forgets all of its network and makes one
  * management interface as told here.
- * Called by: administrators.  Calls: network_reset_file.c; the agent's options, for where its state is. */
+ * Called by: administrators.  Calls: admin_tool.c, network_reset_file.c. */
 #include <errno.h>
 #include <net/if.h>
 #include <stdio.h>
 
-#include "lib/conf.h"
+#include "xapi/admin_tool.h"
 #include "xapi/network_reset_file.h"
-#include "xapi/options.h"
 
-enum { EXIT_WRONG = 2, POOL_CONF_MAX = 4096 };
+enum { POOL_CONF_MAX = 4096 };
 
-static int complain(const char *what, const char *why)
-{
-    fprintf(stderr, "xe-reset-networking: %s%s%s\n", what, *why ? ": " : "", why);
-    return EXIT_WRONG;
-}
+static int complain(const char *what, const char *why) { return admin_complain("xe-reset-networking", what, why); }
 
 /* Where the agent keeps its state, malloc'd; NULL when its configuration is wrong, which has been said then. */
 static char *find_root(const struct conf *wish)
 {
-    _cleanup_conf_ struct conf *agent = conf_new(daemon_options);
-    _cleanup_strbuf_ struct strbuf errors = STRBUF_INIT;
-    const char *path = conf_str(wish, "config");
-
     if (*conf_str(wish, "root")) return xstrdup(conf_str(wish, "root"));
-    if (access(path, F_OK) == 0 && conf_load(agent, path, &errors)) {
-        fputs(strbuf_cstr(&errors), stderr);
-        return NULL;
-    }
-    return xstrdup(conf_str(agent, "root"));
+    _cleanup_conf_ struct conf *agent = admin_agent_conf(conf_str(wish, "config"));
+    return agent ? xstrdup(conf_str(agent, "root")) : NULL;
 }
 
 static bool has_coordinator(const char *root)
@@ -71,7 +59,7 @@ int main(int argc, char **argv)
 
     if (conf_parse_args(wish, argc, argv, &rest, &text)) {
         fputs(strbuf_cstr(&text), stderr);
-        return EXIT_WRONG;
+        return ADMIN_WRONG;
     }
     if (rest < argc) return complain(argv[rest], "not understood; --help tells what is");
     if (conf_bool(wish, "help")) {
@@ -80,6 +68,6 @@ int main(int argc, char **argv)
         return 0;
     }
     _cleanup_free_ char *root = find_root(wish);
-    if (!root) return EXIT_WRONG;
+    if (!root) return ADMIN_WRONG;
     return conf_bool(wish, "cancel") ? cancel(root) : wish_for(root, wish);
 }

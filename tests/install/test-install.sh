@@ -47,10 +47,11 @@ for f in locale/ja/LC_MESSAGES/xe.mo bash-completion/completions/xe zsh/vendor-c
     check "$f is there" test -s "$dest$prefix/share/$f"
 done
 check "xe-complete knows the commands" sh -c 'test "$("$1" xe vm-suspen | cut -f1)" = vm-suspend' sh "$dest$libexecdir/xe-complete"
-for page in man8/xapi.8 man8/xe-reset-networking.8 man5/xapi.conf.5 man7/xapi-sm.7; do check "$page is there" test -s "$dest$prefix/share/man/$page"; done
+for page in man8/xapi.8 man8/xe-reset-networking.8 man8/xe-switch-network-backend.8 man5/xapi.conf.5 man7/xapi-sm.7; do check "$page is there" test -s "$dest$prefix/share/man/$page"; done
 check "nothing installed has an unfilled place" sh -c '! grep -rlE "@[a-z]+dir@" "$1" --include=xapi* 2>/dev/null | grep .' sh "$dest"
 check "no script or unit names the source or build directory" sh -c '! grep -rlI -e "$2" -e "$3" "$1" | grep .' sh "$dest" "$build" "$source"
 check "xe-reset-networking tells what it does" sh -c '"$1" --help | grep -q -- --netmask' sh "$dest$prefix/sbin/xe-reset-networking"
+check "xe-switch-network-backend tells what it does" sh -c '"$1" --help | grep -q openvswitch' sh "$dest$prefix/sbin/xe-switch-network-backend"
 check "the log rotation is valid for its file" grep -q '^/var/log/xapi.log {' "$dest/etc/logrotate.d/xapi"
 echo "1..$n"
 exit $bad
