@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """A running guest moves between two hosts of different pools, on real Xen, with a disk on NFS and a card: it goes on, its disk and card
-with it: PVH, and HVM with its device model. A target that refuses, a cut cable, agents killed at every stage: exactly one pool has the guest afterwards, and finds it.
+with it: PVH; HVM with its device model in test-migrate-hvm.py. A target that refuses, a cut cable, agents killed at every stage: exactly
+one pool has the guest afterwards, and finds it.
 Arguments: the stories to run; LEVEL=full: all of them (LEVEL=ci: none, two emulated hosts take minutes)."""
 import re
 import sys
@@ -160,7 +161,8 @@ class Moves:
             what, other.leftovers()))
         if state == 'Running':
             check(host.counts(mine[0]) if self.ticker else host.lives(mine[0]), what + ': it ticks')
-            check(self.ticker or self.works(), what + ': its card works')
+            if not self.ticker:
+                check(self.works(), what + ': its card works')
 
     def works(self):
         self.address()
@@ -297,7 +299,6 @@ def gone(m):
 
 
 STORIES = {
-    'hvm': hvm,
     'moves': moves,
     'refuses': refuses,
     'cut': cut,
@@ -311,7 +312,7 @@ STORIES = {
 }
 
 
-def main():
+def main(stories):
     if LEVEL != 'full' and not sys.argv[1:]:
         print('# two emulated hosts take minutes: LEVEL=full')
         sys.exit(77)
@@ -320,11 +321,11 @@ def main():
         two.b.install()
         m = Moves(two)
         try:
-            for name in sys.argv[1:] or STORIES:
+            for name in stories:
                 began = time.monotonic()
                 if name != 'hvm' and (m.ticker or not m.uuid):
                     m.begin()
-                STORIES[name](m)
+                (hvm if name == 'hvm' else STORIES[name])(m)
                 print('# %s: %.0f s' % (name, time.monotonic() - began), flush=True)
         except BaseException:
             for h in (m.a, m.b):
@@ -334,4 +335,4 @@ def main():
 
 
 if __name__ == '__main__':
-    main()
+    main(sys.argv[1:] or STORIES)
