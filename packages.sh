@@ -13,7 +13,7 @@ cross_packages="gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static"
 # for `make fuzz ENGINE=afl`
 fuzz_packages="afl++"
 # for `make bench`
-bench_packages="libvirt-clients redis-server"
+bench_packages="libvirt-clients redis-server strace"
 guest_packages="busybox-static cpio kmod"
 
 # install_packages NAME...: those that are missing, with one apt-get run.

@@ -705,6 +705,9 @@ def p13():
     growth = [statistics.median(out['many'][i]) / statistics.median(out['few'][i]) for i in (0, 1)]
     say('c: the time with %d cards over that with one: ours %.3f, peer %.3f' % (cards, growth[0], growth[1]))
     verdict('P13c', growth[:1], growth[1:], '', 1.2, 1, False)
+    few, many = out['calls']
+    say('d: system calls of the whole agent for one VIF.unplug and one VIF.plug: %.0f with one card, %.0f with %d' % (few, many, cards))
+    verdict('P13d', [many], [few], '', 1.5, 1.1, False)
 
 
 BENCHES = {'P1': p1, 'P2': p2, 'P3': p3, 'P4': p4, 'P5': p5, 'P6': p6, 'P7': p7, 'P8': p8, 'P9': p9, 'P10': p10, 'P11': p11, 'P12': p12,

@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 """networks.py NETWORKS CARDS ROUNDS: in a network namespace of its own, an agent with real bridges and simulated guests; VIF.plug and
-VIF.unplug in turn with `ip` making and removing such a tap, first with few others there, then with all. Prints JSON for bench.py."""
+VIF.unplug in turn with `ip` making and removing such a tap, first with few others there, then with all; and how many system calls the
+agent makes for one of each, all its threads together. Prints JSON for bench.py."""
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -60,11 +62,31 @@ with Agent('--log-level', 'warn', net='bridge') as agent:
             peer.append(timed(by_hand))
             ip('link', 'del', 'hand0')
         return ours, peer, away
-    few = measure()
+
+    def traced(fn):
+        """System calls of the agent meanwhile."""
+        table = os.path.join(agent.root, 'calls')
+        tracer = subprocess.Popen(['strace', '-f', '-c', '-o', table, '-p', str(agent.process.pid)], stderr=subprocess.PIPE, text=True)
+        tracer.stderr.readline()                # it is attached
+        fn()
+        tracer.send_signal(signal.SIGINT)
+        tracer.communicate()
+        return [int(line.split()[3]) for line in open(table) if line.endswith('total\n')][0]
+
+    def calls():
+        """For one VIF.unplug and one VIF.plug, without what the agent does by the clock: metrics of every link."""
+        def work():
+            for _ in range(n_rounds):
+                s.VIF.unplug(card)
+                s.VIF.plug(card)
+        began = time.perf_counter()
+        busy = traced(work)
+        return (busy - traced(lambda seconds=time.perf_counter() - began: time.sleep(seconds))) / n_rounds
+    few, few_calls = measure(), calls()
     while made[0] < n_cards:
         guest(min(PER_GUEST, n_cards - made[0]))
-    many = measure()
+    many, many_calls = measure(), calls()
     sys.stdout = sys.__stdout__
-    result = {'few': few, 'many': many}
+    result = {'few': few, 'many': many, 'calls': [few_calls, many_calls]}
     agent.own_root = True
 print(json.dumps(result))

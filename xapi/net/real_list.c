@@ -49,6 +49,27 @@ static const char *pci_id(struct arena *a, const char *name, const char *file)
     return has_prefix(text, "0x") ? text + 2 : text;
 }
 
+/* What there may be thousands of has no hardware to be asked about, each question a file: the list is to stay cheap with them. */
+static bool has_no_hardware(const char *type)
+{
+    static const char *const types[] = { "tun", "bridge", "ifb", "dummy", "openvswitch" };
+
+    for (size_t i = 0; type && i < ARRAY_SIZE(types); i++)
+        if (streq(type, types[i])) return true;
+    return false;
+}
+
+static void describe_hardware(struct arena *a, const char *name, struct net_interface *out)
+{
+    out->driver = sysfs_link(a, name, "device/driver");
+    out->pci_path = sysfs_link(a, name, "device");
+    out->vendor_id = pci_id(a, name, "device/vendor");
+    out->device_id = pci_id(a, name, "device/device");
+    out->speed_mbit = atoi(sysfs(a, name, "speed"));
+    out->duplex = streq(sysfs(a, name, "duplex"), "full");
+    if (out->speed_mbit < 0) out->speed_mbit = 0;
+}
+
 static void describe(struct arena *a, uint32_t mark, struct nl_cache *links, struct rtnl_link *link, struct net_interface *out)
 {
     char mac[32] = "";
@@ -61,10 +82,7 @@ static void describe(struct arena *a, uint32_t mark, struct nl_cache *links, str
         .name = name,
         .mac = arena_strdup(a, mac),
         .bridge = master ? arena_strdup(a, rtnl_link_get_name(master)) : "",
-        .driver = sysfs_link(a, name, "device/driver"),
-        .pci_path = sysfs_link(a, name, "device"),
-        .vendor_id = pci_id(a, name, "device/vendor"),
-        .device_id = pci_id(a, name, "device/device"),
+        .driver = "", .pci_path = "", .vendor_id = "", .device_id = "",
         .ip = "", .netmask = "", .gateway = "", .ipv6 = "",
         .mtu = rtnl_link_get_mtu(link),
         .owned = rtnl_link_get_group(link) == mark,
@@ -73,8 +91,6 @@ static void describe(struct arena *a, uint32_t mark, struct nl_cache *links, str
         .loopback = flags & IFF_LOOPBACK,
         .up = flags & IFF_UP,
         .carrier = flags & IFF_RUNNING,
-        .speed_mbit = atoi(sysfs(a, name, "speed")),
-        .duplex = streq(sysfs(a, name, "duplex"), "full"),
         .rx_bytes = rtnl_link_get_stat(link, RTNL_LINK_RX_BYTES),
         .tx_bytes = rtnl_link_get_stat(link, RTNL_LINK_TX_BYTES),
         .rx_errors = rtnl_link_get_stat(link, RTNL_LINK_RX_ERRORS),
@@ -82,9 +98,9 @@ static void describe(struct arena *a, uint32_t mark, struct nl_cache *links, str
         .rx_packets = rtnl_link_get_stat(link, RTNL_LINK_RX_PACKETS),
         .tx_packets = rtnl_link_get_stat(link, RTNL_LINK_TX_PACKETS),
     };
+    if (!has_no_hardware(type)) describe_hardware(a, name, out);
     /* A NIC has hardware behind it; a pair of veths stands in for one in network namespaces. */
     out->physical = !out->loopback && (*out->pci_path || (type && streq(type, "veth")));
-    if (out->speed_mbit < 0) out->speed_mbit = 0;
     if (master) rtnl_link_put(master);
 }
 
