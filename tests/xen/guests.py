@@ -1,5 +1,12 @@
 """What the tests on real Xen share: guests made through the API, and what is left of them in the machine.
 
+Guests makes them with the agent of a machine; Machine is a machine with its agent, for a `with`, and makes Guest objects:
+
+    with Machine() as m:
+        guest = m.guest('a', 'pvh', 'ip=10.9.0.2/24')
+        m.s.VM.start(guest.ref, False, False)
+        check(guest.lives(), 'it ticks')
+
 Called by: tests/xen/test-*.py. Calls: tests/rig, tests/harness.py.
 """
 import os
@@ -21,6 +28,18 @@ TICKER = bytes.fromhex(
     '31c08ed88ec08ed0bc007cfbbafb0331ffb80102b90200ba8000bb0080cd13720dbe0080ac84c0740ae83a00ebf6b021e833004789f8bb1027b9050031'
     'd2f7f30430e821005289d831d2bb0a00f7f389c358e2e8b00de80d00b00ae80800b90900f4e2fdebab5250bafd03eca82074fb58baf803ee5ac3')
 GRUB = '/usr/lib/grub-xen/grub-x86_64-xen.bin'      # a small PV kernel that boots in no time and listens to nobody
+BOOT_S = 400            # an emulator on a busy machine
+WORDS = 'console=hvc0 quiet mitigations=off'
+
+
+def new_disk(s, sr, name, size, raw):
+    return s.VDI.create({'name_label': name, 'name_description': '', 'SR': sr, 'virtual_size': str(size), 'type': 'user',
+                         'sharable': False, 'read_only': False, 'other_config': {}, 'sm_config': {'type': 'raw'} if raw else {}})
+
+
+def new_drive(s, vm, vdi, device, kind, mode, bootable):
+    return s.VBD.create({'VM': vm, 'VDI': vdi, 'userdevice': device, 'bootable': bootable, 'mode': mode, 'type': kind, 'unpluggable': True,
+                         'empty': vdi == NULL, 'other_config': {}, 'qos_algorithm_type': '', 'qos_algorithm_params': {}})
 
 
 class Guests:
@@ -95,14 +114,10 @@ class Guests:
         return last() if wait_until(lambda: last() >= before + 3, seconds, 0.5) else 0
 
     def disk(self, name, mib=64, raw=True):
-        return self.s.VDI.create({'name_label': name, 'name_description': '', 'SR': self.sr, 'virtual_size': str(mib * MIB),
-                                  'type': 'user', 'sharable': False, 'read_only': False, 'other_config': {},
-                                  'sm_config': {'type': 'raw'} if raw else {}})
+        return new_disk(self.s, self.sr, name, mib * MIB, raw)
 
     def vbd(self, vm, vdi, device='0', kind='Disk', mode='RW'):
-        return self.s.VBD.create({'VM': vm, 'VDI': vdi, 'userdevice': device, 'bootable': False, 'mode': mode, 'type': kind,
-                                  'unpluggable': True, 'empty': vdi == NULL, 'other_config': {}, 'qos_algorithm_type': '',
-                                  'qos_algorithm_params': {}})
+        return new_drive(self.s, vm, vdi, device, kind, mode, False)
 
     def vif(self, vm, network, device='0', mac=''):
         return self.s.VIF.create({'VM': vm, 'network': network, 'device': device, 'MAC': mac, 'MTU': '1500', 'other_config': {},
@@ -162,4 +177,112 @@ class Guests:
         return self.leftovers()
 
 
-__all__ = ['Rig', 'Guests', 'Failure', 'wait_until', 'MIB', 'NULL', 'GRUB']
+class Guest:
+    def __init__(self, machine, name, ref):
+        self.m, self.name, self.ref = machine, name, ref
+        self.uuid = machine.s.VM.get_uuid(ref)
+
+    def console(self):
+        """All that it wrote, as xenconsoled kept it: of every domain that it has been."""
+        return self.m.rig.run('cat /var/log/xen/console/guest-%s*.log %s/hv/xen/console/%s.log 2>/dev/null' % (
+            self.name, self.m.agent.root, self.uuid))[1]
+
+    def tick(self):
+        """The number of its last tick; 0 before the first."""
+        found = re.findall(r'tick (\d+)', self.console())
+        return int(found[-1]) if found else 0
+
+    def said(self, text, seconds=BOOT_S, times=1):
+        return wait_until(lambda: self.console().count(text) >= times, seconds, 1)
+
+    def lives(self, seconds=BOOT_S):
+        """Its ticks go on: the timers of a guest are what a wrong domain lacks first."""
+        first = self.tick()
+        return wait_until(lambda: self.tick() not in (first, first + 1), seconds, 1)
+
+    def domid(self):
+        return int(self.m.s.VM.get_domid(self.ref))
+
+    def state(self):
+        return self.m.s.VM.get_power_state(self.ref)
+
+
+class Machine:
+    """A dom0 with this build's daemon; s is a session. What the test leaves running ends with the machine."""
+
+    def __init__(self, *options, rig=None):
+        self.rig, self.options = rig or Rig('xen'), options
+
+    def __enter__(self):
+        self.rig.start()
+        try:
+            self.rig.install()
+            self.agent = self.rig.start_agent('--log-level', 'debug', *self.options)
+            self.s = self.agent.login()
+        except BaseException:
+            self.rig.stop()
+            raise
+        return self
+
+    def __exit__(self, kind, value, trace):
+        if kind and kind is not SystemExit:
+            text = self.rig.run("grep -vE 'debug (hv: xen get-|net: list)' %s | tail -n 100" % self.agent.log)[1]
+            print('\n'.join('# ' + line for line in text.splitlines()), flush=True)
+        return self.rig.__exit__(kind, value, trace)
+
+    def restart(self):
+        self.agent.start()
+        self.s = self.agent.login()
+
+    def guest(self, name, kind='pv', words='', memory=128 * MIB, disk=True, vif=True, tick=True):
+        s = self.s
+        vm = s.VM.clone(s.VM.get_by_name_label('Other install media')[0], name)
+        s.VM.provision(vm)
+        s.VM.set_memory_limits(vm, str(32 * MIB), str(memory), str(memory), str(memory))
+        s.VM.set_domain_type(vm, kind)
+        s.VM.set_PV_kernel(vm, '/boot/vmlinuz' if kind == 'hvm' else '/boot/vmlinux')
+        s.VM.set_PV_ramdisk(vm, '/boot/initramfs.gz')
+        s.VM.set_PV_args(vm, '%s nonce=%s %s %s' % (WORDS, name, 'tick=1' if tick else '', words))
+        guest = Guest(self, name, vm)
+        guest.vdi = guest.vif = None
+        if disk:
+            guest.vdi = self.disk(name)
+            self.plug_disk(guest, guest.vdi, '0')
+        if vif:
+            guest.vif = self.card(guest, '0')
+        return guest
+
+    def disk(self, name, size=16 * MIB, raw=True):
+        s = self.s
+        sr = s.pool.get_default_SR(s.pool.get_all()[0])
+        return new_disk(s, sr, name, size, raw)
+
+    def plug_disk(self, guest, vdi, device, mode='RW'):
+        """The VBD record; a running guest gets it by VBD.plug."""
+        return new_drive(self.s, guest.ref, vdi, device, 'Disk', mode, device == '0')
+
+    def card(self, guest, device, network=None):
+        return self.s.VIF.create({'VM': guest.ref, 'network': network or self.network(), 'device': device, 'MAC': '', 'MTU': '1500',
+                                  'other_config': {}, 'qos_algorithm_type': '', 'qos_algorithm_params': {}})
+
+    def network(self):
+        """A host-internal network, made at the first use; 10.9.0.1 is dom0's address in it."""
+        s = self.s
+        found = s.network.get_by_name_label('test')
+        if found:
+            return found[0]
+        return s.network.create({'name_label': 'test', 'name_description': '', 'MTU': '1500', 'other_config': {}, 'bridge': '',
+                                 'managed': True, 'tags': []})
+
+    def address(self):
+        """Gives dom0 its address in network(); the bridge must be there: a card is plugged."""
+        self.rig.must('ip address replace 10.9.0.1/24 dev %s' % self.s.network.get_bridge(self.network()))
+
+    def left(self):
+        """What is there of guests, as text, '' when nothing is: domains, xenstore nodes, interfaces, loop devices."""
+        return self.rig.must(
+            'xl list | sed 1,2d; xenstore-ls /local/domain | grep -E "^[1-9]"; xenstore-ls /local/domain/0/backend 2>/dev/null |'
+            ' grep -E "^ [0-9]+ "; ip -o link | grep -oE "(vif|tap)[0-9][^:@]*"; losetup -a | grep -v "^$"; true')
+
+
+__all__ = ['Rig', 'Guests', 'Guest', 'Machine', 'Failure', 'wait_until', 'MIB', 'NULL', 'GRUB', 'BOOT_S', 'WORDS']

@@ -4,7 +4,7 @@ LEVEL=full: PVH, GRUB as the kernel (pvgrub), UEFI firmware of an HVM guest."""
 import struct
 
 from harness import LEVEL, check, done, fails
-from xenguest import MIB, WORDS, Machine
+from guests import MIB, WORDS, Machine
 
 CONFIG = '''set default=0
 set timeout=0

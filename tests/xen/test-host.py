@@ -5,7 +5,7 @@ import time
 import urllib.request
 
 from harness import LEVEL, check, done, fails, wait_until
-from xenguest import MIB, Machine
+from guests import MIB, Machine
 
 
 def is_described(m):

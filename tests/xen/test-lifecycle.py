@@ -3,7 +3,7 @@
 import time
 
 from harness import LEVEL, check, done, fails, wait_until
-from xenguest import BOOT_S, MIB, Machine
+from guests import BOOT_S, MIB, Machine
 
 
 def vif_there(m, name):

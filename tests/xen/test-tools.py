@@ -2,7 +2,7 @@
 """What a guest says of itself in xenstore: its drivers, the tools under the names of xe-guest-utilities, and a guest that writes
 nonsense as fast as it can."""
 from harness import LEVEL, check, done, wait_until
-from xenguest import Machine
+from guests import Machine
 
 # Goes before the first process of the small Linux: writes to xenstore through the kernel's device, one message a write.
 INIT = r'''#!/bin/sh
