@@ -7,4 +7,4 @@ import walk
 if not walk.FULL:
     print('# it takes many minutes: LEVEL=full')
     sys.exit(77)
-walk.main('pv pv-grub', 70)
+walk.main('pv pv-grub', 50)
