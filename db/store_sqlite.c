@@ -530,12 +530,12 @@ static int op_commit(struct store *base, const struct store_change *changes, siz
     for (size_t i = 0; i < n; i++)
         if (write_change(st, &changes[i], revision, i, err)) return rollback(st);
     if (tomb_floor > st->tomb_floor && drop_tombs(st, tomb_floor, err)) return rollback(st);
-    if ((errno = fault("db.commit")) != 0) {
+    if ((errno = fault_step("db.commit")) != 0) {
         sqlite_fail(NULL, st->path, "committing", err);
         return rollback(st);
     }
     if (sqlite_run(st, st->end, "committing", err)) return rollback(st);
-    fault("db.committed");   /* durable, but nobody knows yet */
+    (void)fault_step("db.committed");   /* durable, but nobody knows yet */
     st->ceiling = ceiling;
     if (tomb_floor > st->tomb_floor) st->tomb_floor = tomb_floor;
     *ret_revision = st->revision = revision;

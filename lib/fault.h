@@ -30,4 +30,13 @@ static inline int fault(const char *point)
     return __builtin_expect(fault_armed, 0) ? fault_check(point) : 0;
 }
 
+/* The same at a step of an operation: a call of a driver, a commit, a change of an interface. "agent.step" is reached at each of them,
+ * so that a test can fail or kill at the first, the second, the third ... of whatever an operation does. */
+static inline int fault_step(const char *point)
+{
+    int e = fault("agent.step");
+
+    return e ? e : fault(point);
+}
+
 #endif

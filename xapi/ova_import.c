@@ -14,6 +14,7 @@
 #include "lib/json.h"
 #include "lib/log.h"
 #include "lib/subproc.h"
+#include "xapi/unfinished.h"
 #include "xapi/unpack.h"
 #include "xapi/vdi.h"
 
@@ -207,6 +208,7 @@ static struct value other_config(struct importer *m, const struct value *vm)
 {
     struct value_builder b = value_builder(m->c->arena);
 
+    put_text(&b, UNFINISHED_KEY, unfinished_text(m->c));
     put_text(&b, "import_task", arena_strdup(m->c->arena, REF_STR(m->c->task->ref)));
     put_text(&b, "mac_seed", uuid_new(arena_alloc(m->c->arena, UUID_TEXT)));
     if (*text_of(vm, "os")) put_text(&b, "ovf_os", text_of(vm, "os"));
@@ -532,6 +534,16 @@ static void undo(struct importer *m)
     }
 }
 
+/* From here on the VMs and their disks are there, whatever comes. */
+static int finish(struct importer *m, struct xerr *err)
+{
+    struct txn *t = db_begin(m->c->agent->db);
+
+    for (size_t i = 0; i < m->n_vms; i++) unfinished_end(t, CLASS_VM, m->vms[i]);
+    for (size_t i = 0; i < m->n_disks; i++) unfinished_end(t, CLASS_VDI, m->disks[i].vdi);
+    return db_commit(t, err);
+}
+
 static void refresh(struct importer *m)
 {
     for (size_t i = 0; i < m->n_disks; i++) {
@@ -551,7 +563,9 @@ int ova_import(struct call *c, const struct xva_import *what, struct xva_in *in,
     m->in = in;
     m->check = ova_check_new(c->arena);
     m->piece = arena_alloc(c->arena, DISK_FRAME_MAX + 1);
-    int rc = read_description(m, first, err) || make_vms(m, err) || take_files(m, err) || make_devices(m, err) ? -1 : 0;
+    c->unfinished = "";
+    int rc = read_description(m, first, err) || make_vms(m, err) || take_files(m, err) || make_devices(m, err) || finish(m, err) ? -1 : 0;
+    c->unfinished = NULL;
     ova_check_free(m->check);
     if (rc) {
         undo(m);

@@ -6,6 +6,7 @@
 #include "gen/methods.h"
 #include "lib/log.h"
 #include "xapi/call/lifecycle.h"
+#include "xapi/unfinished.h"
 
 /* ---- secrets ------------------------------------------------------------------------------- */
 
@@ -233,7 +234,10 @@ int pbd_plug(struct call *c, struct ref self, struct xerr *err)
     bool plugged;
 
     if (find(c, self, &sr, &plugged, err)) return -1;
-    return plugged ? 0 : pbd_attach(c, self, err);
+    if (plugged) return 0;
+    if (pbd_attach(c, self, err)) return -1;
+    unfinished_plugged(c, sr);
+    return 0;
 }
 
 /* VDI_IN_USE naming the first disk of the SR that is attached here. */

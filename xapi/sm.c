@@ -273,27 +273,57 @@ static bool is_used(const struct snap *s, const struct storage_attachment *at)
     return vbd && row_bool(vbd, F_VBD_currently_attached);
 }
 
+static void drop_one(struct call *c, const struct storage_attachment *at)
+{
+    _cleanup_xerr_ struct xerr err = XERR_INIT;
+    struct ref vdi;
+    {
+        _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+        const struct row *row = snap_by_uuid(s, CLASS_VDI, at->vdi_uuid);
+        if (is_used(s, at) || !row) return;
+        vdi = row_ref_of(row);
+    }
+    if (vdi_detach(c, vdi, at->owner, &err)) {
+        _cleanup_free_ char *why = xerr_text(&err);
+        log_warn("disk %s stays attached for %s: %s", at->vdi_uuid, at->owner, why);
+    } else {
+        log_info("disk %s was attached for %s, which is gone: detached", at->vdi_uuid, at->owner);
+    }
+}
+
 /* Copies, suspends and starts that died with the last agent. */
 static void drop_stale(struct call *c)
 {
     const struct storage_attachment *list;
     size_t n = storage_attachments(c->agent->storage, NULL, NULL, c->arena, &list);
 
+    for (size_t i = 0; i < n; i++) drop_one(c, &list[i]);
+}
+
+/* A drive's whose VM has ended, or that is gone itself, and nobody works on: its detaching failed then. */
+static bool was_left(const struct snap *s, const struct storage_attachment *at)
+{
+    const struct row *vbd = snap_by_uuid(s, CLASS_VBD, at->owner), *vm = vbd ? snap_get(s, CLASS_VM, row_ref(vbd, F_VBD_VM)) : NULL;
+    struct ref bytes;
+
+    if (!uuid_from_text(at->owner, &bytes)) return false;
+    if (!vbd) return true;
+    return !row_bool(vbd, F_VBD_currently_attached) && !row_value(vbd, F_VBD_current_operations)->map.n &&
+           !(vm && row_value(vm, F_VM_current_operations)->map.n);
+}
+
+void storage_drop_left(struct call *c, const char *vdi_uuid)
+{
+    const struct storage_attachment *list;
+    size_t n = storage_attachments(c->agent->storage, NULL, vdi_uuid, c->arena, &list);
+
     for (size_t i = 0; i < n; i++) {
-        _cleanup_xerr_ struct xerr err = XERR_INIT;
-        struct ref vdi;
+        bool left;
         {
             _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
-            const struct row *row = snap_by_uuid(s, CLASS_VDI, list[i].vdi_uuid);
-            if (is_used(s, &list[i]) || !row) continue;
-            vdi = row_ref_of(row);
+            left = was_left(s, &list[i]);
         }
-        if (vdi_detach(c, vdi, list[i].owner, &err)) {
-            _cleanup_free_ char *why = xerr_text(&err);
-            log_warn("disk %s stays attached for %s: %s", list[i].vdi_uuid, list[i].owner, why);
-        } else {
-            log_info("disk %s was attached for %s, which is gone: detached", list[i].vdi_uuid, list[i].owner);
-        }
+        if (left) drop_one(c, &list[i]);
     }
 }
 

@@ -10,4 +10,8 @@
  * the first start makes "Local storage" (type file, root/sr) and the CD repository of the tools. Blocks. */
 int storage_startup(struct call *c, struct xerr *err);
 
+/* Drives that have this disk attached although their VMs have ended, because detaching it failed then, give it back. For calls that
+ * hold an operation on the disk. Blocks. */
+void storage_drop_left(struct call *c, const char *vdi_uuid);
+
 #endif

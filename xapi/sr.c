@@ -173,6 +173,7 @@ static int check_unplugged(const struct snap *s, const struct row *sr, struct xe
 
 static int drop_records(struct call *c, struct ref sr, struct xerr *err)
 {
+    storage_making_settle(c->agent->storage);
     struct txn *t = db_begin(c->agent->db);
     const struct row *row = snap_need(txn_snap(t), CLASS_SR, sr, err);
 

@@ -89,6 +89,7 @@ static void take_found(struct scan *scan, const struct value *found)
 {
     struct known *k = find_known(scan, found);
 
+    if (!k && storage_is_being_made(scan->c->agent->storage, value_get_str(found, "uuid", ""))) return;
     if (!k) {
         add_record(scan, found);
         return;
@@ -174,15 +175,42 @@ static void note_records(struct scan *scan)
     for (size_t i = 0; vdis && i < vdis->n; i++) refmap_put(scan->before, vdis->refs[i], scan);
 }
 
+static bool has_record(struct call *c, const char *uuid)
+{
+    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+
+    return snap_by_uuid(s, CLASS_VDI, uuid);
+}
+
+/* Images that were made for records that never came. */
+static void drop_cut_off(struct call *c, const struct storage_sr *sr, const char *const *uuids, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        _cleanup_xerr_ struct xerr err = XERR_INIT;
+        const struct storage_vdi vdi = { .uuid = uuids[i], .location = uuids[i] };
+        struct value ignored;
+        if (!has_record(c, uuids[i]) && driver_call(c, sr, &vdi, "vdi_delete", NULL, 0, NULL, &ignored, &err) &&
+            !xerr_is(&err, "VDI_MISSING")) {
+            _cleanup_free_ char *why = xerr_text(&err);
+            log_warn("disk %s of SR %s, whose making was cut off, stays: %s", uuids[i], sr->uuid, why);
+            continue;
+        }
+        log_info("disk %s of SR %s: its making was cut off; what was there of it has gone", uuids[i], sr->uuid);
+        storage_making_end(c->agent->storage, uuids[i]);
+    }
+}
+
 int sr_scan_records(struct call *c, const struct storage_sr *sr, int deadline_ms, struct xerr *err)
 {
     _cleanup_refmap_ struct refmap *before = refmap_new();
     struct scan scan = {
         .c = c, .sr = sr, .before = before, .can_delete = sr_has_feature(c, sr, "VDI_DELETE")
     };
+    const char *const *cut_off;
     struct value answer;
 
     note_records(&scan);
+    const size_t n_cut_off = scan.can_delete ? storage_cut_off(c->agent->storage, sr->uuid, c->arena, &cut_off) : 0;
     if (storage_call(c->agent->storage, sr, NULL, "sr_scan", NULL, 0, NULL, deadline_ms, c->arena, &answer,
                      err))
         return -1;
@@ -193,5 +221,6 @@ int sr_scan_records(struct call *c, const struct storage_sr *sr, int deadline_ms
     int rc = apply(&scan, &answer, err);
     map_free(scan.by_uuid);
     map_free(scan.by_location);
+    if (!rc && n_cut_off) drop_cut_off(c, sr, cut_off, n_cut_off);
     return rc;
 }

@@ -10,6 +10,7 @@
 #include "xapi/network.h"
 #include "xapi/sm.h"
 #include "xapi/sr.h"
+#include "xapi/unfinished.h"
 #include "xapi/vif_card.h"
 #include "xapi/vm.h"
 #include "xapi/vm_boot.h"
@@ -66,7 +67,7 @@ int startup_resources(struct agent *agent, struct xerr *err)
         { "running VMs", resync, false },
         { "cards of running VMs", vif_cards_startup, false },
         { "disks on the move", vdi_migrate_recover, false },
-        { "disks of copies", vm_copies_startup, false },
+        { "work that was cut off", unfinished_startup, false },
     };
     return run_steps(agent, steps, ARRAY_SIZE(steps), err);
 }

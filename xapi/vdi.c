@@ -4,9 +4,12 @@
 #include "xapi/vdi.h"
 
 #include "gen/methods.h"
+#include "lib/fault.h"
 #include "lib/log.h"
 #include "xapi/call/lifecycle.h"
+#include "xapi/sm.h"
 #include "xapi/sr.h"
+#include "xapi/unfinished.h"
 #include "xapi/vbd.h"
 
 static struct value size_arg(struct call *c, int64_t bytes)
@@ -61,6 +64,7 @@ static int commit_new(struct call *c, const struct vdi_new *what, const char *uu
     if (what->tags && what->tags->kind == VALUE_SET && what->tags->set.n)
         txn_set_value(t, vdi, F_VDI_tags, what->tags);
     vdi_put_answer(t, vdi, answer);
+    if (c->unfinished) unfinished_mark(c, t, vdi);
     const struct row *row = snap_get(txn_snap(t), CLASS_VDI, vdi);
     if (row) sr_add_allocation(t, what->sr, row_int(row, F_VDI_virtual_size) - counted);
     sr_put_space(t, what->sr, answer);
@@ -91,11 +95,18 @@ int vdi_create_internal(struct call *c, const struct vdi_new *what, struct ref *
         value_string("OpaqueRef:NULL"), bool_arg(false), value_string("19700101T00:00:00Z"), value_string(""),
         bool_arg(n.read_only),
     };
-    if (driver_call(c, &sr, &vdi, "vdi_create", args, ARRAY_SIZE(args), NULL, &answer, err)) return -1;
-    vdi.uuid = value_get_str(&answer, "uuid", vdi.uuid);
-    if (commit_new(c, &n, vdi.uuid, &answer, ret_vdi, err) == 0) return 0;
-    driver_undo(c, &sr, &vdi, "vdi_delete");
-    return -1;
+    const char *wished = vdi.uuid;
+    if (storage_making_begin(c->agent->storage, sr.uuid, wished, err)) return -1;
+    if (driver_call(c, &sr, &vdi, "vdi_create", args, ARRAY_SIZE(args), NULL, &answer, err)) {
+        storage_making_failed(c->agent->storage, wished, err);
+        return -1;
+    }
+    (void)fault_step("vdi.image");
+    vdi.uuid = value_get_str(&answer, "uuid", wished);
+    int rc = commit_new(c, &n, vdi.uuid, &answer, ret_vdi, err);
+    if (rc) driver_undo(c, &sr, &vdi, "vdi_delete");
+    storage_making_end(c->agent->storage, wished);
+    return rc;
 }
 
 static struct ref record_ref(const struct value *record, const char *key)
@@ -183,6 +194,7 @@ static int check_unused(struct call *c, struct ref vdi, const char *operation, s
         if (!row) return -1;
         uuid = arena_strdup(c->arena, row_uuid(row));
     }
+    storage_drop_left(c, uuid);
     if (storage_attachments(c->agent->storage, NULL, uuid, c->arena, &list))
         return xerr_vdi_in_use(err, REF_STR(vdi), operation);
     return 0;
@@ -191,6 +203,7 @@ static int check_unused(struct call *c, struct ref vdi, const char *operation, s
 int vdi_forget(struct call *c, struct ref vdi, struct xerr *err)
 {
     if (check_unused(c, vdi, "forget", err)) return -1;
+    storage_making_settle(c->agent->storage);
     struct txn *t = db_begin(c->agent->db);
     vdi_drop_row(t, vdi);
     return db_commit(t, err);
@@ -229,24 +242,54 @@ static struct value find_siblings(struct call *c, struct ref vdi)
     return value_built_set(&found);
 }
 
+/* A record whose image is on its way out goes with it, also after a kill. *ret_marked: by us. */
+static int mark_dying(struct call *c, struct ref vdi, bool *ret_marked, struct xerr *err)
+{
+    const char *outer = c->unfinished;
+    struct txn *t = db_begin(c->agent->db);
+    const struct row *row = snap_get(txn_snap(t), CLASS_VDI, vdi);
+
+    *ret_marked = row && !row_map_str(row, F_VDI_sm_config, UNFINISHED_KEY, NULL);
+    if (!*ret_marked) {
+        db_abort(t);
+        return 0;
+    }
+    c->unfinished = UNFINISHED_DYING;
+    unfinished_mark(c, t, vdi);
+    c->unfinished = outer;
+    return db_commit(t, err);
+}
+
+static void unmark_dying(struct call *c, struct ref vdi)
+{
+    _cleanup_xerr_ struct xerr err = XERR_INIT;
+
+    if (unfinished_end_now(c, vdi, &err)) log_warn("disk %s is destroyed at the next start: %s", REF_STR(vdi), err.code);
+}
+
 int vdi_destroy(struct call *c, struct ref self, struct xerr *err)
 {
     _cleanup_hold_ struct storage_hold hold = { .entry = NULL };
     _cleanup_xerr_ struct xerr why = XERR_INIT;
     struct value answer = value_void();
     struct disk_ids ids;
+    bool marked;
 
     if (check_destroy(c, self, err) || vdi_for_driver(c, self, &ids, err)) return -1;
     if (sr_need_feature(c, &ids.sr, "VDI_DELETE", err)) return -1;
     vdi_await_nbd(c, ids.vdi.uuid);
+    storage_drop_left(c, ids.vdi.uuid);
     storage_hold(c->agent->storage, ids.sr.uuid, ids.vdi.uuid, &hold);
     if (hold.owners) return xerr_vdi_in_use(err, REF_STR(self), "destroy");
     /* A disk that is gone already is as destroyed as it can be. */
     const struct member extra[] = { { "siblings", find_siblings(c, self) } };
     const struct value extra_map = value_map(extra, ARRAY_SIZE(extra));
+    if (mark_dying(c, self, &marked, err)) return -1;
     if (driver_call(c, &ids.sr, &ids.vdi, "vdi_delete", NULL, 0, &extra_map, &answer, &why) &&
-        !xerr_is(&why, "VDI_MISSING"))
+        !xerr_is(&why, "VDI_MISSING")) {
+        if (marked) unmark_dying(c, self);
         return xerr_move(err, &why);
+    }
     struct txn *t = db_begin(c->agent->db);
     vdi_drop_row(t, self);
     sr_put_space(t, ids.sr.ref, &answer);
@@ -276,6 +319,7 @@ int vdi_resize(struct call *c, struct ref vdi, int64_t size, struct xerr *err)
     struct disk_ids ids;
 
     if (vdi_for_driver(c, vdi, &ids, err) || sr_need_feature(c, &ids.sr, "VDI_RESIZE", err)) return -1;
+    storage_drop_left(c, ids.vdi.uuid);
     storage_hold(c->agent->storage, ids.sr.uuid, ids.vdi.uuid, &hold);
     if (hold.owners) return xerr_vdi_in_use(err, REF_STR(vdi), "resize");
     if (driver_call(c, &ids.sr, &ids.vdi, "vdi_resize", &arg, 1, NULL, &answer, err)) return -1;

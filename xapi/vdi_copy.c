@@ -5,6 +5,7 @@
 
 #include "gen/methods.h"
 #include "lib/log.h"
+#include "xapi/unfinished.h"
 
 static bool on_progress(void *arg, double fraction)
 {
@@ -134,9 +135,12 @@ int vdi_copy(struct call *c, struct ref vdi, struct ref sr, struct ref base_vdi,
         if (!snap_need(s, CLASS_VDI, base_vdi, err)) return -1;
     }
     if (!ref_is_null(sr)) n.sr = sr;
-    if (make ? vdi_create_internal(c, &n, &target, err) : check_target(c, into_vdi, n.virtual_size, err))
-        return -1;
-    if (copy_content(c, vdi, make ? REF_NULL : base_vdi, target, make, err)) {
+    const bool ours = make && !c->unfinished;      /* a half-filled disk is no copy */
+    if (ours) c->unfinished = "";
+    int rc = make ? vdi_create_internal(c, &n, &target, err) : check_target(c, into_vdi, n.virtual_size, err);
+    if (ours) c->unfinished = NULL;
+    if (rc) return -1;
+    if (copy_content(c, vdi, make ? REF_NULL : base_vdi, target, make, err) || (ours && unfinished_end_now(c, target, err))) {
         _cleanup_xerr_ struct xerr why = XERR_INIT;
         if (make && vdi_destroy(c, target, &why)) {
             _cleanup_free_ char *text = xerr_text(&why);

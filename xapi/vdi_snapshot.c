@@ -5,8 +5,10 @@
 
 #include "gen/methods.h"
 #include "lib/clock.h"
+#include "lib/fault.h"
 #include "lib/log.h"
 #include "xapi/call/lifecycle.h"
+#include "xapi/unfinished.h"
 #include "xapi/vbd.h"
 
 struct wish {
@@ -91,6 +93,7 @@ static void copy_fields(struct call *c, struct txn *t, struct ref from, struct r
         txn_set_field(t, to, fields[i], &v);
     }
     txn_map_remove(t, to, F_VDI_sm_config, "vhd-parent");
+    unfinished_end(t, CLASS_VDI, to);
 }
 
 static int commit_copy(struct call *c, const struct disk_ids *ids, const struct wish *w,
@@ -107,6 +110,7 @@ static int commit_copy(struct call *c, const struct disk_ids *ids, const struct 
         txn_set_str(t, vdi, F_VDI_uuid, uuid);
     }
     copy_fields(c, t, ids->vdi.ref, vdi);
+    if (c->unfinished) unfinished_mark(c, t, vdi);
     txn_set_bool(t, vdi, F_VDI_managed, true);
     txn_set_bool(t, vdi, F_VDI_is_a_snapshot, w->snapshot);
     if (w->snapshot) {
@@ -140,13 +144,21 @@ static int take(struct call *c, struct ref vdi, struct wish *w, struct ref *ret_
     w->new_uuid = uuid_new(arena_alloc(c->arena, UUID_TEXT));
     if (vdi_for_driver(c, vdi, &ids, err) || sr_need_feature(c, &ids.sr, feature, err)) return -1;
     storage_hold(c->agent->storage, ids.sr.uuid, ids.vdi.uuid, &hold);
+    if (storage_making_begin(c->agent->storage, ids.sr.uuid, w->new_uuid, err)) return -1;
     int rc = hold.writable ? take_online(c, &ids, w, hold.owner, &answer, err)
                            : call_phase(c, &ids, w, hold.owners ? "ro" : "", "", "", &answer, err);
-    if (rc) return rc;
-    if (commit_copy(c, &ids, w, &answer, ret_vdi, err) == 0) return 0;
-    struct storage_vdi made = { .uuid = value_get_str(&answer, "uuid", w->new_uuid) };
-    driver_undo(c, &ids.sr, &made, "vdi_delete");
-    return -1;
+    if (rc) {
+        storage_making_failed(c->agent->storage, w->new_uuid, err);
+        return rc;
+    }
+    (void)fault_step("vdi.image");
+    rc = commit_copy(c, &ids, w, &answer, ret_vdi, err);
+    if (rc) {
+        struct storage_vdi made = { .uuid = value_get_str(&answer, "uuid", w->new_uuid) };
+        driver_undo(c, &ids.sr, &made, "vdi_delete");
+    }
+    storage_making_end(c->agent->storage, w->new_uuid);
+    return rc;
 }
 
 int vdi_snapshot(struct call *c, struct ref vdi, const struct value *driver_params, struct ref *ret_result,

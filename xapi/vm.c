@@ -10,6 +10,7 @@
 #include "gen/methods.h"
 #include "lib/log.h"
 #include "xapi/call/lifecycle.h"
+#include "xapi/unfinished.h"
 #include "xapi/vbd.h"
 #include "xapi/vtpm.h"
 
@@ -163,6 +164,7 @@ struct ref vm_copy_record(struct call *c, struct txn *t, struct ref vm, const ch
         struct value v = row_field_value(row, &cls->fields[i], c->arena);
         txn_set_field(t, copy, cls->fields[i].id, &v);
     }
+    unfinished_end(t, CLASS_VM, copy);
     txn_set_str(t, copy, F_VM_name_label, name);
     txn_set_enum(t, copy, F_VM_power_state, vm_power_state_Halted);
     txn_set_int(t, copy, F_VM_domid, -1);
@@ -295,10 +297,11 @@ static int provision_disk(struct call *c, struct ref vm, const char *vm_name, co
     return call_message(c, "VBD.create", ARGS(value_map(vbd_record, ARRAY_SIZE(vbd_record))), NULL, err);
 }
 
-static int finish_provision(struct call *c, struct ref vm, struct xerr *err)
+static int finish_provision(struct call *c, struct ref vm, const struct ref *made, size_t n, struct xerr *err)
 {
     struct txn *t = db_begin(c->agent->db);
 
+    for (size_t i = 0; i < n; i++) unfinished_end(t, CLASS_VDI, made[i]);
     txn_map_remove(t, vm, F_VM_other_config, "disks");
     txn_set_bool(t, vm, F_VM_is_a_template, false);
     txn_set_bool(t, vm, F_VM_is_default_template, false);
@@ -322,13 +325,16 @@ int vm_provision(struct call *c, struct ref vm, struct xerr *err)
     size_t n = 0, done = 0;
 
     if (*xml && parse_disks(c->arena, xml, wishes, &n, err)) return -1;
+    c->unfinished = arena_strdup(c->arena, REF_STR(vm));
     for (; done < n; done++) {
         call_progress(c, (double)done / (double)n);
         made[done] = REF_NULL;
         if (call_check_cancel(c, err) || provision_disk(c, vm, name, &wishes[done], &made[done], err)) goto undo;
     }
-    return finish_provision(c, vm, err);
+    c->unfinished = NULL;
+    return finish_provision(c, vm, made, n, err);
 undo:
+    c->unfinished = NULL;
     for (size_t i = 0; i <= done; i++)
         if (!ref_is_null(made[i])) vm_undo_vdi(c, made[i]);
     return -1;

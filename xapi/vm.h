@@ -46,11 +46,6 @@ void vm_nvram_save(struct call *c, struct ref vm);
 const char *vm_pack(struct call *c, const void *bytes, size_t len);
 int vm_unpack(struct call *c, const char *what, const char *text, unsigned char **ret, size_t *ret_len, struct xerr *err);
 
-/* ---- vm_snapshot.c ---- */
-
-/* At the start: disks of copies that a killed agent left half made go. Never fails. */
-int vm_copies_startup(struct call *c, struct xerr *err);
-
 /* ---- vm_cloudinit.c ---- */
 
 /* The disk with the VM's first configuration is there and says what other_config says; nothing when that says nothing.

@@ -14,6 +14,7 @@
 #include "lib/iso9660.h"
 #include "lib/log.h"
 #include "xapi/storage/content.h"
+#include "xapi/unfinished.h"
 #include "xapi/vdi.h"
 
 #define MARK "cloud-init"       /* in VBD.other_config: the digest of what its disk holds */
@@ -162,7 +163,10 @@ static int make_disk(struct call *c, struct ref vm, int64_t size, struct drive *
                                   .name_description = "First configuration of the VM: made from its other_config at each start" };
 
     if (ref_is_null(d->sr)) return xerr_default_sr_not_found(err, REF_STR(d->sr));
-    if (vdi_create_internal(c, &what, &d->vdi, err)) return -1;
+    c->unfinished = arena_strdup(c->arena, REF_STR(vm));
+    int rc = vdi_create_internal(c, &what, &d->vdi, err);
+    c->unfinished = NULL;
+    if (rc) return -1;
     if (!make_vbd(c, vm, d, err)) return 0;
     vm_undo_vdi(c, d->vdi);
     return -1;
@@ -188,6 +192,7 @@ static int need_disk(struct call *c, struct ref vm, const struct strbuf *image, 
     if (write_disk(c, d->vdi, image, err)) return -1;
     struct txn *t = db_begin(c->agent->db);
     txn_map_put_str(t, d->vbd, F_VBD_other_config, MARK, d->digest);
+    unfinished_end(t, CLASS_VDI, d->vdi);
     return db_commit(t, err);
 }
 

@@ -9,6 +9,7 @@
 #include "lib/fault.h"
 #include "lib/log.h"
 #include "xapi/call/lifecycle.h"
+#include "xapi/unfinished.h"
 #include "xapi/vdi.h"
 #include "xapi/vm_balloon.h"
 #include "xapi/vm_boot.h"
@@ -246,9 +247,10 @@ static int destroy_suspend_image(struct call *c, struct ref vm, struct xerr *err
     }
     struct txn *t = db_begin(c->agent->db);
     txn_set_ref(t, vm, F_VM_suspend_VDI, REF_NULL);
+    unfinished_mark(c, t, vdi);
     if (db_commit(t, err)) return -1;
 
-    vm_undo_vdi(c, vdi);   /* a stale image is only waste */
+    unfinished_destroy(c, vdi);   /* a stale image is only waste */
     return 0;
 }
 
@@ -267,7 +269,10 @@ int vm_hard_shutdown(struct call *c, struct ref vm, struct xerr *err)
 
 int vm_hard_reboot(struct call *c, struct ref vm, struct xerr *err)
 {
-    return end_domain(c, vm, err) ? -1 : start_here(c, vm, false, err);
+    if (unfinished_rerun(c, vm, "start", err)) return -1;
+    int rc = end_domain(c, vm, err) || start_here(c, vm, false, err) ? -1 : 0;
+    unfinished_rerun_end(c, vm);
+    return rc;
 }
 
 int vm_shutdown(struct call *c, struct ref vm, struct xerr *err)
@@ -343,7 +348,10 @@ static int make_suspend_image(struct call *c, struct ref vm, struct ref *ret_vdi
         .type = vdi_type_suspend,
         .sm_config = &sm_config,
     };
-    return vdi_create_internal(c, &what, ret_vdi, err);
+    c->unfinished = "";
+    int rc = vdi_create_internal(c, &what, ret_vdi, err);
+    c->unfinished = NULL;
+    return rc;
 }
 
 static int suspend_vdi_of(struct call *c, struct ref vm, struct ref *ret_vdi, struct xerr *err)
@@ -362,6 +370,7 @@ static int note_image(struct call *c, struct ref vm, struct ref vdi, struct xerr
     struct txn *t = db_begin(c->agent->db);
 
     txn_set_ref(t, vm, F_VM_suspend_VDI, vdi);
+    unfinished_end(t, CLASS_VDI, vdi);
     return db_commit(t, err);
 }
 
@@ -405,7 +414,7 @@ int vm_suspend(struct call *c, struct ref vm, struct xerr *err)
 
     /* The domain is gone and the image whole: from here on the VM is Suspended whatever else fails, a crash here too: see
      * vm_settle_suspend(). */
-    (void)fault("vm.suspended");
+    (void)fault_step("vm.suspended");
     vm_nvram_save(c, vm);
     vm_undo_attach(c, vdi, owner);
     vm_detach_devices(c, vm);

@@ -11,10 +11,8 @@
 #include "lib/fault.h"
 #include "lib/log.h"
 #include "xapi/call/lifecycle.h"
+#include "xapi/unfinished.h"
 #include "xapi/vtpm.h"
-
-/* VDI.sm_config: nobody's disk; the value is the host that is to destroy it. */
-#define KEY_MARK "copy-of-vm"
 
 /* One disk drive of the source and what the copy gets in its place. */
 struct drive {
@@ -60,70 +58,6 @@ static int make_plan(struct call *c, struct ref vm, const struct value *leave_ou
     return 0;
 }
 
-/* ---- disks that belong to nobody ---------------------------------------------------------------------------------- */
-
-static void mark(struct call *c, struct txn *t, struct ref vdi)
-{
-    char host[REF_TEXT];
-
-    if (snap_get(txn_snap(t), CLASS_VDI, vdi)) txn_map_put_str(t, vdi, F_VDI_sm_config, KEY_MARK, ref_text(c->agent->host, host));
-}
-
-static void unmark(struct txn *t, struct ref vdi)
-{
-    if (snap_get(txn_snap(t), CLASS_VDI, vdi)) txn_map_remove(t, vdi, F_VDI_sm_config, KEY_MARK);
-}
-
-static int mark_now(struct call *c, struct ref vdi, struct xerr *err)
-{
-    struct txn *t = db_begin(c->agent->db);
-
-    mark(c, t, vdi);
-    return db_commit(t, err);
-}
-
-static bool is_used(struct call *c, struct ref vdi)
-{
-    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
-    const struct row *row = snap_get(s, CLASS_VDI, vdi);
-
-    return row && row_refs(row, F_VDI_VBDs)->n;
-}
-
-/* A mark must not outlive the attempt: whoever finds the disk may use it from then on. One that another VM has stays. */
-static void destroy_marked(struct call *c, struct ref vdi)
-{
-    if (!is_used(c, vdi)) vm_undo_vdi(c, vdi);
-    {
-        _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
-        const struct row *row = snap_get(s, CLASS_VDI, vdi);
-        if (!row || !row_map_str(row, F_VDI_sm_config, KEY_MARK, NULL)) return;
-    }
-    _cleanup_xerr_ struct xerr err = XERR_INIT;
-    struct txn *t = db_begin(c->agent->db);
-    unmark(t, vdi);
-    if (db_commit(t, &err)) log_warn("disk %s keeps the mark of a copy: %s", REF_STR(vdi), err.code);
-}
-
-int vm_copies_startup(struct call *c, struct xerr *err)
-{
-    struct ref *marked;
-    size_t n = 0;
-
-    (void)err;
-    {
-        _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
-        char host[REF_TEXT];
-        ref_text(c->agent->host, host);
-        marked = arena_new_array(c->arena, struct ref, snap_count(s, CLASS_VDI) + 1);
-        SNAP_EACH (s, CLASS_VDI, vdi)
-            if (streq(row_map_str(vdi, F_VDI_sm_config, KEY_MARK, ""), host)) marked[n++] = row_ref_of(vdi);
-    }
-    for (size_t i = 0; i < n; i++) destroy_marked(c, marked[i]);
-    if (n) log_info("%zu disks of copies that were cut off: destroyed", n);
-    return 0;
-}
-
 static void drop_disks(struct call *c, const struct plan *plan)
 {
     for (size_t i = 0; i < plan->n; i++)
@@ -136,17 +70,15 @@ static void drop_disks(struct call *c, const struct plan *plan)
 static int copy_disk(struct call *c, const char *how, struct ref vdi, struct ref sr, struct ref *ret_vdi, struct xerr *err)
 {
     struct value result = value_ref(REF_NULL);
+
+    c->unfinished = "";
     int rc = streq(how, "VDI.copy")
                  ? call_message(c, how, ARGS(value_ref(vdi), value_ref(sr), value_ref(REF_NULL), value_ref(REF_NULL)), &result, err)
                  : call_message(c, how, ARGS(value_ref(vdi), value_map(NULL, 0)), &result, err);
 
-    if (rc) return rc;
-    if (mark_now(c, result.ref, err)) {
-        vm_undo_vdi(c, result.ref);
-        return -1;
-    }
-    *ret_vdi = result.ref;
-    return 0;
+    c->unfinished = NULL;
+    if (!rc) *ret_vdi = result.ref;
+    return rc;
 }
 
 /* how: "VDI.snapshot", "VDI.clone" or "VDI.copy" (to sr; null = where the disk is). */
@@ -161,7 +93,7 @@ static int copy_disks(struct call *c, struct plan *plan, const char *how, struct
     if (!ref_is_null(plan->suspend_vdi) &&
         copy_disk(c, "VDI.copy", plan->suspend_vdi, sr, &plan->new_suspend_vdi, err))
         goto fail;
-    const int broken = fault("vm.copy.disks");
+    const int broken = fault_step("vm.copy.disks");
     if (!broken) return 0;
     xerr_internal(err, "disks of a copy: %s", strerror(broken));
 fail:
@@ -198,7 +130,7 @@ static void copy_vbd(struct call *c, struct txn *t, const struct drive *d, struc
 
     txn_set_ref(t, vbd, F_VBD_VM, vm);
     txn_set_ref(t, vbd, F_VBD_VDI, d->new_vdi);
-    if (d->copied) unmark(t, d->new_vdi);
+    if (d->copied) unfinished_end(t, CLASS_VDI, d->new_vdi);
     lifecycle_refresh(t, CLASS_VBD, vbd);
 }
 
@@ -249,7 +181,7 @@ static void copy_devices(struct call *c, struct txn *t, const struct plan *plan,
 static void copy_suspend_image(struct txn *t, const struct plan *plan, struct ref to)
 {
     if (ref_is_null(plan->new_suspend_vdi)) return;
-    unmark(t, plan->new_suspend_vdi);
+    unfinished_end(t, CLASS_VDI, plan->new_suspend_vdi);
     txn_set_ref(t, to, F_VM_suspend_VDI, plan->new_suspend_vdi);
     txn_set_enum(t, to, F_VM_power_state, vm_power_state_Suspended);
 }
@@ -330,11 +262,17 @@ int vm_checkpoint(struct call *c, struct ref vm, const char *new_name, struct re
     enum vm_power_state state = power_state_of(c, vm);
     bool ran = state == vm_power_state_Running || state == vm_power_state_Paused;
 
-    if (ran && vm_suspend(c, vm, err)) return -1;
+    if (ran && unfinished_rerun(c, vm, state == vm_power_state_Paused ? "resume-paused" : "resume", err)) return -1;
+    if (ran && vm_suspend(c, vm, err)) {
+        unfinished_rerun_end(c, vm);
+        return -1;
+    }
     int rc = make_copy(c, vm, new_name, "VDI.snapshot", REF_NULL, NULL, true, ret_result, err);
     if (!ran) return rc;
     struct xerr why = XERR_INIT;
-    if (vm_resume(c, vm, state == vm_power_state_Paused, true, &why)) {
+    int failed = vm_resume(c, vm, state == vm_power_state_Paused, true, &why);
+    unfinished_rerun_end(c, vm);
+    if (failed) {
         if (!rc) return xerr_move(err, &why);
         xerr_clear(&why);
     }
@@ -411,14 +349,14 @@ int vm_revert(struct call *c, struct ref snapshot, struct xerr *err)
     copy_suspend_image(t, &plan, vm);
     txn_set_ref(t, vm, F_VM_parent, snapshot);
     for (size_t i = 0; i < old.n; i++)
-        if (old.drives[i].copied) mark(c, t, old.drives[i].vdi);
+        if (old.drives[i].copied) unfinished_mark(c, t, old.drives[i].vdi);
     lifecycle_refresh(t, CLASS_VM, vm);
     if (db_commit(t, err)) {
         drop_disks(c, &plan);
         return -1;
     }
-    fault("vm.revert.swapped");
+    (void)fault_step("vm.revert.swapped");
     for (size_t i = 0; i < old.n; i++)
-        if (old.drives[i].copied) destroy_marked(c, old.drives[i].vdi);
+        if (old.drives[i].copied) unfinished_destroy(c, old.drives[i].vdi);
     return 0;
 }

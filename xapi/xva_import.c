@@ -17,6 +17,7 @@
 #include "xapi/call/lifecycle.h"
 #include "xapi/ova.h"
 #include "xapi/storage/content.h"
+#include "xapi/unfinished.h"
 #include "xapi/vdi.h"
 #include "xapi/vtpm.h"
 #include "xapi/xva_blocks.h"
@@ -131,7 +132,8 @@ static struct value vm_other_config(const struct importer *m, const struct value
 
     for (size_t i = 0; old && old->kind == VALUE_MAP && i < old->map.n; i++) {
         const char *key = old->map.members[i].key;
-        if (streq(key, "default_template") || streq(key, "xensource_internal") || streq(key, "import_task"))
+        if (streq(key, "default_template") || streq(key, "xensource_internal") || streq(key, "import_task") ||
+            streq(key, UNFINISHED_KEY))
             continue;
         if (streq(key, "mac_seed") && !m->what->restore) continue;
         value_put(&b, key, old->map.members[i].value);
@@ -139,6 +141,7 @@ static struct value vm_other_config(const struct importer *m, const struct value
     if (!value_get_str(old, "mac_seed", NULL) || !m->what->restore)
         value_put(&b, "mac_seed", value_string(uuid_new(arena_alloc(m->c->arena, UUID_TEXT))));
     value_put(&b, "import_task", value_string(ref_text(m->c->task->ref, task)));
+    value_put(&b, UNFINISHED_KEY, value_string(unfinished_text(m->c)));
     return value_built_map(&b);
 }
 
@@ -517,6 +520,16 @@ static void undo(struct importer *m)
     }
 }
 
+/* From here on the VMs and their disks are there, whatever comes. */
+static int finish(struct importer *m, struct xerr *err)
+{
+    struct txn *t = db_begin(m->c->agent->db);
+
+    for (size_t i = 0; i < m->n_vms; i++) unfinished_end(t, CLASS_VM, m->vms[i]);
+    for (size_t i = 0; i < m->n_disks; i++) unfinished_end(t, CLASS_VDI, m->disks[i].vdi);
+    return db_commit(t, err);
+}
+
 /* What the driver says of the disks now that they are full. */
 static void refresh(struct importer *m)
 {
@@ -544,9 +557,11 @@ int xva_import(struct call *c, const struct xva_import *what, struct value *ret_
         *ret_vms = value_set(NULL, 0);
         return check_only(m, err);
     }
+    c->unfinished = "";
     if (!rc) rc = make_vms(m, err) || (!what->metadata && read_blocks(m, err)) ? -1 : 0;
     if (close_disk(m, rc ? NULL : err)) rc = -1;
-    if (!rc) rc = make_devices(m, err) || (what->metadata && join_snapshots(m, err)) ? -1 : 0;
+    if (!rc) rc = make_devices(m, err) || (what->metadata && join_snapshots(m, err)) || finish(m, err) ? -1 : 0;
+    c->unfinished = NULL;
     if (rc) {
         undo(m);
         return -1;

@@ -112,6 +112,7 @@ struct call {
     const char *originator;
     const char *peer;                     /* "unix" or the address */
     const char *certificate;              /* names of the client's verified TLS certificate (tls_peer_names), or NULL */
+    const char *unfinished;               /* NULL, or its disks are nobody's yet: xapi/unfinished.h */
     bool local;                           /* came over the unix socket, or from the agent itself */
     struct live_task *task;               /* never NULL */
 };

@@ -21,6 +21,7 @@
 #include "xapi/report.h"
 #include "xapi/storage/content.h"
 #include "xapi/sr.h"
+#include "xapi/unfinished.h"
 
 enum { PIECE = 1 << 20, STEP_MS = 60000, QEMU_IMG_MS = 600000 };
 static const int64_t VHD_MOST = INT64_C(2040) << 30;
@@ -401,7 +402,10 @@ static int make_disk(struct upload *u, struct xerr *err)
 
     if (u->length <= 0 || u->length >= TRANSFER_LENGTH_UNKNOWN)
         return xerr_import_error(err, "A disk is made of the announced length, and there was none");
-    if (vdi_create_internal(u->c, &n, &u->vdi, err)) return -1;
+    u->c->unfinished = "";
+    int rc = vdi_create_internal(u->c, &n, &u->vdi, err);
+    u->c->unfinished = NULL;
+    if (rc) return -1;
     u->made = true;
     return read_facts(u->c, u->vdi, &u->facts, err);
 }
@@ -543,6 +547,7 @@ static void settle(struct upload *u, int rc)
 
     if (ref_is_null(u->vdi)) return;
     if (rc && !u->made) return;
+    if (!rc && u->made && unfinished_end_now(u->c, u->vdi, &err)) log_warn("disk %s goes at the next start: %s", REF_STR(u->vdi), err.code);
     if (rc ? vdi_destroy(u->c, u->vdi, &err) : vdi_update(u->c, u->vdi, &err)) {
         _cleanup_free_ char *text = xerr_text(&err);
         log_warn("disk %s after an import: %s", REF_STR(u->vdi), text);

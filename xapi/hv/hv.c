@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 
 #include "gen/errors.h"
+#include "lib/fault.h"
 #include "lib/num.h"
 #include "xapi/hv/hv_check.h"
 #include "xapi/hv/sim.h"
@@ -148,6 +149,8 @@ static int run_begin(struct run *r, const struct hv *hv, enum verb verb, bool ha
         if (ref_is_null(id.vm)) memcpy(r->who, r->uuid, UUID_TEXT);
         else ref_text(id.vm, r->who);
     }
+    const int broken = r->verb->looks ? 0 : fault_step("hv.call");
+    if (broken) return xerr_internal(err, "%s %s: %s", hv->driver->name, verbs[verb].name, strerror(broken));
     r->timeout_ms = timeout_ms > 0 ? timeout_ms : verbs[verb].timeout_ms;
     r->begun_ms = hv_now_ms();
     r->deadline_ms = r->begun_ms + r->timeout_ms;
@@ -267,6 +270,7 @@ static int run_end(const struct run *r, int rc, struct xerr *err)
     else
         log_info("%s %s %s%s%s: %s, %jd ms", r->hv->driver->name, r->verb->name, r->uuid, sep, r->device,
                  rc == 0 ? "ok" : "failed", (intmax_t)took_ms);
+    if (!r->verb->looks) (void)fault_step("hv.done");
     return rc == 0 ? 0 : map_failure(r, err);
 }
 

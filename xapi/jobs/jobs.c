@@ -18,6 +18,7 @@
 #include "xapi/startup.h"
 #include "xapi/task.h"
 #include "xapi/vdi_metadata.h"
+#include "xapi/unfinished.h"
 #include "xapi/vm_autostart.h"
 #include "xapi/vm_balloon.h"
 #include "xapi/vm_moves.h"
@@ -166,6 +167,16 @@ static void start_schedules(struct agent *agent)
 
 static void run_autostart(void *arg) { vm_autostart_run(arg); }
 
+static void run_reruns(void *arg) { unfinished_rerun_run(arg); }
+
+static void rerun(struct agent *agent)
+{
+    _cleanup_xerr_ struct xerr err = XERR_INIT;
+
+    if (unfinished_rerun_due(agent) && rpc_spawn(agent->rpc, run_reruns, agent, &err))
+        log_error("VMs whose reboot was cut off stay halted: no thread is free for them");
+}
+
 static void after_boot(struct agent *agent)
 {
     _cleanup_xerr_ struct xerr err = XERR_INIT;
@@ -264,6 +275,7 @@ struct jobs *jobs_start(struct agent *agent)
     pthread_condattr_destroy(&monotonic);
     if (pthread_create(&j->thread, NULL, jobs_main, j)) abort();
     after_boot(agent);
+    rerun(agent);
     return j;
 }
 

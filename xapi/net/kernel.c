@@ -53,7 +53,7 @@ int kernel_connect(int protocol, struct nl_sock **ret_sk, char **ret_why)
 /* Sends one request and waits for its answer; the message is gone afterwards. `fine`: an error that is none. */
 static int request(struct nl_sock *sk, struct nl_msg *msg, const char *what, int fine, char **ret_why)
 {
-    int e = fault("net.netlink");
+    int e = fault_step("net.netlink");
 
     if (e) {
         nlmsg_free(msg);

@@ -60,7 +60,7 @@ int real_tap_make(struct nl_sock *sk, uint32_t mark, const struct net_tap *tap, 
     kernel_ipv6_set(tap->name, "disable_ipv6", "1");      /* the guest's wire, not a host of its own */
     if (kernel_link_change(sk, tap->name, KERNEL_CHANGE(.group = mark), ret_why)) return -1;
     if (tap->owner_uid >= 0 && ioctl(fd, TUNSETOWNER, tap->owner_uid)) return fail_errno(ret_why, "TUNSETOWNER");
-    errno = fault("net.tap");
+    errno = fault_step("net.tap");
     /* Only now does it outlive the descriptor: killed before, it is gone; killed after, it bears our mark. */
     return errno || ioctl(fd, TUNSETPERSIST, 1) ? fail_errno(ret_why, "TUNSETPERSIST") : 0;
 }

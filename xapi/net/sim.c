@@ -284,7 +284,7 @@ static int apply(void *state, const struct net_plan *plan, char **ret_why)
     pthread_mutex_lock(&s->lock);
     net_diff(with_leases(plan, a), as_kernel(s, a), s->n, a, &steps, &n);
     for (size_t i = 0; i < n && !rc; i++) {
-        int e = fault("net.netlink");
+        int e = fault_step("net.netlink");
         if (e) {
             *ret_why = xasprintf("%s: %s", net_step_text(&steps[i], a), strerror(e));
             rc = -1;

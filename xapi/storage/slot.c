@@ -6,6 +6,7 @@
 
 #include "gen/errors.h"
 #include "lib/clock.h"
+#include "lib/fault.h"
 #include "lib/log.h"
 #include "lib/num.h"
 #include "lib/xmlrpc.h"
@@ -241,12 +242,13 @@ static int spawn_and_await(struct storage *s, const struct storage_driver *d, co
         return xerr_internal(err, "cannot make memory for %s: %s", d->program, strerror(errno));
     if (d->foreign && request->len > MAX_ARGUMENT)
         return xerr_internal(err, "request for %s is too long for an argument", d->program);
-    if (subproc_spawn(&cmd, in, out, diag, &child))
+    if ((errno = fault_step("storage.call")) || subproc_spawn(&cmd, in, out, diag, &child))
         return xerr_internal(err, "cannot start %s: %s", d->program, strerror(errno));
     write_record(s, sr, d, &child);
+    (void)fault_step("storage.spawned");
     await_child(s, &child, d->foreign, timeout_ms, d->foreign ? NULL : cancelled, r);
     if (!r->left.pid && sr) drop_record(s, sr->uuid);
-    read_output(out, &r->out);
+    if (!fault_step("storage.answered")) read_output(out, &r->out);
     read_output(diag, &r->diag);
     return 0;
 }

@@ -1,5 +1,5 @@
 /* What the files of xapi/storage/ share.
- * Called by: storage.c, slot.c, ledger.c, serve.c.  Calls: lib. */
+ * Called by: storage.c, slot.c, ledger.c, making.c, serve.c.  Calls: lib. */
 #ifndef XAPI_STORAGE_SLOTS_H
 #define XAPI_STORAGE_SLOTS_H
 
@@ -55,7 +55,7 @@ struct merge_state {
 struct storage {
     unsigned magic;
     /* immutable */
-    char *state_dir, *record_dir, *attached_dir, *mount_dir, *serve_dir, *plugin_dir, *socket;
+    char *state_dir, *record_dir, *attached_dir, *making_dir, *mount_dir, *serve_dir, *plugin_dir, *socket;
     int (*session_open)(void *arg, struct ref sr, char **ret_session, struct xerr *err);
     void (*session_close)(void *arg, const char *session);
     void *arg;
@@ -69,6 +69,7 @@ struct storage {
     pthread_mutex_t lock;            /* never held while a driver works */
     struct map *slots;               /* lock: by SR uuid */
     struct map *entries;             /* lock: by VDI uuid */
+    struct map *making;              /* lock: struct making by VDI uuid */
     struct map *merges;              /* lock: struct merge_state by SR uuid */
     pthread_cond_t merge_ended;      /* with lock */
     unsigned uses;                   /* lock */
@@ -92,6 +93,11 @@ void slot_wake_all(struct storage *s);
 
 int ledger_load(struct storage *s, struct xerr *err);
 void ledger_free(struct storage *s);
+
+/* ---- making.c ------------------------------------------------------------------------------ */
+
+int making_load(struct storage *s, struct xerr *err);
+void making_free(struct storage *s);
 
 /* ---- serve.c ------------------------------------------------------------------------------- */
 

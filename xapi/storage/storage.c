@@ -157,7 +157,7 @@ bool storage_driver_has(const struct storage_driver *d, const char *feature)
 
 static int make_state(struct storage *s, struct xerr *err)
 {
-    const char *const dirs[] = { s->state_dir, s->record_dir, s->attached_dir };
+    const char *const dirs[] = { s->state_dir, s->record_dir, s->attached_dir, s->making_dir };
 
     for (size_t i = 0; i < ARRAY_SIZE(dirs); i++)
         if (make_dirs(dirs[i], 0700))
@@ -178,6 +178,7 @@ int storage_open(const struct storage_config *config, struct storage **ret_stora
     s->state_dir = xasprintf("%s/storage/locks", config->root);
     s->record_dir = xasprintf("%s/storage/running", config->root);
     s->attached_dir = xasprintf("%s/storage/attached", config->root);
+    s->making_dir = xasprintf("%s/storage/making", config->root);
     s->mount_dir = config->mount_dir ? xstrdup(config->mount_dir) : xasprintf("%s/sr-mount", config->root);
     s->serve_dir = xasprintf("%s/nbd", config->root);
     s->plugin_dir = xstrdup(config->plugin_dir ? config->plugin_dir : "");
@@ -189,11 +190,12 @@ int storage_open(const struct storage_config *config, struct storage **ret_stora
     s->arena = arena_new();
     s->slots = map_new();
     s->entries = map_new();
+    s->making = map_new();
     s->merges = map_new();
     pthread_cond_init(&s->merge_ended, NULL);
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->unused, NULL);
-    if (make_state(s, err) || ledger_load(s, err)) {
+    if (make_state(s, err) || ledger_load(s, err) || making_load(s, err)) {
         storage_close(s);
         return -1;
     }
@@ -238,6 +240,7 @@ void storage_close(struct storage *s)
     storage_drain(s);
     slot_free_all(s);
     ledger_free(s);
+    making_free(s);
     map_free(s->slots);
     map_free(s->entries);
     map_free(s->merges);
@@ -248,6 +251,7 @@ void storage_close(struct storage *s)
     free(s->state_dir);
     free(s->record_dir);
     free(s->attached_dir);
+    free(s->making_dir);
     free(s->mount_dir);
     free(s->serve_dir);
     free(s->plugin_dir);

@@ -127,6 +127,22 @@ bool storage_driver_runs(struct storage *s, const char *sr_uuid);
 /* True while a process past its deadline keeps the SR from being used. */
 bool storage_sr_unresponsive(struct storage *s, const char *sr_uuid);
 
+/* ---- disks that are being made ------------------------------------------------------------- */
+
+/* A driver is about to make a disk of this uuid: known on disk from here on, also to later agents. Until storage_making_end()
+ * an image of that uuid is nobody's: a scan makes no record of it. Errors: INTERNAL_ERROR naming the file. */
+int storage_making_begin(struct storage *s, const char *sr_uuid, const char *vdi_uuid, struct xerr *err);
+/* The record is there, or the image is not. Nothing when nobody made it. */
+void storage_making_end(struct storage *s, const char *vdi_uuid);
+/* The driver failed. When it may have left an image all the same, that is cut off; else the same as storage_making_end(). */
+void storage_making_failed(struct storage *s, const char *vdi_uuid, const struct xerr *why);
+bool storage_is_being_made(struct storage *s, const char *vdi_uuid);
+/* Disks of the SR whose making was cut off, by the end of an agent or of a driver: what is there of them is to be destroyed, unless
+ * there is a record. From `a`. */
+size_t storage_cut_off(struct storage *s, const char *sr_uuid, struct arena *a, const char *const **ret_vdis);
+/* What has ended has ended after a power cut, too: before a record goes whose image stays. */
+void storage_making_settle(struct storage *s);
+
 /* ---- attached disks ------------------------------------------------------------------------ */
 
 /* Where the data of an attached VDI is. From the arena of the call. */

@@ -1,0 +1,39 @@
+/* Disks and VMs that belong to nobody yet: what an agent that is killed in the middle leaves, the next one destroys.
+ * Called by: class files that make something in several steps, startup.  Calls: db/, the gates.
+ *
+ * While c->unfinished is set ("", or the reference of the VM that may have them), disks that the call makes, by other messages too,
+ * are born with a mark, in the transaction that makes the record. The transaction that ends the work takes the marks off. */
+#ifndef XAPI_UNFINISHED_H
+#define XAPI_UNFINISHED_H
+
+#include "xapi/call/call.h"
+
+/* In VDI.sm_config and VM.other_config: whose work it is. */
+#define UNFINISHED_KEY "unfinished-by"
+
+/* c->unfinished of a disk that its destruction has begun of, and that VMs which do not run may still have. */
+#define UNFINISHED_DYING "*"
+/* The mark's text: this host, and the VM that c->unfinished names. In the call's arena. */
+const char *unfinished_text(struct call *c);
+/* In a transaction: the disk bears the mark of c->unfinished. */
+void unfinished_mark(struct call *c, struct txn *t, struct ref vdi);
+/* In a transaction: the VDI or VM is somebody's, or may be. Nothing without a mark. */
+void unfinished_end(struct txn *t, enum class_id cls, struct ref object);
+/* The same in a transaction of its own. */
+int unfinished_end_now(struct call *c, struct ref vdi, struct xerr *err);
+/* Destroys a marked disk, unless another VM than the one that its mark names has it; the mark goes in any case, but where the
+ * repository is not plugged. */
+void unfinished_destroy(struct call *c, struct ref vdi);
+/* At the start: whatever this host's mark is on. Never fails. */
+int unfinished_startup(struct call *c, struct xerr *err);
+/* Whatever becomes of this agent, the VM is to run again: to be "start"ed when it is halted, "resume"d or "resume-paused" when it is
+ * suspended; unless the host is booted anew. Until unfinished_rerun_end(). Errors: the database's. */
+int unfinished_rerun(struct call *c, struct ref vm, const char *how, struct xerr *err);
+void unfinished_rerun_end(struct call *c, struct ref vm);
+/* Whether there are such VMs, at the start; they start or resume one after another, on a thread of its own. */
+bool unfinished_rerun_due(struct agent *agent);
+void unfinished_rerun_run(struct agent *agent);
+/* When a repository is plugged that was not at the start. Never fails. */
+void unfinished_plugged(struct call *c, struct ref sr);
+
+#endif
