@@ -310,6 +310,13 @@ def operations():
         w.s.PBD.unplug(w.s.SR.get_PBDs(sr)[0])
         return sr
 
+    def without_plugs(what):
+        def run(w, sr):
+            for pbd in w.s.SR.get_PBDs(sr):     # an agent that begins anew has plugged it
+                w.s.PBD.unplug(pbd)
+            w.s.call('SR.' + what, sr)
+        return run
+
     def other_network(w):
         return w.s.network.create({'name_label': 'other', 'name_description': '', 'other_config': {}})
 
@@ -363,9 +370,10 @@ def operations():
         Operation('VDI.introduce', forgotten, introduce, again=False),
         Operation('import_raw_vdi', nothing,
                   lambda w, _: w.upload('/import_raw_vdi?sr_id=%s&format=raw' % w.s.SR.get_uuid(w.sr), b'x' * MIB)),
-        Operation('SR.create', nothing, lambda w, _: third(w)),
-        Operation('SR.destroy', third_unplugged, lambda w, sr: w.s.SR.destroy(sr)),
-        Operation('SR.forget', third_unplugged, lambda w, sr: w.s.SR.forget(sr)),
+        # What a driver has made is not made over: SR.probe finds it, SR.introduce takes it.
+        Operation('SR.create', nothing, lambda w, _: third(w), again=False),
+        Operation('SR.destroy', third_unplugged, without_plugs('destroy')),
+        Operation('SR.forget', third_unplugged, without_plugs('forget')),
         Operation('SR.scan', nothing, lambda w, _: w.s.SR.scan(w.sr)),
         Operation('PBD.unplug', lambda w: w.s.SR.get_PBDs(w.second)[0], lambda w, pbd: w.s.PBD.unplug(pbd)),
         Operation('PBD.plug', unplugged, lambda w, pbd: w.s.PBD.plug(pbd)),
