@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A card's rate limit by iperf3, in both directions within a tenth; its MTU, promiscuity and offloads."""
+"""A card's rate limit by iperf3, in both directions within a tenth; its MTU, promiscuity and offloads. LEVEL=full: with Open vSwitch, too."""
 import ctypes
 import fcntl
 import json
@@ -10,9 +10,11 @@ import struct
 import subprocess
 import sys
 
-from harness import Agent, check, done, own_network, wait_until
+from harness import LEVEL, Agent, check, done, own_network, wait_until
+from switch import Switch
 
 own_network()
+os.environ['PATH'] += ':/usr/sbin:/sbin'
 KBPS = 2048          # KiB/s
 
 
@@ -60,46 +62,56 @@ if len(sys.argv) > 1:
     print('ready', flush=True)
     relay(card, inside)
 
-with Agent(net='bridge') as agent:
-    s = agent.login()
-    network = s.network.create({'name_label': 'n', 'name_description': '', 'MTU': '1500', 'other_config': {}})
-    vm = s.VM.clone(s.VM.get_by_name_label('Other install media')[0], 'g')
-    s.VM.provision(vm)
-    vif = s.VIF.create({'VM': vm, 'network': network, 'device': '0', 'MAC': '02:00:00:00:00:55', 'MTU': '1400',
-                        'other_config': {'ethtool-gso': 'off', 'ethtool-tx': 'off', 'promiscuous': 'on'},
-                        'qos_algorithm_type': 'ratelimit', 'qos_algorithm_params': {'kbps': str(KBPS)}})
-    s.VM.start(vm, False, False)
-    bridge = s.network.get_bridge(network)
-    tap = [l['ifname'] for l in json.loads(run('ip', '-j', 'link')) if l['ifname'].startswith('vif')][0]
-    shown = json.loads(run('ip', '-d', '-j', 'link', 'show', tap))[0]
-    check(shown['mtu'] == 1400 and 'PROMISC' in shown['flags'], 'MTU and promiscuity of a card')
-    check(shown['inet6_addr_gen_mode'] and 'inet6' not in run('ip', 'addr', 'show', tap), 'the host has no address on it')
-    run('ip', 'addr', 'add', '10.8.0.1/24', 'dev', bridge)
-    # The card's descriptor is opened here, where it is; the guest lives in a network of its own.
-    card = open_tap(tap)
-    guest = subprocess.Popen([sys.executable, __file__, str(card)], pass_fds=(card,), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    check(guest.stdout.readline() == 'ready\n', 'a guest with a network of its own')
-    os.close(card)
-    check(wait_until(lambda: subprocess.run(['busybox', 'ping', '-c', '1', '-W', '1', '10.8.0.2'], capture_output=True, check=False).returncode == 0),
-          'the guest answers')
 
-    def limited(limit, what, *options):
-        """A machine that is busy with something else makes it slower, never faster: of three the best, and none above."""
-        rates = []
-        while len(rates) < 3 and (not rates or 0.5 * limit < rates[-1] < 0.9 * limit):
-            rates.append(measure(*options))
-        check(0.9 * limit <= max(rates) <= 1.1 * limit, 'limited to %d KiB/s, %s: %s' % (limit, what, ['%.0f' % r for r in rates]))
-    limited(KBPS, 'to the guest')
-    limited(KBPS, 'from the guest', '-R')
-    s.VIF.set_qos_algorithm_params(vif, {'kbps': str(KBPS // 2)})
-    limited(KBPS // 2, 'set while it runs', '-R')
-    s.VIF.set_qos_algorithm_type(vif, '')
-    left = [line for line in (run('tc', 'qdisc', 'show') + run('ip', '-o', 'link')).splitlines() if re.search(r'\b(tbf|ifb)', line)]
-    check(not left, 'no limit: nothing of it is left' + (': %s' % left if left else ''))
-    rate = measure('-R', '-t', '2')
-    check(rate > 2 * KBPS, 'and it is faster: %.0f' % rate)
-    guest.stdin.close()
-    guest.kill()
-    guest.wait()
-    s.VM.hard_shutdown(vm)
+def story(driver):
+    with Agent(net=driver) as agent:
+        s = agent.login()
+        network = s.network.create({'name_label': 'n', 'name_description': '', 'MTU': '1500', 'other_config': {}})
+        vm = s.VM.clone(s.VM.get_by_name_label('Other install media')[0], 'g')
+        s.VM.provision(vm)
+        vif = s.VIF.create({'VM': vm, 'network': network, 'device': '0', 'MAC': '02:00:00:00:00:55', 'MTU': '1400',
+                            'other_config': {'ethtool-gso': 'off', 'ethtool-tx': 'off', 'promiscuous': 'on'},
+                            'qos_algorithm_type': 'ratelimit', 'qos_algorithm_params': {'kbps': str(KBPS)}})
+        s.VM.start(vm, False, False)
+        bridge = s.network.get_bridge(network)
+        tap = [l['ifname'] for l in json.loads(run('ip', '-j', 'link')) if l['ifname'].startswith('vif')][0]
+        shown = json.loads(run('ip', '-d', '-j', 'link', 'show', tap))[0]
+        check(shown['mtu'] == 1400 and 'PROMISC' in shown['flags'], 'MTU and promiscuity of a card')
+        check(shown['inet6_addr_gen_mode'] and 'inet6' not in run('ip', 'addr', 'show', tap), 'the host has no address on it')
+        run('ip', 'addr', 'add', '10.8.0.1/24', 'dev', bridge)
+        # The card's descriptor is opened here, where it is; the guest lives in a network of its own.
+        card = open_tap(tap)
+        guest = subprocess.Popen([sys.executable, __file__, str(card)], pass_fds=(card,), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        check(guest.stdout.readline() == 'ready\n', 'a guest with a network of its own')
+        os.close(card)
+        check(wait_until(lambda: subprocess.run(['busybox', 'ping', '-c', '1', '-W', '1', '10.8.0.2'], capture_output=True, check=False).returncode == 0),
+              'the guest answers')
+
+        def limited(limit, what, *options):
+            """A machine that is busy with something else makes it slower, never faster: of three the best, and none above."""
+            rates = []
+            while len(rates) < 3 and (not rates or 0.5 * limit < rates[-1] < 0.9 * limit):
+                rates.append(measure(*options))
+            check(0.9 * limit <= max(rates) <= 1.1 * limit, '%s: limited to %d KiB/s, %s: %s' % (driver, limit, what, ['%.0f' % r for r in rates]))
+        limited(KBPS, 'to the guest')
+        limited(KBPS, 'from the guest', '-R')
+        s.VIF.set_qos_algorithm_params(vif, {'kbps': str(KBPS // 2)})
+        limited(KBPS // 2, 'set while it runs', '-R')
+        s.VIF.set_qos_algorithm_type(vif, '')
+        left = [line for line in (run('tc', 'qdisc', 'show') + run('ip', '-o', 'link')).splitlines() if re.search(r'\b(tbf|ifb)', line)]
+        check(not left, 'no limit: nothing of it is left' + (': %s' % left if left else ''))
+        rate = measure('-R', '-t', '2')
+        check(rate > 2 * KBPS, 'and it is faster: %.0f' % rate)
+        guest.stdin.close()
+        guest.kill()
+        guest.wait()
+        s.VM.hard_shutdown(vm)
+        run('ip', 'addr', 'del', '10.8.0.1/24', 'dev', bridge)       # the bridge outlives the agent
+
+
+story('bridge')
+if LEVEL == 'full':
+    with Switch() as here:
+        os.environ['OVS_RUNDIR'] = here.dir
+        story('openvswitch')
 done()
