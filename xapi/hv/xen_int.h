@@ -18,7 +18,7 @@ enum {
     XN_MAX_IDLE_STORES = 8,
     XN_MAX_BUILDERS = 4,
     XN_MAX_CPUS = 4096,          /* physical */
-    XN_STORE_MS = 10000,         /* no request to xenstored may take longer */
+    XN_STORE_MS = 30000,         /* no request to xenstored may take longer; a starving dom0's take over ten seconds */
     XN_LET_GO_MS = 15000,        /* a backend's time to release what it holds when its guest is gone */
 };
 
