@@ -42,12 +42,12 @@ static int open_for_create(struct sm *sm, struct lvhd *r, struct xerr *err)
     return vg_name(sm, &r->vg, err);
 }
 
-/* LVM found no device with our tag: who has them? */
+/* LVM found no room on devices with our tag: who has them? */
 static int explain(struct sm *sm, struct xerr *why, struct xerr *err)
 {
     _cleanup_lvhd_ struct lvhd r = LVHD_INIT;
 
-    if (*owner_tag(sm) && xerr_is(why, "SR_BACKEND_FAILURE_47") && lvhd_open(sm, true, &r, err)) return -1;
+    if (*owner_tag(sm) && lvhd_open(sm, true, &r, err)) return -1;
     return xerr_move(err, why);
 }
 
