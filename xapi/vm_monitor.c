@@ -264,7 +264,9 @@ static void handle_stopped(struct call *c, const struct queued *e)
 {
     struct known k;
 
-    if (find_settled(c, e, &k) && !k.deliberate) after_stop(c, e, &k);
+    if (!find_settled(c, e, &k) || k.deliberate) return;
+    if (e->domid >= 0 && k.domid >= 0 && k.domid != e->domid) return;   /* started anew since: this end is nobody's news */
+    after_stop(c, e, &k);
 }
 
 static void handle_crashed(struct call *c, const struct queued *e)
