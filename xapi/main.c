@@ -54,6 +54,7 @@ struct daemon {
     bool restart;                /* when everything is down, the same program runs again */
     int lock_fd;
     struct agent agent;
+    struct agent_now now;
     struct tls_server *tls;
     struct rpc *rpc;
     struct http_server *http;
@@ -234,6 +235,7 @@ static int take_root(struct daemon *d, struct xerr *err)
     if (d->lock_fd < 0) return xerr_internal(err, "%s: %s", lock, strerror(errno));
     if (lock_root(d->lock_fd, root, err)) return -1;
     d->agent.root = root;
+    d->agent.now = &d->now;
     return 0;
 }
 

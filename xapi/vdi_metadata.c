@@ -46,14 +46,14 @@ static int take_turn(struct call *c, struct ref vdi, struct xerr *err)
 {
     const int64_t until_ns = clock_deadline_ns(BUSY_MS);
 
-    while (atomic_exchange(&c->agent->replicating, true)) {
+    while (atomic_exchange(&c->agent->now->replicating, true)) {
         if (call_cancelled(c) || !clock_poll_ms(until_ns, BUSY_POLL_MS)) return xerr_vdi_in_use(err, REF_STR(vdi), "database");
         usleep(BUSY_POLL_MS * 1000);
     }
     return 0;
 }
 
-static void end_turn(struct call *c) { atomic_store(&c->agent->replicating, false); }
+static void end_turn(struct call *c) { atomic_store(&c->agent->now->replicating, false); }
 
 static const char *owner_of(struct call *c, struct ref vdi)
 {
@@ -351,14 +351,14 @@ static uint64_t revision_of(struct agent *agent)
 
 bool vdi_metadata_due(struct agent *agent)
 {
-    return revision_of(agent) != atomic_load(&agent->replicated) && !atomic_load(&agent->replicating);
+    return revision_of(agent) != atomic_load(&agent->now->replicated) && !atomic_load(&agent->now->replicating);
 }
 
 void vdi_metadata_write(struct agent *agent)
 {
     struct call *c = call_new_internal(agent, "database replication");
     const uint64_t revision = revision_of(agent);
-    const bool was_broken = atomic_load(&agent->replication_broken);
+    const bool was_broken = atomic_load(&agent->now->replication_broken);
     struct ref *vdis;
     const size_t n = own_disks(c, REF_NULL, true, &vdis);
     bool broken = false;
@@ -375,7 +375,7 @@ void vdi_metadata_write(struct agent *agent)
         if (!was_broken) tell(c, vdis[i], "METADATA_LUN_BROKEN", PRIORITY_BROKEN, why);
     }
     if (was_broken && !broken && n) tell(c, vdis[0], "METADATA_LUN_HEALTHY", PRIORITY_HEALTHY, "");
-    atomic_store(&agent->replication_broken, broken);
-    if (!broken) atomic_store(&agent->replicated, revision);
+    atomic_store(&agent->now->replication_broken, broken);
+    if (!broken) atomic_store(&agent->now->replicated, revision);
     call_free_internal(c);
 }

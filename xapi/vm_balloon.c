@@ -235,9 +235,9 @@ static int start_with_room(struct call *c, struct hv_vm *description, const char
 
 int vm_balloon_start(struct call *c, struct hv_vm *description, const char *image, int64_t *ret_domid, struct xerr *err)
 {
-    atomic_fetch_add(&c->agent->starting, 1);
+    atomic_fetch_add(&c->agent->now->starting, 1);
     int rc = start_with_room(c, description, image, ret_domid, err);
-    atomic_fetch_sub(&c->agent->starting, 1);
+    atomic_fetch_sub(&c->agent->now->starting, 1);
     return rc;
 }
 
@@ -261,7 +261,7 @@ static int return_memory(struct call *c, struct xerr *err)
     struct guests g;
 
     /* What guests have just given up for one that starts is not theirs to get back. */
-    if (atomic_load(&c->agent->starting) || !any_moves(c)) return 0;
+    if (atomic_load(&c->agent->now->starting) || !any_moves(c)) return 0;
     if (list_guests(c, &g, err)) return -1;
     bool any = false;
     int64_t promised = 0, all = 0;

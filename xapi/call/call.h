@@ -29,6 +29,19 @@ struct event_hub;      /* xapi/event.h */
 struct user_agents;    /* xapi/user_agents.h */
 struct rpc;            /* xapi/rpc/rpc.h */
 
+/* What the agent is at, all the time. Apart from what is immutable: a call on a dump has an agent of its own, with the same now. */
+struct agent_now {
+    atomic_bool rechecking;            /* the accounts behind sessions are being looked up again */
+    atomic_bool contacting;            /* the coordinator is being asked for */
+    atomic_bool replicating;           /* somebody uses a disk that holds a database (xapi/vdi_metadata.c) */
+    atomic_bool replication_started, replication_broken;
+    _Atomic uint64_t replicated;       /* the revision that those disks hold */
+    atomic_bool counting_paths;        /* to disks, by multipath */
+    atomic_uint starting;              /* guests for which the hypervisor looks for memory */
+    atomic_bool looking_for_room;      /* for VMs that are paused until there is some */
+    atomic_bool settling;              /* other pools are being asked for VMs that went there */
+};
+
 /* The agent: one per process, made by main.c. Everything but what is marked is immutable after startup. */
 struct agent {
     struct db *db;
@@ -48,15 +61,7 @@ struct agent {
     struct pool_secret *pool_secret;
     struct pool_role *role;        /* leads or follows; xapi/pool_role.h; NULL = leads */
     struct session_dbs *session_dbs;   /* dumps that sessions read */
-    atomic_bool rechecking;            /* the accounts behind sessions are being looked up again */
-    atomic_bool contacting;            /* the coordinator is being asked for */
-    atomic_bool replicating;           /* somebody uses a disk that holds a database (xapi/vdi_metadata.c) */
-    atomic_bool replication_started, replication_broken;
-    _Atomic uint64_t replicated;       /* the revision that those disks hold */
-    atomic_bool counting_paths;        /* to disks, by multipath */
-    atomic_uint starting;              /* guests for which the hypervisor looks for memory */
-    atomic_bool looking_for_room;      /* for VMs that are paused until there is some */
-    atomic_bool settling;              /* other pools are being asked for VMs that went there */
+    struct agent_now *now;
     struct event_hub *events;      /* waiters of event.from */
     struct user_agents *user_agents;   /* who logged in lately */
     struct login_guard *logins;    /* who guesses passwords */

@@ -44,15 +44,15 @@ static void run_recheck(void *arg)
     struct agent *agent = arg;
 
     sessions_recheck(agent);
-    atomic_store(&agent->rechecking, false);
+    atomic_store(&agent->now->rechecking, false);
 }
 
 static void recheck_sessions(struct agent *agent)
 {
     _cleanup_xerr_ struct xerr err = XERR_INIT;
 
-    if (atomic_exchange(&agent->rechecking, true)) return;
-    if (rpc_spawn(agent->rpc, run_recheck, agent, &err)) atomic_store(&agent->rechecking, false);
+    if (atomic_exchange(&agent->now->rechecking, true)) return;
+    if (rpc_spawn(agent->rpc, run_recheck, agent, &err)) atomic_store(&agent->now->rechecking, false);
 }
 
 static void run_contact(void *arg)
@@ -60,7 +60,7 @@ static void run_contact(void *arg)
     struct agent *agent = arg;
 
     pool_role_contact(agent);
-    atomic_store(&agent->contacting, false);
+    atomic_store(&agent->now->contacting, false);
 }
 
 /* On a thread of its own, too: a coordinator that is lost answers nothing. */
@@ -68,8 +68,8 @@ static void contact_coordinator(struct agent *agent)
 {
     _cleanup_xerr_ struct xerr err = XERR_INIT;
 
-    if (pool_role_leads(agent->role) || atomic_exchange(&agent->contacting, true)) return;
-    if (rpc_spawn(agent->rpc, run_contact, agent, &err)) atomic_store(&agent->contacting, false);
+    if (pool_role_leads(agent->role) || atomic_exchange(&agent->now->contacting, true)) return;
+    if (rpc_spawn(agent->rpc, run_contact, agent, &err)) atomic_store(&agent->now->contacting, false);
 }
 
 static void run_paths(void *arg)
@@ -77,15 +77,15 @@ static void run_paths(void *arg)
     struct agent *agent = arg;
 
     pbd_multipath_look(agent);
-    atomic_store(&agent->counting_paths, false);
+    atomic_store(&agent->now->counting_paths, false);
 }
 
 static void count_paths(struct agent *agent)
 {
     _cleanup_xerr_ struct xerr err = XERR_INIT;
 
-    if (atomic_exchange(&agent->counting_paths, true)) return;
-    if (rpc_spawn(agent->rpc, run_paths, agent, &err)) atomic_store(&agent->counting_paths, false);
+    if (atomic_exchange(&agent->now->counting_paths, true)) return;
+    if (rpc_spawn(agent->rpc, run_paths, agent, &err)) atomic_store(&agent->now->counting_paths, false);
 }
 
 static void run_moves(void *arg)
@@ -93,7 +93,7 @@ static void run_moves(void *arg)
     struct agent *agent = arg;
 
     vm_moves_settle(agent);
-    atomic_store(&agent->settling, false);
+    atomic_store(&agent->now->settling, false);
 }
 
 /* On a thread of its own, too: the other pool may not answer. */
@@ -101,8 +101,8 @@ static void settle_moves(struct agent *agent)
 {
     _cleanup_xerr_ struct xerr err = XERR_INIT;
 
-    if (atomic_exchange(&agent->settling, true)) return;
-    if (rpc_spawn(agent->rpc, run_moves, agent, &err)) atomic_store(&agent->settling, false);
+    if (atomic_exchange(&agent->now->settling, true)) return;
+    if (rpc_spawn(agent->rpc, run_moves, agent, &err)) atomic_store(&agent->now->settling, false);
 }
 
 static void run_space(void *arg)
@@ -110,7 +110,7 @@ static void run_space(void *arg)
     struct agent *agent = arg;
 
     vm_space_look(agent);
-    atomic_store(&agent->looking_for_room, false);
+    atomic_store(&agent->now->looking_for_room, false);
 }
 
 /* On a thread of its own, too: drivers are asked. */
@@ -118,8 +118,8 @@ static void look_for_room(struct agent *agent)
 {
     _cleanup_xerr_ struct xerr err = XERR_INIT;
 
-    if (atomic_exchange(&agent->looking_for_room, true)) return;
-    if (rpc_spawn(agent->rpc, run_space, agent, &err)) atomic_store(&agent->looking_for_room, false);
+    if (atomic_exchange(&agent->now->looking_for_room, true)) return;
+    if (rpc_spawn(agent->rpc, run_space, agent, &err)) atomic_store(&agent->now->looking_for_room, false);
 }
 
 static void refresh_host(struct agent *agent)
@@ -192,7 +192,7 @@ static void run_replication(void *arg)
     struct agent *agent = arg;
 
     vdi_metadata_write(agent);
-    atomic_store(&agent->replication_started, false);
+    atomic_store(&agent->now->replication_started, false);
 }
 
 /* On a thread of its own: disks may be slow. */
@@ -201,8 +201,8 @@ static void replicate_database(struct agent *agent)
     _cleanup_xerr_ struct xerr err = XERR_INIT;
 
     if (!pool_role_leads(agent->role) || !vdi_metadata_due(agent)) return;
-    if (atomic_exchange(&agent->replication_started, true)) return;
-    if (rpc_spawn(agent->rpc, run_replication, agent, &err)) atomic_store(&agent->replication_started, false);
+    if (atomic_exchange(&agent->now->replication_started, true)) return;
+    if (rpc_spawn(agent->rpc, run_replication, agent, &err)) atomic_store(&agent->now->replication_started, false);
 }
 
 static const struct job table[] = {
