@@ -486,7 +486,8 @@ static void group_end(struct group *g, const struct xerr *why)
         g->failed = true;
     }
     g->closed = g->done = true;
-    pthread_cond_broadcast(&g->end);
+    /* Who waits for the end wakes the next when it leaves: all at once would only wait for the lock, and for a processor. */
+    pthread_cond_signal(&g->end);
     pthread_cond_signal(&g->turn);
 }
 
@@ -559,6 +560,7 @@ int engine_commit(struct txn *t, struct xerr *err)
     while (!g->done) pthread_cond_wait(&g->end, &db->commit);
     if (g->failed) rc = xerr_set_dynamic(err, g->why.code, g->why.n, (const char *const *)g->why.params);
     bool last = --g->members == 0;
+    if (!last) pthread_cond_signal(&g->end);
     pthread_mutex_unlock(&db->commit);
     tell_wait(db, false);
     if (last) group_free(g);
