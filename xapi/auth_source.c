@@ -19,10 +19,11 @@
 #include "lib/log.h"
 #include "lib/strbuf.h"
 #include "lib/subproc.h"
+#include "xapi/crew.h"
 #include "xapi/turns.h"
 
 enum { ACCOUNTS_LIMIT = 1 << 20, MAX_NAME = 256, MAX_PASSWORD = 4096, MAX_GROUPS = 1024,
-       PAM_CHECKS = 64, FIRST_CHECKS = 8 };
+       MOST_CHECKS = 64, FIRST_CHECKS = 8 };
 
 struct auth {
     char *file;                    /* immutable; NULL = PAM */
@@ -32,7 +33,7 @@ struct auth {
     EVP_MD *sha256;                /* immutable */
     pthread_mutex_t file_lock;     /* one writer of the accounts file */
     struct turns *checks;          /* passwords that are checked at a time */
-    int64_t most_checks;           /* immutable: a flood of logins must leave processors to others, and keep them busy */
+    struct crew *crew;             /* hashes them; NULL = PAM does */
 };
 
 /* xapi-helper takes this account by itself; see xapi/helper/confine.h. */
@@ -64,9 +65,8 @@ int auth_new(const struct auth_config *config, struct auth **ret_auth, struct xe
     auth->sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
     if (!auth->sha256) abort();
     pthread_mutex_init(&auth->file_lock, NULL);
-    long processors = sysconf(_SC_NPROCESSORS_ONLN);
-    auth->most_checks = !file ? PAM_CHECKS : processors > 0 ? processors + 1 : 1;
-    auth->checks = turns_new(FIRST_CHECKS < auth->most_checks ? FIRST_CHECKS : auth->most_checks);
+    auth->checks = turns_new(FIRST_CHECKS);
+    auth->crew = file ? crew_new("password") : NULL;
     *ret_auth = auth;
     return 0;
 }
@@ -77,6 +77,7 @@ void auth_free(struct auth *auth)
     EVP_MD_free(auth->sha256);
     pthread_mutex_destroy(&auth->file_lock);
     turns_free(auth->checks);
+    crew_free(auth->crew);
     free(auth->file);
     free(auth->helper);
     free(auth);
@@ -118,16 +119,21 @@ static char *file_hash(const struct auth *auth, const char *user)
     return NULL;
 }
 
-static bool hash_matches(const char *hash, const char *password)
-{
-    struct crypt_data *data = xcalloc(1, sizeof(*data));
-    const char *got = crypt_r(password, hash, data);
-    bool same = got && *got != '*' && strlen(got) == strlen(hash)
-                && CRYPTO_memcmp(got, hash, strlen(hash)) == 0;
+struct hashing {
+    const char *hash, *password;
+    bool same;
+};
 
+static void hash_one(void *arg)
+{
+    struct hashing *h = arg;
+    struct crypt_data *data = xcalloc(1, sizeof(*data));
+    const char *got = crypt_r(h->password, h->hash, data);
+
+    h->same = got && *got != '*' && strlen(got) == strlen(h->hash)
+              && CRYPTO_memcmp(got, h->hash, strlen(h->hash)) == 0;
     explicit_bzero(data, sizeof(*data));
     free(data);
-    return same;
 }
 
 static int file_check(const struct auth *auth, const char *user, const char *password)
@@ -135,8 +141,9 @@ static int file_check(const struct auth *auth, const char *user, const char *pas
     _cleanup_free_ char *hash = file_hash(auth, user);
 
     /* An unknown user costs the same time as a wrong password. */
-    bool same = hash_matches(hash ? hash : "$6$unknownuser$", password);
-    return hash && same ? 0 : -1;
+    struct hashing h = { .hash = hash ? hash : "$6$unknownuser$", .password = password };
+    crew_do(auth->crew, hash_one, &h);
+    return hash && h.same ? 0 : -1;
 }
 
 static char *new_hash(const char *password)
@@ -237,7 +244,7 @@ static int ask_helper(const struct auth *auth, const char *role, const char *use
 
 void auth_limit_checks(struct auth *auth, int64_t max)
 {
-    turns_set(auth->checks, max < auth->most_checks ? max : auth->most_checks);
+    turns_set(auth->checks, max < MOST_CHECKS ? max : MOST_CHECKS);
 }
 
 int auth_check_password(struct auth *auth, const char *user, const char *password, struct xerr *err)
