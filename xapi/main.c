@@ -612,10 +612,11 @@ int main(int argc, char **argv)
     sigset_t signals;
 
     setlocale(LC_CTYPE, "C.UTF-8");
-    /* Many threads, little each, and now and then an answer of megabytes: hold no memory back for either. */
+    /* Many threads, little each. Answers of megabytes are made again and again: mapped and unmapped each time they cost a
+     * fault a page, and all threads wait for the one lock of the address space. */
     mallopt(M_ARENA_MAX, 2);
-    mallopt(M_MMAP_THRESHOLD, 256 << 10);
-    mallopt(M_TRIM_THRESHOLD, 512 << 10);
+    mallopt(M_MMAP_THRESHOLD, 4 << 20);
+    mallopt(M_TRIM_THRESHOLD, 8 << 20);
     signal(SIGPIPE, SIG_IGN);
     if (read_options(&d, argc, argv)) {
         conf_free(d.conf);
