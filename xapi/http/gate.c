@@ -1,5 +1,5 @@
 /* Whose request runs next: clients in turn, by address and by session.
- * Called by: conn.c, server.c.  Calls: conn.c (conn_kick), lib/map. */
+ * Called by: conn.c, server.c.  Calls: conn.c (conn_kick), lib/map, lib/priority. */
 #include "xapi/http/gate.h"
 
 #include <assert.h>
@@ -7,6 +7,7 @@
 
 #include "lib/clock.h"
 #include "lib/map.h"
+#include "lib/priority.h"
 #include "xapi/http/conn.h"
 
 enum { SHARED_MS = 1000, STALL_AT = 128, RESUME_AT = 64, SESSION_LOOK = 4096 };
@@ -39,6 +40,8 @@ struct company { uint64_t last; int64_t last_ms, shared_until_ms; };
 struct gate {
     pthread_mutex_t lock;
     pthread_key_t mine;            /* the flow whose request a thread runs */
+    pthread_key_t less_urgent;     /* a thread's; NULL = it is as urgent as any */
+    struct priority *priority;     /* immutable; NULL = threads stay as they are */
     void (*wake)(void *arg);
     void *wake_arg;
     unsigned cpus;
@@ -85,7 +88,8 @@ struct gate *gate_new(void (*wake)(void *arg), void *arg)
     cpu_set_t set;
 
     pthread_mutex_init(&g->lock, NULL);
-    if (pthread_key_create(&g->mine, NULL)) abort();
+    if (pthread_key_create(&g->mine, NULL) || pthread_key_create(&g->less_urgent, NULL)) abort();
+    g->priority = priority_new();
     g->wake = wake;
     g->wake_arg = arg;
     g->cpus = sched_getaffinity(0, sizeof(set), &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
@@ -106,6 +110,8 @@ void gate_free(struct gate *g)
     refmap_free(g->flows);
     refmap_free(g->clients);
     pthread_key_delete(g->mine);
+    pthread_key_delete(g->less_urgent);
+    priority_free(g->priority);
     pthread_mutex_destroy(&g->lock);
     free(g);
 }
@@ -225,6 +231,15 @@ static struct gate_flow *choose(const struct gate *g)
 
 /* ---- in and out ---- */
 
+/* What this thread does next is of a client of whom more waits already: whoever asks little comes first at the processors,
+ * too. It stays so over many requests of such clients. */
+static void be_urgent(struct gate *g, bool urgent)
+{
+    if (!g->priority || urgent == !pthread_getspecific(g->less_urgent)) return;
+    priority_take(g->priority, !urgent);
+    pthread_setspecific(g->less_urgent, urgent ? NULL : g);
+}
+
 bool gate_enter(struct gate *g, struct exchange *x)
 {
     struct ref key = { client_key(g, &x->req.peer), session_key(g, &x->req) };
@@ -235,6 +250,7 @@ bool gate_enter(struct gate *g, struct exchange *x)
     bool sessions = in_company(&g->sessions, key.hi ^ key.lo, now_ms), addresses = in_company(&g->addresses, key.hi, now_ms);
     if (!sessions && !addresses && !g->waiting) {
         pthread_mutex_unlock(&g->lock);
+        be_urgent(g, true);
         return true;
     }
     struct gate_flow *flow = need_flow(g, key);
@@ -252,7 +268,10 @@ bool gate_enter(struct gate *g, struct exchange *x)
         g->waiting++;
     }
     pthread_mutex_unlock(&g->lock);
-    if (now) pthread_setspecific(g->mine, flow);
+    if (now) {
+        pthread_setspecific(g->mine, flow);
+        be_urgent(g, true);
+    }
     return now;
 }
 
@@ -285,7 +304,7 @@ struct exchange *gate_next(struct gate *g)
 {
     struct exchange *x = NULL;
     struct conn *stalled = NULL;
-    bool more = false;
+    bool more = false, crowd = false;
 
     pthread_mutex_lock(&g->lock);
     struct gate_flow *flow = choose(g);
@@ -302,12 +321,14 @@ struct exchange *gate_next(struct gate *g)
         turn_remove(&g->turns, &client->turn);
         if (client->waiting) turn_add(&g->turns, &client->turn);
         count_running(g, flow, 1);
+        crowd = flow->first != NULL;
         stalled = take_stalled(g, client);
         more = choose(g) != NULL;
     }
     pthread_mutex_unlock(&g->lock);
     if (more) g->wake(g->wake_arg);
     resume(stalled);
+    be_urgent(g, !crowd);
     if (flow) pthread_setspecific(g->mine, flow);
     return x;
 }

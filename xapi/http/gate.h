@@ -3,8 +3,9 @@
  *
  * While one client alone is heard of, nothing is held up. With two or more in a second, no session takes all
  * processors (and no address, with several addresses): what is too much waits, by address and session in
- * turn, and holds no thread. A thread that waits for the disk does not count: many writers share one fsync.
- * A client of whom much waits already is not read from. */
+ * turn, and holds no thread; what runs while more of its session waits is less urgent to the kernel. A thread
+ * that waits for the disk does not count: many writers share one fsync. A client of whom much waits already is
+ * not read from. */
 #ifndef XAPI_HTTP_GATE_H
 #define XAPI_HTTP_GATE_H
 
