@@ -1,5 +1,5 @@
 /* Reading, writing and merging logs of changed blocks. cbt.h has the layout.
- * Called by: dir_cbt.c.  Calls: libc. */
+ * Called by: track.c, dir_cbt.c, lvhd_cbt.c.  Calls: libc. */
 #include "sm/cbt.h"
 
 #include <endian.h>
@@ -41,12 +41,12 @@ static void put_uuid(unsigned char *p, struct ref r)
     memcpy(p, half, sizeof(half));
 }
 
-static bool read_at(int fd, void *buf, size_t n, off_t at)
+static bool read_fd(void *arg, void *buf, size_t n, int64_t at)
 {
     unsigned char *p = buf;
 
     while (n) {
-        ssize_t got = pread(fd, p, n, at);
+        ssize_t got = pread(*(const int *)arg, p, n, at);
         if (got < 0 && errno == EINTR) continue;
         if (got <= 0) return false;
         p += got;
@@ -72,14 +72,22 @@ static int write_all(int fd, const void *buf, size_t n)
 
 int cbt_log_read(int fd, bool want_bits, struct cbt_log *ret_log, const char **ret_why)
 {
+    struct stat st;
+
+    *ret_why = "no log of changed blocks";
+    if (fstat(fd, &st) || !S_ISREG(st.st_mode)) return -1;
+    return cbt_log_read_from(&(struct cbt_source){ read_fd, &fd, st.st_size }, want_bits, ret_log, ret_why);
+}
+
+int cbt_log_read_from(const struct cbt_source *from, bool want_bits, struct cbt_log *ret_log, const char **ret_why)
+{
     unsigned char head[HEAD], tail[TAIL];
     struct cbt_log log = CBT_LOG_INIT;
-    struct stat st;
     uint64_t size;
     int32_t flag;
 
     *ret_why = "no log of changed blocks";
-    if (fstat(fd, &st) || !S_ISREG(st.st_mode) || !read_at(fd, head, HEAD, 0)) return -1;
+    if (from->length < HEAD || !from->read(from->arg, head, HEAD, 0)) return -1;
     memcpy(&flag, head + CONSISTENT_AT, sizeof(flag));
     memcpy(&size, head + SIZE_AT, sizeof(size));
     size = le64toh(size);
@@ -89,15 +97,16 @@ int cbt_log_read(int fd, bool want_bits, struct cbt_log *ret_log, const char **r
     log.consistent = flag != 0;
     log.size = (int64_t)size;
     const size_t bytes = cbt_bytes(log.size);
+    const int64_t end = HEAD + (int64_t)bytes;
     *ret_why = "a log of changed blocks that was cut short";
-    if (st.st_size < HEAD + (off_t)bytes) return -1;
-    if (read_at(fd, tail, TAIL, HEAD + (off_t)bytes) && memcmp(tail, tail_magic, sizeof(tail_magic)) == 0) {
+    if (from->length < end) return -1;
+    if (from->length >= end + TAIL && from->read(from->arg, tail, TAIL, end) && memcmp(tail, tail_magic, sizeof(tail_magic)) == 0) {
         log.has_base = true;
         log.base = get_uuid(tail + sizeof(tail_magic));
     }
     if (want_bits) {
         log.bits = xcalloc(1, bytes + 1);
-        if (!read_at(fd, log.bits, bytes, HEAD)) {
+        if (!from->read(from->arg, log.bits, bytes, HEAD)) {
             cbt_log_clear(&log);
             return -1;
         }
@@ -106,21 +115,34 @@ int cbt_log_read(int fd, bool want_bits, struct cbt_log *ret_log, const char **r
     return 0;
 }
 
-int cbt_log_write(int fd, const struct cbt_log *log)
+size_t cbt_log_length(int64_t size) { return HEAD + cbt_bytes(size) + TAIL; }
+
+void cbt_log_encode(const struct cbt_log *log, unsigned char *buf)
 {
-    unsigned char head[HEAD] = { 0 }, tail[TAIL];
+    const size_t bytes = cbt_bytes(log->size);
     const uint64_t size = htole64((uint64_t)log->size);
     const uint32_t flag = htole32(log->consistent);
+    unsigned char *tail = buf + HEAD + bytes;
 
-    put_uuid(head, log->parent);
-    put_uuid(head + 16, log->child);
-    memcpy(head + CONSISTENT_AT, &flag, sizeof(flag));
-    memcpy(head + SIZE_AT, &size, sizeof(size));
-    if (write_all(fd, head, HEAD) || write_all(fd, log->bits, cbt_bytes(log->size))) return -1;
-    if (!log->has_base) return 0;
+    memset(buf, 0, HEAD);
+    put_uuid(buf, log->parent);
+    put_uuid(buf + 16, log->child);
+    memcpy(buf + CONSISTENT_AT, &flag, sizeof(flag));
+    memcpy(buf + SIZE_AT, &size, sizeof(size));
+    memcpy(buf + HEAD, log->bits, bytes);
+    memset(tail, 0, TAIL);
+    if (!log->has_base) return;
     memcpy(tail, tail_magic, sizeof(tail_magic));
     put_uuid(tail + sizeof(tail_magic), log->base);
-    return write_all(fd, tail, TAIL);
+}
+
+int cbt_log_write(int fd, const struct cbt_log *log)
+{
+    const size_t length = cbt_log_length(log->size);
+    _cleanup_free_ char *buf = xmalloc(length);
+
+    cbt_log_encode(log, (unsigned char *)buf);
+    return write_all(fd, buf, log->has_base ? length : length - TAIL);
 }
 
 /* ---- bits ---------------------------------------------------------------------------------- */

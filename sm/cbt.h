@@ -1,5 +1,5 @@
 /* Logs of changed blocks: one file beside a disk's image, in the layout that XenServer's tools have.
- * Called by: dir_cbt.c.  Calls: lib.
+ * Called by: track.c, dir_cbt.c, lvhd_cbt.c.  Calls: lib.
  *
  * <vdi uuid>.cbtlog says which blocks of 64 KiB of a disk changed since the disk called `parent` was the same disk:
  *
@@ -40,8 +40,18 @@ size_t cbt_bytes(int64_t size);
 void cbt_log_new(struct cbt_log *ret_log, int64_t size);
 /* Reads a log. 0, or -1 and *ret_why (a literal) for what is none. */
 int cbt_log_read(int fd, bool want_bits, struct cbt_log *ret_log, const char **ret_why);
+/* The same from anywhere that holds `length` bytes: read() fills buf with n bytes from at. */
+struct cbt_source {
+    bool (*read)(void *arg, void *buf, size_t n, int64_t at);
+    void *arg;
+    int64_t length;
+};
+int cbt_log_read_from(const struct cbt_source *from, bool want_bits, struct cbt_log *ret_log, const char **ret_why);
 /* Writes it into an open, empty file; not synced. 0 or -1 + errno. */
 int cbt_log_write(int fd, const struct cbt_log *log);
+/* Bytes that the log of a disk takes, with a tail; and it in so many bytes, the tail's zeros when there is none. */
+size_t cbt_log_length(int64_t size);
+void cbt_log_encode(const struct cbt_log *log, unsigned char *buf);
 /* Blocks from at to at + len have changed. */
 void cbt_log_mark(struct cbt_log *log, int64_t at, int64_t len);
 void cbt_log_mark_all(struct cbt_log *log);

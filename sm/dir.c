@@ -298,7 +298,7 @@ void dir_put_image(struct dir *d, struct value_builder *b, const struct image *i
     value_put(b, "physical_utilisation", value_int(im->used));
     value_put(b, "managed", value_bool(!im->hidden));
     value_put(b, "read_only", value_bool(im->hidden));
-    value_put(b, "cbt_enabled", value_bool(!im->hidden && dir_cbt_has(d, im->uuid)));
+    value_put(b, "cbt_enabled", value_bool(!im->hidden && track_has(dir_tracker(d), im->uuid)));
     value_put(b, "format", value_string(im->format->name));
     value_put(&config, "image-format", value_string(im->format->name));
     if (im->format == &image_raw) value_put(&config, "type", value_string("raw"));
@@ -352,7 +352,7 @@ static int first_entry(struct sm *sm, const char *path, bool images_only, const 
     while (!*ret_name && (e = readdir(dir))) {
         struct image im;
         if (streq(e->d_name, ".") || streq(e->d_name, "..") || streq(e->d_name, "lost+found")) continue;
-        if (images_only && !dir_parse_name(e->d_name, &im) && !dir_cbt_name(e->d_name, im.uuid)) continue;
+        if (images_only && !dir_parse_name(e->d_name, &im) && !track_is_log(e->d_name, im.uuid)) continue;
         *ret_name = arena_strdup(sm->arena, e->d_name);
     }
     closedir(dir);

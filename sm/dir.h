@@ -10,7 +10,7 @@
  *   tmp-*                   half-made: whoever holds the SR's lock may remove it
  *   merged-<uuid>           a base whose data is in its parent, named inside: finished by the next scan
  *   dead-<vdi uuid>.*       a disk whose removal has begun: finished by the next scan
- *   <vdi uuid>.cbtlog       which blocks of a disk changed since its last snapshot (cbt.h, dir_cbt.c)
+ *   <vdi uuid>.cbtlog       which blocks of a disk changed since its last snapshot (cbt.h, track.h)
  *   .xapi-sr                the SR's uuid, written by sr_create
  *   .xapi-owner             which pool may change it: epoch.h, dir_owner.c
  * Parents are named without folder, so the directory can move. Names of qcow2 files say whether an image is hidden, so

@@ -34,10 +34,10 @@ static bool may_be_written(struct dir *d, const struct images *all, const struct
     return top->format->marks_hidden ? !now.hidden : now.links > 1;
 }
 
-/* A disk whose changed blocks are tracked keeps its base: see dir_cbt.c. */
+/* A disk whose changed blocks are tracked keeps its base: see track.c. */
 static bool can_merge(struct dir *d, const struct images *all, const struct image *top)
 {
-    return chain_can_merge(d->sm, all, top) && (top->hidden || !dir_cbt_has(d, top->uuid)) && !may_be_written(d, all, top);
+    return chain_can_merge(d->sm, all, top) && (top->hidden || !track_has(dir_tracker(d), top->uuid)) && !may_be_written(d, all, top);
 }
 
 /* What tells whether a disk was written to since. */
@@ -103,7 +103,7 @@ static int relink(struct dir *d, const char *journal, const struct image *top, c
 
     if (dir_list(d, &all, err)) return -1;
     if (!chain_readable(&all)) return sm_fail(err, SM_VDI_LOAD, "an image in %s cannot be read", d->path);
-    if (dir_cbt_merge(d, top, base, err)) return -1;
+    if (track_merge(dir_tracker(d), top, base, err)) return -1;
     for (size_t i = 0; i < all.n; i++)
         if (streq(all.list[i].parent, top->uuid) && hang_under(d, &all.list[i], base, err)) return -1;
     if (unlinkat(d->fd, top->name, 0))

@@ -5,6 +5,7 @@
 
 #include "sm/chain.h"
 #include "sm/dir.h"
+#include "sm/track.h"
 
 enum { DIR_MAX_CHAIN = 128 };
 
@@ -85,25 +86,7 @@ void dir_live_drop(struct dir *d, const char *uuid, bool only_others);
 
 /* ---- changed blocks (dir_cbt.c) -------------------------------------------------------------- */
 
-#define CBT_SUFFIX ".cbtlog"
-/* "<uuid>.cbtlog". */
-bool dir_cbt_name(const char *name, char ret_uuid[UUID_TEXT]);
-bool dir_cbt_has(struct dir *d, const char *uuid);
-/* A snapshot of the disk was made, on this base. */
-int dir_cbt_snapshot(struct dir *d, const char *uuid, const char *snapshot, const struct image *base, struct xerr *err);
-/* The disk's image has another size now. */
-int dir_cbt_resize(struct dir *d, const struct image *im, struct xerr *err);
-bool dir_cbt_open(struct dir *d, const struct image *im);
-void dir_cbt_close(struct dir *d, const char *uuid);
-/* The log ends: of a disk that stays. */
-int dir_cbt_end(struct dir *d, const char *uuid, struct xerr *err);
-/* The log goes, and its neighbours take over: of a disk that goes. */
-int dir_cbt_drop(struct dir *d, const char *uuid, struct xerr *err);
-/* Before top, whose data are in base now, goes. May be done twice. */
-int dir_cbt_merge(struct dir *d, const struct image *top, const struct image *base, struct xerr *err);
-int dir_cbt_repair(struct dir *d, struct xerr *err);
-/* Adds the disks of which only the log is left. */
-int dir_cbt_list(struct dir *d, const struct images *all, struct value_builder *vdis, struct xerr *err);
+struct tracker dir_tracker(struct dir *d);
 
 /* ---- answers ------------------------------------------------------------------------------- */
 

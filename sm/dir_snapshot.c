@@ -123,20 +123,14 @@ static int copy_raw(struct dir *d, const struct image *leaf, const char *uuid, s
     return rc ? -1 : dir_sync(d, err);
 }
 
-/* A snapshot, or a clone, is there. Its log of changed blocks follows; a disk whose log cannot is no longer tracked, which
- * is not worth failing for. */
+/* A snapshot, or a clone, is there. */
 static int answer_made(struct dir *d, const struct image *leaf, const struct image *base, const char *uuid,
                        struct value *ret_answer, struct xerr *err)
 {
-    _cleanup_xerr_ struct xerr why = XERR_INIT, ignored = XERR_INIT;
     struct value_builder b = value_builder(d->sm->arena);
     struct image made;
 
-    if (streq(d->sm->command, "vdi_snapshot") && dir_cbt_has(d, leaf->uuid) &&
-        dir_cbt_snapshot(d, leaf->uuid, uuid, base, &why)) {
-        dir_cbt_end(d, leaf->uuid, &ignored);
-        value_put(&b, "cbt_alert", value_string("VDI_CBT_SNAPSHOT_FAILED"));
-    }
+    track_made(dir_tracker(d), leaf->uuid, uuid, base, &b);
     if (dir_find_leaf(d, uuid, false, &made, err)) return -1;
     dir_put_image(d, &b, &made);
     dir_put_space(d, &b);

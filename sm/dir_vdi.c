@@ -118,7 +118,7 @@ static int delete_image(struct dir *d, bool with_log, struct xerr *err)
     if (!name) return sm_fail_missing(d->sm, err);
     if (im.hidden) return sm_fail(err, SM_VDI_IN_USE, "%s is what other disks stand on", im.uuid);
     dir_live_drop(d, im.uuid, false);
-    if (with_log && dir_cbt_drop(d, im.uuid, err)) return -1;
+    if (with_log && track_drop(dir_tracker(d), im.uuid, err)) return -1;
     if (!im.format->chains) {
         if (unlinkat(d->fd, name, 0))
             return sm_fail_errno(err, SM_VDI_REMOVE, "cannot remove %s/%s", d->path, name);
@@ -148,8 +148,8 @@ int dir_vdi_delete(struct sm *sm, struct value *ret_answer, struct xerr *err)
     if (dir_open_change(sm, &d, err)) return -1;
     if (delete_image(&d, true, &why)) {
         /* Of a disk whose data were destroyed the log is all there is. */
-        if (!xerr_is(&why, "VDI_MISSING") || !dir_cbt_has(&d, sm->vdi_uuid)) return xerr_move(err, &why);
-        if (dir_cbt_drop(&d, sm->vdi_uuid, err) || dir_sync(&d, err)) return -1;
+        if (!xerr_is(&why, "VDI_MISSING") || !track_has(dir_tracker(&d), sm->vdi_uuid)) return xerr_move(err, &why);
+        if (track_drop(dir_tracker(&d), sm->vdi_uuid, err)) return -1;
     }
     return answer_space(&d, ret_answer);
 }
@@ -160,7 +160,8 @@ int dir_vdi_data_destroy(struct sm *sm, struct value *ret_answer, struct xerr *e
     _cleanup_dir_ struct dir d = DIR_INIT;
 
     if (dir_open_change(sm, &d, err)) return -1;
-    if (!dir_cbt_has(&d, sm->vdi_uuid)) return sm_fail(err, SM_VDI_TYPE, "%s has no log of changed blocks", sm->vdi_uuid);
+    if (!track_has(dir_tracker(&d), sm->vdi_uuid))
+        return sm_fail(err, SM_VDI_TYPE, "%s has no log of changed blocks", sm->vdi_uuid);
     if (delete_image(&d, false, &why) && !xerr_is(&why, "VDI_MISSING")) return xerr_move(err, &why);
     return answer_space(&d, ret_answer);
 }
@@ -176,7 +177,7 @@ static void drop_tmp(struct dir *d, const char *tmp)
     struct stat a, b;
 
     if (!dir_parse_name(leaf, &im)) {
-        if (dir_cbt_name(leaf, im.uuid)) unlinkat(d->fd, tmp, 0);
+        if (track_is_log(leaf, im.uuid)) unlinkat(d->fd, tmp, 0);
         return;
     }
     if (im.format->chains && dir_load(d, tmp, false, &im) && *im.parent &&
@@ -223,7 +224,7 @@ static int repair(struct dir *d, struct xerr *err)
             rc = bury(d, e->d_name, err);
     }
     closedir(dir);
-    if (rc || dir_cbt_repair(d, err) || dir_list(d, &all, err)) return -1;
+    if (rc || track_repair(dir_tracker(d), err) || dir_list(d, &all, err)) return -1;
     for (size_t i = 0; i < all.n; i++) {
         const struct image *im = &all.list[i];
         if (im->format->marks_hidden && !im->hidden && !im->broken && grown_on(d, &all, im->uuid) &&
@@ -249,7 +250,7 @@ int dir_sr_scan(struct sm *sm, struct value *ret_answer, struct xerr *err)
         if (all.list[i].broken) value_put(&vdi, "broken", value_string(all.list[i].broken));
         value_push(&vdis, value_built_map(&vdi));
     }
-    if (dir_cbt_list(&d, &all, &vdis, err)) return -1;
+    if (track_list(dir_tracker(&d), &all, &vdis, err)) return -1;
     value_put(&b, "vdis", value_built_set(&vdis));
     dir_put_space(&d, &b);
     *ret_answer = value_built_map(&b);
@@ -280,15 +281,11 @@ static int resize_own(struct dir *d, const struct image *im, int64_t size, struc
 /* The answer after the image may have grown. Changed blocks that can no longer be tracked are not worth more than the size. */
 static int answer_grown(struct dir *d, const char *uuid, struct value *ret_answer, struct xerr *err)
 {
-    _cleanup_xerr_ struct xerr why = XERR_INIT, ignored = XERR_INIT;
     struct value_builder b = value_builder(d->sm->arena);
     struct image im;
 
     if (dir_find_leaf(d, uuid, false, &im, err)) return -1;
-    if (dir_cbt_resize(d, &im, &why)) {
-        dir_cbt_end(d, uuid, &ignored);
-        value_put(&b, "cbt_alert", value_string("VDI_CBT_RESIZE_FAILED"));
-    }
+    track_resized(dir_tracker(d), &im, &b);
     dir_put_image(d, &b, &im);
     dir_put_space(d, &b);
     *ret_answer = value_built_map(&b);
@@ -332,7 +329,7 @@ int dir_vdi_attach(struct sm *sm, struct value *ret_answer, struct xerr *err)
         dir_live_drop(&d, im.uuid, false);
         if (!dir_live_link(&d, &im, NULL, err)) return -1;
     }
-    if (writable && !dir_cbt_open(&d, &im))
+    if (writable && !track_open(dir_tracker(&d), &im))
         value_put(&b, "cbt_alert", value_string("VDI_CBT_METADATA_INCONSISTENT"));
     *ret_answer = value_built_map(&b);
     return 0;
@@ -347,7 +344,7 @@ int dir_vdi_detach(struct sm *sm, struct value *ret_answer, struct xerr *err)
     (void)err;
     *ret_answer = value_void();
     if (dir_open_ours(sm, &d, &ignored)) return 0;
-    dir_cbt_close(&d, sm->vdi_uuid);
+    track_close(dir_tracker(&d), sm->vdi_uuid);
     dir_live_drop(&d, sm->vdi_uuid, false);
     return 0;
 }

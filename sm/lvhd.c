@@ -567,8 +567,9 @@ void lvhd_put_space(struct lvhd *r, struct value_builder *b)
     value_put(b, "sr_physical_utilisation", value_int(r->vg.size - r->vg.free_space));
 }
 
-void lvhd_put_image(struct sm *sm, struct value_builder *b, const struct image *im)
+void lvhd_put_image(struct lvhd *r, struct value_builder *b, const struct image *im)
 {
+    struct sm *sm = r->sm;
     struct value_builder config = value_builder(sm->arena);
     const char *uuid = arena_strdup(sm->arena, im->uuid);
 
@@ -578,6 +579,7 @@ void lvhd_put_image(struct sm *sm, struct value_builder *b, const struct image *
     value_put(b, "physical_utilisation", value_int(im->used));
     value_put(b, "managed", value_bool(!im->hidden));
     value_put(b, "read_only", value_bool(im->hidden));
+    value_put(b, "cbt_enabled", value_bool(!im->hidden && track_has(lvhd_tracker(r), im->uuid)));
     value_put(b, "format", value_string(im->format->name));
     value_put(&config, "image-format", value_string(im->format->name));
     for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
@@ -593,7 +595,7 @@ int lvhd_answer(struct lvhd *r, const char *uuid, struct value *ret_answer, stru
     struct image im;
 
     if (lvhd_find(r, uuid, &im, err)) return -1;
-    lvhd_put_image(r->sm, &b, &im);
+    lvhd_put_image(r, &b, &im);
     lvhd_put_space(r, &b);
     *ret_answer = value_built_map(&b);
     return 0;

@@ -5,6 +5,7 @@
  *   VHD-<vdi uuid>     a VHD; hidden in its footer when it is a base
  *   QCOW2-<vdi uuid>   a qcow2 image; tag "hidden" on a base
  *   LV-<vdi uuid>      the bare bytes of a disk; tag "hidden" when VHDs stand on it
+ *   <vdi uuid>.cbtlog  which blocks of a disk changed since its last snapshot (lvhd_cbt.c)
  *   MGT                names (mgt.h)
  * and while something is under way
  *   tmp-<name>         the new empty image that is to take a disk's name
@@ -50,6 +51,11 @@ int lvhd_vdi_snapshot(struct sm *sm, struct value *ret_answer, struct xerr *err)
 int lvhd_vdi_attach(struct sm *sm, struct value *ret_answer, struct xerr *err);
 int lvhd_vdi_detach(struct sm *sm, struct value *ret_answer, struct xerr *err);
 int lvhd_vdi_epoch_begin(struct sm *sm, struct value *ret_answer, struct xerr *err);
+int lvhd_vdi_data_destroy(struct sm *sm, struct value *ret_answer, struct xerr *err);
+int lvhd_vdi_enable_cbt(struct sm *sm, struct value *ret_answer, struct xerr *err);
+int lvhd_vdi_disable_cbt(struct sm *sm, struct value *ret_answer, struct xerr *err);
+int lvhd_vdi_list_changed_blocks(struct sm *sm, struct value *ret_answer, struct xerr *err);
+int lvhd_vdi_compare(struct sm *sm, struct value *ret_answer, struct xerr *err);
 int lvhd_vdi_introduce(struct sm *sm, struct value *ret_answer, struct xerr *err); /* also vdi_update */
 int lvhd_nothing(struct sm *sm, struct value *ret_answer, struct xerr *err);
 int lvhd_sr_content_type(struct sm *sm, struct value *ret_answer, struct xerr *err);
@@ -76,6 +82,11 @@ int lvhd_sr_content_type(struct sm *sm, struct value *ret_answer, struct xerr *e
     { "vdi_detach", lvhd_vdi_detach, SM_NEEDS_SR | SM_NEEDS_VDI },                                           \
     { "vdi_epoch_begin", lvhd_vdi_epoch_begin, SM_NEEDS_SR | SM_NEEDS_VDI },                                 \
     { "vdi_epoch_end", lvhd_nothing, SM_NEEDS_SR | SM_NEEDS_VDI },                                           \
+    { "vdi_enable_cbt", lvhd_vdi_enable_cbt, SM_NEEDS_SR | SM_NEEDS_VDI },                                   \
+    { "vdi_disable_cbt", lvhd_vdi_disable_cbt, SM_NEEDS_SR | SM_NEEDS_VDI },                                 \
+    { "vdi_data_destroy", lvhd_vdi_data_destroy, SM_NEEDS_SR | SM_NEEDS_VDI },                               \
+    { "vdi_list_changed_blocks", lvhd_vdi_list_changed_blocks, SM_NEEDS_SR | SM_NEEDS_VDI },                 \
+    { "vdi_compare", lvhd_vdi_compare, SM_NEEDS_SR | SM_NEEDS_VDI },                                         \
     { "vdi_introduce", lvhd_vdi_introduce, SM_NEEDS_SR },                                                    \
     { "vdi_update", lvhd_vdi_introduce, SM_NEEDS_SR | SM_NEEDS_VDI },                                        \
     { "vdi_forget", lvhd_nothing, SM_NEEDS_SR | SM_NEEDS_VDI },                                              \

@@ -44,6 +44,7 @@ static bool may_be_written(struct lvhd *r, const struct images *all, const struc
 
 static bool can_merge(struct lvhd *r, const struct images *all, const struct image *top)
 {
+    if (!top->hidden && track_has(lvhd_tracker(r), top->uuid)) return false; /* see track.c */
     return chain_can_merge(r->sm, all, top) && !may_be_written(r, all, top);
 }
 
@@ -111,7 +112,7 @@ static void drop_notes(struct lvhd *r, const char *uuid)
     mgt_drop(&m, uuid, &ignored);
 }
 
-/* Steps 3 and 4. */
+/* Steps 3 and 4; the logs of changed blocks first. */
 int lvhd_end_merge(struct lvhd *r, const struct images *all, const struct image *top, const char *base_uuid,
                    bool let_go, struct xerr *err)
 {
@@ -120,6 +121,7 @@ int lvhd_end_merge(struct lvhd *r, const struct images *all, const struct image 
     if (!base && chain_has_children(all, top->uuid, ""))
         return sm_fail(err, SM_VDI_LOAD, "%s was merged into %s, which is missing", top->name, base_uuid);
     if (!chain_readable(all)) return sm_fail(err, SM_VDI_LOAD, "an image in %s cannot be read", r->vg.name);
+    if (chain_has_children(all, top->uuid, "") && track_merge(lvhd_tracker(r), top, base, err)) return -1;
     for (size_t i = 0; i < all->n; i++) {
         if (!streq(all->list[i].parent, top->uuid)) continue;
         if (lvhd_set_parent(r, &all->list[i], base, err)) return -1;

@@ -6,6 +6,7 @@
 #include "sm/chain.h"
 #include "sm/lvhd.h"
 #include "sm/mgt.h"
+#include "sm/track.h"
 
 #define TMP "tmp-"
 #define DEAD "dead-"
@@ -110,10 +111,16 @@ void lvhd_let_go(struct lvhd *r, const struct image *chain, size_t n);
 /* Deactivates what nobody needs: a driver that was killed left it so. */
 void lvhd_let_go_strays(struct lvhd *r);
 
+/* ---- changed blocks (lvhd_cbt.c) -------------------------------------------------------------- */
+
+struct tracker lvhd_tracker(struct lvhd *r);
+/* Half-made logs. *ret_changed: as lvhd_repair(), which calls it; never set to false. */
+int lvhd_cbt_settle(struct lvhd *r, bool *ret_changed, struct xerr *err);
+
 /* ---- answers ------------------------------------------------------------------------------- */
 
 void lvhd_put_space(struct lvhd *r, struct value_builder *b);
-void lvhd_put_image(struct sm *sm, struct value_builder *b, const struct image *im);
+void lvhd_put_image(struct lvhd *r, struct value_builder *b, const struct image *im);
 int lvhd_answer(struct lvhd *r, const char *uuid, struct value *ret_answer, struct xerr *err);
 
 #endif

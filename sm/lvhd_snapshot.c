@@ -98,7 +98,8 @@ static int hang_on(struct lvhd *r, const char *uuid, const struct image *base, c
     if (!uuid_from_text(uuid, &im.id)) return sm_fail(err, SM_BAD_REQUEST, "new_uuid is no uuid: '%s'", uuid);
     if (lvhd_make(r, lvhd_volume(r->sm, uuid, f), f, leaf->size, im.used, base, im.id, false, err)) return -1;
     add_notes(r, uuid, leaf, "", true);
-    lvhd_put_image(r->sm, &b, &im);
+    track_made(lvhd_tracker(r), leaf->uuid, uuid, base, &b);
+    lvhd_put_image(r, &b, &im);
     lvhd_put_space(r, &b);
     *ret_answer = value_built_map(&b);
     return 0;
@@ -165,7 +166,7 @@ static int snapshot_at_rest(struct lvhd *r, struct image *leaf, const char *uuid
         if (check_depth(r, leaf, err) || freeze(r, leaf, false, &base, err) || hide(r, &base, err)) return -1;
     }
     if (!only_freeze) return hang_on(r, uuid, &base, leaf, ret_answer, err);
-    lvhd_put_image(r->sm, &b, leaf);
+    lvhd_put_image(r, &b, leaf);
     lvhd_put_space(r, &b);
     *ret_answer = value_built_map(&b);
     return 0;

@@ -102,6 +102,7 @@ int lvhd_sr_delete(struct sm *sm, struct value *ret_answer, struct xerr *err)
 {
     _cleanup_images_ struct images all = { 0 };
     _cleanup_lvhd_ struct lvhd r = LVHD_INIT;
+    char uuid[UUID_TEXT];
     bool changed;
 
     *ret_answer = value_void();
@@ -113,6 +114,8 @@ int lvhd_sr_delete(struct sm *sm, struct value *ret_answer, struct xerr *err)
     }
     lvhd_list(&r, &all);
     if (all.n) return sm_fail(err, SM_SR_NOT_EMPTY, "%s holds %s", r.vg.name, all.list[0].name);
+    for (size_t i = 0; i < r.vg.n_lvs; i++)
+        if (track_is_log(r.vg.lvs[i].name, uuid)) return sm_fail(err, SM_SR_NOT_EMPTY, "%s holds %s", r.vg.name, r.vg.lvs[i].name);
     if (drop_group(&r.vg, err)) return -1;
     owner_forget(sm);
     lvhd_end_uses(sm);
@@ -335,6 +338,7 @@ int lvhd_repair(struct lvhd *r, bool *ret_changed, struct xerr *err)
     bool changed, checked = false;
 
     *ret_changed = false;
+    if (lvhd_cbt_settle(r, ret_changed, err)) return -1;
     lvhd_list(r, &all);
     for (size_t i = 0; i < all.n; i++)
         if (*all.list[i].parent) map_put(parents, all.list[i].parent, r);
@@ -365,7 +369,7 @@ static void put_notes(const struct map *notes, struct value_builder *b, const st
     if (*v->type) value_put(b, "type", value_string(v->type));
 }
 
-static void put_disks(struct lvhd *r, struct value_builder *vdis)
+static int put_disks(struct lvhd *r, struct value_builder *vdis, struct xerr *err)
 {
     _cleanup_images_ struct images all = { 0 };
     _cleanup_mgt_ struct mgt m = MGT_INIT;
@@ -378,12 +382,13 @@ static void put_disks(struct lvhd *r, struct value_builder *vdis)
         const struct image *im = &all.list[i];
         if (has_prefix(im->name, TMP) || has_prefix(im->name, DEAD) || (im->broken && !im->missing_parent))
             continue;
-        lvhd_put_image(r->sm, &vdi, im);
+        lvhd_put_image(r, &vdi, im);
         put_notes(notes, &vdi, im);
         if (im->broken) value_put(&vdi, "broken", value_string(im->broken));
         value_push(vdis, value_built_map(&vdi));
     }
     map_free(notes);
+    return track_list(lvhd_tracker(r), &all, vdis, err);
 }
 
 int lvhd_sr_scan(struct sm *sm, struct value *ret_answer, struct xerr *err)
@@ -398,8 +403,9 @@ int lvhd_sr_scan(struct sm *sm, struct value *ret_answer, struct xerr *err)
         r = (struct lvhd)LVHD_INIT;
         if (lvhd_open(sm, false, &r, err)) return -1;
     }
+    if (track_repair(lvhd_tracker(&r), err)) return -1;
     lvhd_let_go_strays(&r);
-    put_disks(&r, &vdis);
+    if (put_disks(&r, &vdis, err)) return -1;
     value_put(&b, "vdis", value_built_set(&vdis));
     lvhd_put_space(&r, &b);
     *ret_answer = value_built_map(&b);
@@ -425,6 +431,6 @@ int lvhd_sr_content_type(struct sm *sm, struct value *ret_answer, struct xerr *e
 const char *const lvhd_features[] = {
     "SR_PROBE",      "SR_SCAN",    "SR_UPDATE",    "VDI_CREATE",     "VDI_DELETE",
     "VDI_ATTACH",    "VDI_DETACH", "VDI_UPDATE",   "VDI_INTRODUCE", "VDI_CLONE",
-    "VDI_SNAPSHOT",  "VDI_RESIZE", "VDI_RESET_ON_BOOT/2", "SR_COALESCE", NULL
+    "VDI_SNAPSHOT",  "VDI_RESIZE", "VDI_RESET_ON_BOOT/2", "SR_COALESCE", "VDI_CONFIG_CBT", NULL
 };
 const char *const lvhd_formats[] = { "vhd", "qcow2", "raw", NULL };

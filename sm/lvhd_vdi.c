@@ -74,7 +74,7 @@ int lvhd_vdi_create(struct sm *sm, struct value *ret_answer, struct xerr *err)
         vg_remove_lv(&r.vg, im.name, &ignored);
         return -1;
     }
-    lvhd_put_image(sm, &b, &im);
+    lvhd_put_image(&r, &b, &im);
     if (r.vg.size)
         lvhd_put_space(&r, &b);
     else
@@ -94,30 +94,62 @@ static void drop_notes(struct lvhd *r, const char *uuid)
     mgt_drop(&m, uuid, &ignored);
 }
 
-int lvhd_vdi_delete(struct sm *sm, struct value *ret_answer, struct xerr *err)
+/* VDI_MISSING when there is none. */
+static int delete_image(struct lvhd *r, bool with_log, struct xerr *err)
 {
     _cleanup_images_ struct images all = { 0 };
-    _cleanup_lvhd_ struct lvhd r = LVHD_INIT;
-    struct value_builder b = value_builder(sm->arena);
 
-    if (lvhd_open(sm, true, &r, err)) return -1;
-    lvhd_list(&r, &all);
-    const struct image *im = chain_find(&all, sm->vdi_uuid);
-    if (!im) return sm_fail_missing(sm, err);
+    lvhd_list(r, &all);
+    const struct image *im = chain_find(&all, r->sm->vdi_uuid);
+    if (!im) return sm_fail_missing(r->sm, err);
     if (im->hidden) return sm_fail(err, SM_VDI_IN_USE, "%s is what other disks stand on", im->uuid);
+    if (with_log && track_drop(lvhd_tracker(r), im->uuid, err)) return -1;
     const char *gone = im->name;
-    if (vg_remove_lv(&r.vg, gone, err)) return -1;
-    drop_notes(&r, im->uuid);
+    if (vg_remove_lv(&r->vg, gone, err)) return -1;
+    drop_notes(r, im->uuid);
     /* What only it needed; a kill leaves hidden images without children, which the next scan removes. */
     while (chain_readable(&all) && *im->parent && !chain_has_children(&all, im->parent, gone) &&
            (im = chain_find(&all, im->parent))) {
         gone = im->name;
-        if (vg_remove_lv(&r.vg, gone, err)) return -1;
-        drop_notes(&r, im->uuid);
+        if (vg_remove_lv(&r->vg, gone, err)) return -1;
+        drop_notes(r, im->uuid);
     }
-    lvhd_put_space(&r, &b);
+    return 0;
+}
+
+static int answer_space(struct lvhd *r, struct value *ret_answer)
+{
+    struct value_builder b = value_builder(r->sm->arena);
+
+    lvhd_put_space(r, &b);
     *ret_answer = value_built_map(&b);
     return 0;
+}
+
+int lvhd_vdi_delete(struct sm *sm, struct value *ret_answer, struct xerr *err)
+{
+    _cleanup_xerr_ struct xerr why = XERR_INIT;
+    _cleanup_lvhd_ struct lvhd r = LVHD_INIT;
+
+    if (lvhd_open(sm, true, &r, err)) return -1;
+    if (delete_image(&r, true, &why)) {
+        /* Of a disk whose data were destroyed the log is all there is. */
+        if (!xerr_is(&why, "VDI_MISSING") || !track_has(lvhd_tracker(&r), sm->vdi_uuid)) return xerr_move(err, &why);
+        if (track_drop(lvhd_tracker(&r), sm->vdi_uuid, err)) return -1;
+    }
+    return answer_space(&r, ret_answer);
+}
+
+int lvhd_vdi_data_destroy(struct sm *sm, struct value *ret_answer, struct xerr *err)
+{
+    _cleanup_xerr_ struct xerr why = XERR_INIT;
+    _cleanup_lvhd_ struct lvhd r = LVHD_INIT;
+
+    if (lvhd_open(sm, true, &r, err)) return -1;
+    if (!track_has(lvhd_tracker(&r), sm->vdi_uuid))
+        return sm_fail(err, SM_VDI_TYPE, "%s has no log of changed blocks", sm->vdi_uuid);
+    if (delete_image(&r, false, &why) && !xerr_is(&why, "VDI_MISSING")) return xerr_move(err, &why);
+    return answer_space(&r, ret_answer);
 }
 
 /* ---- resize -------------------------------------------------------------------------------- */
@@ -170,7 +202,8 @@ int lvhd_vdi_resize(struct sm *sm, struct value *ret_answer, struct xerr *err)
         im.size = im.format == &image_raw ? vg_round(size) : size;
         im.used = vg_round(room);
     }
-    lvhd_put_image(sm, &b, &im);
+    track_resized(lvhd_tracker(&r), &im, &b);
+    lvhd_put_image(&r, &b, &im);
     lvhd_put_space(&r, &b);
     *ret_answer = value_built_map(&b);
     return 0;
@@ -211,6 +244,7 @@ int lvhd_vdi_attach(struct sm *sm, struct value *ret_answer, struct xerr *err)
     }
     value_put(&b, "params", value_string(vg_path(&r.vg, im.name)));
     value_put(&b, "format", value_string(im.format->name));
+    if (writable && !track_open(lvhd_tracker(&r), &im)) value_put(&b, "cbt_alert", value_string("VDI_CBT_METADATA_INCONSISTENT"));
     *ret_answer = value_built_map(&b);
     return 0;
 }
@@ -228,6 +262,7 @@ int lvhd_vdi_detach(struct sm *sm, struct value *ret_answer, struct xerr *err)
     if (lvhd_open(sm, false, &r, err)) return -1;
     lvhd_live_drop(&r, sm->vdi_uuid, false);
     if (lvhd_find_request(&r, &im, &ignored)) return 0; /* it is gone: nothing is attached */
+    track_close(lvhd_tracker(&r), im.uuid);
     /* Room that it does not use is a convenience: the disk is let go whatever becomes of it. */
     if (lvhd_is_thin(sm) && im.format != &image_raw && im.used >= lvhd_full_size(im.format, im.size) &&
         owner_check(&r.vg, &ignored) == 0 && lvhd_used(&r, &im, &used, &ignored) == 0)

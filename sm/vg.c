@@ -208,25 +208,35 @@ bool vg_lv_has_tag(const struct vg_lv *lv, const char *tag)
     return false;
 }
 
-int vg_peek(struct vg *vg, const struct vg_lv *lv, void *buf)
+int vg_read_at(struct vg *vg, const struct vg_lv *lv, int64_t at, void *buf, size_t len)
 {
-    static _Alignas(VG_PEEK) char page[VG_PEEK];
+    static _Alignas(VG_PEEK) char piece[16 * VG_PEEK];
     struct vg_pv *pv = &vg->pvs[lv->first.pv];
+    char *out = buf;
 
-    if (lv->first.len < VG_PEEK) {
+    if (lv->first.len < at + (int64_t)len) {
         errno = ENODATA;
         return -1;
     }
     if (pv->fd < 0) pv->fd = open(pv->name, O_RDONLY | O_CLOEXEC | O_DIRECT);
     if (pv->fd < 0) return -1;
-    ssize_t got = pread(pv->fd, page, sizeof(page), lv->first.pv_at);
-    if (got != (ssize_t)sizeof(page)) {
-        if (got >= 0) errno = ENODATA;
-        return -1;
+    while (len) {
+        const size_t skip = (size_t)(at % VG_PEEK), room = sizeof(piece) - skip, n = len < room ? len : room;
+        const size_t want = (skip + n + VG_PEEK - 1) / VG_PEEK * VG_PEEK;
+        ssize_t got = pread(pv->fd, piece, want, lv->first.pv_at + at - (int64_t)skip);
+        if (got != (ssize_t)want) {
+            if (got >= 0) errno = ENODATA;
+            return -1;
+        }
+        memcpy(out, piece + skip, n);
+        out += n;
+        at += (int64_t)n;
+        len -= n;
     }
-    memcpy(buf, page, sizeof(page));
     return 0;
 }
+
+int vg_peek(struct vg *vg, const struct vg_lv *lv, void *buf) { return vg_read_at(vg, lv, 0, buf, VG_PEEK); }
 
 /* ---- names --------------------------------------------------------------------------------- */
 

@@ -56,7 +56,9 @@ const struct vg_lv *vg_find(const struct vg *vg, const char *name); /* NULL = no
 bool vg_lv_has_tag(const struct vg_lv *lv, const char *tag);
 /* The rest of the first tag that begins so, from the arena; NULL = none. */
 const char *vg_tag_value(struct sm *sm, const char *tags, const char *prefix);
-/* VG_PEEK bytes from the beginning. 0 or -1 + errno. */
+/* What lies there, without activating it. 0 or -1 + errno: ENODATA beyond the run that begins at 0. */
+int vg_read_at(struct vg *vg, const struct vg_lv *lv, int64_t at, void *buf, size_t len);
+/* VG_PEEK bytes from the beginning. */
 int vg_peek(struct vg *vg, const struct vg_lv *lv, void *buf);
 /* "/dev/VG/LV", there while it is active. */
 const char *vg_path(const struct vg *vg, const char *lv);

@@ -1,7 +1,7 @@
 /* Class VDI: changed block tracking.
  * Called by: the generated thunks (schema/vdi.xml), vdi*.c.  Calls: sr.h, storage/, db/.
  *
- * What changed is the driver's knowledge (sm/dir_cbt.c); the record says whether it is kept, and what is left of a
+ * What changed is the driver's knowledge (sm/track.c); the record says whether it is kept, and what is left of a
  * snapshot whose data were destroyed. */
 #define LOG_MODULE "vdi"
 #include "xapi/sr.h"

@@ -1,216 +1,49 @@
 #!/usr/bin/env python3
-"""Changed block tracking of image files: random histories against a model of contents, XenServer's log layout read and
-written, kill -9 at every step. What a list says changed must be all that differs, and no more than was written."""
-import base64
+"""Changed block tracking of image files: random histories against a model of contents (cbtmodel.py), XenServer's log layout read and
+written, kill -9 at every step."""
 import os
-import random
 import shutil
 import struct
-import subprocess
 import tempfile
 import uuid
 
-import smcall
+from cbtmodel import BLOCK, MIB, SIZE, Log, Repository, errors, history
 from harness import BUILD, LEVEL, check, done
 
-MIB, BLOCK = 1 << 20, 65536
-SIZE = 6 * MIB
-NULL = uuid.UUID(int=0)
 work = tempfile.mkdtemp(prefix='cbt-')
-plugin = next(p for p in (os.path.join(BUILD, '.libs/nbdkit-vhd.so'), os.path.join(BUILD, 'nbdkit-vhd.so')) if os.path.exists(p))
 os.environ.update(XAPI_SM_STATE_DIR=os.path.join(work, 'state'), XAPI_SM_MOUNT_DIR=os.path.join(work, 'mnt'))
 
 
-class Log:
-    """A log as XenServer's cbt-util reads it: struct {parent, child, int consistent, uint64 size} and the bitmap."""
+class Files(Repository):
+    driver, merger = os.path.join(BUILD, 'sm/file'), os.path.join(BUILD, 'sm/image-merge')
+    plugin = next(p for p in (os.path.join(BUILD, '.libs/nbdkit-vhd.so'), os.path.join(BUILD, 'nbdkit-vhd.so')) if os.path.exists(p))
 
-    def __init__(self, path):
-        with open(path, 'rb') as f:
-            data = f.read()
-        parent, child, self.consistent, self.size = struct.unpack_from('<16s16si4xq', data)
-        self.parent, self.child = uuid.UUID(bytes=parent), uuid.UUID(bytes=child)
-        self.bits = data[48:48 + (-(-self.size // BLOCK) + 7) // 8]
-
-    @staticmethod
-    def write(path, size, blocks=(), parent=NULL, child=NULL, consistent=1):
-        bits = bytearray((-(-size // BLOCK) + 7) // 8)
-        for b in blocks:
-            bits[b // 8] |= 1 << b % 8
-        with open(path, 'wb') as f:
-            f.write(struct.pack('<16s16si4xq', parent.bytes, child.bytes, consistent, size) + bits)
-
-
-class Repository:
     def __init__(self, fmt):
-        self.fmt, self.sr = fmt, str(uuid.uuid4())
+        super().__init__(fmt, work)
         self.loc = os.path.join(work, 'sr-' + fmt)
-        self.rng = random.Random(len(fmt))
-        self.disks, self.written = {}, {}      # uuid: content; uuid: blocks written since its last snapshot
+        self.config = ['config.location=' + self.loc]
         self.call('sr_create', 'args=0')
 
-    def call(self, command, *members, fault=None):
-        return smcall.call(os.path.join(BUILD, 'sm/file'), command, 'sr_uuid=' + self.sr, 'config.location=' + self.loc,
-                           'smconfig.image-format=' + self.fmt, *members, fault=fault)
+    def _path(self, vdi):
+        return '%s/%s.cbtlog' % (self.loc, vdi)
 
-    def create(self):
-        vdi = self.call('vdi_create', 'args=%d' % SIZE)['uuid']
-        self.disks[vdi], self.written[vdi] = bytearray(SIZE), set()
-        return vdi
+    def read_log(self, vdi):
+        with open(self._path(vdi), 'rb') as f:
+            return f.read()
 
-    def io(self, vdi, command):
-        path = '%s/%s.%s' % (self.loc, vdi, self.fmt)
-        if self.fmt == 'vhd':
-            argv = ['nbdkit', '-U', '-', plugin, 'image=' + path, '--run', 'qemu-io -f raw %s -c flush "$uri"' % command]
-        else:
-            argv = ['sh', '-c', 'qemu-io -f qcow2 %s -c flush %s' % (command, path)]
-        got = subprocess.run(argv, capture_output=True, text=True)
-        assert got.returncode == 0 and 'fail' not in got.stdout, got.stdout + got.stderr
-
-    def write(self, vdi, at=None, data=None, attach=True):
-        if at is None:
-            at = self.rng.randrange(SIZE // 4096) * 4096
-            data = self.rng.randbytes(min(self.rng.choice([4096, 65536, 300 * 1024]), SIZE - at))
-            if not self.rng.randrange(4):
-                data = bytes(len(data))
-        with open(os.path.join(work, 'piece'), 'wb') as f:
+    def write_log(self, vdi, data):
+        with open(self._path(vdi), 'wb') as f:
             f.write(data)
-        if attach:
-            self.call('vdi_attach', 'vdi_uuid=' + vdi, 'args=true')
-        self.io(vdi, '-c "write -s %s/piece %d %d"' % (work, at, len(data)))
-        if attach:
-            self.call('vdi_detach', 'vdi_uuid=' + vdi)
-        self.disks[vdi][at:at + len(data)] = data
-        self.written[vdi] |= set(range(at // BLOCK, (at + len(data) - 1) // BLOCK + 1))
 
-    def snapshot(self, vdi):
-        a = self.call('vdi_snapshot', 'vdi_uuid=' + vdi)
-        if 'uuid' in a:
-            self.disks[a['uuid']] = bytearray(self.disks[vdi])
-        return a.get('uuid')
+    def logs(self):
+        return [n.partition('.')[0] for n in os.listdir(self.loc) if n.endswith('.cbtlog') and not n.startswith('tmp-')]
 
-    def changed(self, old, new):
-        a = self.call('vdi_list_changed_blocks', 'vdi_uuid=' + old, 'args=' + new)
-        if 'value' not in a:
-            return a
-        bits = base64.b64decode(a['value'])
-        return {n for n in range(len(bits) * 8) if bits[n // 8] >> (7 - n % 8) & 1}
-
-    def differ(self, old, new):
-        a, b = self.disks[old], self.disks[new]
-        return {n for n in range(-(-len(b) // BLOCK)) if a[n * BLOCK:(n + 1) * BLOCK] != b[n * BLOCK:(n + 1) * BLOCK]}
-
-    def log(self, vdi):
-        return Log('%s/%s.cbtlog' % (self.loc, vdi))
-
-    def settle(self):
-        merges = 0
-        while True:
-            got = self.call('sr_gc_plan', 'attached_list=')
-            tops = sorted({k.split('.')[1] for k in got if k.startswith('merges.') and k != 'merges.n'})
-            if not tops:
-                return merges
-            m = {f: got['merges.%s.%s' % (tops[0], f)] for f in ('top', 'base', 'format', 'top_path', 'base_path', 'stamp')}
-            subprocess.run([os.path.join(BUILD, 'sm/image-merge'), m['format'], m['top_path'], m['base_path']], check=True,
-                           capture_output=True)
-            got = self.call('sr_gc_finish', 'args=%s,%s,%s' % (m['top'], m['base'], m['stamp']), 'attached_list=')
-            assert 'error' not in got, got
-            merges += 1
-
-
-def history(fmt):
-    """Snapshots, clones, deletions, destroyed data and merges of one tracked disk."""
-    r = Repository(fmt)
-    x = r.create()
-    r.write(x)
-    check(r.call('vdi_enable_cbt', 'vdi_uuid=' + x).get('cbt_enabled') == 'True', '%s: tracking begins' % fmt)
-    check('error' not in r.call('vdi_enable_cbt', 'vdi_uuid=' + x), 'twice is fine')
-    snaps, since, data_gone, right, exact = [], [], set(), True, True
-    merges = 0
-    for i in range(40 if LEVEL == 'full' else 12):
-        for _ in range(r.rng.randrange(3)):
-            r.write(x)
-        what = r.rng.randrange(6)
-        if what < 3 or len(snaps) < 2:
-            snaps.append(r.snapshot(x))
-            since.append(set(r.written[x]))
-            r.written[x] = set()
-        elif what == 3:
-            r.call('vdi_clone', 'vdi_uuid=' + x)
-        elif what == 4:
-            gone = r.rng.choice(snaps)
-            right &= 'error' not in r.call('vdi_data_destroy', 'vdi_uuid=' + gone)
-            data_gone.add(gone)
-        else:
-            n = r.rng.randrange(len(snaps))
-            r.call('vdi_delete', 'vdi_uuid=' + snaps[n])
-            if n + 1 < len(snaps):
-                since[n + 1] |= since[n]
-            else:
-                r.written[x] |= since[n]
-            del snaps[n], since[n]
-        if not r.rng.randrange(3):
-            merges += r.settle()
-        for a in range(len(snaps)):
-            now = set(r.written[x])
-            for b in range(len(snaps) - 1, a, -1):
-                told = r.changed(snaps[a], snaps[b])
-                wrote = set().union(*since[a + 1:b + 1])
-                right &= isinstance(told, set) and r.differ(snaps[a], snaps[b]) <= told
-                exact &= told == wrote
-            told = r.changed(snaps[a], x)
-            wrote = now.union(*since[a + 1:])
-            right &= isinstance(told, set) and r.differ(snaps[a], x) <= told
-            exact &= told == wrote
-    for n in range(3):          # whatever chance has brought: one merge at least
-        r.write(x)
-        snaps.append(r.snapshot(x))
-        since.append(set(r.written[x]))
-        r.written[x] = set()
-    since[-1] |= since[-2]
-    r.call('vdi_delete', 'vdi_uuid=' + snaps[-2])
-    del snaps[-2], since[-2]
-    merges += r.settle()
-    exact &= r.changed(snaps[-2], snaps[-1]) == since[-1]
-    check(merges, '%s: bases were merged meanwhile: %d' % (fmt, merges))
-    check(right, '%s: a list holds every block that differs' % fmt)
-    check(exact, '%s: and none that was not written' % fmt)
-    got = r.call('sr_scan')
-    check(all(got['vdis.%s.cbt_enabled' % v] == 'True' for v in snaps + [x]), 'a scan shows what is tracked')
-    check({v for v in snaps if got.get('vdis.%s.type' % v) == 'cbt_metadata'} == data_gone & set(snaps), 'and which data are gone')
-    chain = [r.log(v) for v in snaps + [x]]
-    check([l.parent for l in chain] == [NULL] + [uuid.UUID(v) for v in snaps] and
-          [l.child for l in chain] == [uuid.UUID(v) for v in snaps[1:] + [x]] + [NULL], 'the logs are linked as XenServer links them')
-    check(all(l.consistent == 1 and l.size == SIZE for l in chain), 'and consistent, since nobody has the disk')
-    mine = {n for n in range(SIZE // BLOCK) if chain[-1].bits[n // 8] >> n % 8 & 1}
-    check(mine == r.written[x], 'the bitmap on disk is complete: another toolstack may go on')
-    r.call('vdi_resize', 'vdi_uuid=' + x, 'args=%d' % (SIZE + 2 * MIB))
-    r.disks[x] += bytes(2 * MIB)
-    r.write(x, SIZE + MIB, b'x' * 4096)
-    last = snaps[-1]
-    check(r.changed(last, x) == r.written[x] and r.log(x).size == SIZE + 2 * MIB, 'a grown disk: its new blocks are told when written')
-    return r, x, snaps
-
-
-def errors(r, x, snaps):
-    code = lambda a: a.get('error', '').split(' ')[0]
-    other = r.create()
-    check(code(r.changed(x, x)) == 'SR_BACKEND_FAILURE_460', 'a disk and itself')
-    check(code(r.changed(snaps[0], other)) == 'SR_BACKEND_FAILURE_460', 'disks that have nothing to do with each other')
-    check(code(r.changed(x, snaps[0])) == 'SR_BACKEND_FAILURE_460', 'the newer one first')
-    check(code(r.call('vdi_list_changed_blocks', 'vdi_uuid=' + snaps[0], 'args=x')) == 'SR_BACKEND_FAILURE_143', 'no uuid')
-    raw = r.call('vdi_create', 'args=%d' % MIB, 'smconfig.image-format=raw')['uuid']
-    check(code(r.call('vdi_enable_cbt', 'vdi_uuid=' + raw)) == 'SR_BACKEND_FAILURE_66', 'a raw image is not tracked')
-    check(code(r.call('vdi_data_destroy', 'vdi_uuid=' + other)) == 'SR_BACKEND_FAILURE_66', 'data of what is not tracked stay')
-    check(code(r.call('vdi_enable_cbt', 'vdi_uuid=' + str(uuid.uuid4()))) == 'VDI_MISSING', 'no such disk')
-    check(r.call('vdi_disable_cbt', 'vdi_uuid=' + x).get('cbt_enabled') == 'False', 'tracking ends')
-    check(r.log(snaps[-1]).child == NULL and code(r.changed(snaps[-1], x)) == 'SR_BACKEND_FAILURE_460', 'the list ends at the last snapshot')
-    for v in snaps:
-        check('error' not in r.call('vdi_delete', 'vdi_uuid=' + v), 'a snapshot goes with its log')
-    check(not [n for n in os.listdir(r.loc) if n.endswith('.cbtlog')], 'no log is left')
+    def half_made(self):
+        return [n for n in os.listdir(self.loc) if n.startswith('tmp-')]
 
 
 def crashes(fmt):
-    r = Repository(fmt)
+    r = Files(fmt)
     x = r.create()
     r.call('vdi_enable_cbt', 'vdi_uuid=' + x)
     r.write(x)
@@ -221,7 +54,7 @@ def crashes(fmt):
         r.call('sr_scan')
         told = r.changed(old, x)
         check(isinstance(told, set) and r.differ(old, x) <= told, '%s: killed at %s: nothing is lost' % (fmt, step))
-        check(not [n for n in os.listdir(r.loc) if n.startswith('tmp-')], 'and nothing half-made left')
+        check(not r.half_made(), 'and nothing half-made left')
         s = r.snapshot(x)
         told = r.changed(old, s)
         check(isinstance(told, set) and r.differ(old, s) <= told, 'the next snapshot knows it, too')
@@ -236,46 +69,46 @@ def crashes(fmt):
         told = r.changed(a, x)
         check(isinstance(told, set) and r.differ(a, x) <= told, '%s: a deletion killed at %s loses nothing' % (fmt, step))
         r.call('vdi_delete', 'vdi_uuid=' + b)
-        check(not os.path.exists('%s/%s.cbtlog' % (r.loc, b)) and r.differ(a, x) <= r.changed(a, x), 'and can be ended')
+        check(b not in r.logs() and r.differ(a, x) <= r.changed(a, x), 'and can be ended')
     # A host that dies while the disk is open: nothing is closed.
-    r.call('vdi_attach', 'vdi_uuid=' + x, 'args=true')
+    r.attach(x)
     check(r.log(x).consistent == 0, 'an open disk has an inconsistent log, for others to see')
     for _ in range(3):
         r.write(x, attach=False)
     check(r.differ(old, x) <= r.changed(old, x), 'a host that dies loses nothing')
-    a = r.call('vdi_attach', 'vdi_uuid=' + x, 'args=true')
+    a = r.attach(x)
     check('cbt_alert' not in a, 'and tracking goes on')
 
 
 def foreign():
     """An SR of XenServer: VHDs and logs that its tools wrote."""
-    r = Repository('vhd')
+    r = Files('vhd')
     x = r.create()
     r.write(x)
     s = r.snapshot(x)
     size = SIZE
-    Log.write('%s/%s.cbtlog' % (r.loc, s), size, [1, 2], child=uuid.UUID(x))
-    Log.write('%s/%s.cbtlog' % (r.loc, x), size, [0, 9, 17], parent=uuid.UUID(s))
+    r.write_log(s, Log.write(size, [1, 2], child=uuid.UUID(x)))
+    r.write_log(x, Log.write(size, [0, 9, 17], parent=uuid.UUID(s)))
     check(r.changed(s, x) == {0, 9, 17}, 'logs of XenServer are read')
     r.written[x] = set()
     r.write(x, 5 * MIB, b'y' * 4096)
     check(r.changed(s, x) == {0, 9, 17, 5 * MIB // BLOCK}, 'and go on')
     # As one of its hosts leaves it that died.
-    Log.write('%s/%s.cbtlog' % (r.loc, x), size, [0], parent=uuid.UUID(s), consistent=0)
+    r.write_log(x, Log.write(size, [0], parent=uuid.UUID(s), consistent=0))
     check(r.changed(s, x).get('error', '').startswith('SR_BACKEND_FAILURE_459'), 'its inconsistent log is not believed')
-    a = r.call('vdi_attach', 'vdi_uuid=' + x, 'args=true')
+    a = r.attach(x)
     check(a.get('cbt_alert') == 'VDI_CBT_METADATA_INCONSISTENT', 'the next one to open the disk says so')
-    check(not os.path.exists('%s/%s.cbtlog' % (r.loc, x)), 'and tracking ends')
+    check(x not in r.logs(), 'and tracking ends')
     for bad in b'', b'\0' * 47, struct.pack('<16s16si4xq', x.encode()[:16], b'\0' * 16, 1, -1), os.urandom(4096):
-        with open('%s/%s.cbtlog' % (r.loc, x), 'wb') as f:
-            f.write(bad)
+        r.write_log(x, bad)
         check('error' in r.changed(s, x) and 'error' not in r.call('sr_scan'), 'a damaged log of %d bytes is named' % len(bad))
         check('error' not in r.call('vdi_disable_cbt', 'vdi_uuid=' + x), 'and can be dropped')
 
 
 try:
     for f in 'qcow2', 'vhd':
-        errors(*history(f))
+        files = Files(f)
+        errors(files, check, *history(files, check, 40 if LEVEL == 'full' else 12))
         crashes(f)
     foreign()
 finally:

@@ -5,10 +5,13 @@ Called by: test-lvm*.py, test-iscsi.py, test-multipath.py, test-block.py. Calls:
 """
 import hashlib
 import http.client
+import os
 import random
+import sys
 import urllib.parse
 
-from harness import check
+from harness import LEVEL, SOURCE, check
+from rig import Rig
 
 MIB = 1 << 20
 
@@ -36,6 +39,19 @@ def report(rig, script):
                 print('# ' + line, flush=True)
     rc, _ = rig.run(script, 3600, output=take)
     check(rc == 0, 'to its end')
+
+
+def inside(script, arguments, modules=(), takes='', levels=('full',), **environment):
+    """A script of this folder runs in a machine of its own, with the modules (paths below tests/) that it imports: see report().
+    takes: how long, where it is left out."""
+    if LEVEL not in levels:
+        print('# %s: LEVEL=%s' % (takes, levels[0]))
+        sys.exit(77)
+    with Rig('linux') as rig:
+        rig.install()
+        rig.put({'/root/' + os.path.basename(p): os.path.join(SOURCE, 'tests', p) for p in ('storage/' + script, 'sm/smcall.py', *modules)})
+        words = ''.join('%s=%s ' % pair for pair in environment.items())
+        report(rig, 'cd /root; XAPI_SM_STATE_DIR=/root/state %spython3 %s %s 2>&1' % (words, script, arguments))
 
 
 class Disks:

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Repositories of logical volumes (lvm) in a machine of the rig: VHD, qcow2 and bare disks with what is written to them, with LEVEL=full
 thin ones and merges, snapshots of disks at rest and in use, at most one LVM command for a new disk and for a scan."""
+import base64
 import os
 import sys
 
@@ -36,6 +37,39 @@ def life(d, fmt, sr):
     check(ran == ['pvs'], '%s: one LVM command scans: %s' % (fmt, ran))
     check(not [n for n, lv in d.volumes(sr).items() if lv['active'] and n != 'MGT'], fmt + ': no volume stays active')
     return vdi, second
+
+
+def tracked(d, sr):
+    """Changed blocks of a VHD in a volume, through the API."""
+    s, size = d.s, 8 * MIB
+    blocks = lambda text: {n for n in range(size >> 16) if base64.b64decode(text)[n // 8] >> (7 - n % 8) & 1}
+    vdi = d.vdi(sr, size, 'tracked')
+    first = d.random(size)
+    d.write(vdi, first)
+    s.VDI.enable_cbt(vdi)
+    old = s.VDI.snapshot(vdi, {})
+    check(s.VDI.get_cbt_enabled(vdi) and s.VDI.get_cbt_enabled(old) and s.VDI.list_changed_blocks(old, vdi) and
+          not blocks(s.VDI.list_changed_blocks(old, vdi)), 'tracked: nothing has changed')
+    vm = d.vm(vdi)
+    d.io(vdi, 'write -P 7 1M 4k', 'write -P 8 6M 100k', 'flush')
+    new = s.VDI.snapshot(vdi, {})
+    d.io(vdi, 'write -P 9 3M 4k', 'flush')
+    s.VM.hard_shutdown(vm)
+    check(blocks(s.VDI.list_changed_blocks(old, new)) == {16, 96, 97}, 'tracked: what changed up to a snapshot in use')
+    check(blocks(s.VDI.list_changed_blocks(old, vdi)) == {16, 48, 96, 97}, 'and since')
+    logs = sorted(n for n in d.volumes(sr) if n.endswith('.cbtlog'))
+    check(logs == sorted(s.VDI.get_uuid(v) + '.cbtlog' for v in (vdi, old, new)) and d.volumes(sr)[logs[0]]['tags'] == 'cbtlog' and
+          not any(d.volumes(sr)[n]['active'] for n in logs), 'their logs are volumes as XenServer names them, at rest')
+    s.VDI.data_destroy(old)
+    check(s.VDI.get_type(old) == 'cbt_metadata' and 'VHD-' + s.VDI.get_uuid(old) not in d.volumes(sr), 'destroyed data leave the log')
+    s.SR.scan(sr)
+    check(s.VDI.get_type(old) == 'cbt_metadata' and blocks(s.VDI.list_changed_blocks(old, new)) == {16, 96, 97}, 'which tells as before')
+    s.VDI.disable_cbt(vdi)
+    fails('SR_BACKEND_FAILURE_460', 'tracking ends', s.VDI.list_changed_blocks, new, vdi)
+    raw = d.vdi(sr, size, 'raw', **{'image-format': 'raw'})
+    fails('SR_BACKEND_FAILURE_66', 'a raw disk is not tracked', s.VDI.enable_cbt, raw)
+    for v in (raw, old, new, vdi):
+        d.destroy(v)
 
 
 def in_use(d, sr):
@@ -119,6 +153,7 @@ with Rig('linux') as rig:
     made = {}
     for fmt in ('vhd', 'qcow2', 'raw'):
         made[fmt] = life(d, fmt, sr)
+    tracked(d, sr)
     copy = s.VDI.copy(made['vhd'][0], sr)
     check(d.same(copy, made['vhd'][1]), 'a copy')
     d.destroy(copy)
