@@ -126,7 +126,8 @@ int vbd_create(struct call *c, const struct value *args, struct ref *ret_result,
     if (ref_is_null(n.vdi)) n.empty = true;
     if (n.empty) n.vdi = REF_NULL;
     struct txn *t = db_begin(c->agent->db);
-    if (check_new(txn_snap(t), args, &n, err)) {
+    if (check_new(txn_snap(t), args, &n, err) ||
+        vbd_qos_check(c, value_get_str(args, "qos_algorithm_type", ""), value_get(args, "qos_algorithm_params"), err)) {
         db_abort(t);
         return -1;
     }
@@ -141,6 +142,7 @@ int vbd_create(struct call *c, const struct value *args, struct ref *ret_result,
     txn_set_str(t, vbd, F_VBD_userdevice, arena_printf(c->arena, "%d", n.number));
     txn_set_str(t, vbd, F_VBD_qos_algorithm_type, value_get_str(args, "qos_algorithm_type", ""));
     put_map(t, vbd, F_VBD_qos_algorithm_params, value_get(args, "qos_algorithm_params"));
+    vbd_qos_supported(c, t, vbd);
     put_map(t, vbd, F_VBD_other_config, value_get(args, "other_config"));
     lifecycle_refresh(t, CLASS_VBD, vbd);
     lifecycle_refresh(t, CLASS_VM, n.vm);
@@ -240,7 +242,10 @@ int vbd_plug(struct call *c, struct ref self, struct xerr *err)
 
     if (find_guest(c, self, &id, &running, err) || vbd_attach(c, self, &disk, err)) return -1;
     if (hv_disk_attach(c->agent->hv, id, &disk, err)) goto detach;
-    if (commit_attached(c, self, true, err) == 0) return 0;
+    if (commit_attached(c, self, true, err) == 0) {
+        vbd_qos_begun(c, id, false);
+        return 0;
+    }
     hv_disk_detach(c->agent->hv, id, &disk, UNPLUG_FORCE_MS, NULL);
 detach:
     vbd_detach(c, self, NULL);

@@ -31,6 +31,17 @@ int vbd_attach_all(struct call *c, struct ref vm, const struct hv_disk **ret_dis
 /* Detaches every VBD of a VM; errors are logged and do not stop it. */
 void vbd_detach_all(struct call *c, struct ref vm);
 
+/* qos_algorithm_type and qos_algorithm_params as a record wants them. Errors: INVALID_VALUE [field or "field:key", value];
+ * VALUE_NOT_SUPPORTED [field, value, why]. */
+int vbd_qos_check(struct call *c, const char *type, const struct value *params, struct xerr *err);
+/* In a transaction: qos_supported_algorithms. */
+void vbd_qos_supported(struct call *c, struct txn *t, struct ref vbd);
+/* limit_bytes, limit_requests. */
+void vbd_qos_limits(const struct row *vbd, struct hv_disk *disk);
+/* A guest has begun with all its drives, or got one: those it has are as urgent as they say, or there is an alert
+ * VBD_QOS_FAILED. */
+void vbd_qos_begun(struct call *c, struct hv_id id, bool all);
+
 /* The name of device number 0, 1, ...: "xvda", "xvdb", ..., "xvdaa". In `a`. */
 const char *vbd_device_name(struct arena *a, unsigned number);
 /* The number of a userdevice or device text ("0", "xvda", "hda", "sda", "autodetect" gives -1); -2 when

@@ -45,6 +45,7 @@ int vbd_device_number(const char *text)
 struct drive {
     struct ref vbd, vdi, vm;
     const char *uuid, *device, *vdi_uuid;
+    struct hv_disk limits; /* only they */
     bool cdrom, writable, bootable, empty, vm_halted;
     int number;
 };
@@ -74,6 +75,7 @@ static int read_drive(struct call *c, const struct snap *s, struct ref vbd, stru
         .vm_halted = vm && row_enum(vm, F_VM_power_state) == vm_power_state_Halted,
         .number = number,
     };
+    vbd_qos_limits(row, &ret_drive->limits);
     if (!ret_drive->empty && !vdi) return xerr_handle_invalid(err, "VDI", REF_STR(ret_drive->vdi));
     return 0;
 }
@@ -95,6 +97,8 @@ static int describe(const struct drive *d, const struct storage_disk *disk, stru
         .readonly = !d->writable || d->cdrom,
         .bootable = d->bootable,
         .serial = d->vdi_uuid,
+        .limit_bytes = d->limits.limit_bytes,
+        .limit_requests = d->limits.limit_requests,
     };
 
     if (disk) {

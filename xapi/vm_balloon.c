@@ -6,6 +6,7 @@
 
 #include "lib/clock.h"
 #include "lib/num.h"
+#include "xapi/vbd.h"
 
 #define LOG_MODULE "vm"
 #include "lib/log.h"
@@ -237,6 +238,7 @@ int vm_balloon_start(struct call *c, struct hv_vm *description, const char *imag
 {
     atomic_fetch_add(&c->agent->now->starting, 1);
     int rc = start_with_room(c, description, image, ret_domid, err);
+    if (rc == 0) vbd_qos_begun(c, description->id, true);
     atomic_fetch_sub(&c->agent->now->starting, 1);
     return rc;
 }

@@ -27,6 +27,7 @@
 #include "lib/stream.h"
 #include "xapi/call/lifecycle.h"
 #include "xapi/certificate.h"
+#include "xapi/vbd.h"
 #include "xapi/vm.h"
 #include "xapi/vm_moves.h"
 #include "xapi/xva.h"
@@ -403,7 +404,10 @@ static int run_here(struct call *c, struct ref vm, int fd, struct xerr *err)
 
     if (vm_describe_now(c, vm, &description, err) || vm_attach_devices(c, vm, &description, err)) return -1;
     if (send_json(fd, &nothing, err) || hv_migrate_receive(c->agent->hv, &description, fd, 0, &domid, err)) goto detach;
-    if (!vm_make_running(c, &description, domid, false, err)) return 0;
+    if (!vm_make_running(c, &description, domid, false, err)) {
+        vbd_qos_begun(c, description.id, true);
+        return 0;
+    }
     vm_undo_domain(c, description.id);
 detach:
     vm_detach_devices(c, vm);

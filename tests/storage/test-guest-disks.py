@@ -29,8 +29,8 @@ with agent:
     uuid = s.VM.get_uuid(vm)
     vdi, other = disk(s, sr, 'main'), disk(s, sr, 'other')
     path = '%s/%s.qcow2' % (folder, s.VDI.get_uuid(vdi))
-    drive(s, vm, vdi, '0', bootable=True)
-    second = drive(s, vm, other, '1')
+    first = drive(s, vm, vdi, '0', bootable=True)
+    second = drive(s, vm, other, '1', qos_algorithm_type='ratelimit', qos_algorithm_params={'kbps': '512'})
     s.VM.start(vm, False, False)
     log = os.path.join(agent.root, 'hv', 'libvirt', 'console', uuid + '.log')
     check(wait_until(lambda: os.path.exists(log) and 'userland: disks' in open(log, errors='replace').read(), 180), 'a guest boots')
@@ -71,6 +71,29 @@ with agent:
     s.VBD.unplug(vbd)
     check(wait_until(lambda: not guest.ok('grep -q vdc /proc/partitions'), 20), 'and unplugged')
     check(holds('%s/%s.qcow2' % (folder, s.VDI.get_uuid(hot)), 6, 0), 'with what was written')
+
+    # Limits: only the least time that they allow is known on a busy machine.
+    def seconds(kib):
+        began = time.monotonic()
+        good = guest.ok('dd if=/dev/zero of=/dev/vdb bs=64k count=%d oflag=direct 2>/dev/null' % (kib // 64), 300)
+        return time.monotonic() - began if good else 0
+    took = seconds(2048)
+    check(took > 3, 'limited to 512 KiB/s since it was started, 2 MiB take %.1f s' % took)
+    s.VBD.set_qos_algorithm_params(second, {'iops': '8'})
+    took = seconds(2048)
+    check(took > 3, 'to 8 requests a second while it runs, 32 take %.1f s' % took)
+    s.VBD.set_qos_algorithm_params(second, {'kbps': '8'})
+    check(guest.ok('dd if=/dev/zero of=/dev/vdb bs=64k count=64 oflag=direct 2>/dev/null & true'), 'something that would take eight minutes')
+    s.VBD.set_qos_algorithm_type(second, '')
+    check(guest.ok('wait', 300), 'has its end when there is no limit any more')
+    engine = agent.guests_left()[0]
+    for urgent in 'none: prio 0', 'idle':       # one engine for both: it is as urgent as the more urgent one
+        vbd = second if urgent != 'idle' else first
+        s.VBD.set_qos_algorithm_params(vbd, {'sched': 'idle'})
+        s.VBD.set_qos_algorithm_type(vbd, 'ionice')
+        threads = os.listdir('/proc/%d/task' % engine)
+        said = {subprocess.run(['ionice', '-p', t], capture_output=True, text=True).stdout.strip() for t in threads}
+        check(said - {''} == {urgent}, 'its engine is as urgent as the most urgent disk: %s' % said)
 
     # A repository that is mounted after the guest's engine was started must be visible to it.
     image, loop = os.path.join(agent.root, 'ext.img'), ''

@@ -51,6 +51,8 @@ enum verb {
     VERB_DISK_SNAPSHOT,
     VERB_DISK_MIRROR,
     VERB_DISK_RESIZE,
+    VERB_DISK_LIMIT,
+    VERB_IO_PRIORITY,
     VERB_NIC_ATTACH,
     VERB_NIC_DETACH,
     VERB_NIC_MOVE,
@@ -99,6 +101,8 @@ static const struct verb_desc {
     [VERB_DISK_SNAPSHOT] = { "disk-snapshot", 60000, "running", false },
     [VERB_DISK_MIRROR] = { "disk-mirror", 60000, "running", false },
     [VERB_DISK_RESIZE] = { "disk-resize", 60000, "running", false },
+    [VERB_DISK_LIMIT]  = { "disk-limit", 30000, "running", false },
+    [VERB_IO_PRIORITY] = { "set-io-priority", 15000, "running", false },
     [VERB_NIC_ATTACH]  = { "nic-attach", 60000, "running", false },
     [VERB_NIC_DETACH]  = { "nic-detach", 30000, "running", false },
     [VERB_NIC_MOVE]    = { "nic-move", 30000, "running", false },
@@ -409,6 +413,10 @@ static const struct {
         "VDI.pool_migrate" },
     [HV_CAN_DISK_RESIZE] = { NEEDS(disk_resize, VERB_DISK_RESIZE), "a disk that grows under it",
         "VDI.resize_online" },
+    [HV_CAN_DISK_LIMIT] = { NEEDS(disk_limit, VERB_DISK_LIMIT), "limits of what it may read and write",
+        "VBD.set_qos_algorithm_type (ratelimit)" },
+    [HV_CAN_IO_PRIORITY] = { NEEDS(set_io_priority, VERB_IO_PRIORITY), "how urgent its disks are to the host",
+        "VBD.set_qos_algorithm_type (ionice)" },
     [HV_CAN_NIC_HOTPLUG] = { NEEDS(nic_attach, VERB_NIC_ATTACH), "cards while it runs",
         "VIF.plug, VIF.unplug" },
     [HV_CAN_NIC_MOVE] = { NEEDS(nic_move, VERB_NIC_MOVE), "a card on another network while it runs (elsewhere the tap moves)",
@@ -679,6 +687,23 @@ int hv_disk_resize(struct hv *hv, struct hv_id id, const struct hv_disk *disk, i
     run_device(&r, "VBD", checked.device, checked.ref);
     return run_end(&r, hv->driver->disk_resize(hv->d, r.uuid, &checked, size_bytes, r.deadline_ms, &r.f),
                    err);
+}
+
+int hv_disk_limit(struct hv *hv, struct hv_id id, const struct hv_disk *disk, struct xerr *err)
+{
+    const struct hv_disk only = { .ref = disk->ref, .device = text(disk->device), .export_name = "", .serial = "",
+                                  .limit_bytes = disk->limit_bytes, .limit_requests = disk->limit_requests };
+
+    if (hv_slot(only.device) < 0) return xerr_invalid_device(err, only.device);
+    return run_disk(hv, VERB_DISK_LIMIT, hv->driver->disk_limit, id, &only, 0, err);
+}
+
+int hv_set_io_priority(struct hv *hv, struct hv_id id, int priority, struct xerr *err)
+{
+    struct run r;
+
+    if (run_begin(&r, hv, VERB_IO_PRIORITY, hv->driver->set_io_priority, id, 0, err) < 0) return -1;
+    return run_end(&r, hv->driver->set_io_priority(hv->d, r.uuid, priority, r.deadline_ms, &r.f), err);
 }
 
 static int run_nic(struct hv *hv, enum verb verb, nic_fn fn, struct hv_id id, const struct hv_nic *nic,

@@ -53,6 +53,7 @@ struct hv_disk {
     const char *export_name; /* HV_SOURCE_NBD only */
     const char *serial;      /* shown to the guest (VDI uuid), NULL = none */
     bool cdrom, readonly, bootable;
+    int64_t limit_bytes, limit_requests; /* a second, reads and writes together; 0 = none */
 };
 
 struct hv_nic {
@@ -288,6 +289,7 @@ const char *hv_name(const struct hv *hv);
 enum hv_ability {
     HV_CAN_CLEAN_SHUTDOWN, HV_CAN_CLEAN_REBOOT, HV_CAN_RESET, HV_CAN_PAUSE, HV_CAN_SUSPEND, HV_CAN_MIGRATE,
     HV_CAN_DISK_HOTPLUG, HV_CAN_CD_CHANGE, HV_CAN_DISK_SNAPSHOT, HV_CAN_DISK_MIRROR, HV_CAN_DISK_RESIZE,
+    HV_CAN_DISK_LIMIT, HV_CAN_IO_PRIORITY,
     HV_CAN_NIC_HOTPLUG, HV_CAN_NIC_MOVE,
     HV_CAN_MEMORY, HV_CAN_VCPUS, HV_CAN_VCPU_PARAMS, HV_CAN_SHADOW,
     HV_CAN_SYSRQ, HV_CAN_TRIGGER, HV_CAN_NVRAM, HV_CAN_TPM, HV_CAN_GUEST_INFO, HV_CAN_DMESG, HV_CAN_DEBUG_KEYS,
@@ -386,6 +388,10 @@ int hv_disk_mirror(struct hv *hv, struct hv_id id, const struct hv_disk *disk, e
  */
 int hv_disk_resize(struct hv *hv, struct hv_id id, const struct hv_disk *disk, int64_t size_bytes,
                    struct xerr *err);
+/* A disk's limits from now on: ref, device and limits are read. Errors: DEVICE_ALREADY_DETACHED [device]. */
+int hv_disk_limit(struct hv *hv, struct hv_id id, const struct hv_disk *disk, struct xerr *err);
+/* How urgent the requests of the process are that serves the guest's disks: lib/ioprio.h; 0 = nothing special. */
+int hv_set_io_priority(struct hv *hv, struct hv_id id, int priority, struct xerr *err);
 int hv_nic_attach(struct hv *hv, struct hv_id id, const struct hv_nic *nic, struct xerr *err);
 /* The card's other end moves to nic's bridge; the guest sees nothing. Only where hv_plugs_nics(). Errors:
  * DEVICE_ALREADY_DETACHED [device]. */

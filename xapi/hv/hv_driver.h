@@ -96,6 +96,9 @@ struct hv_driver {
                        struct hv_mirror *ret_mirror, int64_t deadline_ms, struct hv_failure *f);
     int (*disk_resize)(void *d, const char *uuid, const struct hv_disk *disk, int64_t size_bytes,
                        int64_t deadline_ms, struct hv_failure *f);
+    /* disk: ref, device and limits. */
+    int (*disk_limit)(void *d, const char *uuid, const struct hv_disk *disk, int64_t deadline_ms, struct hv_failure *f);
+    int (*set_io_priority)(void *d, const char *uuid, int priority, int64_t deadline_ms, struct hv_failure *f);
     int (*nic_attach)(void *d, const char *uuid, const struct hv_nic *nic, int64_t deadline_ms,
                       struct hv_failure *f);
     int (*nic_detach)(void *d, const char *uuid, const struct hv_nic *nic, int64_t deadline_ms,

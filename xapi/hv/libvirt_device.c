@@ -1,8 +1,12 @@
 /* Devices of a running guest: disks, CDs, NICs, memory, vcpus, keys and buttons.
  * Called by: hv.c through the vtable.  Calls: libvirt through jobs. */
+#include <dirent.h>
+#include <errno.h>
 #include <linux/input-event-codes.h>
 #include <stdio.h>
 
+#include "lib/ioprio.h"
+#include "lib/num.h"
 #include "xapi/hv/libvirt_int.h"
 
 /* ---- plugging -------------------------------------------------------------------------------- */
@@ -274,6 +278,69 @@ int lv_disk_resize(void *d, const char *uuid, const struct hv_disk *disk, int64_
     job->path = xstrdup(target_name(bus, disk->device, name));
     job->number = size_bytes;
     return lv_job_run(job, deadline_ms, f);
+}
+
+/* ---- limits ---------------------------------------------------------------------------------- */
+
+static int run_limit(struct lv_job *job)
+{
+    virDomainPtr dom = lv_job_domain(job);
+    virTypedParameterPtr params = NULL;
+    int n = 0, max = 0;
+
+    if (!dom) return -1;
+    int rc = virTypedParamsAddULLong(&params, &n, &max, VIR_DOMAIN_BLOCK_IOTUNE_TOTAL_BYTES_SEC, (unsigned long long)job->number);
+    if (rc == 0)
+        rc = virTypedParamsAddULLong(&params, &n, &max, VIR_DOMAIN_BLOCK_IOTUNE_TOTAL_IOPS_SEC, (unsigned long long)job->number2);
+    if (rc == 0) rc = virDomainSetBlockIoTune(dom, job->path, params, n, VIR_DOMAIN_AFFECT_LIVE);
+    if (rc < 0) lv_job_fail_domain(job, dom, HV_FAIL_ENGINE);
+    virTypedParamsFree(params, n);
+    virDomainFree(dom);
+    return rc;
+}
+
+int lv_disk_limit(void *d, const char *uuid, const struct hv_disk *disk, int64_t deadline_ms, struct hv_failure *f)
+{
+    struct lv *lv = d;
+    _cleanup_free_ char *bus = bus_of(lv, uuid, disk->device, deadline_ms, f);
+    _cleanup_job_ struct lv_job *job = lv_job_new(lv, uuid, run_limit);
+    char name[HV_DEVICE_TEXT];
+
+    if (!bus) return -1;
+    job->path = xstrdup(target_name(bus, disk->device, name));
+    job->number = disk->limit_bytes;
+    job->number2 = disk->limit_requests;
+    return lv_job_run(job, deadline_ms, f);
+}
+
+/* The guest's QEMU, by its command line: libvirt does not tell. 0 = none. */
+static pid_t qemu_of(const char *uuid)
+{
+    _cleanup_free_ char *words = xasprintf("-uuid%c%s", 0, uuid);
+    const size_t n = strlen("-uuid") + 1 + strlen(uuid) + 1;
+    DIR *dir = opendir("/proc");
+    const struct dirent *e;
+    pid_t found = 0;
+
+    while (dir && !found && (e = readdir(dir))) {
+        int64_t pid;
+        size_t len;
+        if (!num_parse_int(e->d_name, &pid)) continue;
+        _cleanup_free_ char *path = xasprintf("/proc/%s/cmdline", e->d_name), *text = NULL;
+        if (read_file(path, 1 << 20, &text, &len) == 0 && memmem(text, len, words, n)) found = (pid_t)pid;
+    }
+    if (dir) closedir(dir);
+    return found;
+}
+
+int lv_set_io_priority(void *d, const char *uuid, int priority, int64_t deadline_ms, struct hv_failure *f)
+{
+    const pid_t pid = qemu_of(uuid);
+
+    (void)d, (void)deadline_ms;
+    if (!pid) return hv_fail(f, HV_FAIL_NO_DOMAIN, "no QEMU of it");
+    if (ioprio_set_process(pid, priority) == 0) return 0;
+    return hv_fail(f, HV_FAIL_ENGINE, "I/O priority of QEMU (pid %d): %s", (int)pid, strerror(errno));
 }
 
 /* ---- moving a disk --------------------------------------------------------------------------- */

@@ -81,7 +81,7 @@ struct lv_job {
     bool bare;                          /* needs no connection */
     char uuid[UUID_TEXT];
     char *xml, *path, *alias;           /* arguments, owned */
-    int64_t number;
+    int64_t number, number2;
     unsigned flags;
     int (*fn)(struct lv_job *job);      /* -1 with job->f set */
     void (*late)(
@@ -202,6 +202,8 @@ int lv_disk_mirror(void *d, const char *uuid, const struct hv_disk *disk, enum h
                    struct hv_mirror *ret_mirror, int64_t deadline_ms, struct hv_failure *f);
 int lv_disk_resize(void *d, const char *uuid, const struct hv_disk *disk, int64_t size_bytes,
                    int64_t deadline_ms, struct hv_failure *f);
+int lv_disk_limit(void *d, const char *uuid, const struct hv_disk *disk, int64_t deadline_ms, struct hv_failure *f);
+int lv_set_io_priority(void *d, const char *uuid, int priority, int64_t deadline_ms, struct hv_failure *f);
 int lv_nic_attach(void *d, const char *uuid, const struct hv_nic *nic, int64_t deadline_ms,
                   struct hv_failure *f);
 int lv_nic_detach(void *d, const char *uuid, const struct hv_nic *nic, int64_t deadline_ms,

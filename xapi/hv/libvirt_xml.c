@@ -227,6 +227,15 @@ static void write_disk(W w, const struct hv_disk *disk, const char *bus, unsigne
         attr_int(w, "order", boot_order);
         end(w);
     }
+    if (disk->limit_bytes || disk->limit_requests) {
+        char number[24];
+        begin(w, "iotune");
+        snprintf(number, sizeof number, "%jd", (intmax_t)disk->limit_bytes);
+        element(w, "total_bytes_sec", number);
+        snprintf(number, sizeof number, "%jd", (intmax_t)disk->limit_requests);
+        element(w, "total_iops_sec", number);
+        end(w);
+    }
     lv_disk_alias(disk->device, alias);
     EMPTY(w, "alias", "name", alias);
     end(w);

@@ -544,6 +544,27 @@ static int do_disk_resize(void *d, const char *uuid, const struct hv_disk *disk,
     return hv_fail(f, HV_FAIL_DEVICE_MISSING, "no such disk");
 }
 
+/* Simulated guests read and write nothing. */
+static int do_disk_limit(void *d, const char *uuid, const struct hv_disk *disk, int64_t deadline_ms, struct hv_failure *f)
+{
+    struct sim *s = d;
+    struct sim_domain *dom = sim_enter_running(s, "hv.sim.disk-limit", uuid, true, f);
+
+    (void)deadline_ms;
+    if (!dom) return -1;
+    if (find_disk(dom, disk->device)) return leave(s, "hv.sim.disk-limit.late", f);
+    sim_unlock(&s->table);
+    return hv_fail(f, HV_FAIL_DEVICE_MISSING, "no such disk");
+}
+
+static int do_set_io_priority(void *d, const char *uuid, int priority, int64_t deadline_ms, struct hv_failure *f)
+{
+    struct sim *s = d;
+
+    (void)deadline_ms, (void)priority;
+    return sim_enter_running(s, "hv.sim.set-io-priority", uuid, true, f) ? leave(s, "hv.sim.set-io-priority.late", f) : -1;
+}
+
 static int add_nic(struct sim *s, struct sim_domain *dom, const struct hv_nic *nic, struct hv_failure *f)
 {
     size_t i = 0;
@@ -935,6 +956,8 @@ const struct hv_driver hv_sim_driver = {
     .cd_change = do_cd_change,
     .disk_snapshot = do_disk_snapshot,
     .disk_resize = do_disk_resize,
+    .disk_limit = do_disk_limit,
+    .set_io_priority = do_set_io_priority,
     .nic_attach = do_nic_attach,
     .nic_detach = do_nic_detach,
     .set_memory_target = do_set_memory_target,

@@ -323,6 +323,7 @@ const struct hv_driver hv_driver = {
     .cd_change = xn_cd_change,
     .disk_snapshot = xn_disk_snapshot,
     .disk_resize = xn_disk_resize,
+    .set_io_priority = xn_set_io_priority,
     .nic_attach = xn_nic_attach,
     .nic_detach = xn_nic_detach,
     .nic_move = xn_nic_move,

@@ -7,6 +7,7 @@
 #include <sys/ioctl.h>
 #include <time.h>
 
+#include "lib/ioprio.h"
 #include "xapi/hv/xen_int.h"
 
 enum { LOOP_MAJOR = 7, CONNECTED = 4, CLOSING = 5, CLOSED = 6 };
@@ -291,6 +292,20 @@ int xn_cd_change(void *d, const char *uuid, const struct hv_disk *disk, int64_t 
 
     if (!g) return -1;
     int rc = change_medium(xn, g, disk, deadline_ms, f);
+    xn_turn_end(xn, g);
+    return rc;
+}
+
+/* Of the guest's QEMU, where one serves its disks. blkback's threads have no process. */
+int xn_set_io_priority(void *d, const char *uuid, int priority, int64_t deadline_ms, struct hv_failure *f)
+{
+    struct xn *xn = d;
+    struct xn_guest *g = xn_turn_running(xn, uuid, true, deadline_ms, f);
+    int rc = 0;
+
+    if (!g) return -1;
+    if (xn_qemu_alive(g) && ioprio_set_process(g->qemu_pid, priority))
+        rc = hv_fail(f, HV_FAIL_ENGINE, "I/O priority of QEMU (pid %d): %s", (int)g->qemu_pid, strerror(errno));
     xn_turn_end(xn, g);
     return rc;
 }

@@ -324,6 +324,7 @@ void xn_devices_clear(struct xn *xn, struct xn_guest *g, int64_t deadline_ms);
 int xn_disk_attach(void *d, const char *uuid, const struct hv_disk *disk, int64_t deadline_ms, struct hv_failure *f);
 int xn_disk_detach(void *d, const char *uuid, const struct hv_disk *disk, int64_t deadline_ms, struct hv_failure *f);
 int xn_cd_change(void *d, const char *uuid, const struct hv_disk *disk, int64_t deadline_ms, struct hv_failure *f);
+int xn_set_io_priority(void *d, const char *uuid, int priority, int64_t deadline_ms, struct hv_failure *f);
 int xn_disk_resize(void *d, const char *uuid, const struct hv_disk *disk, int64_t size_bytes, int64_t deadline_ms,
                    struct hv_failure *f);
 int xn_nic_attach(void *d, const char *uuid, const struct hv_nic *nic, int64_t deadline_ms, struct hv_failure *f);

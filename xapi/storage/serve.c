@@ -7,6 +7,7 @@
 #include "xapi/storage/slots.h"
 
 #include "lib/clock.h"
+#include "lib/ioprio.h"
 #include "lib/log.h"
 #include "lib/nbd.h"
 #include "xapi/storage/content.h"
@@ -122,6 +123,15 @@ int serve_look(struct storage *s, const char *vdi_uuid, struct xerr *err)
     }
     nbd_close(&n);
     return rc ? -1 : 0;
+}
+
+int storage_set_priority(struct storage *s, const char *vdi_uuid, int priority, struct xerr *err)
+{
+    const pid_t pid = find_server(s, vdi_uuid);
+
+    if (!pid || ioprio_set_process(pid, priority) == 0 || errno == ESRCH) return 0;
+    _cleanup_free_ char *text = xasprintf("I/O priority of the disk's server (pid %d): %s", (int)pid, strerror(errno));
+    return content_error(err, text);
 }
 
 void serve_stop(struct storage *s, const char *vdi_uuid)

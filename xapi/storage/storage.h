@@ -235,6 +235,10 @@ static inline bool storage_changed(const struct storage_changes *changes, int64_
 int storage_copy_changes(struct storage *s, const struct storage_copy *copy, const struct storage_disk *base,
                          const struct storage_changes *changes, struct xerr *err);
 
+/* How urgent the requests of the process are that serves a disk (lib/ioprio.h); 0 = nothing special. Nothing to do for a disk that
+ * the hypervisor reads itself. Errors: VDI_IO_ERROR [why]. */
+int storage_set_priority(struct storage *s, const char *vdi_uuid, int priority, struct xerr *err);
+
 /* Copies the data of an image into the one it stands on (sm/dir_gc.c, step 1): hours, idle priority, no slot is taken.
  * Errors: VDI_IO_ERROR [why]; TASK_CANCELLED [task] when progress said stop or the SR is being unplugged. */
 struct storage_merge {
