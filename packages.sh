@@ -3,9 +3,10 @@ build_packages="gcc make autoconf automake libtool pkg-config gettext libxml2-de
     libnl-route-3-dev libjpeg62-turbo-dev zlib1g-dev libpam0g-dev libseccomp-dev libext2fs-dev libvirt-dev libxen-dev
     libxmlrpc-core-c3-dev nbdkit-plugin-dev"
 run_packages="libvirt-daemon libvirt-daemon-driver-qemu qemu-system-x86 qemu-utils qemu-system-common ipxe-qemu seabios ovmf
-    nbdkit iproute2 udhcpc e2fsprogs util-linux mount openssl bzip2 zip zstd"
+    nbdkit iproute2 udhcpc dhcpcd-base e2fsprogs util-linux mount openssl bzip2 zip zstd"
 test_packages="libcmocka-dev python3 python3-os-xenapi clang libclang-rt-14-dev busybox-static cpio kmod curl sqlite3 procps
-    libxml2-utils mandoc tmux zsh fish ansible libnbd-bin nftables iperf3 openvswitch-switch libjpeg-turbo-progs vncsnapshot chromium
+    libxml2-utils mandoc tmux zsh fish ansible libnbd-bin nftables iperf3 openvswitch-switch dnsmasq-base
+    libjpeg-turbo-progs vncsnapshot chromium
     swtpm swtpm-tools xva-img qemu-guest-agent isolinux syslinux-common genisoimage
     samba samba-ad-provision samba-dsdb-modules samba-vfs-modules winbind"
 # for `make check-cross`; the libraries for arm64 come into the build folder, about 240 MB

@@ -2,6 +2,7 @@
  * Called by: the generated thunks (schema/bond.xml).  Calls: pif.c, vif.c, network_plan.c, db/. */
 #include <ctype.h>
 #include <stdio.h>
+#include <strings.h>
 
 #define LOG_MODULE "bond"
 #include "gen/methods.h"
@@ -229,6 +230,19 @@ static int check_mac(const char *mac, struct xerr *err)
     return good && !(b[0] & 1) ? 0 : xerr_mac_invalid(err, mac);
 }
 
+/* Of two cards with one address on a wire neither is found: only a member may lend its own. */
+static int check_mac_free(struct call *c, const struct snap *s, const char *mac, const struct ref *members, size_t n, struct xerr *err)
+{
+    if (!*mac) return 0;
+    SNAP_EACH (s, CLASS_PIF, pif) {
+        bool wears_it = (row_bool(pif, F_PIF_physical) || row_refs(pif, F_PIF_bond_master_of)->n) &&
+                        ref_eq(row_ref(pif, F_PIF_host), c->agent->host) && !strcasecmp(row_str(pif, F_PIF_MAC), mac);
+        for (size_t i = 0; i < n && wears_it; i++) wears_it = !ref_eq(row_ref_of(pif), members[i]);
+        if (wears_it) return xerr_mac_still_exists(err, mac);
+    }
+    return 0;
+}
+
 /* Everything in one transaction: a crash leaves a bond or none. */
 static int dissolve(struct call *c, struct ref self, struct xerr *err)
 {
@@ -314,7 +328,8 @@ int bond_create(struct call *c, struct ref network, const struct value *members,
     for (size_t i = 0; i < properties->map.n; i++)
         if (check_property(mode, properties->map.members[i].key, properties->map.members[i].value.s, err)) return -1;
     struct txn *t = db_begin(c->agent->db);
-    if (check_members(c, txn_snap(t), refs, n, err) || check_mac(MAC, err) || pif_network_free(c, txn_snap(t), network, err) ||
+    if (check_members(c, txn_snap(t), refs, n, err) || check_mac(MAC, err) || check_mac_free(c, txn_snap(t), MAC, refs, n, err) ||
+        pif_network_free(c, txn_snap(t), network, err) ||
         create_records(c, t, bond, network, refs, n, MAC, mode, properties, &master)) {
         db_abort(t);
         return -1;

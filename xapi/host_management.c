@@ -137,6 +137,15 @@ static int prove(struct call *c, struct ref pif, bool managed, struct xerr *err)
     return (managed && pif_bring_up(c, pif, err)) || pif_check_answers(c, pif, err) ? -1 : 0;
 }
 
+/* Of the family by which the host is to be known. */
+static int check_configured(const struct row *pif, struct xerr *err)
+{
+    if (row_enum(pif, F_PIF_primary_address_type) == primary_address_type_IPv6)
+        return row_enum(pif, F_PIF_ipv6_configuration_mode) == ipv6_configuration_mode_None
+                   ? xerr_pif_has_no_v6_network_configuration(err, REF_STR(row_ref_of(pif))) : 0;
+    return *row_str(pif, F_PIF_IP) ? 0 : xerr_pif_has_no_network_configuration(err, REF_STR(row_ref_of(pif)));
+}
+
 /* 1. What was, in a file: an agent that is killed now begins with it again. 2. The records, 3. the network, and the proof that
  * it works; if not, all as it was. 4. The listeners. */
 int host_management_reconfigure(struct call *c, struct ref pif, struct xerr *err)
@@ -149,7 +158,7 @@ int host_management_reconfigure(struct call *c, struct ref pif, struct xerr *err
         const struct row *row = snap_need(s, CLASS_PIF, pif, err), *old = management_pif(c->agent, s);
         if (!row) return -1;
         if (!is_ours(c->agent, row)) return xerr_host_offline(err, REF_STR(row_ref(row, F_PIF_host)));
-        if (!*row_str(row, F_PIF_IP)) return xerr_pif_has_no_network_configuration(err, REF_STR(pif));
+        if (check_configured(row, err)) return -1;
         managed = row_bool(row, F_PIF_managed);
         if (old) {
             before = row_ref_of(old);

@@ -276,6 +276,48 @@ static int create_default(struct call *c, struct xerr *err)
     return network_create(c, &v, &network, err);
 }
 
+static bool in_use(const struct snap *s, struct ref host, const struct row *network)
+{
+    const struct refset *pifs = row_refs(network, F_network_PIFs);
+
+    for (size_t i = 0; i < pifs->n; i++) {
+        const struct row *pif = snap_get(s, CLASS_PIF, pifs->refs[i]);
+        if (pif && ref_eq(row_ref(pif, F_PIF_host), host)) return true;
+    }
+    return vifs_attached(s, row_ref_of(network));
+}
+
+/* A bridge of ours that nothing is on and that has no address of an administrator's. */
+static bool is_empty(const char *bridge, const struct net_interface *interfaces, size_t n)
+{
+    bool found = false;
+
+    for (size_t i = 0; i < n; i++) {
+        const struct net_interface *x = &interfaces[i];
+        if (streq(x->bridge, bridge)) return false;
+        if (streq(x->name, bridge)) found = x->is_bridge && x->owned && !*x->ip && !*x->ipv6;
+    }
+    return found;
+}
+
+/* An agent that was killed at the end of a Bond.destroy, or with the last card of a network, did not come to it. */
+static void remove_empty_bridges(struct call *c)
+{
+    const char **bridges;
+    size_t n, n_bridges = 0;
+    const struct net_interface *interfaces = interfaces_now(c, &n);
+    {
+        _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+        bridges = arena_new_array(c->arena, const char *, snap_count(s, CLASS_network));
+        SNAP_EACH (s, CLASS_network, network) {
+            const char *bridge = row_str(network, F_network_bridge);
+            if (!row_bool(network, F_network_managed) || in_use(s, c->agent->host, network) || !is_empty(bridge, interfaces, n)) continue;
+            bridges[n_bridges++] = arena_strdup(c->arena, bridge);
+        }
+    }
+    while (n_bridges) remove_bridge(c, bridges[--n_bridges], true);
+}
+
 int network_startup(struct call *c, struct xerr *err)
 {
     bool first;
@@ -292,6 +334,8 @@ int network_startup(struct call *c, struct xerr *err)
         _cleanup_free_ char *text = xerr_text(&why);
         log_error("the network is not as recorded: %s", text);
         xerr_clear(&why);
+    } else {
+        remove_empty_bridges(c);
     }
     if (pif_scan_host(c, err)) return -1;
     pif_resolvers(c);

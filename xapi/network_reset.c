@@ -1,6 +1,6 @@
 /* An emergency reset of this host's network: what was recorded of it goes, its cards are found anew, and one interface has
  * management, as xe-reset-networking was told.
- * Called by: main.c, network.c (startup).  Calls: network_reset_file.c, pif.c, db/. */
+ * Called by: main.c, network.c (startup).  Calls: network_reset_file.c, pif.c, vlan.c, db/. */
 #include "xapi/network_reset.h"
 
 #include <errno.h>
@@ -20,6 +20,7 @@
 #include "xapi/pif.h"
 #include "xapi/pif_ip.h"
 #include "xapi/pool_role.h"
+#include "xapi/vlan.h"
 
 static bool is_ours(const struct call *c, const struct row *pif) { return pif && ref_eq(row_ref(pif, F_PIF_host), c->agent->host); }
 
@@ -123,8 +124,7 @@ static int remove_bridges(struct call *c, struct xerr *err)
 static struct ref create_vlan(struct call *c, struct txn *t, const struct net_interface *nics, size_t n, struct ref foot,
                               const char *device, int64_t tag, struct ref network)
 {
-    const char *mac = arena_strdup(c->arena, row_str(snap_get(txn_snap(t), CLASS_PIF, foot), F_PIF_MAC));
-    struct ref vlan = ref_new();
+    struct ref top;
 
     if (!snap_get(txn_snap(t), CLASS_network, network)) {
         network = ref_new();
@@ -133,12 +133,7 @@ static struct ref create_vlan(struct call *c, struct txn *t, const struct net_in
                     arena_printf(c->arena, "Pool-wide network associated with %s on VLAN %d", device, (int)tag));
         txn_set_str(t, network, F_network_bridge, network_free_bridge(c->arena, txn_snap(t), nics, n));
     }
-    struct ref top = pif_create_record(c, t, device, mac, network, tag, false);
-    txn_create(t, CLASS_VLAN, vlan);
-    txn_set_ref(t, vlan, F_VLAN_tagged_PIF, foot);
-    txn_set_ref(t, vlan, F_VLAN_untagged_PIF, top);
-    txn_set_int(t, vlan, F_VLAN_tag, tag);
-    txn_set_ref(t, top, F_PIF_VLAN_master_of, vlan);
+    vlan_create_record(c, t, foot, tag, network, &top);
     return top;
 }
 

@@ -141,15 +141,21 @@ static void refresh_address(struct call *c, struct txn *t, struct ref ref, const
     txn_set_str(t, ref, F_PIF_DNS, lease.dns);
 }
 
-static void refresh_ipv6(struct txn *t, struct ref ref, const struct net_interface *with)
+static void refresh_ipv6(struct call *c, struct txn *t, struct ref ref, const struct net_interface *with)
 {
     const struct row *pif = snap_get(txn_snap(t), CLASS_PIF, ref);
+    const char *link = network_address_link(txn_snap(t), pif, c->arena);
     enum ipv6_configuration_mode mode = (enum ipv6_configuration_mode)row_enum(pif, F_PIF_ipv6_configuration_mode);
     const struct value one[] = { value_string(with ? with->ipv6 : "") };
     const struct value set = value_set(one, with && *with->ipv6 ? 1 : 0);
+    bool asks = mode == ipv6_configuration_mode_DHCP && row_bool(pif, F_PIF_currently_attached);
+    /* Resolvers are in one field: those of IPv4 are there first. */
+    bool alone = row_enum(pif, F_PIF_ip_configuration_mode) == ip_configuration_mode_None;
+    struct net_lease lease;
 
-    if (mode == ipv6_configuration_mode_Autoconf || mode == ipv6_configuration_mode_DHCP)
-        txn_set_value(t, ref, F_PIF_IPv6, &set);
+    if (mode != ipv6_configuration_mode_Autoconf && mode != ipv6_configuration_mode_DHCP) return;
+    txn_set_value(t, ref, F_PIF_IPv6, &set);
+    if (asks && alone && net_lease(c->agent->net, link, true, c->arena, &lease)) txn_set_str(t, ref, F_PIF_DNS, lease.dns);
 }
 
 static void refresh(struct call *c, struct txn *t, const struct row *pif, const struct net_interface *nics, size_t n)
@@ -160,7 +166,7 @@ static void refresh(struct call *c, struct txn *t, const struct row *pif, const 
 
     if (nic && !row_bool(pif, F_PIF_currently_attached)) txn_set_int(t, ref, F_PIF_MTU, nic->mtu);
     refresh_address(c, t, ref, with);
-    refresh_ipv6(t, ref, with);
+    refresh_ipv6(c, t, ref, with);
     txn_set_bool(t, metrics, F_PIF_metrics_carrier, nic && nic->carrier);
     txn_set_time(t, metrics, F_PIF_metrics_last_updated, time(NULL));
     if (!nic) return;

@@ -17,7 +17,8 @@
 #include "xapi/network_plan.h"
 #include "xapi/pif.h"
 
-enum { ANSWER_MS = 5000, LEASE_MS = 12000, RECORD_MAX_BYTES = 65536 };
+/* DHCPv6: a link-local address is proven first, then an old lease may be asked about for ten seconds. */
+enum { ANSWER_MS = 5000, LEASE_MS = 12000, LEASE6_MS = 30000, RECORD_MAX_BYTES = 65536 };
 
 /* Everything of an interface that these messages change. */
 static const field_id address_fields[] = {
@@ -114,32 +115,43 @@ int pif_ip_startup(struct call *c, struct xerr *err)
 
 /* ---- does it work ---------------------------------------------------------------------------------------------------------------- */
 
+/* What there is to prove of an interface. */
+struct proof {
+    const char *link, *gateway;          /* "": none that is to answer */
+    bool dhcp, v6;
+};
+
+static int what_to_prove(struct call *c, struct ref pif, struct proof *ret, struct xerr *err)
+{
+    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+    const struct row *row = snap_need(s, CLASS_PIF, pif, err);
+
+    if (!row) return -1;
+    enum ip_configuration_mode mode = (enum ip_configuration_mode)row_enum(row, F_PIF_ip_configuration_mode);
+    enum ipv6_configuration_mode mode_v6 = (enum ipv6_configuration_mode)row_enum(row, F_PIF_ipv6_configuration_mode);
+    *ret = (struct proof){ .link = network_address_link(s, row, c->arena), .gateway = "", .v6 = mode == ip_configuration_mode_None };
+    if (!ret->v6) ret->gateway = arena_strdup(c->arena, row_str(row, F_PIF_gateway));
+    else if (mode_v6 == ipv6_configuration_mode_Static) ret->gateway = arena_strdup(c->arena, row_str(row, F_PIF_ipv6_gateway));
+    ret->dhcp = ret->v6 ? mode_v6 == ipv6_configuration_mode_DHCP : mode == ip_configuration_mode_DHCP;
+    return 0;
+}
+
 int pif_check_answers(struct call *c, struct ref pif, struct xerr *err)
 {
-    const char *link = "", *gateway = "", *why;
-    bool dhcp = false;
-    {
-        _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
-        const struct row *row = snap_need(s, CLASS_PIF, pif, err);
-        if (!row) return -1;
-        link = network_address_link(s, row, c->arena);
-        dhcp = row_enum(row, F_PIF_ip_configuration_mode) == ip_configuration_mode_DHCP;
-        if (row_enum(row, F_PIF_ip_configuration_mode) != ip_configuration_mode_None)
-            gateway = arena_strdup(c->arena, row_str(row, F_PIF_gateway));
-        else if (row_enum(row, F_PIF_ipv6_configuration_mode) == ipv6_configuration_mode_Static)
-            gateway = arena_strdup(c->arena, row_str(row, F_PIF_ipv6_gateway));
-    }
-    if (dhcp) {
-        struct net_lease lease;
-        if (!net_lease_wait(c->agent->net, link, false, LEASE_MS))
-            return xerr_pif_configuration_error(err, REF_STR(pif), "no DHCP server has answered");
+    struct net_lease lease;
+    struct proof p;
+
+    if (what_to_prove(c, pif, &p, err)) return -1;
+    if (p.dhcp) {
+        if (!net_lease_wait(c->agent->net, p.link, p.v6, p.v6 ? LEASE6_MS : LEASE_MS))
+            return xerr_pif_configuration_error(err, REF_STR(pif), p.v6 ? "no DHCPv6 server has answered" : "no DHCP server has answered");
         if (network_apply(c, err) || pif_scan_host(c, err)) return -1;
-        if (net_lease(c->agent->net, link, false, c->arena, &lease)) gateway = lease.gateway;
+        if (net_lease(c->agent->net, p.link, p.v6, c->arena, &lease)) p.gateway = lease.gateway;
     }
-    if (!*gateway) return 0;
-    int answers = net_neighbour_answers(c->agent->net, link, gateway, ANSWER_MS, err);
+    if (!*p.gateway) return 0;
+    int answers = net_neighbour_answers(c->agent->net, p.link, p.gateway, ANSWER_MS, err);
     if (answers) return answers < 0 ? -1 : 0;
-    why = arena_printf(c->arena, "the gateway %s does not answer on %s", gateway, link);
+    const char *why = arena_printf(c->arena, "the gateway %s does not answer on %s", p.gateway, p.link);
     return xerr_pif_configuration_error(err, REF_STR(pif), why);
 }
 

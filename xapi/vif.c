@@ -173,6 +173,7 @@ static int create_in(struct call *c, struct txn *t, const struct value *record, 
     const struct value *vm_ref = value_get(record, "VM"), *network_ref = value_get(record, "network");
     const struct row *vm = snap_need(txn_snap(t), CLASS_VM, vm_ref ? vm_ref->ref : REF_NULL, err);
     const char *mac = value_get_str(record, "MAC", "");
+    const struct value *trunks = value_get(record, "trunks");
     unsigned device = 0;
 
     if (!vm || !snap_need(txn_snap(t), CLASS_network, network_ref ? network_ref->ref : REF_NULL, err)) return -1;
@@ -182,6 +183,7 @@ static int create_in(struct call *c, struct txn *t, const struct value *record, 
     bool automatic = !*mac;
     if (automatic) mac = mac_from_seed(c->arena, row_map_str(vm, F_VM_other_config, "mac_seed", row_uuid(vm)), device);
     if (!mac_valid(mac)) return xerr_mac_invalid(err, mac);
+    if (trunks && vif_check_trunks(txn_snap(t), network_ref->ref, trunks, err)) return -1;
 
     txn_create(t, CLASS_VIF, vif);
     for (unsigned i = 0; i < cls->n_fields; i++) {
@@ -280,13 +282,21 @@ int vif_unplug_force(struct call *c, struct ref self, struct xerr *err)
     return vif_unplug(c, self, err);
 }
 
+static int check_move(struct call *c, struct ref vif, struct ref network, struct xerr *err)
+{
+    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+    const struct row *row = snap_need(s, CLASS_VIF, vif, err);
+
+    return row ? vif_check_trunks(s, network, row_value(row, F_VIF_trunks), err) : -1;
+}
+
 /* To another network, also while the VM runs: the card changes its bridge and the guest sees nothing. */
 int vif_move(struct call *c, struct ref self, struct ref network, struct xerr *err)
 {
     struct card card;
     struct ref vm;
 
-    if (describe_one(c, self, &card, &vm, err) || network_attach_check(c, network, err)) return -1;
+    if (describe_one(c, self, &card, &vm, err) || check_move(c, self, network, err)) return -1;
     if (card.attached && network_attach(c, network, err)) return -1;
     struct txn *t = db_begin(c->agent->db);
     txn_set_ref(t, self, F_VIF_network, network);

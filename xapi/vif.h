@@ -1,5 +1,5 @@
 /* Virtual network cards as a VM's start and stop need them.
- * Called by: vm*.c.  Calls: net/, hv/, db/. */
+ * Called by: vm*.c, bond.c, vif_lock.c.  Calls: net/, hv/, db/. */
 #ifndef XAPI_VIF_H
 #define XAPI_VIF_H
 
@@ -14,5 +14,9 @@ int vif_attach_all(struct call *c, struct ref vm, const struct hv_nic **ret_nics
 void vif_detach_all(struct call *c, struct ref vm);
 /* In a transaction: currently_attached of all VIFs of a VM (and their allowed operations). */
 void vif_set_attached_all(struct txn *t, struct ref vm, bool attached);
+
+/* Whether a card on this network may carry the VLANs of this set (int set; none is always good). Errors: VLAN_TAG_INVALID [tag];
+ * NETWORK_INCOMPATIBLE_WITH_TRUNKS [network] of a network that is a VLAN itself. */
+int vif_check_trunks(const struct snap *s, struct ref network, const struct value *trunks, struct xerr *err);
 
 #endif

@@ -27,6 +27,19 @@ static const struct net_lock *lock_of(struct arena *a, const struct row *vif)
     return lock;
 }
 
+static int cmp_tag(const void *a, const void *b) { return *(const uint16_t *)a - *(const uint16_t *)b; }
+
+static void add_trunks(struct arena *a, const struct row *vif, struct net_tap *card)
+{
+    const struct value *set = row_value(vif, F_VIF_trunks);
+    uint16_t *tags = arena_new_array(a, uint16_t, set->set.n);
+
+    for (size_t i = 0; i < set->set.n; i++) tags[i] = (uint16_t)set->set.items[i].i;
+    if (set->set.n) qsort(tags, set->set.n, sizeof(*tags), cmp_tag);
+    card->trunks = tags;
+    card->n_trunks = set->set.n;
+}
+
 static bool is_on(const char *text) { return streq(text, "on") || streq(text, "true"); }
 
 /* other_config: ethtool-tx = on. */
@@ -84,6 +97,7 @@ int vif_card(struct arena *a, const struct snap *s, const struct row *vif, struc
         .lock = mode == vif_locking_mode_locked ? lock_of(a, vif) : NULL,
     };
     add_offloads(a, vif, &card.settings);
+    add_trunks(a, vif, &card.settings);
     *ret_card = card;
     return 0;
 }

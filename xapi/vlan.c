@@ -1,5 +1,7 @@
 /* Class VLAN: a tagged network over a host interface; and the older messages that make the same.
  * Called by: the generated thunks (schema/vlan.xml, pif.xml, pool.xml).  Calls: pif.c, network_plan.c, db/. */
+#include "xapi/vlan.h"
+
 #include "gen/methods.h"
 #include "xapi/network.h"
 #include "xapi/network_plan.h"
@@ -7,11 +9,23 @@
 
 enum { TAG_MAX = 4094 };
 
-static int check_tag(int64_t tag, struct xerr *err)
+int vlan_check_tag(int64_t tag, struct xerr *err)
 {
     if (tag >= 0 && tag <= TAG_MAX) return 0;
     _cleanup_free_ char *text = xasprintf("%lld", (long long)tag);
     return xerr_vlan_tag_invalid(err, text);
+}
+
+/* A card that carries tags itself would have them within this one. */
+static int check_trunks(const struct snap *s, struct ref network, struct xerr *err)
+{
+    const struct refset *vifs = row_refs(snap_get(s, CLASS_network, network), F_network_VIFs);
+
+    for (size_t i = 0; i < vifs->n; i++) {
+        const struct row *vif = snap_get(s, CLASS_VIF, vifs->refs[i]);
+        if (vif && row_value(vif, F_VIF_trunks)->set.n) return xerr_network_incompatible_with_trunks(err, REF_STR(network));
+    }
+    return 0;
 }
 
 /* On what a VLAN may stand. */
@@ -54,24 +68,32 @@ int vlan_destroy(struct call *c, struct ref self, struct xerr *err)
     return 0;
 }
 
-int vlan_create(struct call *c, struct ref tagged_PIF, int64_t tag, struct ref network, struct ref *ret_result, struct xerr *err)
+struct ref vlan_create_record(struct call *c, struct txn *t, struct ref foot, int64_t tag, struct ref network, struct ref *ret_top)
 {
-    struct ref vlan = ref_new();
-    struct txn *t = db_begin(c->agent->db);
+    const struct row *pif = snap_get(txn_snap(t), CLASS_PIF, foot);
+    const char *device = arena_strdup(c->arena, row_str(pif, F_PIF_device)), *mac = arena_strdup(c->arena, row_str(pif, F_PIF_MAC));
+    struct ref top = pif_create_record(c, t, device, mac, network, tag, false), vlan = ref_new();
 
-    if (check_tag(tag, err) || check_foot(c, txn_snap(t), tagged_PIF, tag, err) ||
-        pif_network_free(c, txn_snap(t), network, err)) {
-        db_abort(t);
-        return -1;
-    }
-    const struct row *foot = snap_get(txn_snap(t), CLASS_PIF, tagged_PIF);
-    const char *device = arena_strdup(c->arena, row_str(foot, F_PIF_device)), *mac = arena_strdup(c->arena, row_str(foot, F_PIF_MAC));
-    struct ref top = pif_create_record(c, t, device, mac, network, tag, false);
     txn_create(t, CLASS_VLAN, vlan);
-    txn_set_ref(t, vlan, F_VLAN_tagged_PIF, tagged_PIF);
+    txn_set_ref(t, vlan, F_VLAN_tagged_PIF, foot);
     txn_set_ref(t, vlan, F_VLAN_untagged_PIF, top);
     txn_set_int(t, vlan, F_VLAN_tag, tag);
     txn_set_ref(t, top, F_PIF_VLAN_master_of, vlan);
+    *ret_top = top;
+    return vlan;
+}
+
+int vlan_create(struct call *c, struct ref tagged_PIF, int64_t tag, struct ref network, struct ref *ret_result, struct xerr *err)
+{
+    struct ref top;
+    struct txn *t = db_begin(c->agent->db);
+
+    if (vlan_check_tag(tag, err) || check_foot(c, txn_snap(t), tagged_PIF, tag, err) ||
+        pif_network_free(c, txn_snap(t), network, err) || check_trunks(txn_snap(t), network, err)) {
+        db_abort(t);
+        return -1;
+    }
+    struct ref vlan = vlan_create_record(c, t, tagged_PIF, tag, network, &top);
     if (db_commit(t, err)) return -1;
     if (pif_bring_up(c, top, err)) {
         struct xerr ignored = XERR_INIT;
@@ -116,7 +138,7 @@ int pif_create_VLAN(struct call *c, const char *device, struct ref network, stru
         if (!snap_need(s, CLASS_host, host, err)) return -1;
         foot = device_pif(s, host, device);
     }
-    if (check_tag(VLAN, err)) return -1;
+    if (vlan_check_tag(VLAN, err)) return -1;
     return ref_is_null(foot) ? xerr_pif_device_not_found(err) : create_over(c, foot, network, VLAN, ret_result, err);
 }
 

@@ -5,9 +5,9 @@ import socket
 import struct
 import subprocess
 
-from harness import check
+from harness import check, wait_until
 
-MARK = b'##MARK'
+MARK, LAST = b'##MARK', b'##LAST'        # behind what is sent from the guest, and to it
 
 
 def mac_bytes(text):
@@ -60,6 +60,46 @@ while True:
             if line == 'MARK':
                 return seen
             seen = seen or line == '%04d' % self.number
+
+    def gets(self, frame, bridge='xenbr0'):
+        """Whether a frame that is sent into the bridge comes to the guest, before one that always does."""
+        self.number += 1
+        os.set_blocking(self.fd, False)
+        try:
+            while True:                 # what came for nobody until now
+                os.read(self.fd, 4096)
+        except BlockingIOError:
+            os.set_blocking(self.fd, True)
+        probe = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+        probe.bind((bridge, 0))
+        probe.send(frame + b'##%04d' % self.number)
+        probe.send(self.ether(0x88b5, '02:00:00:00:00:99') + b'\0' * 46 + LAST)
+        probe.close()
+        seen = False
+        while True:
+            got = os.read(self.fd, 4096)
+            if got.endswith(LAST):
+                return seen
+            seen = seen or got.endswith(b'##%04d' % self.number)
+
+    def tagged(self, tag, source=None):
+        return self.ether(0x8100, source) + struct.pack('!HH', tag, 0x88b5) + b'\0' * 46
+
+    def check_trunks(self, s, vif):
+        """A card that carries VLANs 5 and 7, and no other; its frames without a tag pass."""
+        other = '02:00:00:00:00:99'
+        check(self.passes(self.tagged(5)) and self.passes(self.tagged(6)) and self.gets(self.tagged(6, other)), 'a card carries every VLAN')
+        s.VIF.set_trunks(vif, ['7', '5'])
+        check(wait_until(lambda: not self.passes(self.tagged(6))), 'with trunks: no other')
+        check(self.passes(self.tagged(5)) and self.passes(self.tagged(7)), 'but those')
+        check(self.passes(self.ether(0x88b5) + b'\0' * 46), 'and frames without a tag')
+        check(self.gets(self.tagged(5, other)) and not self.gets(self.tagged(6, other)) and self.gets(self.ether(0x88b5, other) + b'\0' * 46),
+              'which is what it gets, too')
+        s.VIF.remove_trunks(vif, '7')
+        s.VIF.add_trunks(vif, '6')
+        check(wait_until(lambda: self.passes(self.tagged(6)) and not self.passes(self.tagged(7))) and self.passes(self.tagged(5)), 'changed while it runs')
+        s.VIF.set_trunks(vif, [])
+        check(wait_until(lambda: self.passes(self.tagged(7))) and self.gets(self.tagged(7, other)), 'none: every one again')
 
     def ether(self, kind, source=None, to='ff:ff:ff:ff:ff:ff'):
         return mac_bytes(to) + mac_bytes(source or self.mac) + struct.pack('!H', kind)

@@ -1,29 +1,16 @@
 #!/usr/bin/env python3
 """xe-switch-network-backend: Linux bridges or Open vSwitch with the next start of the agent, with the cards of guests that run; what
 could not be made by the other is a reason not to."""
-import json
 import os
 import stat
 import subprocess
 
 from harness import BUILD, Agent, check, done, own_network
 from switch import Switch
+from world import addresses, links, run
 
 own_network()
-os.environ['PATH'] += ':/usr/sbin:/sbin'
 os.environ['OVS_RUNDIR'] = '/nowhere'
-
-
-def run(*args):
-    return subprocess.run(args, capture_output=True, text=True, check=True).stdout
-
-
-def links():
-    return {l['ifname']: l for l in json.loads(run('ip', '-d', '-j', 'addr'))}
-
-
-def addresses(name):
-    return sorted('%s/%d' % (a['local'], a['prefixlen']) for a in links()[name]['addr_info'] if a['scope'] == 'global')
 
 
 def kernel_makes(link):
@@ -94,20 +81,19 @@ with Switch() as here, agent:
     check(backend() == 'openvswitch' and here.ports('xenbr0') == ['eth0', first] and here.ports(inner) == [second], 'then the switch has the cards')
     check(s.VM.get_power_state(vm) == 'Running' and addresses('xenbr0') == ['198.51.100.7/24'], 'and the bridge its address; the guest runs')
 
-    # What the switch has and this kernel may lack.
+    def bridge_if_kernel_can(kind, link):
+        """What the switch has and this kernel may lack."""
+        code, text = tool('bridge')
+        if kernel_makes(link):
+            check(code == 0 and tool('openvswitch')[0] == 0, 'a kernel with %ss can have the %s' % (kind, kind))
+        else:
+            check(code == 2 and kind + 's' in text, 'refused: this kernel has no %ss: %s' % (kind, text.strip()))
+
     bond = s.Bond.create(network(s, 'bonded'), [pif['eth0'], pif['eth1']], '', 'balance-slb', {})
-    code, text = tool('bridge')
-    if kernel_makes('name b type bond'):
-        check(code == 0 and tool('openvswitch')[0] == 0, 'a kernel with bonds can have the bond')
-    else:
-        check(code == 2 and 'bonds' in text, 'refused: this kernel has no bonds: %s' % text.strip())
+    bridge_if_kernel_can('bond', 'name b type bond')
     s.Bond.destroy(bond)
     vlan = s.VLAN.create(pif['eth0'], '5', network(s, 'five'))
-    code, text = tool('bridge')
-    if kernel_makes('link one name v type vlan id 5'):
-        check(code == 0 and tool('openvswitch')[0] == 0, 'a kernel with VLANs can have the VLAN')
-    else:
-        check(code == 2 and 'VLANs' in text, 'refused: this kernel has no VLANs: %s' % text.strip())
+    bridge_if_kernel_can('VLAN', 'link one name v type vlan id 5')
     s.VLAN.destroy(vlan)
     s = again()
     check(backend() == 'openvswitch' and here.ports('xenbr0') == ['eth0', first], 'there and back is as it was')

@@ -1,49 +1,17 @@
 #!/usr/bin/env python3
 """A NIC of the host on its bridge, with real frames: addresses move and come back, DHCP, the way back, locked and limited cards."""
-import json
 import os
 import subprocess
 
 from frames import Guest
 from harness import Agent, check, done, fails, own_network, wait_until
+from world import World, addresses, links, run
 
 own_network()
-os.environ['PATH'] += ':/usr/sbin:/sbin'
-
-
-def run(*args, ok=True):
-    r = subprocess.run(args, capture_output=True, text=True, check=False)
-    if ok and r.returncode:
-        raise Exception('%s: %s' % (' '.join(args), r.stderr))
-    return r.stdout
-
-
-def links():
-    return {l['ifname']: l for l in json.loads(run('ip', '-d', '-j', 'addr'))}
-
-
-def addresses(name):
-    l = links().get(name)
-    return sorted('%s/%d' % (a['local'], a['prefixlen']) for a in l['addr_info'] if a['scope'] == 'global') if l else None
-
-
-# The world behind the cable: another network namespace.
-far = subprocess.Popen(['unshare', '-n', 'cat'], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)     # ends with us
-wait_until(lambda: os.readlink('/proc/%d/ns/net' % far.pid) != os.readlink('/proc/self/ns/net'))
-
-
-def away(*args, ok=True):
-    return run('nsenter', '-t', str(far.pid), '-n', *args, ok=ok)
-
-
-def cable(name, peer):
-    run('ip', 'link', 'add', name, 'type', 'veth', 'peer', 'name', peer, 'netns', str(far.pid))
-    run('ip', 'link', 'set', name, 'up')
-    away('ip', 'link', 'set', peer, 'up')
-
-
-cable('eth0', 'wire0')
-cable('eth1', 'wire1')
+far = World()
+away, reaches = far.run, far.reaches
+far.cable('eth0', 'wire0')
+far.cable('eth1', 'wire1')
 run('ip', 'addr', 'add', '198.51.100.7/24', 'dev', 'eth0')
 run('ip', 'route', 'add', 'default', 'via', '198.51.100.1')
 away('ip', 'addr', 'add', '198.51.100.1/24', 'dev', 'wire0')
@@ -57,11 +25,6 @@ def settings(name):
 
 
 foreign = settings('docker0')
-
-
-def reaches(address):
-    return subprocess.run(['nsenter', '-t', str(far.pid), '-n', 'busybox', 'ping', '-c', '1', '-W', '2', address], capture_output=True,
-                          check=False).returncode == 0
 
 
 with Agent(net='bridge') as agent:
@@ -173,6 +136,7 @@ with Agent(net='bridge') as agent:
     check(not passes(ipv4('198.51.100.60')) and 'master' not in links()[tap], 'disabled: nothing at all')
     s.VIF.set_locking_mode(vif, 'unlocked')
     check(passes(ipv4('10.66.0.1')), 'unlocked again')
+    guest.check_trunks(s, vif)
     guest.close()
     s.VM.hard_shutdown(vm)
     check('xapi-vif' not in run('nft', 'list', 'tables'), 'no rules stay behind')
@@ -216,6 +180,5 @@ with Agent(net='bridge') as agent:
                          'qos_algorithm_params': {}})
     fails('BRIDGE_NOT_AVAILABLE', 'a card on a bridge that nobody made', s.VM.start, vm, False, False)
     s.VIF.destroy(lost)
-far.kill()
-far.wait()
+far.close()
 done()

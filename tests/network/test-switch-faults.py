@@ -116,5 +116,12 @@ with Switch() as here:
         s.VM.start(vm, False, False)
         killed_everywhere('a bond under a running guest', 'net.ovsdb', lambda s: s.Bond.create(bonded, [eth0, eth1], '', 'active-backup', {}), no_bond)
         s.VM.hard_shutdown(vm)
+        def bond(s):
+            if not s.Bond.get_all():
+                s.Bond.create(bonded, [eth0, eth1], '', 'active-backup', {})
+        bond(s)
+        for point in ('net.ovsdb', 'net.netlink'):
+            killed_everywhere('a bond dissolved', point, no_bond, bond)
+        no_bond(s)
         killed_everywhere('a bond', 'net.netlink', lambda s: s.Bond.create(bonded, [eth0, eth1], '', 'active-backup', {}), no_bond)
 done()

@@ -1,57 +1,29 @@
 #!/usr/bin/env python3
 """The Open vSwitch driver, with a real Open vSwitch on both ends of two cables: bridges, VLANs, bonds in three modes, tunnels, cards,
 locks, restarts of agent and switch; what is the administrator's own stays as it is."""
-import json
 import os
-import subprocess
 
 from frames import Guest
 from harness import Agent, check, done, fails, own_network, wait_until
 from switch import Switch
+from world import World, addresses, links, pings, run
 
 own_network()
-os.environ['PATH'] += ':/usr/sbin:/sbin'
-
-
-def run(*args):
-    r = subprocess.run(args, capture_output=True, text=True, check=False)
-    if r.returncode:
-        raise RuntimeError('%s: %s' % (' '.join(args), r.stderr))
-    return r.stdout
-
-
-def links():
-    return {l['ifname']: l for l in json.loads(run('ip', '-d', '-j', 'addr'))}
-
-
-def addresses(name):
-    l = links().get(name)
-    return sorted('%s/%d' % (a['local'], a['prefixlen']) for a in l['addr_info'] if a['scope'] == 'global') if l else None
-
-
-far = subprocess.Popen(['unshare', '-n', 'cat'], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)     # ends with us
-wait_until(lambda: os.readlink('/proc/%d/ns/net' % far.pid) != os.readlink('/proc/self/ns/net'))
-
-
-def away(*args):
-    return run('nsenter', '-t', str(far.pid), '-n', *args)
+far = World()
+away = far.run
 
 
 def reaches(address, seconds=1):
-    return subprocess.run(['nsenter', '-t', str(far.pid), '-n', 'busybox', 'ping', '-c', '1', '-W', str(seconds), address], capture_output=True,
-                          check=False).returncode == 0
+    return far.reaches(address, seconds)
 
 
 def answered(address='198.51.100.1'):
     """From here: switches on the way learn where we are now."""
-    return subprocess.run(['busybox', 'ping', '-c', '1', '-W', '1', address], capture_output=True, check=False).returncode == 0
+    return pings(address)
 
 
 for i in (0, 1):
-    run('ip', 'link', 'add', 'eth%d' % i, 'type', 'veth', 'peer', 'name', 'wire%d' % i, 'netns', str(far.pid))
-    run('ip', 'link', 'set', 'eth%d' % i, 'up')
-    away('ip', 'link', 'set', 'wire%d' % i, 'up')
-away('ip', 'link', 'set', 'lo', 'up')
+    far.cable('eth%d' % i, 'wire%d' % i)
 # As our driver does it: a card that is the switch's does not answer for the host.
 away('sh', '-c', 'echo 8 >/proc/sys/net/ipv4/conf/wire0/arp_ignore; echo 8 >/proc/sys/net/ipv4/conf/wire1/arp_ignore')
 run('ip', 'addr', 'add', '198.51.100.7/24', 'dev', 'eth0')
@@ -161,6 +133,7 @@ def cards(agent, s, here, pif, five):
     check(not passes(ipv4('198.51.100.60'), 'xenbr0') and tap not in here.ports('xenbr0'), 'disabled: nothing at all')
     s.VIF.set_locking_mode(vif, 'unlocked')
     check(wait_until(lambda: tap in here.ports('xenbr0')) and passes(ipv4('10.66.0.1')), 'unlocked again')
+    guest.check_trunks(s, vif)
     guest.close()
     s.VM.hard_shutdown(vm)
     check(not [p for p in here.ports('xenbr0') + here.ports(bridge) if p.startswith('vif')], 'no port of it is left')
@@ -273,6 +246,5 @@ with Switch() as here, Switch(far.pid) as there:
         agent.start()
         check(here.ports('xenbr0') == ['eth0'] and addresses('xenbr0') == ['198.51.100.8/24'] and wait_until(lambda: reaches('198.51.100.8'), 10),
               'and this one again')
-far.kill()
-far.wait()
+far.close()
 done()

@@ -225,4 +225,26 @@ with Agent() as agent:
     for i in range(7):
         s.VIF.create(dict(card, device=str(i)))
     check(len(s.VM.get_VIFs(vm)) == 7, 'seven cards')
+
+    # VLANs that a card carries itself: not within a VLAN.
+    eight = network(s, 'eight')
+    trunk = s.VIF.create(dict(card, device='8', network=eight, trunks=['7', '5']))
+    plain = s.VIF.create(dict(card, device='9', network=five))
+    vlan = s.VLAN.create(eth1, '5', five)
+    fails('VLAN_TAG_INVALID', 'a card with a tag that there is not', s.VIF.create, dict(card, device='10', trunks=['4095']))
+    check(fails('VLAN_TAG_INVALID', 'adding one', s.VIF.add_trunks, trunk, '9999') == ['9999'], 'which is named')
+    check(fails('NETWORK_INCOMPATIBLE_WITH_TRUNKS', 'trunks on a VLAN', s.VIF.create, dict(card, device='10', network=five, trunks=['6'])) == [five],
+          'the network is named')
+    fails('NETWORK_INCOMPATIBLE_WITH_TRUNKS', 'adding one there', s.VIF.add_trunks, plain, '6')
+    fails('NETWORK_INCOMPATIBLE_WITH_TRUNKS', 'setting some there', s.VIF.set_trunks, plain, ['6'])
+    fails('NETWORK_INCOMPATIBLE_WITH_TRUNKS', 'moving there', s.VIF.move, trunk, five)
+    fails('NETWORK_INCOMPATIBLE_WITH_TRUNKS', 'a VLAN for the network of such a card', s.VLAN.create, eth1, '8', eight)
+    s.VIF.add_trunks(trunk, '9')
+    s.VIF.remove_trunks(trunk, '7')
+    check(sorted(s.VIF.get_trunks(trunk)) == ['5', '9'], 'added and removed')
+    s.VIF.set_trunks(trunk, [])
+    s.VIF.set_trunks(plain, [])
+    s.VIF.move(trunk, five)
+    check(s.VIF.get_trunks(trunk) == [] and s.VIF.get_network(trunk) == five, 'without any it may go there')
+    s.VLAN.destroy(vlan)
 done()

@@ -71,6 +71,9 @@ with Agent(net='bridge', faults=True) as agent:
     fails('DUPLICATE_PIF_DEVICE_NAME', 'introducing a card twice', s.PIF.introduce, host, s.PIF.get_MAC(pif['eth0']), 'eth0', True)
     fails('COULD_NOT_FIND_NETWORK_INTERFACE_WITH_SPECIFIED_DEVICE_NAME_AND_MAC_ADDRESS', 'introducing one card by the address of another',
           s.PIF.introduce, host, s.PIF.get_MAC(pif['eth0']), 'eth1', True)
+    taken = s.PIF.get_MAC(pif['eth3'])
+    check(fails('MAC_STILL_EXISTS', 'a bond with the address of a card that is no member', s.Bond.create, network(s, 'bonded'), [pif['eth1'], pif['eth2']],
+                taken.upper(), 'active-backup', {}) == [taken.upper()], 'which is named')
     old = s.PIF.get_network(pif['eth15'])
     s.PIF.unplug(pif['eth15'])
     s.PIF.forget(pif['eth15'])

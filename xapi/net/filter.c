@@ -21,7 +21,7 @@
 
 /* ---- a transaction of the kernel's nf_tables ---------------------------------------------------------------------- */
 
-enum { OFFSET_TYPE = 12 };               /* in the Ethernet header; a tagged frame shows its tag there */
+enum { OFFSET_TYPE = 12, OFFSET_TAG = 14 };   /* in the Ethernet header; a tagged frame shows its tag there */
 enum { ANSWER_BYTES = 8192, ANSWER_MS = 5000 };
 
 struct batch {
@@ -139,6 +139,7 @@ struct condition {
     const char *bytes;
     size_t n;
     bool unequal;
+    const char *mask;        /* NULL = all of it counts */
 };
 
 struct rule {
@@ -208,11 +209,28 @@ static void load(struct rule *r, unsigned base, unsigned offset, size_t n)
     expression_end(r, e);
 }
 
-/* The bytes of the packet there are these (or are others). */
-static void match(struct rule *r, unsigned base, unsigned offset, const void *bytes, size_t n, bool equal)
+static void mask_loaded(struct rule *r, const char *mask, size_t n)
 {
-    load(r, base, offset, n);
-    compare(r, equal, bytes, n);
+    static const char none[4];
+    struct expression e = expression_begin(r, "bitwise");
+
+    nla_put_u32(r->msg, NFTA_BITWISE_SREG, htonl(NFT_REG_1));
+    nla_put_u32(r->msg, NFTA_BITWISE_DREG, htonl(NFT_REG_1));
+    nla_put_u32(r->msg, NFTA_BITWISE_LEN, htonl((uint32_t)n));
+    struct nlattr *and = nla_nest_start(r->msg, NFTA_BITWISE_MASK);
+    nla_put(r->msg, NFTA_DATA_VALUE, (int)n, mask);
+    nla_nest_end(r->msg, and);
+    struct nlattr *xor = nla_nest_start(r->msg, NFTA_BITWISE_XOR);
+    nla_put(r->msg, NFTA_DATA_VALUE, (int)n, none);
+    nla_nest_end(r->msg, xor);
+    expression_end(r, e);
+}
+
+static void match(struct rule *r, const struct condition *c)
+{
+    load(r, c->base, c->offset, c->n);
+    if (c->mask) mask_loaded(r, c->mask, c->n);
+    compare(r, !c->unequal, c->bytes, c->n);
 }
 
 static void verdict(struct rule *r, int code)
@@ -227,26 +245,28 @@ static void verdict(struct rule *r, int code)
     expression_end(r, e);
 }
 
-#define LINK(o, b, l) { NFT_PAYLOAD_LL_HEADER, o, b, l, false }
-#define NETWORK(o, b, l) { NFT_PAYLOAD_NETWORK_HEADER, o, b, l, false }
-#define TRANSPORT(o, b, l) { NFT_PAYLOAD_TRANSPORT_HEADER, o, b, l, false }
+#define LINK(o, b, l) { NFT_PAYLOAD_LL_HEADER, o, b, l, false, NULL }
+#define NETWORK(o, b, l) { NFT_PAYLOAD_NETWORK_HEADER, o, b, l, false, NULL }
+#define TRANSPORT(o, b, l) { NFT_PAYLOAD_TRANSPORT_HEADER, o, b, l, false, NULL }
 #define IS_ARP LINK(OFFSET_TYPE, "\x08\x06", 2)
 #define IS_IPV4 LINK(OFFSET_TYPE, "\x08\x00", 2)
 #define IS_IPV6 LINK(OFFSET_TYPE, "\x86\xdd", 2)
 /* Behind whatever extension headers there are. */
-#define IS_ICMPV6 { BASE_META, NFT_META_L4PROTO, "\x3a", 1, false }
+#define IS_ICMPV6 { BASE_META, NFT_META_L4PROTO, "\x3a", 1, false, NULL }
+#define IS_TAGGED LINK(OFFSET_TYPE, "\x81\x00", 2)
+#define IS_TAGGED_TWICE LINK(OFFSET_TYPE, "\x88\xa8", 2)
 
-static void rule(struct batch *b, const struct condition *conditions, size_t n, int code)
+static void rule(struct batch *b, const char *in, const struct condition *conditions, size_t n, int code)
 {
-    struct rule r = rule_begin(b, "in");
+    struct rule r = rule_begin(b, in);
 
-    for (size_t i = 0; i < n; i++)
-        match(&r, conditions[i].base, conditions[i].offset, conditions[i].bytes, conditions[i].n, !conditions[i].unequal);
+    for (size_t i = 0; i < n; i++) match(&r, &conditions[i]);
     verdict(&r, code);
     rule_end(b, &r);
 }
-#define RULE(b, code, ...) \
-    rule(b, (const struct condition[]){ __VA_ARGS__ }, ARRAY_SIZE(((const struct condition[]){ __VA_ARGS__ })), code)
+#define RULE_IN(b, in, code, ...) \
+    rule(b, in, (const struct condition[]){ __VA_ARGS__ }, ARRAY_SIZE(((const struct condition[]){ __VA_ARGS__ })), code)
+#define RULE(b, code, ...) RULE_IN(b, "in", code, __VA_ARGS__)
 
 /* Made, dropped, made anew: in one transaction this replaces whatever there is. */
 static void fresh_table(struct batch *b, const char *table)
@@ -302,8 +322,8 @@ int filter_lock(const char *interface, const struct net_lock *lock, char **ret_w
     for (int i = 0; i < 6; i++) mac[i] = (unsigned char)m[i];
     fresh_table(&b, table);
     chain(&b, "in", interface, false, true);
-    RULE(&b, NF_DROP, { NFT_PAYLOAD_LL_HEADER, 6, (const char *)mac, 6, true });
-    RULE(&b, NF_DROP, IS_ARP, { NFT_PAYLOAD_NETWORK_HEADER, 8, (const char *)mac, 6, true });
+    RULE(&b, NF_DROP, { NFT_PAYLOAD_LL_HEADER, 6, (const char *)mac, 6, true, NULL });
+    RULE(&b, NF_DROP, IS_ARP, { NFT_PAYLOAD_NETWORK_HEADER, 8, (const char *)mac, 6, true, NULL });
     for (size_t i = 0; i < lock->n_ipv4; i++) allow_ipv4(&b, lock->ipv4[i]);
     if (lock->n_ipv4)
         RULE(&b, NF_ACCEPT, IS_IPV4, NETWORK(9, "\x11", 1), NETWORK(12, "\0\0\0\0\xff\xff\xff\xff", 8),
@@ -338,6 +358,28 @@ int filter_unlock(const char *interface, char **ret_why)
     if (!batch_send(&b, ENOENT) || errno == EPROTONOSUPPORT || errno == EOPNOTSUPP) return 0;
     *ret_why = xasprintf("nftables, %s: %s", table, strerror(errno));
     return -1;
+}
+
+/* ---- a card with some VLANs --------------------------------------------------------------------------------------------------- */
+
+int filter_trunks(const char *interface, const uint16_t *tags, size_t n, char **ret_why)
+{
+    static const char *const directions[] = { "in", "out" };
+    _cleanup_free_ char *table = xasprintf("xapi-%s", interface);
+    struct batch b;
+
+    fresh_table(&b, table);
+    for (size_t i = 0; i < ARRAY_SIZE(directions); i++) {
+        chain(&b, directions[i], interface, i == 1, false);
+        for (size_t k = 0; k < n; k++) {
+            const uint16_t tag = htons(tags[k]);
+            RULE_IN(&b, directions[i], NF_ACCEPT, IS_TAGGED,
+                    { NFT_PAYLOAD_LL_HEADER, OFFSET_TAG, (const char *)&tag, 2, false, "\x0f\xff" });
+        }
+        RULE_IN(&b, directions[i], NF_DROP, IS_TAGGED);
+        RULE_IN(&b, directions[i], NF_DROP, IS_TAGGED_TWICE);
+    }
+    return batch_commit(&b, ret_why);
 }
 
 /* ---- a bond that spreads by source -------------------------------------------------------------------------------------- */
@@ -392,24 +434,9 @@ static void drop_returning(struct batch *b)
 static void drop_groups(struct batch *b, const char *port, unsigned number)
 {
     _cleanup_free_ char *name = xasprintf("port%u", number);
-    chain(b, name, port, false, false);
-    struct rule r = rule_begin(b, name);
 
-    load(&r, NFT_PAYLOAD_LL_HEADER, 0, 1);
-    struct expression e = expression_begin(&r, "bitwise");
-    nla_put_u32(r.msg, NFTA_BITWISE_SREG, htonl(NFT_REG_1));
-    nla_put_u32(r.msg, NFTA_BITWISE_DREG, htonl(NFT_REG_1));
-    nla_put_u32(r.msg, NFTA_BITWISE_LEN, htonl(1));
-    struct nlattr *mask = nla_nest_start(r.msg, NFTA_BITWISE_MASK);
-    nla_put(r.msg, NFTA_DATA_VALUE, 1, "\1");
-    nla_nest_end(r.msg, mask);
-    struct nlattr *xor = nla_nest_start(r.msg, NFTA_BITWISE_XOR);
-    nla_put(r.msg, NFTA_DATA_VALUE, 1, "\0");
-    nla_nest_end(r.msg, xor);
-    expression_end(&r, e);
-    compare(&r, true, "\1", 1);
-    verdict(&r, NF_DROP);
-    rule_end(b, &r);
+    chain(b, name, port, false, false);
+    RULE_IN(b, name, NF_DROP, { NFT_PAYLOAD_LL_HEADER, 0, "\1", 1, false, "\1" });
 }
 
 int filter_slb(const char *bond, const char *const *others, size_t n_others, char **ret_why)

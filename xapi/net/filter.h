@@ -1,4 +1,4 @@
-/* What a guest's card may send: rules of nftables at the card's own interface.
+/* What a guest's card may send and gets: rules of nftables at the card's own interface.
  * Called by: bridge.c, ovs.c.  Calls: libnl (messages), the kernel's nf_tables.
  *
  * One table of family netdev for each interface ("xapi-vif1.0"), hooked where frames enter from that interface alone:
@@ -13,6 +13,8 @@
 int filter_lock(const char *interface, const struct net_lock *lock, char **ret_why);
 /* No rules; fine when there are none. */
 int filter_unlock(const char *interface, char **ret_why);
+/* Tagged frames only of these VLANs, in both directions; frames without a tag always. */
+int filter_trunks(const char *interface, const uint16_t *tags, size_t n, char **ret_why);
 /* balance-slb of the kernel's bonding: what the bond sent never comes in again by another of its ports, and only the first
  * port takes broadcasts. */
 int filter_slb(const char *bond, const char *const *others, size_t n_others, char **ret_why);

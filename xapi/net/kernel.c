@@ -522,36 +522,49 @@ static int note_neighbour(struct nl_msg *msg, void *arg)
     return NL_OK;
 }
 
-static int ask_neighbour(struct nl_sock *sk, const struct neighbour *n, char **ret_why)
+enum { KNOWN = NUD_REACHABLE | NUD_PERMANENT | NUD_NOARP };
+
+static int look_at_neighbour(struct nl_sock *sk, struct neighbour *n, char **ret_why)
+{
+    const struct ndmsg all = { .ndm_family = strchr(n->address, ':') ? AF_INET6 : AF_INET };
+
+    n->state = 0;
+    nl_socket_modify_cb(sk, NL_CB_VALID, NL_CB_CUSTOM, note_neighbour, n);
+    int rc = nl_send_simple(sk, RTM_GETNEIGH, NLM_F_DUMP, (void *)(uintptr_t)&all, sizeof(all));
+    if (rc >= 0) rc = nl_recvmsgs_default(sk);
+    nl_socket_modify_cb(sk, NL_CB_VALID, NL_CB_DEFAULT, NULL, NULL);
+    return rc < 0 ? fail_nl(ret_why, "neighbours", rc) : 0;
+}
+
+static int change_neighbour(struct nl_sock *sk, const struct neighbour *n, bool ask, char **ret_why)
 {
     unsigned char raw[16];
     bool v6 = strchr(n->address, ':');
-    struct nl_msg *msg = nlmsg_alloc_simple(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE);
+    struct nl_msg *msg = nlmsg_alloc_simple(ask ? RTM_NEWNEIGH : RTM_DELNEIGH, ask ? NLM_F_CREATE | NLM_F_REPLACE : 0);
     /* NTF_USE: resolve it now, as a packet that has to go there would. */
-    struct ndmsg head = { .ndm_family = v6 ? AF_INET6 : AF_INET, .ndm_ifindex = n->index, .ndm_state = NUD_NONE, .ndm_flags = 0x01 };
+    struct ndmsg head = {
+        .ndm_family = v6 ? AF_INET6 : AF_INET, .ndm_ifindex = n->index, .ndm_state = NUD_NONE, .ndm_flags = ask ? 0x01 : 0,
+    };
 
     inet_pton(head.ndm_family, n->address, raw);
     nlmsg_append(msg, &head, sizeof(head), NLMSG_ALIGNTO);
     nla_put(msg, NDA_DST, v6 ? 16 : 4, raw);
-    return request(sk, msg, n->address, 0, ret_why);
+    return request(sk, msg, n->address, ask ? 0 : NLE_OBJ_NOTFOUND, ret_why);
 }
 
 int kernel_neighbour_answers(struct nl_sock *sk, const char *link, const char *address, int timeout_ms, char **ret_why)
 {
     struct neighbour n = { .address = address, .index = index_of(link, ret_why) };
-    const struct ndmsg all = { .ndm_family = strchr(address, ':') ? AF_INET6 : AF_INET };
     int64_t until = clock_monotonic_ns() + (int64_t)timeout_ms * 1000000;
 
-    if (!n.index || ask_neighbour(sk, &n, ret_why)) return -1;
+    if (!n.index || look_at_neighbour(sk, &n, ret_why)) return -1;
+    /* One that was known a while ago would be believed for five seconds more before it is asked. */
+    if (n.state && !(n.state & KNOWN) && change_neighbour(sk, &n, false, ret_why)) return -1;
+    if (!(n.state & KNOWN) && change_neighbour(sk, &n, true, ret_why)) return -1;
     do {
-        n.state = 0;
-        nl_socket_modify_cb(sk, NL_CB_VALID, NL_CB_CUSTOM, note_neighbour, &n);
-        int rc = nl_send_simple(sk, RTM_GETNEIGH, NLM_F_DUMP, (void *)(uintptr_t)&all, sizeof(all));
-        if (rc >= 0) rc = nl_recvmsgs_default(sk);
-        nl_socket_modify_cb(sk, NL_CB_VALID, NL_CB_DEFAULT, NULL, NULL);
-        if (rc < 0) return fail_nl(ret_why, "neighbours", rc);
-        if (n.state & (NUD_REACHABLE | NUD_PERMANENT | NUD_NOARP)) return 1;
-        if (n.state & NUD_FAILED && ask_neighbour(sk, &n, ret_why)) return -1;
+        if (look_at_neighbour(sk, &n, ret_why)) return -1;
+        if (n.state & KNOWN) return 1;
+        if (n.state & NUD_FAILED && change_neighbour(sk, &n, true, ret_why)) return -1;
         poll(NULL, 0, 50);
     } while (clock_monotonic_ns() < until);
     return 0;

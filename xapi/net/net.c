@@ -151,6 +151,7 @@ int net_apply(struct net *net, const struct net_plan *plan, struct xerr *err)
 
     if (check_plan(plan, err)) return -1;
     pthread_mutex_lock(&net->applying);
+    if (net->leases) dhcp_end_others(net->leases, plan);
     int rc = net->driver->apply(net->state, net->leases ? dhcp_resolve(net->leases, plan, a) : plan, &why);
     if (!rc && net->leases) rc = dhcp_run(net->leases, plan, net->script, &why);
     pthread_mutex_unlock(&net->applying);
@@ -159,9 +160,9 @@ int net_apply(struct net *net, const struct net_plan *plan, struct xerr *err)
 
 bool net_lease(struct net *net, const char *link, bool v6, struct arena *a, struct net_lease *ret_lease)
 {
-    if (v6) return false;
-    if (net->leases) return dhcp_lease(net->leases, link, a, ret_lease);
-    *ret_lease = (struct net_lease){ "192.0.2.9/24", "192.0.2.1", "192.0.2.53", "example.com" };
+    if (net->leases) return dhcp_lease(net->leases, link, v6, a, ret_lease);
+    *ret_lease = v6 ? (struct net_lease){ "2001:db8::9/128", "", "2001:db8::53", "example.com" }
+                    : (struct net_lease){ "192.0.2.9/24", "192.0.2.1", "192.0.2.53", "example.com" };
     return true;
 }
 

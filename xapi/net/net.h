@@ -70,6 +70,8 @@ struct net_tap {
     bool engine_limits;      /* the hypervisor itself limits what the guest sends */
     bool promiscuous;
     const struct net_lock *lock;               /* NULL = it may send anything */
+    const uint16_t *trunks;                    /* VLANs whose frames it may send and gets, rising; none: all */
+    size_t n_trunks;
     const struct net_setting *settings;        /* ethtool's offloads */
     size_t n_settings;
 };

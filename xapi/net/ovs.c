@@ -166,8 +166,10 @@ static int leave(uint32_t mark, char **ret_why)
 
 /* ---- plans ------------------------------------------------------------------------------------------------------------------- */
 
-/* The part of a plan that is the kernel's here: NICs and the bridges' own interfaces are there, whoever made them. */
-static const struct net_plan *kernel_part(const struct net_plan *plan, bool addresses, struct arena *a)
+/* The part of a plan that is the kernel's here: NICs and the bridges' own interfaces are there, whoever made them. Before the
+ * switch has the plan, only what is to go: bridges that an interface leaves lose its address while that can still be seen. */
+static const struct net_plan *kernel_part(const struct net_plan *plan, bool addresses, const char *const *left, size_t n_left,
+                                          struct arena *a)
 {
     struct net_link *links = arena_new_array(a, struct net_link, plan->n);
     struct net_plan *out = arena_zalloc(a, sizeof(*out));
@@ -183,6 +185,11 @@ static const struct net_plan *kernel_part(const struct net_plan *plan, bool addr
         for (size_t j = 0; j < plan->n && l->kind == NET_NIC; j++)
             if (plan->links[j].kind == NET_BOND && streq(plan->links[j].name, l->master)) k->mtu = plan->links[j].mtu;
         if (!addresses) k->ip4.source = k->ip6.source = NET_IP_LEAVE;
+        for (size_t j = 0; j < n_left; j++) {
+            if (!streq(left[j], l->name)) continue;
+            k->ip4.source = k->ip6.source = NET_IP_NONE;
+            k->optional = false;
+        }
     }
     out->links = links;
     return out;
@@ -245,13 +252,16 @@ static int apply(void *state, const struct net_plan *plan, char **ret_why)
     _cleanup_ovsdb_ struct ovsdb db = { .stream = STREAM_INIT };
     struct switched *w = state;
     uint64_t now = epoch(w);
+    const char *const *left;
+    size_t n_left;
 
     if (kernel_connect(NETLINK_ROUTE, &sk, ret_why) || ovsdb_open(&db, ret_why)) return -1;
+    if (ovs_bridges_left(&db, w->mark, plan, a, &left, &n_left, ret_why)) return -1;
     /* First what the bridge driver has left: the names of its bridges are needed. */
-    if (take_steps(sk, w->mark, kernel_part(plan, false, a), ret_why)) return -1;
+    if (take_steps(sk, w->mark, kernel_part(plan, false, left, n_left, a), ret_why)) return -1;
     if (ovs_apply_plan(&db, w->mark, plan, now != w->proven, ret_why)) return -1;
     w->proven = now;
-    if (bring_up(sk, w->mark, plan, a, ret_why) || take_steps(sk, w->mark, kernel_part(plan, true, a), ret_why)) return -1;
+    if (bring_up(sk, w->mark, plan, a, ret_why) || take_steps(sk, w->mark, kernel_part(plan, true, NULL, 0, a), ret_why)) return -1;
     return real_finish(plan, ret_why);
 }
 
@@ -264,7 +274,7 @@ static int look(struct ovsdb *db, const char *name, struct arena *a, struct valu
     const char *ops = arena_printf(
         a, "{\"op\":\"select\",\"table\":\"Open_vSwitch\",\"where\":[],\"columns\":[\"datapath_types\"]},"
         "{\"op\":\"select\",\"table\":\"Bridge\",%s,\"columns\":[\"_uuid\",\"name\",\"external_ids\"]},"
-        "{\"op\":\"select\",\"table\":\"Port\",%s,\"columns\":[\"_uuid\",\"name\",\"tag\",\"fake_bridge\",\"external_ids\"]},"
+        "{\"op\":\"select\",\"table\":\"Port\",%s,\"columns\":[\"_uuid\",\"name\",\"tag\",\"trunks\",\"fake_bridge\",\"external_ids\"]},"
         "{\"op\":\"select\",\"table\":\"Interface\",%s,\"columns\":[\"_uuid\",\"mtu_request\",\"ofport\",\"error\"]}", where, where, where);
 
     return ovsdb_read(db, ops, a, ret_results, ret_why);
@@ -360,6 +370,17 @@ static int find_place(struct ovsdb *db, const char *bridge, struct arena *a, str
     return -1;
 }
 
+/* As the database writes it. Frames without a tag count as those of VLAN 0. */
+static const char *trunks_of(struct arena *a, const struct net_tap *card)
+{
+    const char *list = "0";
+
+    if (!card->n_trunks) return "[\"set\",[]]";
+    for (size_t i = 0; i < card->n_trunks; i++)
+        if (card->trunks[i]) list = arena_printf(a, "%s,%u", list, card->trunks[i]);
+    return streq(list, "0") ? list : arena_printf(a, "[\"set\",[%s]]", list);
+}
+
 /* The card's port is on its bridge. *ret_new: it has not been on one before. */
 static int set_port(struct ovsdb *db, struct ovs_ops *o, const struct net_tap *card, const struct place *place, const struct value *have,
                     char **ret_why)
@@ -369,15 +390,18 @@ static int set_port(struct ovsdb *db, struct ovs_ops *o, const struct net_tap *c
     const struct ovs_column interface[] = { { "name", quoted } };
     const char *marks = arena_printf(o->a, "[\"map\",[[\"xapi-card\",%s],[\"xapi-owner\",\"%s\"]]]", ovs_quote(o->a, card->bridge),
                                      o->owner);
-    struct ovs_column columns[4] = {
+    struct ovs_column columns[] = {
         { "tag", place->tag },
+        { "trunks", trunks_of(o->a, card) },
         { "external_ids", marks },
         { "name", quoted },
+        { "interfaces", "" },            /* of a new one */
     };
+    const size_t n = ARRAY_SIZE(columns) - 1;
 
     if (!port) {
-        columns[3] = (struct ovs_column){ "interfaces", ovs_insert(o, "Interface", interface, 1) };
-        ovs_bridge_port(o, place->bridge, ovs_insert(o, "Port", columns, 4), true);
+        columns[n].json = ovs_insert(o, "Interface", interface, 1);
+        ovs_bridge_port(o, place->bridge, ovs_insert(o, "Port", columns, n + 1), true);
         return 0;
     }
     if (!ovs_is_owned(port, o->owner)) {
@@ -385,7 +409,7 @@ static int set_port(struct ovsdb *db, struct ovs_ops *o, const struct net_tap *c
         return -1;
     }
     if (bridge_of_port(db, port, o->a, &on, ret_why)) return -1;
-    ovs_update(o, "Port", port, columns, 3);
+    ovs_update(o, "Port", port, columns, n);
     if (streq(on, place->bridge)) return 0;
     const char *element = ovs_row_element(o->a, port);
     ovs_bridge_port(o, on, element, false);
@@ -415,8 +439,9 @@ static int plug(const struct switched *w, struct nl_sock *sk, struct ovsdb *db, 
     struct value have;
     uint32_t number;
 
-    /* What it sends is the switch's to limit. */
+    /* What it sends, and which VLANs, is the switch's to limit. */
     closed.engine_limits = own.engine_limits = true;
+    closed.n_trunks = own.n_trunks = 0;
     closed.up = false;
     if (find_place(db, card->bridge, o->a, &place, ret_why) || look(db, card->name, o->a, &have, ret_why)) return -1;
     bool fresh = !row_of(&have, 2);

@@ -43,6 +43,10 @@ int ovs_commit(struct ovsdb *db, struct ovs_ops *o, char **ret_why);
 /* Bridges, bonds, VLANs and tunnels as planned, and cards on the bridges of their networks; others of ours go. `prove`: also
  * when nothing changes, wait until ovs-vswitchd has everything. */
 int ovs_apply_plan(struct ovsdb *db, uint32_t mark, const struct net_plan *plan, bool prove, char **ret_why);
+/* Bridges that need not be there any more and that an interface of the host's stands on until the plan is applied: the addresses
+ * that they have were that interface's. */
+int ovs_bridges_left(struct ovsdb *db, uint32_t mark, const struct net_plan *plan, struct arena *a, const char *const **ret_names,
+                     size_t *ret_n, char **ret_why);
 /* As the kernel sees them, and what only the switch knows: which bridge, bonds, VLANs, tunnels. */
 int ovs_complete_list(struct ovsdb *db, uint32_t mark, struct arena *a, const struct net_interface **interfaces, size_t *n,
                       char **ret_why);

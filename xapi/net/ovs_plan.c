@@ -386,6 +386,41 @@ int ovs_apply_plan(struct ovsdb *db, uint32_t mark, const struct net_plan *plan,
     return rc;
 }
 
+/* A fake bridge stands for a VLAN; on another it is each port that is neither its own nor a guest's card. */
+static bool has_interface(const struct have *h, const char *bridge, const char *owner)
+{
+    const struct have_port *own = map_get(h->ports, bridge);
+
+    if (!own || !ovs_is_owned(own->row, owner)) return false;
+    if (*ovsdb_map_text(own->row, "external_ids", "xapi-link")) return true;
+    for (size_t i = 0; i < h->all_ports->set.n; i++) {
+        const struct value *row = &h->all_ports->set.items[i];
+        const struct have_port *p = map_get(h->ports, name_of(row));
+        if (streq(p->bridge, bridge) && !streq(name_of(row), bridge) && ovs_is_owned(row, owner) &&
+            !*ovsdb_map_text(row, "external_ids", "xapi-card"))
+            return true;
+    }
+    return false;
+}
+
+int ovs_bridges_left(struct ovsdb *db, uint32_t mark, const struct net_plan *plan, struct arena *a, const char *const **ret_names,
+                     size_t *ret_n, char **ret_why)
+{
+    const char **names = arena_new_array(a, const char *, plan->n), *owner = ovs_owner(a, mark);
+    struct have have;
+    size_t n = 0;
+
+    if (read_have(db, a, &have, ret_why)) return -1;
+    for (size_t i = 0; i < plan->n; i++) {
+        const struct net_link *l = &plan->links[i];
+        if (l->kind == NET_BRIDGE && l->optional && has_interface(&have, l->name, owner)) names[n++] = l->name;
+    }
+    free_have(&have);
+    *ret_names = names;
+    *ret_n = n;
+    return 0;
+}
+
 /* ---- what only the switch knows ------------------------------------------------------------------------------------------------- */
 
 struct listing {

@@ -94,10 +94,11 @@ int real_finish(const struct net_plan *plan, char **ret_why)
         const struct net_setting gro = { "gro", !l->no_gro };
         if (l->kind == NET_NIC && *l->master && if_nametoindex(l->name) && set_offload(l->name, &gro, ret_why)) return -1;
         if (l->kind != NET_BRIDGE || l->optional || l->ip6.source == NET_IP_LEAVE) continue;
-        bool learns = l->ip6.source == NET_IP_AUTOCONF || l->ip6.source == NET_IP_DHCP;
-        /* 2: also where something else made this host a router. */
+        bool own = l->ip6.source == NET_IP_AUTOCONF, learns = own || l->ip6.source == NET_IP_DHCP;
+        /* 2: also where something else made this host a router. DHCPv6 gives an address, the way out is still the routers' word. */
         kernel_ipv6_set(l->name, "accept_ra", learns ? "2" : "0");
-        kernel_ipv6_set(l->name, "autoconf", learns ? "1" : "0");
+        kernel_ipv6_set(l->name, "autoconf", own ? "1" : "0");
+        kernel_ipv6_set(l->name, "addr_gen_mode", "0");     /* a client of DHCPv6 may have changed it */
         kernel_ipv6_set(l->name, "disable_ipv6", l->ip6.source == NET_IP_NONE ? "1" : "0");
     }
     return 0;
@@ -130,7 +131,10 @@ static int limit(struct nl_sock *sk, uint32_t mark, const struct net_tap *card, 
 int real_card_set(struct nl_sock *sk, uint32_t mark, const struct net_tap *card, char **ret_why)
 {
     /* The lock comes before the interface is up: nothing slips through in between. */
-    if (card->lock ? filter_lock(card->name, card->lock, ret_why) : filter_unlock(card->name, ret_why)) return -1;
+    if (card->lock ? filter_lock(card->name, card->lock, ret_why)
+                   : card->n_trunks ? filter_trunks(card->name, card->trunks, card->n_trunks, ret_why)
+                                    : filter_unlock(card->name, ret_why))
+        return -1;
     if (kernel_link_change(sk, card->name, KERNEL_CHANGE(.mtu = card->mtu, .up = kernel_switch(card->up),
                                                       .promiscuous = kernel_switch(card->promiscuous)), ret_why))
         return -1;

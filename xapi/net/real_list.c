@@ -124,7 +124,9 @@ static void note_address(struct nl_object *object, void *arg)
         if (!streq(out->name, rtnl_link_get_name(link))) continue;
         nl_addr2str(local, text, sizeof(text));
         if (nl_addr_get_family(local) == AF_INET6) {
-            if (!*out->ipv6 && rtnl_addr_get_scope(address) != RT_SCOPE_LINK) out->ipv6 = arena_strdup(w->arena, text);
+            if (*out->ipv6 || rtnl_addr_get_scope(address) == RT_SCOPE_LINK) continue;
+            /* Of a single address the library leaves its length out. */
+            out->ipv6 = arena_printf(w->arena, "%s%s", text, strchr(text, '/') ? "" : "/128");
             continue;
         }
         if (nl_addr_get_family(local) != AF_INET || *out->ip) continue;
