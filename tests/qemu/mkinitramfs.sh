@@ -12,6 +12,7 @@
 # tpm=write: puts "xapi-tpm" into its TPM for good, and says "tpm NONCE: written"; tpm=read: says "tpm NONCE: " and what is there.
 # load=1: writes ever higher numbers, one after the other, to the ends of its disks vda, vdb and vdc, each when the one before is on
 # its disk: line N of 4 KiB says N, and the first line is the last number. Says "load N" now and then.
+# ping=A,B: says in each round "reach N: " and which of these addresses have answered.
 # watch=1: says "devices: NAMES cpus: N memory: KIB" whenever that has changed.
 # Needs: busybox (static), modinfo, cpio, gzip.
 set -eu
@@ -184,7 +185,7 @@ mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
 while read -r module; do insmod "/modules/$module.ko" 2>/dev/null; done </modules/order
-nonce= ip= tick= agent= disk= crash= watch= tpm= load=
+nonce= ip= tick= agent= disk= crash= watch= tpm= load= ping=
 for word in $(cat /proc/cmdline); do
     case $word in
     nonce=*) nonce=${word#nonce=} ;;
@@ -196,6 +197,7 @@ for word in $(cat /proc/cmdline); do
     watch=*) watch=${word#watch=} ;;
     tpm=*) tpm=${word#tpm=} ;;
     load=*) load=${word#load=} ;;
+    ping=*) ping=${word#ping=} ;;
     esac
 done
 echo 1 >/proc/sys/kernel/sysrq
@@ -239,6 +241,18 @@ write_on() {
     done
 }
 [ -z "$load" ] || write_on &
+reach() {
+    n=0
+    while :; do
+        n=$((n + 1)) reached=
+        for address in $(echo "$ping" | tr , ' '); do
+            ping -q -c 1 -W 3 "$address" >/dev/null 2>&1 && reached="$reached $address"
+        done
+        echo "reach $n:$reached"
+        sleep 1
+    done
+}
+[ -z "$ping" ] || reach &
 facts() {
     echo "devices: $(cd /sys/block && echo *) $(cd /sys/class/net && echo *)" \
         "cpus: $(grep -c ^processor /proc/cpuinfo) memory: $(awk '/^MemTotal/ { print $2 }' /proc/meminfo)"
