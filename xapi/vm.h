@@ -52,7 +52,7 @@ int vm_unpack(struct call *c, const char *what, const char *text, unsigned char 
  * Before a start. Errors: UUID_INVALID ["secret", uuid]; DEFAULT_SR_NOT_FOUND [sr]; as VDI.create and VBD.create. Blocks. */
 int vm_cloud_init(struct call *c, struct ref vm, struct xerr *err);
 
-/* ---- vm_group.c ---- */
+/* ---- vm_plugin.c ---- */
 
 /* Runs the host's plug-in of that name with the VM's uuid (vm_uuid) besides args. Errors: as host.call_plugin. */
 int vm_plugin(struct call *c, struct ref vm, const char *plugin, const char *fn, const struct value *args, const char **ret_result,

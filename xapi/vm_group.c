@@ -1,7 +1,6 @@
-/* Class VM: the groups it is in, the record it was booted with, the plug-in that speaks to its guest agent.
- * Called by: the generated thunks (schema/vm.xml).  Calls: host_plugin.c, db/. */
+/* Class VM: the groups it is in, the record it was booted with.
+ * Called by: the generated thunks (schema/vm.xml).  Calls: db/. */
 #include "gen/methods.h"
-#include "xapi/host.h"
 #include "xapi/vm.h"
 
 /* ---- groups ------------------------------------------------------------------------------------------------------ */
@@ -42,31 +41,4 @@ int vm_get_boot_record(struct call *c, struct ref self, struct value *ret_result
     const struct value record = row_record(row, c->arena);
     *ret_result = value_copy(c->arena, &record);
     return 0;
-}
-
-/* ---- the guest's agent ------------------------------------------------------------------------------------------- */
-
-int vm_plugin(struct call *c, struct ref vm, const char *plugin, const char *fn, const struct value *args, const char **ret_result,
-              struct xerr *err)
-{
-    struct value_builder all = value_builder(c->arena);
-
-    {
-        _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
-        const struct row *row = snap_need(s, CLASS_VM, vm, err);
-        if (!row) return -1;
-        for (size_t i = 0; i < args->map.n; i++) value_put(&all, args->map.members[i].key, args->map.members[i].value);
-        value_put(&all, "vm_uuid", value_string(arena_strdup(c->arena, row_uuid(row))));
-    }
-    const struct value with_uuid = value_built_map(&all);
-    return host_call_plugin(c, c->agent->host, plugin, fn, &with_uuid, ret_result, err);
-}
-
-/* The host's plug-in of that name. No other one: who may operate a VM may not for that reason run programs of the host's
- * administrator (those of VM.call_host_plugin are the ones that he listed). */
-int vm_call_plugin(struct call *c, struct ref vm, const char *plugin, const char *fn, const struct value *args,
-                   const char **ret_result, struct xerr *err)
-{
-    if (!streq(plugin, "guest-agent-operation")) return xerr_xenapi_missing_plugin(err, plugin);
-    return vm_plugin(c, vm, plugin, fn, args, ret_result, err);
 }

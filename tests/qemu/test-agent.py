@@ -2,13 +2,14 @@
 """What a guest says of itself through QEMU's own guest agent (Debian's, in the test's guest) is in VM_guest_metrics; and what one
 says that lies without bounds does no harm."""
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import tempfile
 
-from harness import QemuAgent, check, done, guest_files, own_network, wait_until
+from harness import QemuAgent, check, done, fails, guest_files, own_network, wait_until
 
 MIB = 1 << 20
 own_network()
@@ -40,8 +41,6 @@ def with_agent(plain, folder):
     return out
 
 
-
-
 def make_vm(s, name, words):
     vm = s.VM.clone(s.VM.get_by_name_label('Other install media')[0], name)
     s.VM.provision(vm)
@@ -62,11 +61,31 @@ def metrics(s, vm):
     return None if ref == 'OpaqueRef:NULL' else s.VM_guest_metrics.get_record(ref)
 
 
+def script(s, vm, text):
+    """What it wrote and how it ended."""
+    return json.loads(s.VM.call_plugin(vm, 'guest-agent-operation', 'run-script', {'username': '', 'password': '', 'script': text}))
+
+
+def scripts(s, real, liar):
+    s.pool.add_to_other_config(s.pool.get_all()[0], 'allow_guest_agent_run_script', 'true')
+    got = script(s, real, 'echo "from inside"; echo "a word" >&2; exit 7')
+    check(got == {'rc': 7, 'stdout': 'from inside\n', 'stderr': 'a word\n'}, 'a script is run in the guest: %s' % got)
+    got = script(s, real, 'sleep 2; cat /sys/class/net/eth0/address; head -c 5000 /dev/zero | tr "\\0" x')
+    check(got['rc'] == 0 and got['stdout'].startswith(s.VIF.get_MAC(s.VM.get_VIFs(real)[0])) and got['stdout'].endswith(' (truncated)') and
+          len(got['stdout']) == 1024, 'it is waited for, and much output cut')
+    got = script(s, real, 'kill -9 $$')
+    check(got['rc'] == 128 + 9, 'a signal: %s' % got)
+    got = script(s, real, 'printf "\\377\\000\\303\\251"')
+    check(got['stdout'] == '\ufffd \u00e9', 'bytes that are no text: %r' % got['stdout'])
+    got = fails('XENAPI_PLUGIN_FAILURE', 'an agent that runs nothing', script, s, liar, 'true')
+    check(got[0] == 'failed to execute fn' and got[1], 'says so: %s' % got)
+
+
 def size(record):
     return sum(len(k) + len(v) for m in record.values() if isinstance(m, dict) for k, v in m.items())
 
 
-with tempfile.TemporaryDirectory() as files, QemuAgent() as agent:
+with tempfile.TemporaryDirectory() as files, QemuAgent('--vm-call-plugin-interval', '0s') as agent:
     initramfs = with_agent(initramfs, files)
     s = agent.login()
     real = make_vm(s, 'real', 'agent=real ip=192.0.2.9/24')
@@ -87,6 +106,7 @@ with tempfile.TemporaryDirectory() as files, QemuAgent() as agent:
     m = metrics(s, liar)
     check(size(m) < 1 << 14 and len(m['networks']) <= 4096, 'its lies are bounded: %d bytes, %d addresses' % (size(m), len(m['networks'])))
     check(not any(ord(c) < 32 for text in m['os_version'].values() for c in text), 'and nothing in them that XML or a terminal would choke on: %r' % m['os_version'].get('name'))
+    scripts(s, real, liar)
     check(s.VM.get_power_state(liar) == 'Running' and 'liar' in str(s.VM.get_record(liar)), 'its VM is as it was')
     s.VM.hard_shutdown(liar)
     s.VM.clean_shutdown(real)

@@ -52,7 +52,7 @@ print(json.dumps({'id': r['id'], 'result': str(sum(r['params'])), 'error': None}
 ''')
 program(extensions, 'Test.rubbish', '#!/bin/sh\necho no json\n')
 
-OPTIONS = ['--plugin-dir', plugins, '--extension-dir', extensions, '--etc-dir', etc, '--crash-dir', crash, '--plugin-timeout', '3s']
+OPTIONS = ['--vm-call-plugin-interval', '0s', '--plugin-dir', plugins, '--extension-dir', extensions, '--etc-dir', etc, '--crash-dir', crash, '--plugin-timeout', '3s']
 
 
 def plug_ins(agent, s, host):

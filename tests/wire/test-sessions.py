@@ -94,6 +94,15 @@ def roles(agent, s):
     check(s.pool.get_other_config(pool).get('folder') == 'f', 'vm-operator may set the key folder')
     unwrap(p.pool.add_to_other_config(o, pool, 'XenCenter.CustomFields.x', 'f'))
     fails('RBAC_PERMISSION_DENIED', 'a whole map with another key', lambda: unwrap(p.pool.set_other_config(o, pool, {'x': 'y'})))
+    guest = s.VM.clone(s.VM.get_by_name_label('Other install media')[0], 'guest')
+    s.VM.provision(guest)
+    s.VM.start(guest, False, False)
+    s.pool.add_to_other_config(pool, 'allow_guest_agent_run_script', 'true')
+    script = {'username': 'u', 'password': 'p', 'script': 'x'}
+    got = fails('RBAC_PERMISSION_DENIED', 'vm-operator runs no script in a guest',
+                lambda: unwrap(p.VM.call_plugin(o, guest, 'guest-agent-operation', 'run-script', script)))
+    check(got[0] == 'vm.call_plugin', 'though he may call the plug-in')
+    s.VM.hard_shutdown(guest)
     permissions = unwrap(p.session.get_rbac_permissions(o, o))
     check('vm.start' in permissions and 'vm.destroy' not in permissions, 'the session lists its permissions')
     check(s.subject.get_permissions_name_label(refs['operator']) == permissions, 'the subject lists the same')

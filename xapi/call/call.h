@@ -64,6 +64,7 @@ struct agent {
     struct agent_now *now;
     struct event_hub *events;      /* waiters of event.from */
     struct user_agents *user_agents;   /* who logged in lately */
+    struct plugin_calls *plugin_calls;   /* and for which VMs plug-ins were called; xapi/vm_plugin.h */
     struct login_guard *logins;    /* who guesses passwords */
     struct login_cache *directory_logins;  /* of external directories; xapi/login_cache.h */
     struct rpc *rpc;               /* the gates' own state; set by rpc_init() */
@@ -118,6 +119,7 @@ struct call {
     const char *peer;                     /* "unix" or the address */
     const char *certificate;              /* names of the client's verified TLS certificate (tls_peer_names), or NULL */
     const char *unfinished;               /* NULL, or its disks are nobody's yet: xapi/unfinished.h */
+    const char *making;                   /* of SCOPE_REPOSITORY: the disk whose making calls back; NULL = none */
     bool local;                           /* came over the unix socket, or from the agent itself */
     struct live_task *task;               /* never NULL */
 };

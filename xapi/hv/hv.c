@@ -69,6 +69,8 @@ enum verb {
     VERB_DMESG,
     VERB_DEBUG_KEYS,
     VERB_GUEST,
+    VERB_GUEST_RUN,
+    VERB_GUEST_RDP,
     VERB_NVRAM,
     VERB_CHECK_TPM,
     VERB_TPM,
@@ -119,6 +121,8 @@ static const struct verb_desc {
     [VERB_DMESG]       = { "dmesg", 15000, "", true },
     [VERB_DEBUG_KEYS]  = { "send-debug-keys", 15000, "", false },
     [VERB_GUEST]       = { "get-guest-info", 5000, "running", true },
+    [VERB_GUEST_RUN]   = { "guest-run", 10 * 60000, "running", false },
+    [VERB_GUEST_RDP]   = { "guest-rdp", 15000, "running", false },
     [VERB_NVRAM]       = { "get-nvram", 15000, "", true },
     [VERB_CHECK_TPM]   = { "check-tpm", 15000, "", true },
     [VERB_TPM]         = { "get-tpm", 15000, "", true },
@@ -191,6 +195,7 @@ static int map_timeout(const struct run *r, struct xerr *err)
     _cleanup_free_ char *seconds = xasprintf("%d", r->timeout_ms / 1000);
 
     if (r->verb == &verbs[VERB_SUSPEND]) return xerr_vm_suspend_timeout(err, r->who, seconds);
+    if (r->verb == &verbs[VERB_GUEST_RUN]) return xerr_xenapi_plugin_failure(err, "timed out", "", r->f.why);
     if (r->verb == &verbs[VERB_DISK_ATTACH] || r->verb == &verbs[VERB_NIC_ATTACH])
         return xerr_device_attach_timeout(err, r->type, r->device_ref);
     if (r->verb == &verbs[VERB_DISK_DETACH] || r->verb == &verbs[VERB_NIC_DETACH])
@@ -243,6 +248,7 @@ static int map_failure(const struct run *r, struct xerr *err)
     case HV_FAIL_TRAY_LOCKED:
         return xerr_vbd_tray_locked(err, r->device_ref);
     case HV_FAIL_GUEST_DEAF:
+        if (r->verb == &verbs[VERB_GUEST_RUN]) return xerr_xenapi_plugin_failure(err, "failed to execute fn", r->f.why, r->f.why);
         return xerr_vm_failed_shutdown_acknowledgment(err, r->who);
     case HV_FAIL_SUSPEND_DEAF:
         return xerr_vm_failed_suspend_acknowledgment(err, r->who);
@@ -439,6 +445,10 @@ static const struct {
         "VTPM.create" },
     [HV_CAN_GUEST_INFO] = { NEEDS(get_guest_info, VERB_GUEST), "what it says of itself",
         "VM_guest_metrics" },
+    [HV_CAN_GUEST_RUN] = { NEEDS(guest_run, VERB_GUEST_RUN), "scripts that its agent runs (libvirt: QEMU's agent)",
+        "VM.call_plugin" },
+    [HV_CAN_GUEST_RDP] = { NEEDS(guest_rdp, VERB_GUEST_RDP), "remote desktop of a Windows guest on and off",
+        "VM.call_plugin" },
     [HV_CAN_DMESG] = { NEEDS(dmesg, VERB_DMESG), "the engine's messages (elsewhere the kernel's)",
         "host.dmesg" },
     [HV_CAN_DEBUG_KEYS] = { NEEDS(send_debug_keys, VERB_DEBUG_KEYS), "the engine's debugging keys",
@@ -869,6 +879,23 @@ int hv_get_guest_info(struct hv *hv, struct hv_id id, struct arena *arena, struc
 
     if (run_begin(&r, hv, VERB_GUEST, hv->driver->get_guest_info, id, 0, err) < 0) return -1;
     return run_end(&r, hv->driver->get_guest_info(hv->d, r.uuid, arena, r.deadline_ms, ret_info, &r.f), err);
+}
+
+int hv_guest_run(struct hv *hv, struct hv_id id, const char *script, int timeout_ms, bool (*stop)(void *arg), void *arg,
+                 struct arena *arena, struct hv_ran *ret_ran, struct xerr *err)
+{
+    struct run r;
+
+    if (run_begin(&r, hv, VERB_GUEST_RUN, hv->driver->guest_run, id, timeout_ms, err) < 0) return -1;
+    return run_end(&r, hv->driver->guest_run(hv->d, r.uuid, script, stop, arg, arena, r.deadline_ms, ret_ran, &r.f), err);
+}
+
+int hv_guest_rdp(struct hv *hv, struct hv_id id, bool on, struct xerr *err)
+{
+    struct run r;
+
+    if (run_begin(&r, hv, VERB_GUEST_RDP, hv->driver->guest_rdp, id, 0, err) < 0) return -1;
+    return run_end(&r, hv->driver->guest_rdp(hv->d, r.uuid, on, r.deadline_ms, &r.f), err);
 }
 
 int hv_get_nvram(struct hv *hv, struct hv_id id, struct arena *arena, const void **ret_bytes, size_t *ret_len, struct xerr *err)

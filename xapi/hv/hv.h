@@ -292,7 +292,8 @@ enum hv_ability {
     HV_CAN_DISK_LIMIT, HV_CAN_IO_PRIORITY,
     HV_CAN_NIC_HOTPLUG, HV_CAN_NIC_MOVE,
     HV_CAN_MEMORY, HV_CAN_VCPUS, HV_CAN_VCPU_PARAMS, HV_CAN_SHADOW,
-    HV_CAN_SYSRQ, HV_CAN_TRIGGER, HV_CAN_NVRAM, HV_CAN_TPM, HV_CAN_GUEST_INFO, HV_CAN_DMESG, HV_CAN_DEBUG_KEYS,
+    HV_CAN_SYSRQ, HV_CAN_TRIGGER, HV_CAN_NVRAM, HV_CAN_TPM, HV_CAN_GUEST_INFO, HV_CAN_GUEST_RUN, HV_CAN_GUEST_RDP,
+    HV_CAN_DMESG, HV_CAN_DEBUG_KEYS,
 };
 bool hv_can(const struct hv *hv, enum hv_ability ability);
 /* A line for each: what it is, the messages that need it, and yes, no or ? (not here) of each driver; tabs between, a head line. */
@@ -432,6 +433,19 @@ int hv_send_debug_keys(struct hv *hv, const char *keys, struct xerr *err);
 /* What the guest says of itself. Bounded to a few seconds. */
 int hv_get_guest_info(struct hv *hv, struct hv_id id, struct arena *arena, struct hv_guest_info *ret_info,
                       struct xerr *err);
+
+/* A script that has ended: its exit code (128 + n: signal n ended it) and what it wrote, as valid UTF-8. */
+struct hv_ran {
+    int64_t code;
+    const char *out, *err;
+};
+/* Has the guest's agent run a script (POSIX shell) as its own user, its administrator, and waits for its end. timeout_ms 0 = 10
+ * minutes. stop(arg) true: nobody waits any more, the script runs on. Errors: XENAPI_PLUGIN_FAILURE ["failed to execute fn", why,
+ * why]: no agent, or one that runs nothing; ["timed out", "", text]; INTERNAL_ERROR "... cancelled". */
+int hv_guest_run(struct hv *hv, struct hv_id id, const char *script, int timeout_ms, bool (*stop)(void *arg), void *arg,
+                 struct arena *arena, struct hv_ran *ret_ran, struct xerr *err);
+/* Asks a Windows guest with XenServer's tools to let people in by remote desktop from now on, or to lock them out. */
+int hv_guest_rdp(struct hv *hv, struct hv_id id, bool on, struct xerr *err);
 
 /* The UEFI variables of a guest that runs or ran here, as its firmware left them; *ret_len 0 = none. At most 4 MiB. */
 int hv_get_nvram(struct hv *hv, struct hv_id id, struct arena *arena, const void **ret_bytes, size_t *ret_len, struct xerr *err);

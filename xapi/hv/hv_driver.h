@@ -10,7 +10,7 @@
 
 #include "xapi/hv/hv.h"
 
-enum { HV_DRIVER_ABI = 5 };          /* raise when anything in hv.h or here changes shape */
+enum { HV_DRIVER_ABI = 6 };          /* raise when anything in hv.h or here changes shape */
 
 enum hv_fail_kind {
     HV_FAIL_NONE,
@@ -129,6 +129,10 @@ struct hv_driver {
     int (*send_debug_keys)(void *d, const char *keys, int64_t deadline_ms, struct hv_failure *f);
     int (*get_guest_info)(void *d, const char *uuid, struct arena *arena, int64_t deadline_ms,
                           struct hv_guest_info *ret_info, struct hv_failure *f);
+    /* GUEST_DEAF: it has no agent, or one that does not do that. stop is asked a few times a second. */
+    int (*guest_run)(void *d, const char *uuid, const char *script, bool (*stop)(void *arg), void *arg, struct arena *arena,
+                     int64_t deadline_ms, struct hv_ran *ret_ran, struct hv_failure *f);
+    int (*guest_rdp)(void *d, const char *uuid, bool on, int64_t deadline_ms, struct hv_failure *f);
     int (*get_nvram)(void *d, const char *uuid, struct arena *arena, int64_t deadline_ms, const void **ret_bytes, size_t *ret_len,
                      struct hv_failure *f);
     int (*check_tpm)(void *d, struct hv_failure *f);

@@ -402,6 +402,7 @@ const struct hv_driver hv_driver = {
     .get_stats = lv_get_stats,
     .get_host = lv_get_host,
     .get_guest_info = lv_get_guest_info,
+    .guest_run = lv_guest_run,
     .get_nvram = lv_get_nvram,
     .check_tpm = lv_check_tpm,
     .get_tpm = lv_get_tpm,

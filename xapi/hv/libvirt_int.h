@@ -230,6 +230,9 @@ int lv_console_open(void *d, const char *uuid, enum hv_console which, int64_t de
                     struct hv_failure *f);
 int lv_console_log(void *d, const char *uuid, struct arena *arena, const char **ret_path,
                    struct hv_failure *f);
+/* libvirt_agent.c */
+int lv_guest_run(void *d, const char *uuid, const char *script, bool (*stop)(void *arg), void *arg, struct arena *arena,
+                 int64_t deadline_ms, struct hv_ran *ret_ran, struct hv_failure *f);
 /* Drops the heads of text consoles' logs that have grown long, and logs of long ago. */
 void lv_trim_logs(const struct lv *lv);
 /* libvirt_image.c: makes a suspend image (its XML says old_uuid) the image of another guest. */

@@ -898,6 +898,27 @@ static int do_get_guest_info(void *d, const char *uuid, struct arena *arena, int
     return 0;
 }
 
+/* Its guests know three words: "exit N" ends with that code, "wait" never ends, anything else is said back. */
+static int do_guest_run(void *d, const char *uuid, const char *script, bool (*stop)(void *arg), void *arg, struct arena *arena,
+                        int64_t deadline_ms, struct hv_ran *ret_ran, struct hv_failure *f)
+{
+    struct sim *s = d;
+    struct sim_domain *dom = sim_enter_running(s, "hv.sim.guest-run", uuid, false, f);
+    int code = 0;
+
+    if (!dom) return -1;
+    const bool hears = dom->agent && !dom->deaf;
+    if (leave(s, "hv.sim.guest-run.late", f)) return -1;
+    if (!hears) return hv_fail(f, HV_FAIL_GUEST_DEAF, "no agent answers in the guest");
+    while (streq(script, "wait")) {
+        if (stop(arg)) return hv_fail(f, HV_FAIL_CANCELLED, "it waits on");
+        if (pass_time(s, SLICE_MS, deadline_ms, NULL, f)) return -1;
+    }
+    const bool exits = sscanf(script, "exit %d", &code) == 1;
+    *ret_ran = (struct hv_ran){ code, exits ? "" : arena_strdup(arena, script), exits ? "ended as told" : "" };
+    return 0;
+}
+
 static int do_console_open(void *d, const char *uuid, enum hv_console which, int64_t deadline_ms, int *ret_fd,
                            struct hv_failure *f)
 {
@@ -971,6 +992,7 @@ const struct hv_driver hv_sim_driver = {
     .get_stats = do_get_stats,
     .get_host = do_get_host,
     .get_guest_info = do_get_guest_info,
+    .guest_run = do_guest_run,
     .check_tpm = do_check_tpm,
     .get_tpm = do_get_tpm,
     .console_open = do_console_open,

@@ -333,6 +333,7 @@ const struct hv_driver hv_driver = {
     .set_shadow = xn_set_shadow,
     .send_sysrq = xn_send_sysrq,
     .send_trigger = xn_send_trigger,
+    .guest_rdp = xn_guest_rdp,
     .list = xn_list,
     .query = xn_query,
     .get_stats = xn_get_stats,

@@ -299,6 +299,7 @@ int xn_set_shares(struct xn *xn, const struct xn_guest *g, const struct hv_vcpu_
 /* What a guest with so many vcpus and so much memory gets for its page tables. */
 int64_t xn_paging_bytes(unsigned vcpus, int64_t memory_bytes, double multiplier);
 int xn_send_sysrq(void *d, const char *uuid, char key, int64_t deadline_ms, struct hv_failure *f);
+int xn_guest_rdp(void *d, const char *uuid, bool on, int64_t deadline_ms, struct hv_failure *f);
 int xn_send_trigger(void *d, const char *uuid, const char *trigger, int64_t deadline_ms, struct hv_failure *f);
 /* Ends a domain and removes every trace of it, whatever of it there is. The caller has the turn; afterwards the guest
  * is out of the table and its record gone. Never fails: what cannot be removed is logged. */

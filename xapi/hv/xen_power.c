@@ -227,17 +227,27 @@ int xn_unpause(void *d, const char *uuid, int64_t deadline_ms, struct hv_failure
     return rc;
 }
 
-int xn_send_sysrq(void *d, const char *uuid, char key, int64_t deadline_ms, struct hv_failure *f)
+/* A word to the guest by a key of its own tree. */
+static int tell(struct xn *xn, const char *uuid, const char *key, const char *word, int64_t deadline_ms, struct hv_failure *f)
 {
-    struct xn *xn = d;
     _cleanup_batch_ struct xst_batch b = XST_BATCH_INIT;
     struct xn_guest *g = xn_turn_running(xn, uuid, false, deadline_ms, f);
 
     if (!g) return -1;
-    xst_write(&b, XN_P(g->domid, "control/sysrq"), (const char[]){ key, '\0' });
+    xst_write(&b, XN_P(g->domid, "control/%s", key), word);
     int rc = xn_store_run(xn, &b, deadline_ms, f);
     xn_turn_end(xn, g);
     return rc;
+}
+
+int xn_send_sysrq(void *d, const char *uuid, char key, int64_t deadline_ms, struct hv_failure *f)
+{
+    return tell(d, uuid, "sysrq", (const char[]){ key, '\0' }, deadline_ms, f);
+}
+
+int xn_guest_rdp(void *d, const char *uuid, bool on, int64_t deadline_ms, struct hv_failure *f)
+{
+    return tell(d, uuid, "ts", on ? "1" : "0", deadline_ms, f);
 }
 
 int xn_send_trigger(void *d, const char *uuid, const char *trigger, int64_t deadline_ms, struct hv_failure *f)

@@ -20,6 +20,7 @@
 #include "xapi/session_db.h"
 #include "xapi/task.h"
 #include "xapi/user_agents.h"
+#include "xapi/vm_plugin.h"
 
 enum { THREADS = 256, SESSION_THREADS = 64, SR_THREADS = 48, STACK_BYTES = 1 << 20, STOP_MS = 10000 };
 
@@ -57,6 +58,7 @@ int rpc_init(struct agent *agent, const struct rpc_config *config, struct rpc **
     agent->call_message = rpc_call_message;
     agent->events = event_hub_new(agent->db);
     agent->user_agents = user_agents_new();
+    agent->plugin_calls = plugin_calls_new();
     agent->logins = login_guard_new();
     agent->directory_logins = login_cache_new();
     agent->session_dbs = session_dbs_new();
@@ -103,6 +105,7 @@ void rpc_free(struct rpc *rpc)
     if (rpc_stop(rpc, STOP_MS)) return;
     event_hub_free(take_ptr(rpc->agent->events));
     user_agents_free(take_ptr(rpc->agent->user_agents));
+    plugin_calls_free(take_ptr(rpc->agent->plugin_calls));
     login_guard_free(take_ptr(rpc->agent->logins));
     login_cache_free(take_ptr(rpc->agent->directory_logins));
     session_dbs_free(take_ptr(rpc->agent->session_dbs));
