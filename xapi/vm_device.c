@@ -33,21 +33,40 @@ void vm_detach_devices(struct call *c, struct ref vm)
     vbd_detach_all(c, vm);
 }
 
-/* Clients want exactly one console: the screen where the guest has one, else the text console. */
-static void add_console(struct call *c, struct txn *t, struct ref vm)
+/* What a guest shows: its screen, where it has one, then its text console. One with emulated hardware has the screen alone, as
+ * clients want it that type at an installer (packer stops at a second one), unless its platform asks for a serial line:
+ * hvm_serial, as the reference names it. One without has the screen that platform:framebuffer wishes for, and always the text. */
+static bool shows(const struct row *vm, enum console_protocol protocol)
 {
+    const bool hvm = vm_domain_type(vm) == domain_type_hvm;
+    const char *wish = row_map_str(vm, F_VM_platform, hvm ? "hvm_serial" : "framebuffer", "");
+
+    if (hvm) return protocol == console_protocol_rfb || (*wish && !streq(wish, "none"));
+    return protocol == console_protocol_vt100 || streq(wish, "true") || streq(wish, "1");
+}
+
+/* Some clients take the first one: sets are sorted by reference, so the screen gets the lesser one. */
+static void add_consoles(struct call *c, struct txn *t, struct ref vm)
+{
+    static const enum console_protocol in_order[] = { console_protocol_rfb, console_protocol_vt100 };
     const struct row *row = snap_get(txn_snap(t), CLASS_VM, vm);
     const struct row *host = snap_get(txn_snap(t), CLASS_host, c->agent->host);
-    struct ref console = ref_new();
+    struct ref refs[] = { ref_new(), ref_new() };
 
     if (!row || row_refs(row, F_VM_consoles)->n) return;
-    /* A guest without emulated hardware has one when platform:framebuffer wishes it. */
-    const char *wish = row_map_str(row, F_VM_platform, "framebuffer", "");
-    bool screen = vm_domain_type(row) == domain_type_hvm || streq(wish, "true") || streq(wish, "1");
-    txn_create(t, CLASS_console, console);
-    txn_set_enum(t, console, F_console_protocol, screen ? console_protocol_rfb : console_protocol_vt100);
-    txn_set_str(t, console, F_console_location, host_console_location(c->arena, host, console));
-    txn_set_ref(t, console, F_console_VM, vm);
+    if (ref_cmp(refs[0], refs[1]) > 0) {
+        const struct ref lesser = refs[1];
+        refs[1] = refs[0];
+        refs[0] = lesser;
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(in_order); i++) {
+        if (!shows(row, in_order[i])) continue;
+        txn_create(t, CLASS_console, refs[i]);
+        txn_set_enum(t, refs[i], F_console_protocol, (int)in_order[i]);
+        txn_set_str(t, refs[i], F_console_location, host_console_location(c->arena, host, refs[i]));
+        txn_set_ref(t, refs[i], F_console_VM, vm);
+        row = snap_get(txn_snap(t), CLASS_VM, vm);
+    }
 }
 
 static void remove_consoles(struct txn *t, struct ref vm)
@@ -63,7 +82,7 @@ void vm_devices_started(struct call *c, struct txn *t, struct ref vm)
 {
     vbd_set_attached_all(t, vm, true);
     vif_set_attached_all(t, vm, true);
-    add_console(c, t, vm);
+    add_consoles(c, t, vm);
 }
 
 void vm_devices_stopped(struct txn *t, struct ref vm)

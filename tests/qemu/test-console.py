@@ -83,12 +83,12 @@ with QemuAgent() as agent:
     s = agent.login()
     text, screen = make_vm(s, 'text', 'pvh'), make_vm(s, 'screen', 'hvm')
     s.VM.add_to_other_config(text, 'cloud-init-user-data', '#cloud-config\n# %s of it\n' % ('word-' * 3))
+    s.VM.add_to_platform(screen, 'hvm_serial', 'pty')
     for vm in (text, screen):
         s.VM.start(vm, False, False)
     consoles = [s.VM.get_consoles(vm) for vm in (text, screen)]
-    check(all(len(c) == 1 for c in consoles), 'exactly one console each')
-    check(s.console.get_protocol(consoles[0][0]) == 'vt100' and s.console.get_protocol(consoles[1][0]) == 'rfb',
-          'text for a guest without a screen, RFB for one with it')
+    check([[s.console.get_protocol(c) for c in list_of] for list_of in consoles] == [['vt100'], ['rfb', 'vt100']],
+          'text for a guest without a screen, RFB for one with it, and its serial line too when it has one')
     location = s.console.get_location(consoles[1][0])
     check(location.startswith('https://') and '/console?ref=OpaqueRef:' in location, 'an absolute URL: ' + location)
 
@@ -109,6 +109,12 @@ with QemuAgent() as agent:
     sock.sendall(('CONNECT /console?uuid=%s&session_id=%s HTTP/1.0\r\n\r\n' % (s.VM.get_uuid(screen), session)).encode())
     check(' 200 ' in read_head(sock).splitlines()[0] and read_until(sock, b'\n', 20).startswith(b'RFB 003.'),
           'the screen by the uuid of its VM: RFB')
+    sock.close()
+
+    sock = connect(agent.https_port)
+    sock.sendall(('CONNECT /console?ref=%s&session_id=%s HTTP/1.0\r\n\r\n' % (consoles[1][1], session)).encode())
+    sock.settimeout(2)
+    check(' 200 ' in read_head(sock).splitlines()[0] and b'RFB' not in read_until(sock, b'RFB', 2), 'its serial line beside it: text')
     sock.close()
 
     sock = connect(agent.https_port)

@@ -127,6 +127,31 @@ def main(agent):
     check((w.frame() or (8, b''))[0] == 8, 'the end of the guest closes its console')
 
 
+def kinds(agent):
+    """Which consoles a guest shows, and that each leads where it says."""
+    s = agent.login()
+    for domain_type, platform, shown in (('hvm', {}, ['rfb']), ('hvm', {'hvm_serial': 'none'}, ['rfb']),
+                                         ('hvm', {'hvm_serial': 'pty'}, ['rfb', 'vt100']), ('pvh', {}, ['vt100']),
+                                         ('pvh', {'framebuffer': 'true'}, ['rfb', 'vt100']), ('pvh', {'framebuffer': 'false'}, ['vt100'])):
+        vm = s.VM.clone(s.VM.get_by_name_label('Other install media')[0], 'kinds')
+        s.VM.provision(vm)
+        s.VM.set_domain_type(vm, domain_type)
+        s.VM.set_platform(vm, platform)
+        s.VM.start(vm, False, False)
+        consoles = s.VM.get_consoles(vm)
+        check([s.console.get_protocol(c) for c in consoles] == shown, '%s %s: %s, in this order' % (domain_type, platform, shown))
+        clients = [Client(agent, request('CONNECT', s.console.get_location(c).partition('?')[2], s._ref)) for c in consoles]
+        for c, protocol in zip(clients, shown):
+            check(' 200 ' in c.head() and c.need(4) == (b'RFB ' if protocol == 'rfb' else b'simu'), 'its location leads to the ' + protocol)
+        by_vm = Client(agent, request('CONNECT', 'ref=' + vm, s._ref))
+        check(' 200 ' in by_vm.head(), 'the VM by itself: the first of them')
+        s.VM.hard_shutdown(vm)
+        check(s.VM.get_consoles(vm) == [] and all(c.need(1 << 20) is None for c in clients), 'both go with the guest')
+        s.VM.destroy(vm)
+    check(s.console.get_all_records_where('field "protocol" = "rfb"') == {}, 'no console is left')
+
+
 with Agent() as agent:
     main(agent)
+    kinds(agent)
 done()
