@@ -1,5 +1,5 @@
 /* The sampler: one thread, a round every five seconds, what it reads goes into agent->rrds.
- * Called by: main.c.  Calls: hv/, net/, rrd/, db/, /proc. */
+ * Called by: main.c.  Calls: hv/, net/, rrd/, alarms.c, db/, /proc. */
 #include "xapi/jobs/metrics.h"
 
 #include <ctype.h>
@@ -12,6 +12,7 @@
 #include "lib/clock.h"
 #include "lib/log.h"
 #include "xapi/hv/hv.h"
+#include "xapi/jobs/alarms.h"
 #include "xapi/net/net.h"
 #include "xapi/rrd/rrd_store.h"
 
@@ -23,7 +24,8 @@ struct metrics {
     pthread_mutex_t lock;
     pthread_cond_t cond;
     bool stop;                     /* lock: lock */
-    unsigned round;                /* only the thread, and so below */
+    struct alarms *alarms;         /* only the thread, and so below */
+    unsigned round;
     const char *silent;            /* what failed last time and was logged then; a literal, NULL = nothing */
     pthread_t thread;
 };
@@ -403,6 +405,7 @@ static void run_round(struct metrics *m)
     look(m, &round);
     feed_all(m, &round);
     rrd_store_settle(m->agent->rrds, round.now_us);
+    alarms_look(m->alarms);
 }
 
 /* ---- the thread -------------------------------------------------------------------------------------------------- */
@@ -433,6 +436,7 @@ struct metrics *metrics_start(struct agent *agent)
     pthread_condattr_t monotonic;
 
     m->agent = agent;
+    m->alarms = alarms_new(agent);
     pthread_mutex_init(&m->lock, NULL);
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
@@ -451,6 +455,7 @@ void metrics_stop(struct metrics *m)
     pthread_mutex_unlock(&m->lock);
     pthread_join(m->thread, NULL);
     rrd_store_save(m->agent->rrds);
+    alarms_free(m->alarms);
     pthread_cond_destroy(&m->cond);
     pthread_mutex_destroy(&m->lock);
     free(m);
