@@ -295,9 +295,9 @@ static int open_hypervisor(struct daemon *d, struct xerr *err)
     return hv_open(hypervisor(d->conf), &config, vm_monitor_event, d->agent.vms, &d->agent.hv, err);
 }
 
-static int driver_session_open(void *arg, struct ref sr, char **ret_session, struct xerr *err)
+static int driver_session_open(void *arg, const struct storage_sr *sr, char **ret_session, struct xerr *err)
 {
-    return session_open_repository(arg, sr, ret_session, err);
+    return session_open_repository(arg, sr->ref, sr->making, ret_session, err);
 }
 
 static void driver_session_close(void *arg, const char *session)

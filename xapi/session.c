@@ -22,7 +22,7 @@ enum { DRIVER_MAX_S = 3600 };
 
 /* Marks of a session that is good for less than its roles say: in other_config, which such a session cannot write. */
 #define LOCAL_KEY "_local"             /* session.slave_local_login*: "true" */
-#define REPOSITORY_KEY "_repository"   /* a storage driver's: the SR's reference */
+#define REPOSITORY_KEY "_repository"   /* a storage driver's: the SR's reference, what it makes, and for whom; blanks between */
 #define DATABASE_KEY "_database"       /* one that reads a dump: "true" */
 
 /* ---- the session behind a call ---- */
@@ -30,6 +30,26 @@ enum { DRIVER_MAX_S = 3600 };
 static const char *mark(const struct row *session, const char *key)
 {
     return row_map_str(session, F_session_other_config, key, NULL);
+}
+
+/* Null when it is none. */
+static struct ref repository_of(const char *text)
+{
+    _cleanup_free_ char *first = xstrndup(text, strcspn(text, " "));
+    struct ref sr;
+
+    return ref_parse(first, &sr) ? sr : REF_NULL;
+}
+
+/* "SR", "SR DISK", "SR DISK VM": the disk is being made, and is nobody's or the VM's until it is. */
+static void adopt_repository(struct call *c, const char *text)
+{
+    const char *disk = strchr(text, ' '), *vm = disk ? strchr(++disk, ' ') : NULL;
+
+    c->repository = repository_of(text);
+    if (!disk) return;
+    c->making = arena_strndup(c->arena, disk, strcspn(disk, " "));
+    c->unfinished = arena_strdup(c->arena, vm ? vm + 1 : "");
 }
 
 static void adopt(struct call *c, const struct snap *s, const struct row *row)
@@ -46,7 +66,7 @@ static void adopt(struct call *c, const struct snap *s, const struct row *row)
                : mark(row, LOCAL_KEY) ? SCOPE_LOCAL
                : mark(row, DATABASE_KEY) ? SCOPE_DATABASE
                                          : SCOPE_ALL;
-    if (!repository || !ref_parse(repository, &c->repository)) c->repository = REF_NULL;
+    adopt_repository(c, repository ? repository : "");
 }
 
 /* key: of the row. */
@@ -184,7 +204,7 @@ int session_open_root(struct call *c, const char *originator, struct ref *ret_se
     return open_session(c, &o, ret_secret, err);
 }
 
-int session_open_repository(struct agent *agent, struct ref repository, char **ret_session, struct xerr *err)
+int session_open_repository(struct agent *agent, struct ref repository, const char *making, char **ret_session, struct xerr *err)
 {
     struct call *c = call_new_internal(agent, "storage driver");
     struct opening o = { .user = "", .sid = "", .root = true, .key = REPOSITORY_KEY };
@@ -193,6 +213,7 @@ int session_open_repository(struct agent *agent, struct ref repository, char **r
 
     o.value = arena_strdup(c->arena, ref_text(repository, text));
     o.originator = arena_printf(c->arena, "SM %s", o.value);
+    if (making) o.value = arena_printf(c->arena, "%s %s", o.value, making);
     int rc = open_session(c, &o, &secret, err);
     if (!rc) *ret_session = xstrdup(ref_text(secret, text));
     call_free_internal(c);
@@ -459,10 +480,9 @@ int session_logout_subject_identifier(struct call *c, const char *subject_identi
 static bool driver_gone(const struct agent *agent, const struct snap *s, const struct row *session)
 {
     const char *text = mark(session, REPOSITORY_KEY);
-    struct ref repository = REF_NULL;
 
     if (!text) return false;
-    const struct row *sr = ref_parse(text, &repository) ? snap_get(s, CLASS_SR, repository) : NULL;
+    const struct row *sr = snap_get(s, CLASS_SR, repository_of(text));
     if (sr) return !storage_driver_runs(agent->storage, row_uuid(sr));
     /* A probe, or a repository that is being made or was forgotten: no driver command lasts so long. */
     return clock_wall_seconds() - row_time(session, F_session_validation_time) > DRIVER_MAX_S;

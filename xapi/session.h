@@ -31,8 +31,9 @@ const char *session_certificate_user(const struct agent *agent, const char *name
 /* Checks the password; the account's rights are this one call's, without a session. Errors: SESSION_AUTHENTICATION_FAILED. */
 int session_assume_user(struct call *c, const char *user, const char *password, struct xerr *err);
 /* A session for the call-backs of one storage driver's process: SCOPE_REPOSITORY, over the unix socket only. repository may be
- * null (a probe). *ret_session: the secret's text, malloc'd. */
-int session_open_repository(struct agent *agent, struct ref repository, char **ret_session, struct xerr *err);
+ * null (a probe). making: NULL, or the disk that it makes ("UUID", or "UUID VM" when it is that VM's): records that it introduces are
+ * unfinished until the call that had it made knows of them. *ret_session: the secret's text, malloc'd. */
+int session_open_repository(struct agent *agent, struct ref repository, const char *making, char **ret_session, struct xerr *err);
 /* A session for reading a dump, without the dump. Also sets *ret_session, the row's reference. */
 int session_open_database(struct call *c, struct ref *ret_secret, struct ref *ret_session, struct xerr *err);
 /* Ends the session of this text. */

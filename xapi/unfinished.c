@@ -5,6 +5,7 @@
 
 #include "gen/methods.h"
 #include "lib/log.h"
+#include "xapi/sr.h"
 #include "xapi/vm.h"
 
 static field_id field_of(enum class_id cls) { return cls == CLASS_VM ? F_VM_other_config : F_VDI_sm_config; }
@@ -25,7 +26,10 @@ void unfinished_end(struct txn *t, enum class_id cls, struct ref object)
 {
     const struct row *row = snap_get(txn_snap(t), cls, object);
 
-    if (row && row_map_str(row, field_of(cls), UNFINISHED_KEY, NULL)) txn_map_remove(t, object, field_of(cls), UNFINISHED_KEY);
+    if (!row || !row_map_str(row, field_of(cls), UNFINISHED_KEY, NULL)) return;
+    const bool introduced = row_map_str(row, field_of(cls), UNFINISHED_CALL_KEY, NULL);
+    txn_map_remove(t, object, field_of(cls), UNFINISHED_KEY);
+    if (introduced) txn_map_remove(t, object, field_of(cls), UNFINISHED_CALL_KEY);
 }
 
 int unfinished_end_now(struct call *c, struct ref vdi, struct xerr *err)
@@ -35,6 +39,46 @@ int unfinished_end_now(struct call *c, struct ref vdi, struct xerr *err)
     unfinished_end(t, CLASS_VDI, vdi);
     return db_commit(t, err);
 }
+
+/* ---- disks that a foreign driver introduces while it makes one -------------------------------------------------------- */
+
+const char *unfinished_making(struct call *c, const char *disk)
+{
+    const char *vm = c->unfinished ? c->unfinished : "";
+
+    return arena_printf(c->arena, "%s%s%s", disk, *vm ? " " : "", vm);
+}
+
+static size_t list_introduced(struct call *c, const char *disk, struct ref **ret_list)
+{
+    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+    struct ref *list = arena_new_array(c->arena, struct ref, snap_count(s, CLASS_VDI) + 1);
+    size_t n = 0;
+
+    SNAP_EACH (s, CLASS_VDI, row)
+        if (streq(row_map_str(row, F_VDI_sm_config, UNFINISHED_CALL_KEY, ""), disk)) list[n++] = row_ref_of(row);
+    *ret_list = list;
+    return n;
+}
+
+void unfinished_failed(struct call *c, const struct storage_sr *sr, const char *disk)
+{
+    const struct storage_driver *d = storage_driver_need(c->agent->storage, sr->type, NULL);
+    struct ref *vdis;
+
+    if (!d || !d->foreign) return;
+    const size_t n = list_introduced(c, disk, &vdis);
+    for (size_t i = 0; i < n; i++) {
+        _cleanup_xerr_ struct xerr err = XERR_INIT;
+        struct disk_ids ids;
+        if (vdi_for_driver(c, vdis[i], &ids, &err) == 0) driver_undo(c, &ids.sr, &ids.vdi, "vdi_delete");
+        struct txn *t = db_begin(c->agent->db);
+        vdi_drop_row(t, vdis[i]);
+        if (db_commit(t, &err)) log_warn("disk %s, whose making failed, stays: %s", REF_STR(vdis[i]), err.code);
+    }
+}
+
+/* ---- what an agent left ------------------------------------------------------------------------------------------------ */
 
 /* By a VM that the mark does not name. */
 static bool is_used(const struct snap *s, const struct row *vdi)

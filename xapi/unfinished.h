@@ -7,9 +7,13 @@
 #define XAPI_UNFINISHED_H
 
 #include "xapi/call/call.h"
+#include "xapi/storage/storage.h"
 
 /* In VDI.sm_config and VM.other_config: whose work it is. */
 #define UNFINISHED_KEY "unfinished-by"
+
+/* In VDI.sm_config besides: which making of a disk a foreign driver introduced it for. */
+#define UNFINISHED_CALL_KEY "unfinished-call"
 
 /* c->unfinished of a disk that its destruction has begun of, and that VMs which do not run may still have. */
 #define UNFINISHED_DYING "*"
@@ -19,7 +23,11 @@ const char *unfinished_text(struct call *c);
 void unfinished_mark(struct call *c, struct txn *t, struct ref vdi);
 /* In a transaction: the VDI or VM is somebody's, or may be. Nothing without a mark. */
 void unfinished_end(struct txn *t, enum class_id cls, struct ref object);
-/* The same in a transaction of its own. */
+/* For storage_sr.making while a driver makes `disk`: what it introduces by itself is marked until unfinished_end(). In the arena. */
+const char *unfinished_making(struct call *c, const char *disk);
+/* The driver has failed: what it has introduced for that disk goes, as far as it lets it. */
+void unfinished_failed(struct call *c, const struct storage_sr *sr, const char *disk);
+/* unfinished_end() in a transaction of its own. */
 int unfinished_end_now(struct call *c, struct ref vdi, struct xerr *err);
 /* Destroys a marked disk, unless another VM than the one that its mark names has it; the mark goes in any case, but where the
  * repository is not plugged. */

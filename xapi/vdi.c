@@ -64,6 +64,7 @@ static int commit_new(struct call *c, const struct vdi_new *what, const char *uu
     if (what->tags && what->tags->kind == VALUE_SET && what->tags->set.n)
         txn_set_value(t, vdi, F_VDI_tags, what->tags);
     vdi_put_answer(t, vdi, answer);
+    unfinished_end(t, CLASS_VDI, vdi);
     if (c->unfinished) unfinished_mark(c, t, vdi);
     const struct row *row = snap_get(txn_snap(t), CLASS_VDI, vdi);
     if (row) sr_add_allocation(t, what->sr, row_int(row, F_VDI_virtual_size) - counted);
@@ -96,8 +97,10 @@ int vdi_create_internal(struct call *c, const struct vdi_new *what, struct ref *
         bool_arg(n.read_only),
     };
     const char *wished = vdi.uuid;
+    sr.making = unfinished_making(c, wished);
     if (storage_making_begin(c->agent->storage, sr.uuid, wished, err)) return -1;
     if (driver_call(c, &sr, &vdi, "vdi_create", args, ARRAY_SIZE(args), NULL, &answer, err)) {
+        unfinished_failed(c, &sr, wished);
         storage_making_failed(c->agent->storage, wished, err);
         return -1;
     }

@@ -3,6 +3,7 @@
 #include "gen/methods.h"
 #include "xapi/call/lifecycle.h"
 #include "xapi/sr.h"
+#include "xapi/unfinished.h"
 
 /* The transaction has the new row; -1 when an argument names nothing. */
 static int check(const struct snap *s, const char *uuid, struct ref sr, int64_t virtual_size, int64_t physical_utilisation,
@@ -52,6 +53,10 @@ int vdi_db_introduce(struct call *c, const char *uuid, const char *name_label, c
     /* Drivers name what they remember, which may be gone. */
     if (snap_get(txn_snap(t), CLASS_VDI, snapshot_of)) txn_set_ref(t, vdi, F_VDI_snapshot_of, snapshot_of);
     if (snap_get(txn_snap(t), CLASS_pool, metadata_of_pool)) txn_set_ref(t, vdi, F_VDI_metadata_of_pool, metadata_of_pool);
+    if (c->making) {
+        unfinished_mark(c, t, vdi);
+        txn_map_put_str(t, vdi, F_VDI_sm_config, UNFINISHED_CALL_KEY, c->making);
+    }
     if (managed) sr_add_allocation(t, SR, virtual_size);
     lifecycle_refresh(t, CLASS_VDI, vdi);
     if (db_commit(t, err)) return -1;

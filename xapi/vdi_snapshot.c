@@ -143,11 +143,13 @@ static int take(struct call *c, struct ref vdi, struct wish *w, struct ref *ret_
 
     w->new_uuid = uuid_new(arena_alloc(c->arena, UUID_TEXT));
     if (vdi_for_driver(c, vdi, &ids, err) || sr_need_feature(c, &ids.sr, feature, err)) return -1;
+    ids.sr.making = unfinished_making(c, w->new_uuid);
     storage_hold(c->agent->storage, ids.sr.uuid, ids.vdi.uuid, &hold);
     if (storage_making_begin(c->agent->storage, ids.sr.uuid, w->new_uuid, err)) return -1;
     int rc = hold.writable ? take_online(c, &ids, w, hold.owner, &answer, err)
                            : call_phase(c, &ids, w, hold.owners ? "ro" : "", "", "", &answer, err);
     if (rc) {
+        unfinished_failed(c, &ids.sr, w->new_uuid);
         storage_making_failed(c->agent->storage, w->new_uuid, err);
         return rc;
     }

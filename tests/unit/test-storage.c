@@ -65,13 +65,13 @@ static void behave(struct fixture *x, const char *text)
 }
 
 /* Sessions are "session of SR". */
-static int session_opened(void *arg, struct ref sr, char **ret_session, struct xerr *err)
+static int session_opened(void *arg, const struct storage_sr *sr, char **ret_session, struct xerr *err)
 {
     struct fixture *x = arg;
 
     (void)err;
     x->sessions++;
-    *ret_session = xasprintf("session of %s", REF_STR(sr));
+    *ret_session = xasprintf("session of %s", REF_STR(sr->ref));
     return 0;
 }
 

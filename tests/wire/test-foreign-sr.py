@@ -87,6 +87,42 @@ def scope(agent, s, sr, folder):
     return mine
 
 
+def own_uuids(agent, s, sr, folder):
+    """A driver that introduces a disk by a uuid of its own while it makes it: when it fails, or the agent is killed before it knows
+    of the disk, nothing of it stays; when all goes well the record bears no mark."""
+    pbd, images = s.SR.get_PBDs(sr)[0], lambda: {n for n in os.listdir(folder) if n.endswith('.raw')}
+    before = (set(s.SR.get_VDIs(sr)), images())
+
+    def left(session):
+        return set(session.SR.get_VDIs(sr)) - before[0] or images() - before[1]
+    s.PBD.set_device_config(pbd, {'folder': folder, 'making': 'go'})
+    vdi = s.VDI.create(vdi_record(sr, 'own', GIB))
+    r = s.VDI.get_record(vdi)
+    check(r['uuid'] + '.raw' in images() and r['name_label'] == 'own' and r['sm_config'] == {'by': 'PYSR'}, 'a uuid of its own: %s' % r['sm_config'])
+    s.VDI.destroy(vdi)
+    check(not left(s), 'and it goes')
+    s.PBD.set_device_config(pbd, {'folder': folder, 'making': 'fail'})
+    got = fails('SR_BACKEND_FAILURE_46', 'a driver that fails after it has introduced the disk', s.VDI.create, vdi_record(sr, 'fails', GIB))
+    check(not left(s), 'leaves neither record nor image: %s' % got)
+
+    wait = os.path.join(folder, 'wait')
+    s.PBD.set_device_config(pbd, {'folder': folder, 'making': 'wait'})
+    for vm in (None, s.VM.clone(s.VM.get_by_name_label('Other install media')[0], 'theirs')):
+        open(wait, 'w').close()
+        if vm:
+            s.VM.add_to_other_config(vm, 'disks', '<provision><disk device="0" size="%d" sr="%s" type="system"/></provision>' % (GIB, s.SR.get_uuid(sr)))
+        task = s.Async.VM.provision(vm) if vm else s.Async.VDI.create(vdi_record(sr, 'cut', GIB))
+        check(wait_until(lambda: left(s)) and wait_until(lambda: set(s.SR.get_VDIs(sr)) - before[0]), 'one that has introduced it')
+        agent.kill()
+        os.unlink(wait)
+        agent.start()
+        s = agent.login()
+        check(wait_until(lambda: not left(s), 60), 'when the agent is killed then, the next one destroys it' + (': of a VM' if vm else ''))
+        check(s.task.get_status(task) == 'failure', 'and the task has failed')
+    s.PBD.set_device_config(pbd, {'folder': folder})
+    return s
+
+
 def over_tcp(agent, s, sr, folder):
     """While the driver lingers its session lives, but not over the network and not for HTTP requests."""
     import http.client
@@ -114,6 +150,7 @@ with Agent(env={'XAPI_SM_DIR': drivers}) as agent:
     sr = s.SR.create(s.host.get_all()[0], {'folder': folder}, '0', 'foreign', '', 'py', '', False, {})
     check(s.SR.get_physical_size(sr) == str(1 << 40), 'SR.create: SR.set_physical_size of its first scan')
     disks(agent, s, sr, folder)
+    s = own_uuids(agent, s, sr, folder)
     scope(agent, s, sr, folder)
     over_tcp(agent, s, sr, folder)
 done()

@@ -396,7 +396,7 @@ static int default_deadline_ms(const char *command)
 static int open_session(struct storage *s, const struct storage_driver *d, const struct storage_sr *sr,
                         char **ret_session, struct xerr *err)
 {
-    if (d->foreign && sr && s->session_open) return s->session_open(s->arg, sr->ref, ret_session, err);
+    if (d->foreign && sr && s->session_open) return s->session_open(s->arg, sr, ret_session, err);
     *ret_session = xstrdup("");
     return 0;
 }

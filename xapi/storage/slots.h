@@ -56,7 +56,7 @@ struct storage {
     unsigned magic;
     /* immutable */
     char *state_dir, *record_dir, *attached_dir, *making_dir, *mount_dir, *serve_dir, *plugin_dir, *socket;
-    int (*session_open)(void *arg, struct ref sr, char **ret_session, struct xerr *err);
+    int (*session_open)(void *arg, const struct storage_sr *sr, char **ret_session, struct xerr *err);
     void (*session_close)(void *arg, const char *session);
     void *arg;
     int deadline_ms;

@@ -34,6 +34,7 @@ struct storage;
 
 /* ---- life ---------------------------------------------------------------------------------- */
 
+struct storage_sr;
 /* Borrowed for storage_open(). */
 struct storage_config {
     const char *root; /* state directory: the ledger and the records of processes are in root/storage */
@@ -43,7 +44,7 @@ struct storage_config {
     const char *socket;          /* our unix socket, for call-backs of foreign drivers; NULL = none */
     /* A session for the call-backs of one foreign driver process, and its end; not called for a process that
      * could not be ended: see storage_driver_runs(). NULL = foreign drivers get "". */
-    int (*session_open)(void *arg, struct ref sr, char **ret_session, struct xerr *err);   /* malloc'd text */
+    int (*session_open)(void *arg, const struct storage_sr *sr, char **ret_session, struct xerr *err);   /* malloc'd text */
     void (*session_close)(void *arg, const char *session);
     void *arg;
     int deadline_ms;             /* of every command; 0 = each command's own */
@@ -103,6 +104,7 @@ struct storage_sr {
      * longer, and a driver of ours that only reads is ended. What undoes or releases goes on. TASK_CANCELLED [task]. */
     const atomic_bool *cancelled;
     struct ref task;
+    const char *making;                    /* for a foreign driver's session: xapi/session.h; NULL = the command makes no disk */
 };
 
 /* The VDI a call is about. Borrowed; NULL text = "". */
