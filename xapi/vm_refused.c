@@ -3,12 +3,17 @@
 #include "gen/methods.h"
 #include "xapi/vm.h"
 
-/* The reference runs a virtual machine of its vendor's for it. */
+/* The reference asks a plug-in of its host for the address of a virtual machine of its vendor's, which converts. Neither is here: what
+ * clients hear is what they hear from a host without that product. An OVA goes to /import. */
 int vm_import_convert(struct call *c, const char *type, const char *username, const char *password, struct ref sr,
                       const struct value *remote_config, struct xerr *err)
 {
-    (void)c, (void)type, (void)username, (void)password, (void)sr, (void)remote_config;
-    return xerr_operation_not_allowed(err, "There is no conversion appliance here: export the VM as OVA and upload that to /import");
+    {
+        _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+        if (!snap_need(s, CLASS_SR, sr, err)) return -1;
+    }
+    (void)type, (void)username, (void)password, (void)remote_config;
+    return xerr_xenapi_missing_plugin(err, "conversion");
 }
 
 /* It takes XenServer's tools in a Windows guest that look for a CD and for a key of the host's; the lifecycle table says no

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""A guest that boots by UEFI: its variables are the record's between its starts, go with snapshots and copies; secure boot and its
-keys."""
+"""A guest that boots by UEFI: its variables are the record's between its starts, go with snapshots and copies, and what its TPM keeps
+does so beside them; secure boot and its keys."""
 import base64
 import os
 import zlib
@@ -32,6 +32,20 @@ def kept(s, vm):
     return zlib.decompress(base64.b64decode(text)) if text else None
 
 
+def tpm_file(agent, s, vm):
+    return os.path.join(agent.root, 'hv', 'libvirt', 'lib', 'swtpm', s.VM.get_uuid(vm), 'tpm2', 'tpm2-00.permall')
+
+
+def tpm_state(agent, s, vm):
+    with open(tpm_file(agent, s, vm), 'rb') as f:
+        return f.read()
+
+
+def tpm_kept(s, vm):
+    text = s.VTPM.get_contents(s.VM.get_VTPMs(vm)[0])
+    return zlib.decompress(base64.b64decode(text)) if text else None
+
+
 with open('/usr/share/OVMF/OVMF_VARS_4M.fd', 'rb') as f:
     plain = f.read()
 with open('/usr/share/OVMF/OVMF_VARS_4M.ms.fd', 'rb') as f:
@@ -41,6 +55,7 @@ with QemuAgent() as agent:
     s = agent.login()
     vm = make_vm(s, 'uefi', False)
     check(s.VM.get_secureboot_readiness(vm) == 'disabled', 'a VM without secure boot')
+    s.VTPM.create(vm, False)
     s.VM.start(vm, False, False)
     check(wait_until(lambda: flash(agent, s, vm) != plain, 120), 'its firmware boots and keeps variables of its own')
     snapshot = s.VM.snapshot(vm, 'running')
@@ -49,18 +64,22 @@ with QemuAgent() as agent:
     s.VM.hard_shutdown(vm)
     last = kept(s, vm)
     check(last == flash(agent, s, vm), 'when it has ended they are in its record: %d characters' % len(s.VM.get_NVRAM(vm)[KEY]))
+    first_tpm = tpm_kept(s, vm)
+    check(first_tpm and first_tpm == tpm_state(agent, s, vm), 'and what its TPM keeps')
+    os.unlink(tpm_file(agent, s, vm))
     s.VM.start(vm, True, False)
     check(flash(agent, s, vm) == last, 'the next start finds them')
+    check(tpm_state(agent, s, vm) == first_tpm, 'and a TPM with what it kept')
     s.VM.hard_shutdown(vm)
     s.VM.set_NVRAM(vm, {})
     s.VM.start(vm, True, False)
     check(flash(agent, s, vm) == plain, "without them it gets the firmware's own")
     s.VM.hard_shutdown(vm)
     s.VM.revert(snapshot)
-    check(kept(s, vm) == first, 'a revert brings back those of the snapshot')
+    check(kept(s, vm) == first and tpm_kept(s, vm) == tpm_kept(s, snapshot) is not None, 'a revert brings back those of the snapshot, and its TPM')
     copy = s.VM.clone(vm, 'copy')
     s.VM.start(copy, True, False)
-    check(flash(agent, s, copy) == first, 'a clone starts with them')
+    check(flash(agent, s, copy) == first and tpm_state(agent, s, copy) == tpm_kept(s, snapshot), 'a clone starts with them, and with a TPM like it')
     s.VM.hard_shutdown(copy)
     s.VM.add_to_NVRAM(copy, 'x', 'y')
     s.VM.set_NVRAM(copy, {KEY: 'nonsense'})

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""What changes under a running guest: shares of the processors, page tables, device emulators, and plug-ins for those who operate it."""
+"""What changes under a running guest: shares of the processors, page tables, device emulators, plug-ins for those who operate it, keys and buttons."""
 import os
 import shutil
 import tempfile
 
-from harness import Agent, check, done, fails
+from harness import Agent, check, done, fails, wait_until
 
 PLUGIN = '''#!/usr/bin/python3
 import sys, xmlrpc.client
@@ -47,6 +47,38 @@ def emulators(s, vm):
     s.VM.remove_from_blocked_operations(vm, 'suspend')
 
 
+def keys(agent, s, vm):
+    """What a key or a button does, as the simulator's guests have them."""
+    uuid = s.VM.get_uuid(vm)
+    printed = os.path.join(agent.root, 'hv', 'sim', 'console', uuid + '.log')
+
+    def says(text):
+        return wait_until(lambda: os.path.exists(printed) and text in open(printed, errors='replace').read())
+    s.VM.send_sysrq(vm, 'h')
+    check(says('sysrq: h'), 'a magic key reaches the guest')
+    for key in ('', 'hh', 'H', '\u00e9', ' '):
+        check(fails('INVALID_VALUE', 'a key that is none: %r' % key, s.VM.send_sysrq, vm, key)[0] == 'key', 'says so')
+    s.VM.send_trigger(vm, 'nmi')
+    check(says('NMI received'), 'an interrupt that cannot be masked, too')
+    check(fails('INVALID_VALUE', 'a button that there is not', s.VM.send_trigger, vm, 'eject') == ['trigger', 'eject'], 'is named')
+    s.VM.send_trigger(vm, 'reset')
+    check(s.VM.get_power_state(vm) == 'Running', 'reset: it runs on')
+    s.VM.send_trigger(vm, 'power')
+    check(wait_until(lambda: s.VM.get_power_state(vm) == 'Halted'), 'the power button')
+    for call in (s.VM.send_sysrq, s.VM.send_trigger):
+        got = fails('VM_BAD_POWER_STATE', 'of a guest that does not run', call, vm, 'h')
+        check(got[0] == vm and got[2] == 'halted', 'it and its state are named')
+
+
+def conversion(s):
+    """A product of the reference's vendor that is not here."""
+    sr = s.pool.get_default_SR(s.pool.get_all()[0])
+    config = {'hostname': 'h', 'username': 'u', 'password': 'p', 'vm-name': 'v'}
+    got = fails('XENAPI_MISSING_PLUGIN', 'a conversion', s.VM.import_convert, 'vmware', 'u', 'p', sr, config)
+    check(got == ['conversion'], 'what a host without that product says')
+    fails('HANDLE_INVALID', 'into a repository that there is not', s.VM.import_convert, 'vmware', 'u', 'p', 'OpaqueRef:none', config)
+
+
 def host_plugins(s, vm):
     said = s.VM.call_host_plugin(vm, 'allowed', 'tell', {'a': 'b'})
     check(said == 'tell a=b,vm_uuid=' + s.VM.get_uuid(vm), 'a plug-in that the administrator has listed gets the VM: %s' % said)
@@ -69,5 +101,7 @@ with Agent('--vm-plugins', 'other,allowed', '--plugin-dir', folder) as agent:
     shadow(s, vm)
     emulators(s, vm)
     host_plugins(s, vm)
+    keys(agent, s, vm)
+    conversion(s)
 shutil.rmtree(folder)
 done()
