@@ -22,6 +22,13 @@ void strbuf_reserve(struct strbuf *b, size_t more)
     b->cap = cap;
 }
 
+void strbuf_fit(struct strbuf *b)
+{
+    if (!b->ptr) return;
+    b->cap = b->len + 1;
+    b->ptr = xrealloc(b->ptr, b->cap);
+}
+
 void strbuf_add(struct strbuf *b, const void *p, size_t n)
 {
     strbuf_reserve(b, n);

@@ -17,6 +17,8 @@ struct strbuf {
 
 void strbuf_free(struct strbuf *b);
 void strbuf_reserve(struct strbuf *b, size_t more);
+/* Gives back what was reserved and is not used. */
+void strbuf_fit(struct strbuf *b);
 void strbuf_add(struct strbuf *b, const void *p, size_t n);
 void strbuf_printf(struct strbuf *b, const char *fmt, ...) _printf_(2, 3);
 void strbuf_vprintf(struct strbuf *b, const char *fmt, va_list ap);

@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <locale.h>
-#include <malloc.h>
 #include <netdb.h>
 #include <pthread.h>
 #include <signal.h>
@@ -23,6 +22,7 @@
 #include "lib/clock.h"
 #include "lib/fault.h"
 #include "lib/log.h"
+#include "lib/memory.h"
 #include "lib/tls.h"
 #include "xapi/call/lifecycle.h"
 #include "xapi/call/live_task.h"
@@ -612,11 +612,7 @@ int main(int argc, char **argv)
     sigset_t signals;
 
     setlocale(LC_CTYPE, "C.UTF-8");
-    /* Many threads, little each. Answers of megabytes are made again and again: mapped and unmapped each time they cost a
-     * fault a page, and all threads wait for the one lock of the address space. */
-    mallopt(M_ARENA_MAX, 2);
-    mallopt(M_MMAP_THRESHOLD, 4 << 20);
-    mallopt(M_TRIM_THRESHOLD, 8 << 20);
+    memory_tune();
     signal(SIGPIPE, SIG_IGN);
     if (read_options(&d, argc, argv)) {
         conf_free(d.conf);

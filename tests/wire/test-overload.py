@@ -32,10 +32,10 @@ def resident(agent):
 
 
 def settled(agent):
-    """What is resident once it does not change any more."""
+    """What is resident once it does not change any more. What is free goes back to the system once a second."""
     last, until = resident(agent), time.monotonic() + 20
     while time.monotonic() < until:
-        time.sleep(0.4)
+        time.sleep(1.2)
         now = resident(agent)
         if abs(now - last) < 64 * KIB:
             return now

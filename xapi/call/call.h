@@ -40,6 +40,7 @@ struct agent_now {
     atomic_uint starting;              /* guests for which the hypervisor looks for memory */
     atomic_bool looking_for_room;      /* for VMs that are paused until there is some */
     atomic_bool settling;              /* other pools are being asked for VMs that went there */
+    size_t unused;                     /* only the thread of the jobs: what memory_return() left */
 };
 
 /* The agent: one per process, made by main.c. Everything but what is marked is immutable after startup. */

@@ -37,6 +37,7 @@ static void out_keep(struct conn *c, const struct out *o, size_t length)
 
     c->out = xmalloc(sizeof(*o));
     *c->out = *o;
+    strbuf_fit(&c->out->body);   /* it may stay for long */
     c->unread_bytes = length;
     if (atomic_fetch_add(&s->unread_bytes, c->unread_bytes) + c->unread_bytes > UNREAD_HARD * s->cfg.unread_bytes_max)
         conn_cut_unread(s, UNREAD_HARD * s->cfg.unread_bytes_max, INT64_MAX);

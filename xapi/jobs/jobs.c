@@ -8,6 +8,7 @@
 #define LOG_MODULE "jobs"
 #include "lib/clock.h"
 #include "lib/log.h"
+#include "lib/memory.h"
 #include "xapi/host.h"
 #include "xapi/host_machine.h"
 #include "xapi/pbd_multipath.h"
@@ -205,6 +206,8 @@ static void replicate_database(struct agent *agent)
     if (rpc_spawn(agent->rpc, run_replication, agent, &err)) atomic_store(&agent->now->replication_started, false);
 }
 
+static void return_memory(struct agent *agent) { memory_return(&agent->now->unused); }
+
 static const struct job table[] = {
     { "forget finished tasks", 60, tasks_collect },
     { "end idle sessions", 300, expire_sessions },
@@ -217,6 +220,7 @@ static const struct job table[] = {
     { "VMs on the move", 5, settle_moves },
     { "VMs that wait for room", 10, look_for_room },
     { "network news", 1, pif_watch },
+    { "memory for others", 1, return_memory },
     { "SSH time-out", 5, host_close_expired_ssh },
     { "the database in repositories", 10, replicate_database },
 };
