@@ -100,7 +100,9 @@ class Repository:
         return {n for n in range(len(bits) * 8) if bits[n // 8] >> (7 - n % 8) & 1}
 
     def differ(self, old, new):
-        a, b = self.disks[old], self.disks[new]
+        """What an older, shorter disk lacks reads as zeros."""
+        b = self.disks[new]
+        a = self.disks[old].ljust(len(b), b'\0')
         return {n for n in range(-(-len(b) // BLOCK)) if a[n * BLOCK:(n + 1) * BLOCK] != b[n * BLOCK:(n + 1) * BLOCK]}
 
     def settle(self):

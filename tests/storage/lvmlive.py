@@ -28,6 +28,7 @@ LIB = '/usr/local/libexec/xapi/sm/'
 device = sys.argv[1]
 sr, pool = str(uuid.uuid4()), str(uuid.uuid4())
 folder = '/dev/VG_XenStorage-' + sr
+allocation = 'thick'
 rng = random.Random(11)
 failures = 0
 
@@ -38,8 +39,13 @@ def say(good, what):
     print('%s %s' % ('ok' if good else 'not ok', what), flush=True)
 
 
+def call(command, *words):
+    return smcall.call(LIB + 'lvm', command, 'sr_uuid=' + sr, 'pool_uuid=' + pool, 'config.device=' + device, 'config.allocation=' + allocation,
+                       *words)
+
+
 def must(command, *words):
-    got = smcall.call(LIB + 'lvm', command, 'sr_uuid=' + sr, 'pool_uuid=' + pool, 'config.device=' + device, *words)
+    got = call(command, *words)
     if 'error' in got or 'exit' in got:
         raise SystemExit('not ok %s %s: %s' % (command, words, got))
     return got
@@ -221,4 +227,57 @@ out = subprocess.run(['lvm', 'lvs', '--noheadings', '-o', 'lv_name', '--devices'
 say(out.split() == ['MGT'], 'deleted, nothing is left: %s' % out.split())
 must('sr_detach')
 say(not os.path.isdir(folder), 'nor the folder')
+must('sr_attach')
+must('sr_delete')
+
+# Thin: a volume has little room at rest, and all that its disk can ever need before anybody writes to it.
+allocation = 'thin'
+must('sr_create', 'args=0')
+must('sr_attach')
+
+
+def mib():
+    out = subprocess.run(['lvm', 'lvs', '--noheadings', '--nosuffix', '--units', 'm', '-o', 'lv_name,lv_size', '--devices', device],
+                         stdout=subprocess.PIPE, text=True, check=True).stdout
+    return {line.split()[0]: float(line.split()[1]) for line in out.splitlines()}
+
+
+vdi = must('vdi_create', 'args=%d,a name' % (256 * MIB), 'smconfig.image-format=qcow2')['uuid']
+name = 'QCOW2-' + vdi
+say(mib()[name] < 32, 'thin: %d MiB for a new disk of 256' % mib()[name])
+path = must('vdi_attach', 'vdi_uuid=' + vdi, 'args=true')['params']
+say(mib()[name] > 256, 'thin: %d while somebody may write' % mib()[name])
+for left in '/root/qmp', '/root/nbd':
+    if os.path.exists(left):
+        os.unlink(left)
+engine = Engine('%s/live-%s' % (folder, name))
+wrote = subprocess.run(['qemu-io', '-f', 'raw', '-c', 'write -P 1 0 128M', 'nbd+unix:///disk?socket=/root/nbd'], stdout=subprocess.PIPE, text=True).stdout
+prepared = must('vdi_snapshot', 'phase=prepare', 'vdi_uuid=' + vdi, 'attached=rw')
+engine.go_on(engine.add(prepared['params']))
+snap = must('vdi_snapshot', 'phase=finish', 'base_uuid=' + prepared['base_uuid'], 'vdi_uuid=' + vdi, 'attached=rw')['uuid']
+wrote += subprocess.run(['qemu-io', '-f', 'raw', '-c', 'write -P 2 0 256M', '-c', 'flush', 'nbd+unix:///disk?socket=/root/nbd'],
+                        stdout=subprocess.PIPE, text=True).stdout
+say(wrote.count('wrote') == 2 and 'fail' not in wrote, 'thin: every byte is written, before a snapshot and after it')
+engine.end()
+must('vdi_detach', 'vdi_uuid=' + vdi)
+for v, first, second in (vdi, 2, 2), (snap, 1, 0):
+    got = must('vdi_attach', 'vdi_uuid=' + v, 'args=false')
+    out = subprocess.run(['qemu-io', '-U', '-r', '-f', 'qcow2', '-c', 'read -P %d 0 128M' % first, '-c', 'read -P %d 128M 128M' % second,
+                          got['params']], stdout=subprocess.PIPE, text=True).stdout
+    sound = subprocess.run(['qemu-img', 'check', '-q', '-f', 'qcow2', got['params']]).returncode == 0
+    say(out.count('bytes at offset') == 2 and 'fail' not in out and sound, 'thin: %s is what was written, and sound' % (
+        'the disk' if v == vdi else 'its snapshot'))
+    must('vdi_detach', 'vdi_uuid=' + v)
+small = must('vdi_create', 'args=%d,a name' % (256 * MIB), 'smconfig.image-format=qcow2')['uuid']
+must('vdi_attach', 'vdi_uuid=' + small, 'args=true')
+must('vdi_detach', 'vdi_uuid=' + small)
+say(mib()['QCOW2-' + small] < 32, 'thin: room that was not used comes back: %d MiB' % mib()['QCOW2-' + small])
+big = must('vdi_create', 'args=%d,a name' % (8192 * MIB), 'smconfig.image-format=qcow2')['uuid']
+got = call('vdi_attach', 'vdi_uuid=' + big, 'args=true')
+say(got.get('error', '').startswith('SR_BACKEND_FAILURE_44 '), 'thin: a disk that has no room is not attached, by name: %s' % got)
+say(mib()['QCOW2-' + big] < 32 and [n for n in os.listdir(folder) if n != 'MGT'] == [], 'thin: and nothing of it stays')
+for v in vdi, snap, small, big:
+    must('vdi_delete', 'vdi_uuid=' + v)
+must('sr_scan')
+say(list(mib()) == ['MGT'], 'thin: deleted, nothing is left')
 sys.exit(failures != 0)
