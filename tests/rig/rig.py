@@ -326,10 +326,14 @@ class Rig:
         """Starts the installed daemon there, with its own root and a password; a RigAgent."""
         return RigAgent(self, options, hv or ('xen' if self.kind == 'xen' else 'sim'), net, root).start(timeout_s)
 
+    def say_address(self):
+        """QEMU's network goes on with the address of the card that it knew when the machine was saved, the first machine's, until the
+        card says its own. A kernel gives up after three seconds without an answer, which a busy QEMU may take: it is asked again."""
+        self.must('for i in 1 2 3 4 5 6 7 8; do ip neigh flush dev mgmt; ping -q -c 1 -W 10 10.0.2.2 && exit 0; done; exit 1', 120)
+
     def forward(self, port):
         """127.0.0.1:N here leads to a TCP port of its card mgmt; returns N."""
-        # QEMU's network goes on with the address of the card that it knew when the machine was saved, until the card says its own.
-        self.must('ip neigh flush dev mgmt; ping -q -c 1 -W 20 10.0.2.2')
+        self.say_address()
         with socket.socket() as probe:
             probe.bind(('127.0.0.1', 0))
             here = probe.getsockname()[1]
@@ -486,7 +490,7 @@ class RigAgent:
             except ConnectionError:
                 if time.monotonic() > until:
                     raise
-                time.sleep(0.2)
+                self.rig.say_address()
 
     def arm(self, line):
         """`POINT ACTION [NTH]` of lib/fault.h, until the next start; for an agent with --allow-faults."""
