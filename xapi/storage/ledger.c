@@ -10,7 +10,6 @@
 #include "lib/log.h"
 
 #include <assert.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -191,19 +190,22 @@ static void adopt_servers(struct storage *s)
         if (serve_needed(((struct entry *)e)->format)) serve_adopt(s, e);
 }
 
+static void drop_note(struct storage *s, const char *name)
+{
+    _cleanup_free_ char *path = xasprintf("%s/%s", s->attached_dir, name);
+
+    if (!streq(name, "boot-id")) unlink(path);
+}
+
+static void load_note(struct storage *s, const char *name)
+{
+    if (has_prefix(name, "tmp.")) drop_note(s, name);
+    else if (!streq(name, "boot-id")) load_record(s, name);
+}
+
 int ledger_load(struct storage *s, struct xerr *err)
 {
-    bool booted = host_was_booted(s);
-    DIR *dir = opendir(s->attached_dir);
-    const struct dirent *e;
-
-    if (!dir) return xerr_internal(err, "cannot list %s: %s", s->attached_dir, strerror(errno));
-    while ((e = readdir(dir))) {
-        if (*e->d_name == '.' || streq(e->d_name, "boot-id")) continue;
-        if (booted || has_prefix(e->d_name, "tmp.")) unlinkat(dirfd(dir), e->d_name, 0);
-        else load_record(s, e->d_name);
-    }
-    closedir(dir);
+    if (notes_each(s, s->attached_dir, host_was_booted(s) ? drop_note : load_note, err)) return -1;
     adopt_servers(s);
     return 0;
 }

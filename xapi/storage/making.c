@@ -10,7 +10,6 @@
 #include "lib/fault.h"
 #include "lib/log.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 
@@ -50,16 +49,7 @@ static void load_one(struct storage *s, const char *name)
     log_info("disk %s of SR %s was being made when an earlier agent ended", vdi, dot + 1);
 }
 
-int making_load(struct storage *s, struct xerr *err)
-{
-    DIR *dir = opendir(s->making_dir);
-    const struct dirent *e;
-
-    if (!dir) return xerr_internal(err, "cannot list %s: %s", s->making_dir, strerror(errno));
-    while ((e = readdir(dir))) load_one(s, e->d_name);
-    closedir(dir);
-    return 0;
-}
+int making_load(struct storage *s, struct xerr *err) { return notes_each(s, s->making_dir, load_one, err); }
 
 void making_free(struct storage *s)
 {

@@ -89,6 +89,11 @@ void slot_free_all(struct storage *s);
 /* Wakes whoever waits for a slot. */
 void slot_wake_all(struct storage *s);
 
+/* ---- storage.c ----------------------------------------------------------------------------- */
+
+/* Calls fn for each name in a folder of notes. */
+int notes_each(struct storage *s, const char *folder, void (*fn)(struct storage *s, const char *name), struct xerr *err);
+
 /* ---- ledger.c ------------------------------------------------------------------------------ */
 
 int ledger_load(struct storage *s, struct xerr *err);

@@ -155,6 +155,18 @@ bool storage_driver_has(const struct storage_driver *d, const char *feature)
 
 /* ---- life ---------------------------------------------------------------------------------- */
 
+int notes_each(struct storage *s, const char *folder, void (*fn)(struct storage *s, const char *name), struct xerr *err)
+{
+    DIR *dir = opendir(folder);
+    const struct dirent *e;
+
+    if (!dir) return xerr_internal(err, "cannot list %s: %s", folder, strerror(errno));
+    while ((e = readdir(dir)))
+        if (*e->d_name != '.') fn(s, e->d_name);
+    closedir(dir);
+    return 0;
+}
+
 static int make_state(struct storage *s, struct xerr *err)
 {
     const char *const dirs[] = { s->state_dir, s->record_dir, s->attached_dir, s->making_dir };
