@@ -224,11 +224,12 @@ static void put_names(struct found *f, const char *uuid)
     put_element(&f->xml, "pool_metadata_detected", "false");
 }
 
-/* "VG_XenStorage-<uuid>|size|free", one line a device. */
+/* "VG_XenStorage-<uuid>|size|free|missing devices", one line a device. */
 static void take_group(struct found *f, const char *device, char *line)
 {
     char *at = line + strspn(line, " ");
-    const char *name = strsep(&at, "|"), *size = at ? strsep(&at, "|") : "0", *free_text = at ? at : "0";
+    const char *name = strsep(&at, "|"), *size = at ? strsep(&at, "|") : "0", *free_text = at ? strsep(&at, "|") : "0";
+    const char *missing = at ? at : "0";
     struct value_builder one = value_builder(f->sm->arena), sr = one;
     int64_t total = 0, left = 0;
     struct ref bytes;
@@ -247,6 +248,7 @@ static void take_group(struct found *f, const char *device, char *line)
     value_put(&sr, "uuid", value_string(uuid));
     value_put(&sr, "total_space", value_int(total));
     value_put(&sr, "free_space", value_int(left));
+    value_put(&sr, "health", value_string(streq(missing, "0") ? "healthy" : "unavailable"));
     value_put(&one, "configuration", value_copy(f->sm->arena, sm_map(f->sm, "device_config")));
     value_put(&one, "complete", value_bool(true));
     value_put(&one, "sr", value_built_map(&sr));
@@ -263,12 +265,11 @@ int lvhd_sr_probe(struct sm *sm, struct value *ret_answer, struct xerr *err)
     if (sm->driver->devices(sm, &devices, err)) return -1;
     strbuf_str(&f.xml, "<?xml version=\"1.0\" ?>\n<SRlist>\n");
     for (size_t i = 0; rc == 0 && devices[i]; i++) {
-        const char *const one[] = { devices[i], NULL };
-        const char *argv[] = { "pvs",     "--all", "--noheadings", "--separator", "|",
-                               "--units", "b",     "--nosuffix",   "--options",   "vg_name,vg_size,vg_free",
-                               NULL },
+        const char *argv[] = { "pvs",        "--all",     "--noheadings", "--separator", "|",
+                               "--units",    "b",         "--nosuffix",   "--options",   "vg_name,vg_size,vg_free,vg_missing_pv_count",
+                               devices[i],   NULL },
                    *out = "";
-        rc = vg_lvm(sm, one, argv, &out, SM_DEVICE_INVALID, err);
+        rc = vg_lvm(sm, devices, argv, &out, SM_DEVICE_INVALID, err);
         char *line = arena_strdup(sm->arena, out);
         line[strcspn(line, "\n")] = '\0';
         if (rc == 0) take_group(&f, devices[i], line);

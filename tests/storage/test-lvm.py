@@ -127,6 +127,8 @@ def thin(d):
     d.io(vdi, 'read -P 5 500M 20M', 'read -P 0 0 500M', 'read -P 0 520M 100M')
     s.VM.hard_shutdown(vm)
     check(d.volumes(sr)[name]['mib'] < 64, 'thin: and it is whole')
+    health = lambda devices: s.SR.probe_ext(d.host, {'device': devices}, 'lvm', {})[0]['sr']['health']
+    check(health('/dev/vdb,/dev/vdc') == 'healthy' and health('/dev/vdb') == 'unavailable', 'half of a repository is unavailable')
     d.destroy(vdi)
     d.unplug(sr)
     s.SR.destroy(sr)

@@ -143,7 +143,7 @@ with Agent() as agent:
 
     # One source at a time.
     for cls, ref, name, wanted in ((s.host, host_ref, 'memory_total_kib', total / 1024), (s.VM, vm, 'memory', known(columns, memory)[0]),
-                                   (s.SR, sr_ref, 'physical_size', float(s.SR.get_physical_size(sr_ref)))):
+                                   (s.SR, sr_ref, 'physical_size', float(s.SR.get_physical_size(sr_ref))), (s.SR, sr_ref, 'health', 0)):
         sources = {d['name_label']: d for d in cls.get_data_sources(ref)}
         check(sorted(sources[name]) == sorted(['name_label', 'name_description', 'enabled', 'standard', 'units', 'min', 'max', 'value'])
               and sources[name]['enabled'] and sources[name]['name_description'], 'a data source of %s' % name)

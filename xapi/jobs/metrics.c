@@ -15,6 +15,7 @@
 #include "xapi/jobs/alarms.h"
 #include "xapi/net/net.h"
 #include "xapi/rrd/rrd_store.h"
+#include "xapi/storage/storage.h"
 
 enum { PRUNE_EVERY = 3600 / RRD_STEP_S, PROC_MAX = 1 << 20 };
 #define PER_MIB (1.0 / (1 << 20))
@@ -352,6 +353,12 @@ struct sr_sizes {
     double size, used, allocated;
 };
 
+/* A driver that does not come back, or cannot be ended, answers nobody: storage.h. */
+static enum sr_health health_of(struct storage *storage, const char *sr_uuid)
+{
+    return storage_sr_unresponsive(storage, sr_uuid) ? sr_health_unreachable : sr_health_healthy;
+}
+
 static void feed_sr(struct metrics *m, struct round *round, const struct sr_traffic *sr, const struct sr_sizes *sizes)
 {
     struct readings r = { .arena = round->arena };
@@ -359,6 +366,8 @@ static void feed_sr(struct metrics *m, struct round *round, const struct sr_traf
     gauge(&r, "physical_size", sizes->size, "B", "Size of the SR");
     gauge(&r, "physical_utilisation", sizes->used, "B", "Space that is used on the SR");
     gauge(&r, "virtual_allocation", sizes->allocated, "B", "Sizes of all disks on the SR together");
+    gauge(&r, "health", (double)health_of(m->agent->storage, sr->uuid), "(enum)",
+          "0: healthy, 1: recovering, 2: unreachable, 3: unavailable");
     add_traffic(&r, "", &sr->sum);
     rrd_store_feed(m->agent->rrds, RRD_SR, sr->uuid, round->now_us, r.samples, r.n);
 }
