@@ -12,6 +12,24 @@ int admin_complain(const char *program, const char *what, const char *why)
     return ADMIN_WRONG;
 }
 
+int admin_parse(struct conf *said, int argc, char **argv, const char *synopsis, int *ret_rest)
+{
+    _cleanup_strbuf_ struct strbuf text = STRBUF_INIT;
+    int rest;
+
+    if (conf_parse_args(said, argc, argv, &rest, &text)) {
+        fputs(strbuf_cstr(&text), stderr);
+        return ADMIN_WRONG;
+    }
+    if (conf_bool(said, "help")) {
+        conf_help(said, &text);
+        printf("%s\n\n%s", synopsis, strbuf_cstr(&text));
+        return -1;
+    }
+    *ret_rest = rest;
+    return 0;
+}
+
 struct conf *admin_agent_conf(const char *path)
 {
     struct conf *agent = conf_new(daemon_options);

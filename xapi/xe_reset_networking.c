@@ -54,19 +54,11 @@ static int wish_for(const char *root, const struct conf *wish)
 int main(int argc, char **argv)
 {
     _cleanup_conf_ struct conf *wish = conf_new(network_reset_options);
-    _cleanup_strbuf_ struct strbuf text = STRBUF_INIT;
-    int rest;
+    static const char synopsis[] = "xe-reset-networking: makes this host's network anew when xapi starts the next time";
+    int rest, rc = admin_parse(wish, argc, argv, synopsis, &rest);
 
-    if (conf_parse_args(wish, argc, argv, &rest, &text)) {
-        fputs(strbuf_cstr(&text), stderr);
-        return ADMIN_WRONG;
-    }
+    if (rc) return rc < 0 ? 0 : rc;
     if (rest < argc) return complain(argv[rest], "not understood; --help tells what is");
-    if (conf_bool(wish, "help")) {
-        conf_help(wish, &text);
-        printf("xe-reset-networking: makes this host's network anew when xapi starts the next time\n\n%s", strbuf_cstr(&text));
-        return 0;
-    }
     _cleanup_free_ char *root = find_root(wish);
     if (!root) return ADMIN_WRONG;
     return conf_bool(wish, "cancel") ? cancel(root) : wish_for(root, wish);

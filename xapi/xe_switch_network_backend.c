@@ -151,19 +151,11 @@ static int switch_to(const struct conf *said, const char *backend)
 int main(int argc, char **argv)
 {
     _cleanup_conf_ struct conf *said = conf_new(options);
-    _cleanup_strbuf_ struct strbuf text = STRBUF_INIT;
-    int rest;
+    static const char synopsis[] =
+        "xe-switch-network-backend bridge|openvswitch: how this host connects guests, from the next start of xapi on";
+    int rest, rc = admin_parse(said, argc, argv, synopsis, &rest);
 
-    if (conf_parse_args(said, argc, argv, &rest, &text)) {
-        fputs(strbuf_cstr(&text), stderr);
-        return ADMIN_WRONG;
-    }
-    if (conf_bool(said, "help")) {
-        conf_help(said, &text);
-        printf("xe-switch-network-backend bridge|openvswitch: how this host connects guests, from the next start of xapi on\n\n%s",
-               strbuf_cstr(&text));
-        return 0;
-    }
+    if (rc) return rc < 0 ? 0 : rc;
     if (argc - rest != 1 || (!streq(argv[rest], "bridge") && !streq(argv[rest], "openvswitch")))
         return complain("bridge or openvswitch", "one of them is to be named");
     return switch_to(said, argv[rest]);

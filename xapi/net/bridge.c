@@ -1,11 +1,9 @@
 /* The network driver for Linux bridges.
- * Called by: net.c.  Calls: diff.c, kernel.c, real.c. */
+ * Called by: net.c.  Calls: kernel.c, real.c. */
 #include "xapi/net/net_driver.h"
 
 #include <linux/netlink.h>
 
-#define LOG_MODULE "net"
-#include "lib/log.h"
 #include "xapi/net/filter.h"
 #include "xapi/net/kernel.h"
 
@@ -59,18 +57,9 @@ static int apply(void *state, const struct net_plan *plan, char **ret_why)
     _cleanup_arena_ struct arena *a = arena_new();
     const struct bridges *b = state;
     const struct net_have *have;
-    const struct net_step *steps;
-    size_t n, n_steps;
+    size_t n;
 
-    if (kernel_connect(NETLINK_ROUTE, &sk, ret_why) || kernel_read(sk, b->mark, a, &have, &n, ret_why)) return -1;
-    net_diff(plan, have, n, a, &steps, &n_steps);
-    for (size_t i = 0; i < n_steps; i++) {
-        _cleanup_free_ char *why = NULL;
-        log_info("%s", net_step_text(&steps[i], a));
-        if (!real_step(sk, b->mark, &steps[i], &why)) continue;
-        *ret_why = xasprintf("%s: %s", net_step_text(&steps[i], a), why);
-        return -1;
-    }
+    if (kernel_connect(NETLINK_ROUTE, &sk, ret_why) || real_steps(sk, b->mark, plan, a, &have, &n, ret_why)) return -1;
     return real_finish(plan, ret_why) || spread_by_source(plan, have, n, a, ret_why) ? -1 : 0;
 }
 
@@ -143,12 +132,6 @@ static int list(void *state, struct arena *arena, const struct net_interface **r
     return real_list(b->mark, arena, ret_interfaces, ret_n, ret_why);
 }
 
-static int neighbour_answers(void *state, const char *link, const char *address, int timeout_ms, char **ret_why)
-{
-    (void)state;
-    return real_neighbour_answers(link, address, timeout_ms, ret_why);
-}
-
 const struct net_driver net_driver_bridge = {
     .name = "bridge",
     .backend = "bridge",
@@ -162,5 +145,5 @@ const struct net_driver net_driver_bridge = {
     .vif_plug = vif_plug,
     .sweep = sweep,
     .list = list,
-    .neighbour_answers = neighbour_answers,
+    .neighbour_answers = real_neighbour_answers,
 };

@@ -34,8 +34,9 @@ extern const struct net_driver net_driver_bridge, net_driver_ovs, net_driver_sim
 /* ---- what the drivers of real networks share (real.c) ---------------------------------------------------------------- */
 
 struct nl_sock;
-/* One step of a plan that the kernel takes by itself. */
-int real_step(struct nl_sock *sk, uint32_t mark, const struct net_step *step, char **ret_why);
+/* The steps of a plan that the kernel takes by itself, from what it has, which is told. */
+int real_steps(struct nl_sock *sk, uint32_t mark, const struct net_plan *plan, struct arena *a, const struct net_have **ret_had,
+               size_t *ret_n, char **ret_why);
 /* What is no step: IPv6's switches and offloads, as planned, whatever they were. */
 int real_finish(const struct net_plan *plan, char **ret_why);
 /* A tap with our mark from its first moment on that outlives this process; made already is fine. */
@@ -43,8 +44,10 @@ int real_tap_make(struct nl_sock *sk, uint32_t mark, const struct net_tap *tap, 
 /* Everything of a card but which bridge it is on: MTU, state, limits, rules. */
 int real_card_set(struct nl_sock *sk, uint32_t mark, const struct net_tap *card, char **ret_why);
 int real_card_remove(struct nl_sock *sk, uint32_t mark, const char *name, char **ret_why);
+/* Whether a name is among those that a sweep leaves. */
+bool real_is_kept(const char *name, const char *const *keep, size_t n_keep);
 int real_sweep(struct nl_sock *sk, uint32_t mark, const char *const *keep, size_t n_keep, char **ret_why);
 int real_list(uint32_t mark, struct arena *arena, const struct net_interface **ret_interfaces, size_t *ret_n, char **ret_why);
-int real_neighbour_answers(const char *link, const char *address, int timeout_ms, char **ret_why);
+int real_neighbour_answers(void *state, const char *link, const char *address, int timeout_ms, char **ret_why);
 
 #endif

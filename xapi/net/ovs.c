@@ -1,5 +1,5 @@
 /* The network driver for Open vSwitch.
- * Called by: net.c.  Calls: ovs_plan.c, ovsdb.c, openflow.c, diff.c, kernel.c, real.c. */
+ * Called by: net.c.  Calls: ovs_plan.c, ovsdb.c, openflow.c, kernel.c, real.c. */
 #include "xapi/net/ovs.h"
 
 #include <errno.h>
@@ -198,20 +198,10 @@ static const struct net_plan *kernel_part(const struct net_plan *plan, bool addr
 static int take_steps(struct nl_sock *sk, uint32_t mark, const struct net_plan *part, char **ret_why)
 {
     _cleanup_arena_ struct arena *a = arena_new();
-    const struct net_have *have;
-    const struct net_step *steps;
-    size_t n, n_steps;
+    const struct net_have *had;
+    size_t n;
 
-    if (kernel_read(sk, mark, a, &have, &n, ret_why)) return -1;
-    net_diff(part, have, n, a, &steps, &n_steps);
-    for (size_t i = 0; i < n_steps; i++) {
-        _cleanup_free_ char *why = NULL;
-        log_info("%s", net_step_text(&steps[i], a));
-        if (!real_step(sk, mark, &steps[i], &why)) continue;
-        *ret_why = xasprintf("%s: %s", net_step_text(&steps[i], a), why);
-        return -1;
-    }
-    return 0;
+    return real_steps(sk, mark, part, a, &had, &n, ret_why);
 }
 
 /* The switch in user space takes frames beside the kernel, which would answer for the host's addresses by each of its cards, with
@@ -504,13 +494,6 @@ static int tap_destroy(void *state, const char *name, char **ret_why)
     return rc ? -1 : real_card_remove(sk, w->mark, name, ret_why);
 }
 
-static bool is_kept(const char *name, const char *const *keep, size_t n_keep)
-{
-    for (size_t i = 0; i < n_keep; i++)
-        if (streq(keep[i], name)) return true;
-    return false;
-}
-
 static int sweep_ports(struct ovsdb *db, struct ovs_ops *o, const char *const *keep, size_t n_keep, char **ret_why)
 {
     const char *op = "{\"op\":\"select\",\"table\":\"Port\",\"where\":[],\"columns\":[\"_uuid\",\"name\",\"external_ids\"]}";
@@ -521,7 +504,7 @@ static int sweep_ports(struct ovsdb *db, struct ovs_ops *o, const char *const *k
     for (size_t i = 0; i < ports->set.n; i++) {
         const struct value *port = &ports->set.items[i];
         if (!ovs_is_owned(port, o->owner) || !*ovsdb_map_text(port, "external_ids", "xapi-card")) continue;
-        if (!is_kept(value_get_str(port, "name", ""), keep, n_keep) && remove_port(db, o, port, ret_why)) return -1;
+        if (!real_is_kept(value_get_str(port, "name", ""), keep, n_keep) && remove_port(db, o, port, ret_why)) return -1;
     }
     return ovs_commit(db, o, ret_why);
 }
@@ -556,12 +539,6 @@ static int list(void *state, struct arena *arena, const struct net_interface **r
     return 0;
 }
 
-static int neighbour_answers(void *state, const char *link, const char *address, int timeout_ms, char **ret_why)
-{
-    (void)state;
-    return real_neighbour_answers(link, address, timeout_ms, ret_why);
-}
-
 const struct net_driver net_driver_ovs = {
     .name = "openvswitch",
     .backend = "openvswitch",
@@ -577,5 +554,5 @@ const struct net_driver net_driver_ovs = {
     .vif_plug = vif_plug,
     .sweep = sweep,
     .list = list,
-    .neighbour_answers = neighbour_answers,
+    .neighbour_answers = real_neighbour_answers,
 };

@@ -1,5 +1,5 @@
 /* What the drivers of real networks share: steps of a plan, taps and what a guest's card may do.
- * Called by: bridge.c, ovs.c.  Calls: kernel.c, kernel_tc.c, filter.c, /dev/net/tun. */
+ * Called by: bridge.c, ovs.c.  Calls: diff.c, kernel.c, kernel_tc.c, filter.c, /dev/net/tun. */
 #include "xapi/net/net_driver.h"
 
 #include <errno.h>
@@ -12,13 +12,15 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
+#define LOG_MODULE "net"
 #include "lib/fault.h"
+#include "lib/log.h"
 #include "xapi/net/filter.h"
 #include "xapi/net/kernel.h"
 
 /* ---- steps ----------------------------------------------------------------------------------------------------------- */
 
-int real_step(struct nl_sock *sk, uint32_t mark, const struct net_step *step, char **ret_why)
+static int take_step(struct nl_sock *sk, uint32_t mark, const struct net_step *step, char **ret_why)
 {
     const struct net_link *link = step->link;
     const char *name = link->name;
@@ -37,6 +39,24 @@ int real_step(struct nl_sock *sk, uint32_t mark, const struct net_step *step, ch
     case NET_STEP_ADDRESS_REMOVE: return kernel_address(sk, name, step->text, false, ret_why);
     case NET_STEP_GATEWAY: return kernel_gateway(sk, name, step->text, true, ret_why);
     case NET_STEP_GATEWAY_REMOVE: return kernel_gateway(sk, name, step->text, false, ret_why);
+    }
+    return 0;
+}
+
+int real_steps(struct nl_sock *sk, uint32_t mark, const struct net_plan *plan, struct arena *a, const struct net_have **ret_had,
+               size_t *ret_n, char **ret_why)
+{
+    const struct net_step *steps;
+    size_t n_steps;
+
+    if (kernel_read(sk, mark, a, ret_had, ret_n, ret_why)) return -1;
+    net_diff(plan, *ret_had, *ret_n, a, &steps, &n_steps);
+    for (size_t i = 0; i < n_steps; i++) {
+        _cleanup_free_ char *why = NULL;
+        log_info("%s", net_step_text(&steps[i], a));
+        if (!take_step(sk, mark, &steps[i], &why)) continue;
+        *ret_why = xasprintf("%s: %s", net_step_text(&steps[i], a), why);
+        return -1;
     }
     return 0;
 }
@@ -152,7 +172,7 @@ int real_card_remove(struct nl_sock *sk, uint32_t mark, const char *name, char *
     return filter_unlock(name, ret_why);
 }
 
-static bool is_kept(const char *name, const char *const *keep, size_t n_keep)
+bool real_is_kept(const char *name, const char *const *keep, size_t n_keep)
 {
     for (size_t i = 0; i < n_keep; i++)
         if (streq(keep[i], name)) return true;
@@ -170,15 +190,16 @@ int real_sweep(struct nl_sock *sk, uint32_t mark, const char *const *keep, size_
         const char *name = have[i].link.name, *card = name;
         if (!have[i].owned || (have[i].link.kind != NET_TAP && have[i].link.kind != NET_IFB)) continue;
         if (have[i].link.kind == NET_IFB) card = arena_printf(a, "vif%s", name + 3);
-        if (!is_kept(card, keep, n_keep) && real_card_remove(sk, mark, name, ret_why)) return -1;
+        if (!real_is_kept(card, keep, n_keep) && real_card_remove(sk, mark, name, ret_why)) return -1;
     }
     return 0;
 }
 
-int real_neighbour_answers(const char *link, const char *address, int timeout_ms, char **ret_why)
+int real_neighbour_answers(void *state, const char *link, const char *address, int timeout_ms, char **ret_why)
 {
     _cleanup_kernel_ struct nl_sock *sk = NULL;
 
+    (void)state;
     if (kernel_connect(NETLINK_ROUTE, &sk, ret_why)) return -1;
     return kernel_neighbour_answers(sk, link, address, timeout_ms, ret_why);
 }
