@@ -1,0 +1,89 @@
+"""Bonds between two machines of the rig: made, agreed upon, their cables pulled under ping, dissolved."""
+import re
+
+from harness import check, wait_until
+
+KERNEL_MODES = {'active-backup': 'active-backup', 'balance-slb': 'balance-xor', 'lacp': '802.3ad'}
+
+
+def network(s, name):
+    return s.network.create({'name_label': name, 'name_description': '', 'MTU': '1500', 'other_config': {}})
+
+
+def pif(s, device):
+    return [p for p, r in s.PIF.get_all_records().items() if r['device'] == device and r['VLAN'] == '-1'][0]
+
+
+def kernel_has(a, mode):
+    """The kernel's bonding has both cards."""
+    shown = a.must('cat /sys/class/net/bond0/bonding/mode /sys/class/net/bond0/bonding/slaves').split()
+    return KERNEL_MODES[mode] in shown and {'eth0', 'eth1'} <= set(shown)
+
+
+def kernel_agreed(a, b):
+    """The aggregate in use has a partner that has said who it is: the bond over there."""
+    partner = re.search(r'^\tPartner Mac Address: (\S+)', a.must('cat /proc/net/bonding/bond0'), re.M)
+    return partner and partner[1] == b.must('cat /sys/class/net/far/address')
+
+
+def silence(text):
+    """The longest time between two answers of a ping, in seconds."""
+    at = [float(t) for t in re.findall(r'^\[([\d.]+)\] .*bytes from', text, re.M)]
+    return max([y - x for x, y in zip(at, at[1:])] or [0])
+
+
+def bond_story(two, s, mode, cables):
+    """eth0 and eth1 of machine a as a bond of this mode; the other side is a switch, or (LACP) a bond too. Cables are pulled under ping."""
+    a, b = two.a, two.b
+    eth0, eth1 = members = [pif(s, 'eth0'), pif(s, 'eth1')]
+
+    def answers(count):
+        return b.run('ping -q -c %d -i 0.2 -W 2 10.2.0.1' % count, 30)[0] == 0
+
+    def pull(cable, out=True):
+        """Both ends lose their link, as of a cable."""
+        for machine in (a, b):
+            machine.pull_cable(cable, out)
+
+    if mode == 'lacp':
+        # The emulated cards say nothing of their speed; only what is full-duplex takes part.
+        for machine in (a, b):
+            machine.must('for i in 0 1; do ethtool -s eth$i speed 1000 duplex full; done')
+    bonded = network(s, 'bonded ' + mode)
+    bond = s.Bond.create(bonded, members, '', mode, {'lacp-time': 'fast'} if mode == 'lacp' else {})
+    master = s.Bond.get_master(bond)
+    s.PIF.set_other_config(master, {'bond-updelay': '0', 'bond-downdelay': '0'})
+    s.PIF.reconfigure_ip(master, 'Static', '10.2.0.1', '255.255.255.0', '', '')
+    if mode == 'lacp':
+        b.must('ip link set eth0 down; ip link set eth1 down; ip link add far type bond mode 802.3ad miimon 50 lacp_rate fast')
+    else:
+        b.must('ip link add far type bridge')
+    b.must('ip link set eth0 master far; ip link set eth1 master far; ip link set eth0 up; ip link set eth1 up; '
+           'ip address add 10.2.0.2/24 dev far; ip link set far up')
+    check(wait_until(lambda: answers(1), 60), '%s: reached' % mode)
+    check(kernel_has(a, mode), '%s: it is what was asked for' % mode)
+    if mode == 'lacp':
+        check(wait_until(lambda: kernel_agreed(a, b), 60), 'lacp: both ends know each other')
+    check('DUP!' not in b.run('ping -c 5 -i 0.2 10.2.0.1', 30)[1], '%s: nothing comes twice' % mode)
+    for cable in cables:
+        b.must('rm -f /tmp/ping; setsid ping -D -i 0.2 10.2.0.1 >/tmp/ping 2>&1 </dev/null & echo $! >/tmp/ping.pid')
+        pull(cable)
+        check(wait_until(lambda: s.Bond.get_links_up(bond) == '1', 30), '%s: one link is seen to be down' % mode)
+        check(not s.PIF_metrics.get_carrier(s.PIF.get_metrics(members[cable])), '%s: it is that of eth%d' % (mode, cable))
+        check(wait_until(lambda: answers(2), 60), '%s: the world is reached by the other' % mode)
+        pull(cable, False)
+        check(wait_until(lambda: s.Bond.get_links_up(bond) == '2', 30), '%s: and it is back' % mode)
+        if mode == 'lacp':
+            check(wait_until(lambda: kernel_agreed(a, b), 60), 'lacp: and still do')
+        check(wait_until(lambda: answers(2), 60), '%s: the world is still reached' % mode)
+        b.must('kill $(cat /tmp/ping.pid)')
+        print('# %s, eth%d pulled under ping: %.1f s without an answer' % (mode, cable, silence(b.must('cat /tmp/ping'))), flush=True)
+    alerts = [r['body'] for r in s.message.get_all_records().values() if r['name'] == 'BOND_STATUS_CHANGED']
+    check(any('eth0+eth1 bond changed: 1/2 up (was 2/2)' in body for body in alerts), '%s: an alert tells it' % mode)
+    s.Bond.destroy(bond)
+    check('bond0' not in a.must('ip -o link'), '%s: dissolved' % mode)
+    b.must('ip link del far; ip link set eth0 nomaster; ip link set eth1 nomaster; ip address flush dev eth0')
+    for p in (eth0, eth1):
+        s.PIF.reconfigure_ip(p, 'None', '', '', '', '')
+        s.PIF.unplug(p)
+    s.network.destroy(bonded)
