@@ -460,7 +460,7 @@ class RigAgent:
         rig.must('mkdir -p {0}; [ -e {0}/passwd ] || echo "root:$(openssl passwd -6 "correct horse")" >{0}/passwd; rm -f {0}/ready\n'
                  '[ -e {0}/server.pem ] || install -m 600 /usr/lib/rig/server.pem {0}/server.pem\n'
                  '{3}setsid {1} </dev/null >>{2} 2>&1 & pid=$!\n'
-                 'until [ "$(cut -d" " -f1 {0}/ready 2>/dev/null)" = $pid ]; do\n'
+                 'until read -r ready rest 2>/dev/null <{0}/ready && [ "$ready" = $pid ]; do\n'
                  'kill -0 $pid 2>/dev/null || {{ tail -n 40 {2}; exit 1; }}; sleep 0.1; done\n'.format(
                      self.root, ' '.join(map(_quote, self.argv)), self.log,
                      'exec 9<>%s; >%s; export XAPI_FAULT_FD=9; ' % (self.faults, self.faults) if self.faults else ''), timeout_s)
