@@ -28,7 +28,10 @@ TICKER = bytes.fromhex(
     '31c08ed88ec08ed0bc007cfbbafb0331ffb80102b90200ba8000bb0080cd13720dbe0080ac84c0740ae83a00ebf6b021e833004789f8bb1027b9050031'
     'd2f7f30430e821005289d831d2bb0a00f7f389c358e2e8b00de80d00b00ae80800b90900f4e2fdebab5250bafd03eca82074fb58baf803ee5ac3')
 GRUB = '/usr/lib/grub-xen/grub-x86_64-xen.bin'      # a small PV kernel that boots in no time and listens to nobody
+PVH_GRUB = '/usr/lib/grub-xen/grub-i386-xen_pvh.bin'
 BOOT_S = 400            # an emulator on a busy machine
+NEW_CONSOLED = ('kill -9 $(cat /run/xen/xenconsoled.pid); sleep 0.2\n'
+                'xenconsoled --log=guest --log-dir=/var/log/xen/console --pid-file=/run/xen/xenconsoled.pid')
 WORDS = 'console=hvc0 quiet mitigations=off'
 
 
@@ -142,11 +145,10 @@ class Guests:
         return wait_until(lambda: self.log(vm).count(text) >= times, seconds, 0.5)
 
     def lives(self, vm, seconds=120):
-        """It ticks, and goes on ticking."""
+        """It ticks, and goes on ticking. It is one script that waits: a new one for each look would take the processor from the guest."""
         path = '%s/hv/xen/console/%s.log' % (self.agent.root, self.s.VM.get_uuid(vm))
-        ticks = lambda: int(self.rig.run('grep -c "tick " %s 2>/dev/null || true' % path)[1] or 0)
-        before = ticks()
-        return wait_until(lambda: ticks() >= before + 2, seconds, 0.5)
+        return self.rig.run('ticks() {{ [ ! -e {0} ] || grep -c "tick " {0}; }}\nbefore=$(ticks)\nfor i in $(seq {1}); do sleep 1\n'
+                            '[ $(($(ticks) + 0)) -lt $((before + 2)) ] || exit 0\ndone; exit 1'.format(path, int(seconds)), 4 * seconds + 60)[0] == 0
 
     def is_state(self, vm, state, seconds=60):
         return wait_until(lambda: self.s.VM.get_power_state(vm) == state, seconds, 0.2)
@@ -285,4 +287,4 @@ class Machine:
             ' grep -E "^ [0-9]+ "; ip -o link | grep -oE "(vif|tap)[0-9][^:@]*"; losetup -a | grep -v "^$"; true')
 
 
-__all__ = ['Rig', 'Guests', 'Guest', 'Machine', 'Failure', 'wait_until', 'MIB', 'NULL', 'GRUB', 'BOOT_S', 'WORDS']
+__all__ = ['Rig', 'Guests', 'Guest', 'Machine', 'Failure', 'wait_until', 'MIB', 'NULL', 'GRUB', 'PVH_GRUB', 'BOOT_S', 'NEW_CONSOLED', 'WORDS']

@@ -3,7 +3,7 @@
 import sys
 
 from harness import LEVEL, check, done, fails
-from guests import NULL, Guests, Rig, wait_until
+from guests import NEW_CONSOLED, NULL, Guests, Rig, wait_until
 
 # Prints its text on the serial line, then sleeps for ever.
 BOOT_SECTOR = (bytes.fromhex('fa31c08ed8be187cbaf803fcac84c07403eeebf8fbf4ebfc').ljust(0x18, b'\x90') +
@@ -89,8 +89,7 @@ def outlives_its_keepers(g):
     s.VM.pause(vm)
     s.VM.unpause(vm)
 
-    g.rig.must('kill -9 $(cat /run/xen/xenconsoled.pid); sleep 0.2\n'
-               'xenconsoled --log=guest --log-dir=/var/log/xen/console --pid-file=/run/xen/xenconsoled.pid')
+    g.rig.must(NEW_CONSOLED)
     check(g.lives(vm), 'a new xenconsoled: the console goes on')
 
     g.agent.kill()

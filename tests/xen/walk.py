@@ -9,22 +9,23 @@ Called by: tests/xen/test-walk*.py, one for each kind of guest. Calls: tests/xen
 import http.client
 import os
 import random
-import sys
+import re
 import time
 
 from harness import LEVEL, check, done
-from guests import MIB, Failure, Guests, Rig, wait_until
+from guests import MIB, NEW_CONSOLED, PVH_GRUB, Failure, Guests, Rig, wait_until
 
 FULL = LEVEL == 'full'
 # Without LEVEL=full always the same short walk.
 SEED = int(os.environ.get('WALK_SEED', random.SystemRandom().randrange(1 << 30) if FULL else 3))
 # Its steps: nothing whose end depends on the moment at which the agent dies.
 SHORT = 'plain', 'fault', 'plain', 'between', 'plain', 'plain', 'plain', 'plain'
+# keeper: xenconsoled is killed in the middle of the operation. The others are methods do_... below.
+HOWS, OFTEN = ('plain', 'between', 'within', 'fault', 'die', 'keeper'), (65, 7, 8, 7, 7, 6)
 H, R, P, S = 'Halted', 'Running', 'Paused', 'Suspended'
 BOOT_S = 400
 # GRUB waits for its user in a busy loop.
 IDLE = {'cap': '10', 'weight': '64'} if FULL else {}
-PVH_GRUB = '/usr/lib/grub-xen/grub-i386-xen_pvh.bin'
 
 # Where the driver can be made to fail, or to die, in the middle of an operation.
 POINTS = {
@@ -106,7 +107,7 @@ class Walk:
         kinds = os.environ.get('WALK_KINDS', kinds).split()
         kinds = [('%s%d' % (kind, n), kind) for n, kind in enumerate(kinds)]
         self.walkers = [Walker(g, name, kind, card) for name, kind in kinds]
-        self.trail, self.wrong, self.seen = [], [], {}
+        self.trail, self.wrong, self.seen, self.waited = [], [], {}, 0
 
     def say(self, text, w=None):
         self.wrong.append('step %d: %s (after %s)' % (len(self.trail), text, ', '.join(self.trail[-5:])))
@@ -120,7 +121,7 @@ class Walk:
     def step(self):
         w = self.rnd.choice(self.walkers)
         op = self.rnd.choice(possible(w))
-        how = self.rnd.choices(('plain', 'between', 'within', 'fault', 'die'), (70, 8, 8, 7, 7))[0] if FULL else SHORT[len(self.trail) % len(SHORT)]
+        how = self.rnd.choices(HOWS, OFTEN)[0] if FULL else SHORT[len(self.trail) % len(SHORT)]
         if how in ('fault', 'die') and op.replace('_paused', '') not in POINTS:
             how = 'plain'
         self.trail.append('%s %s%s' % (op, w.name, '' if how == 'plain' else ' (%s)' % how))
@@ -131,6 +132,7 @@ class Walk:
             self.g.again()
         if op in COOPERATE and w.linux and not w.there():
             self.say('%s does not tick' % w.name)
+        self.waited += time.monotonic() - began
         getattr(self, 'do_' + ('plain' if how == 'between' else how))(w, op)
         self.compare(w)
         print('# %3d %-34s %5.1f s  %s' % (len(self.trail), self.trail[-1], time.monotonic() - began,
@@ -160,6 +162,19 @@ class Walk:
             self.say('%s: %s' % (method, e.details))
             return
         self.take(w, op, end, device, value)
+
+    def do_keeper(self, w, op):
+        """xenconsoled is killed in the middle of it, and another started: nothing comes of that."""
+        s = self.g.s
+        method, arguments, end, device = own(s, op, w, self.rnd)
+        task = s.call('Async.' + method, *arguments)
+        self.g.rig.must(NEW_CONSOLED)
+        wait_until(lambda: s.task.get_status(task) != 'pending', BOOT_S, 0.5)
+        if s.task.get_status(task) != 'success':
+            self.say('%s with another xenconsoled: %s' % (method, s.task.get_error_info(task)))
+            self.settle(w, op, end, device)
+            return
+        self.take(w, op, end, device, re.sub('<[^>]*>', '', s.task.get_result(task)))
 
     def do_fault(self, w, op):
         """A step of the driver fails: the operation fails, and nothing but it has changed; or it never came to that step."""
@@ -311,6 +326,7 @@ def walk_there(rig, agent, kinds, steps):
     check(not walk.wrong, '%d random steps in %.0f s agree with the model (WALK_SEED=%d)' % (len(walk.trail), time.monotonic() - began, SEED))
     for line in walk.wrong:
         print('# ' + line)
+    print('# %.0f s of it for another agent and for Linux guests to boot, before a step' % walk.waited)
     print('# how often: ' + ' '.join('%s %d' % i for i in sorted(walk.seen.items())))
     walk.ends()
     left = lambda: sorted(set(holds(rig, agent.root)) ^ set(before[0]))
