@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Boot loaders on Xen: a guest's kernel is found on its own disk (pygrub), in a partition of a qcow2 image; what is refused.
-LEVEL=full: PVH, GRUB as the kernel (pvgrub), UEFI firmware of an HVM guest."""
+LEVEL=full: PVH, and GRUB as the kernel (pvgrub)."""
 import struct
 
 from harness import LEVEL, check, done, fails
@@ -91,22 +91,9 @@ def runs_grub(m, guests):
         s.VM.hard_shutdown(guest.ref)
 
 
-def has_uefi(m):
-    s = m.s
-    vm = m.guest('uefi', 'hvm', disk=False, vif=False, memory=256 * MIB)
-    for field in ('PV_kernel', 'PV_ramdisk', 'PV_args'):
-        getattr(s.VM, 'set_' + field)(vm.ref, '')
-    s.VM.set_HVM_boot_policy(vm.ref, 'BIOS order')
-    s.VM.set_HVM_boot_params(vm.ref, {'order': 'c', 'firmware': 'uefi'})
-    s.VM.start(vm.ref, False, False)
-    check(vm.said('BdsDxe', 900), 'UEFI: the firmware says its first words on the serial line: %s' % vm.console()[-200:])
-    s.VM.hard_shutdown(vm.ref)
-
-
 with Machine() as m:
     guests = finds_kernels(m)
     if LEVEL == 'full':
         runs_grub(m, guests)
-        has_uefi(m)
     check(m.left() == '', 'nothing is left of any of them: ' + m.left())
 done()
