@@ -164,6 +164,27 @@ static void put_time(struct txn *t, struct ref host, const char *key, int64_t se
     txn_map_put_str(t, host, F_host_other_config, key, text);
 }
 
+/* A text console: xapi/http/host_console.c. Its address may have changed since. */
+static void put_console(struct txn *t, const struct agent *agent)
+{
+    _cleanup_arena_ struct arena *a = arena_new();
+    const struct row *dom0 = snap_get(txn_snap(t), CLASS_VM, agent->dom0);
+    const struct refset *consoles = dom0 ? row_refs(dom0, F_VM_consoles) : NULL;
+    const struct ref console = consoles && consoles->n ? consoles->refs[0] : ref_new();
+
+    if (!dom0) return;
+    if (streq(conf_str(agent->conf, "host-console"), "none")) {
+        if (consoles->n) txn_destroy(t, CLASS_console, console);
+        return;
+    }
+    if (!consoles->n) {
+        txn_create(t, CLASS_console, console);
+        txn_set_enum(t, console, F_console_protocol, console_protocol_vt100);
+        txn_set_ref(t, console, F_console_VM, agent->dom0);
+    }
+    txn_set_str(t, console, F_console_location, host_console_location(a, snap_get(txn_snap(t), CLASS_host, agent->host), console));
+}
+
 int host_startup(struct agent *agent, struct xerr *err)
 {
     struct utsname u;
@@ -185,6 +206,7 @@ int host_startup(struct agent *agent, struct xerr *err)
     write_initiator(t, agent);
     put_time(t, agent->host, "agent_start_time", time(NULL));
     put_time(t, agent->host, "boot_time", boot_time());
+    put_console(t, agent);
     lifecycle_refresh(t, CLASS_host, agent->host);
     lifecycle_refresh(t, CLASS_VM, agent->dom0);
     return db_commit(t, err);

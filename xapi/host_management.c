@@ -74,9 +74,26 @@ static const struct row *management_pif(const struct agent *agent, const struct 
 }
 
 /* The address that clients are told; the option of the administrator wins. */
+/* Those of VMs here tell clients where to connect. */
+static void move_consoles(const struct agent *agent, struct txn *t)
+{
+    _cleanup_arena_ struct arena *a = arena_new();
+    const struct row *host = snap_get(txn_snap(t), CLASS_host, agent->host);
+
+    SNAP_EACH (txn_snap(t), CLASS_console, console) {
+        const struct row *vm = snap_get(txn_snap(t), CLASS_VM, row_ref(console, F_console_VM));
+        if (!vm || !ref_eq(row_ref(vm, F_VM_resident_on), agent->host)) continue;
+        txn_set_str(t, row_ref_of(console), F_console_location, host_console_location(a, host, row_ref_of(console)));
+    }
+}
+
 static void set_address(const struct agent *agent, struct txn *t, const char *ip)
 {
-    if (*ip && !*conf_str(agent->conf, "address")) txn_set_str(t, agent->host, F_host_address, ip);
+    const struct row *host = snap_get(txn_snap(t), CLASS_host, agent->host);
+
+    if (!*ip || *conf_str(agent->conf, "address") || (host && streq(row_str(host, F_host_address), ip))) return;
+    txn_set_str(t, agent->host, F_host_address, ip);
+    move_consoles(agent, t);
 }
 
 /* The only card with management; null: none. */
@@ -112,22 +129,11 @@ void host_management_refresh(const struct agent *agent, struct txn *t)
     if (chosen) give(agent, t, row_ref_of(chosen));
 }
 
-/* Consoles tell clients where to connect. */
-static void move_consoles(struct call *c, struct txn *t)
-{
-    const struct row *host = snap_get(txn_snap(t), CLASS_host, c->agent->host);
-
-    SNAP_EACH (txn_snap(t), CLASS_console, console)
-        txn_set_str(t, row_ref_of(console), F_console_location,
-                    host_console_location(c->arena, host, row_ref_of(console)));
-}
-
 static int give_to(struct call *c, struct ref pif, struct xerr *err)
 {
     struct txn *t = db_begin(c->agent->db);
 
     give(c->agent, t, pif);
-    move_consoles(c, t);
     return db_commit(t, err);
 }
 

@@ -96,6 +96,8 @@ const struct conf_option daemon_options[] = {
       .doc = "those of them that who operates a VM may run with VM.call_host_plugin" },
     { .key = "vm-call-plugin-interval", .type = CONF_DURATION, .fallback = "10s", .max = 3600000, .reloadable = true,
       .doc = "how often VM.call_plugin may be called for one VM" },
+    { .key = "host-console", .type = CONF_STRING, .fallback = "/bin/login", .unit = "COMMAND",
+      .doc = "what the control domain's text console runs, for pool administrators only; none = there is no such console" },
     { .key = "extension-dir", .type = CONF_PATH, .fallback = SYSCONFDIR "/xapi.d/extensions",
       .doc = "programs that host.call_extension runs" },
     { .key = "plugin-timeout", .type = CONF_DURATION, .fallback = "1h",

@@ -6,7 +6,7 @@ import os
 import socket
 import struct
 
-from harness import Agent, check, done
+from harness import Agent, check, done, wait_until
 
 MASK = b'\x11\x22\x33\x44'
 KEY = base64.b64encode(b'0123456789abcdef').decode()
@@ -151,7 +151,61 @@ def kinds(agent):
     check(s.console.get_all_records_where('field "protocol" = "rfb"') == {}, 'no console is left')
 
 
+def of_host(agent):
+    """The control domain's: a program on a terminal of its own for each viewer, which ends with him; for administrators only."""
+    s = agent.login()
+    dom0 = next(iter(s.VM.get_all_records_where('field "is_control_domain" = "true"')))
+    console, = s.VM.get_consoles(dom0)
+    check(s.console.get_protocol(console) == 'vt100' and s.console.get_location(console).endswith('/console?ref=' + console), 'a text console')
+
+    def here():
+        found = []
+        for pid in filter(str.isdigit, os.listdir('/proc')):
+            try:
+                words = open('/proc/%s/cmdline' % pid, 'rb').read()
+                if agent.mark in words and b'--host-console' not in words:
+                    found.append(pid)
+            except OSError:
+                pass
+        return found
+    one, two = (Client(agent, request('CONNECT', 'ref=' + name, s._ref)) for name in (console, dom0))
+    check(all(' 200 ' in c.head() for c in (one, two)), 'two viewers')
+    terminals = set()
+    for c in (one, two):
+        said = b''
+        while not said.endswith(b'\n'):
+            said += c.need(1)
+        terminals.add(said.strip())
+    check(len(terminals) == 2 and all(t.startswith(b'/dev/pts/') for t in terminals), 'each on a terminal of his own: %s' % terminals)
+    one.sock.sendall(b'6x7\r')
+    check(one.need(10) == b'6x7\r\n6x7\r\n', 'what is typed is shown, and goes to the program')
+    check(here() != [], 'which runs')
+    one.sock.close()
+    own = agent.login()
+    three = Client(agent, request('CONNECT', 'ref=' + console, own._ref))
+    check(' 200 ' in three.head() and three.need(1), 'a third, in a session of his own')
+    own.session.logout()
+    check(three.need(1 << 20) is None, 'ends with his session')
+    two.sock.close()
+    check(wait_until(lambda: here() == []), 'nothing runs any more: %s' % here())
+    c = Client(agent, request('CONNECT', 'protocol=rfb&ref=' + console, s._ref))
+    check(' 503 ' in c.head(), 'it has no screen')
+    agent.stop()
+    agent.options = ['--host-console', 'none']
+    agent.start()
+    s = agent.login()
+    check(s.VM.get_consoles(dom0) == [], 'an administrator may have none')
+    c = Client(agent, request('CONNECT', 'ref=' + dom0, s._ref))
+    check(' 503 ' in c.head(), 'nor is one served')
+
+
 with Agent() as agent:
     main(agent)
     kinds(agent)
+with Agent() as agent:
+    agent.mark = ('mark=%d' % os.getpid()).encode()
+    agent.stop()
+    agent.options = ['--host-console', 'tty; exec env %s cat' % agent.mark.decode()]
+    agent.start()
+    of_host(agent)
 done()

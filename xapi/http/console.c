@@ -1,5 +1,5 @@
 /* /console: a VM's screen (RFB) or text console as a stream, raw after CONNECT or in WebSocket frames.
- * Called by: the route table, screenshot.c.  Calls: http_auth, hv/, websocket. */
+ * Called by: the route table, screenshot.c.  Calls: http_auth, hv/, host_console.c, websocket. */
 #include "xapi/http/console.h"
 
 #include <fcntl.h>
@@ -9,6 +9,7 @@
 #include "lib/log.h"
 #include "xapi/call/lifecycle.h"
 #include "xapi/hv/hv.h"
+#include "xapi/http/host_console.h"
 #include "xapi/http/http_auth.h"
 #include "xapi/http/transfer.h"
 #include "xapi/http/websocket.h"
@@ -43,7 +44,10 @@ static int find_target(struct call *c, const char *name, const char *protocol, s
         .which = protocol ? (streq(protocol, "vt100") ? HV_CONSOLE_TEXT : HV_CONSOLE_VNC)
                  : row_enum(console, F_console_protocol) == console_protocol_vt100 ? HV_CONSOLE_TEXT
                                                                                    : HV_CONSOLE_VNC,
+        .of_host = row_bool(vm, F_VM_is_control_domain),
     };
+    if (ret_target->of_host && (!ref_eq(ret_target->vm, c->agent->dom0) || ret_target->which != HV_CONSOLE_TEXT))
+        return xerr_operation_not_allowed(err, "A control domain has a text console, on its own host");
     return 0;
 }
 
@@ -77,9 +81,10 @@ static void cut(void *arg)
 
 static void serve(struct http_request *req, struct call *c, const struct console_target *t, bool framed, struct xerr *err)
 {
+    struct subproc login = SUBPROC_INIT;
     struct stream guest;
 
-    if (console_open(c, t, &guest, err)) {
+    if (t->of_host ? host_console_begin(c, &guest, &login, err) : console_open(c, t, &guest, err)) {
         http_reply_error(req, 503, "the console is not to be had now");
     } else {
         int rc = framed ? http_stream_head(req, 101, websocket_headers(req)) : http_stream_head(req, 200, NULL);
@@ -90,6 +95,7 @@ static void serve(struct http_request *req, struct call *c, const struct console
         log_info("console of VM %s closed", t->uuid);
         http_call_end(c, NULL, err);
         stream_close(&guest);
+        host_console_end(&login);
     }
 }
 

@@ -12,6 +12,7 @@ struct console_target {
     struct ref vm;
     const char *uuid;
     enum hv_console which;
+    bool of_host;              /* the control domain's own: no guest's */
 };
 
 /* -1: the request has its answer (400, 403, 404, 503). */
