@@ -156,6 +156,10 @@ int db_commit(struct txn *t, struct xerr *err);
 /* Drops every change and releases the writer lock. NULL is fine. */
 void db_abort(struct txn *t);
 
+/* How many times the store has refused a group of transactions: when it is another number than before, something may have happened
+ * that is not written down. */
+uint64_t db_failures(const struct db *db);
+
 /* One-change transactions. */
 int db_set_field(struct db *db, struct ref ref, field_id f, const struct value *v, struct xerr *err);
 

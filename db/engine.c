@@ -313,6 +313,8 @@ static void tell_wait(struct db *db, bool waits)
     if (fn) fn(atomic_load_explicit(&db->wait_arg, memory_order_relaxed), waits);
 }
 
+uint64_t db_failures(const struct db *db) { return atomic_load(&((struct db *)(uintptr_t)db)->failures); }
+
 /* ---- groups ---- */
 
 static struct group *group_new(void)
@@ -494,6 +496,7 @@ static void group_end(struct group *g, const struct xerr *why)
 /* The store refused a group: it and all that was built on it are gone. */
 static void fail_queue(struct db *db, const struct xerr *why)
 {
+    atomic_fetch_add(&db->failures, 1);
     /* Under the writer lock no transaction is open, so that none can still join what failed. */
     pthread_mutex_lock(&db->writer);
     pthread_mutex_lock(&db->commit);

@@ -51,6 +51,7 @@ struct db {
     pthread_mutex_t head;
     struct snap *durable;          /* lock: head; replaced by the leader only */
 
+    _Atomic uint64_t failures;     /* groups that the store refused */
     _Atomic(publish_fn) publish;
     void *_Atomic publish_arg;
     _Atomic(wait_fn) wait;

@@ -344,6 +344,27 @@ class QemuAgent(Agent):
         return False
 
 
+def upload(agent, s, path, body, length=None):
+    """PUT to an import endpoint (path with its query) over the unix socket, under a task of its own: the task's record when it has ended.
+    length: what the head says, when that is not so. What a killed agent brings about is raised."""
+    task = s.task.create('import', '')
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(60)
+        sock.connect(agent.socket)
+        sock.sendall(('PUT %s%ctask_id=%s&session_id=%s HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: %d\r\n\r\n'
+                      % (path, '&' if '?' in path else '?', task, s._ref, len(body) if length is None else length)).encode())
+        if b' 200 ' in sock.recv(65536):
+            try:
+                sock.sendall(body)
+                sock.shutdown(socket.SHUT_WR)
+                while sock.recv(65536):
+                    pass
+            except OSError:
+                pass        # it may be refused in the middle: the task says why
+    wait_until(lambda: s.task.get_status(task) != 'pending', 60)
+    return s.task.get_record(task)
+
+
 def wait_until(fn, seconds=30, step=0.05):
     """Polls fn until it is true; returns its last value."""
     until = time.monotonic() + seconds

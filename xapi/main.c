@@ -45,6 +45,7 @@
 #include "xapi/vif_card.h"
 #include "xapi/storage/storage.h"
 #include "xapi/vm.h"
+#include "xapi/vm_resync.h"
 
 /* Everything the process owns, in the order it is brought up. */
 struct daemon {
@@ -357,6 +358,7 @@ static int open_records(struct daemon *d, struct xerr *err)
     agent->address = d->address = own_address(d);
     agent->tasks = live_tasks_new();
     agent->vms = vm_monitor_new(agent);
+    agent->doubts = vm_doubts_new(agent);
     network_reset_role(agent->root);
     if (pool_role_open(agent->root, &agent->role, err)) return -1;
     agent->rrds = rrd_store_new(metrics, conf_bool(d->conf, "rrd-min-max"));
@@ -371,6 +373,7 @@ static int open_resources(struct daemon *d, struct xerr *err)
     if (net_open(conf_str(d->conf, "net"), agent->root, &agent->net, err)) return -1;
     if (open_storage(d, err) || open_hypervisor(d, err) || startup_resources(agent, err)) return -1;
     vm_monitor_run(agent->vms);
+    vm_doubts_run(agent->doubts);
     return 0;
 }
 
@@ -566,9 +569,11 @@ static int take_down(struct daemon *d)
     }
     if (stuck) return -1;
     /* The monitor finishes what it has begun while the hypervisor is still there; no event comes after hv_close(). */
+    vm_doubts_stop(agent->doubts);
     vm_monitor_stop(agent->vms);
     hv_close(agent->hv);
     vm_monitor_free(agent->vms);
+    vm_doubts_free(agent->doubts);
     storage_drain(agent->storage);
     /* Nobody commits any more who could tell the server that he waits. */
     if (agent->db) db_on_wait(agent->db, NULL, NULL);

@@ -273,6 +273,15 @@ static bool is_used(const struct snap *s, const struct storage_attachment *at)
     return vbd && row_bool(vbd, F_VBD_currently_attached);
 }
 
+/* The guest may have the disk: vm_resync() takes it from him first. */
+static bool may_be_in_guest(const struct snap *s, const struct storage_attachment *at)
+{
+    const struct row *vbd = snap_by_uuid(s, CLASS_VBD, at->owner), *vm = vbd ? snap_get(s, CLASS_VM, row_ref(vbd, F_VBD_VM)) : NULL;
+    const int state = vm && !row_bool(vm, F_VM_is_control_domain) ? row_enum(vm, F_VM_power_state) : vm_power_state_Halted;
+
+    return state == vm_power_state_Running || state == vm_power_state_Paused;
+}
+
 static void drop_one(struct call *c, const struct storage_attachment *at)
 {
     _cleanup_xerr_ struct xerr err = XERR_INIT;
@@ -297,7 +306,14 @@ static void drop_stale(struct call *c)
     const struct storage_attachment *list;
     size_t n = storage_attachments(c->agent->storage, NULL, NULL, c->arena, &list);
 
-    for (size_t i = 0; i < n; i++) drop_one(c, &list[i]);
+    for (size_t i = 0; i < n; i++) {
+        bool in_guest;
+        {
+            _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+            in_guest = may_be_in_guest(s, &list[i]);
+        }
+        if (!in_guest) drop_one(c, &list[i]);
+    }
 }
 
 /* A drive's whose VM has ended, or that is gone itself, and nobody works on: its detaching failed then. */
@@ -411,6 +427,7 @@ int storage_startup(struct call *c, struct xerr *err)
     bool first;
 
     if (sm_startup(c, err)) return -1;
+    sr_unfinished_startup(c);
     {
         _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
         first = snap_count(s, CLASS_SR) == 0;

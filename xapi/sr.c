@@ -6,6 +6,7 @@
 #include "gen/methods.h"
 #include "lib/log.h"
 #include "xapi/call/lifecycle.h"
+#include "xapi/unfinished.h"
 
 #include <ctype.h>
 
@@ -40,12 +41,13 @@ static void put_sr_row(struct txn *t, const struct new_sr *n)
     lifecycle_refresh(t, CLASS_SR, n->ref);
 }
 
-static int commit_new(struct call *c, const struct new_sr *n, const struct value *answer, struct xerr *err)
+/* The records come first, with a mark: what the driver makes for them is then known whatever becomes of this agent. */
+static int commit_new(struct call *c, const struct new_sr *n, struct xerr *err)
 {
     struct txn *t = db_begin(c->agent->db);
 
     put_sr_row(t, n);
-    sr_put_space(t, n->ref, answer);
+    txn_map_put_str(t, n->ref, F_SR_other_config, UNFINISHED_KEY, unfinished_text(c));
     txn_create(t, CLASS_PBD, n->pbd);
     txn_set_ref(t, n->pbd, F_PBD_host, c->agent->host);
     txn_set_ref(t, n->pbd, F_PBD_SR, n->ref);
@@ -54,13 +56,42 @@ static int commit_new(struct call *c, const struct new_sr *n, const struct value
     return db_commit(t, err);
 }
 
-static void drop_new(struct call *c, const struct new_sr *n)
+static int commit_made(struct call *c, const struct new_sr *n, const struct value *answer, struct xerr *err)
 {
     struct txn *t = db_begin(c->agent->db);
 
-    pbd_drop_row(t, n->pbd);
-    if (snap_get(txn_snap(t), CLASS_SR, n->ref)) txn_destroy(t, CLASS_SR, n->ref);
-    db_commit(t, NULL);
+    txn_map_remove(t, n->ref, F_SR_other_config, UNFINISHED_KEY);
+    txn_set_str(t, n->ref, F_SR_content_type, n->content_type);
+    sr_put_space(t, n->ref, answer);
+    return db_commit(t, err);
+}
+
+/* In a transaction: its disks, its PBDs, and itself. */
+static void drop_rows(struct txn *t, struct ref sr)
+{
+    const struct row *row;
+
+    while (!txn_failed(t) && (row = snap_get(txn_snap(t), CLASS_SR, sr)) && row_refs(row, F_SR_VDIs)->n)
+        vdi_drop_row(t, row_refs(row, F_SR_VDIs)->refs[0]);
+    while (!txn_failed(t) && (row = snap_get(txn_snap(t), CLASS_SR, sr)) && row_refs(row, F_SR_PBDs)->n)
+        pbd_drop_row(t, row_refs(row, F_SR_PBDs)->refs[0]);
+    if (snap_get(txn_snap(t), CLASS_SR, sr)) txn_destroy(t, CLASS_SR, sr);
+}
+
+/* What fails here goes at the next start. */
+static void drop_new(struct call *c, struct ref sr)
+{
+    _cleanup_xerr_ struct xerr err = XERR_INIT;
+    struct txn *t = db_begin(c->agent->db);
+
+    drop_rows(t, sr);
+    if (db_commit(t, &err)) log_warn("SR %s, which was not made, goes at the next start: %s", REF_STR(sr), err.code);
+}
+
+/* A driver that refused by name made nothing. Without an answer nobody knows. */
+static bool may_be_made(const struct xerr *why)
+{
+    return xerr_is(why, "SM_PLUGIN_COMMUNICATION_FAILURE") || xerr_is(why, "SR_BACKEND_FAILURE");
 }
 
 static int check_host(struct call *c, struct ref host, struct xerr *err)
@@ -101,19 +132,52 @@ int sr_create(struct call *c, struct ref host, const struct value *device_config
     }
 
     if (check_host(c, host, err) || !storage_driver_need(c->agent->storage, n.type, err)) return -1;
-    if (driver_call(c, &ids, NULL, "sr_create", &size, 1, NULL, &answer, err)) return -1;
+    if (pbd_hide_secrets(c, device_config, &n.device_config, err) || commit_new(c, &n, err)) return -1;
+    if (driver_call(c, &ids, NULL, "sr_create", &size, 1, NULL, &answer, err)) {
+        if (may_be_made(err)) goto undo;
+        goto drop;
+    }
     ask_content_type(c, &ids, &n);
-    if (pbd_hide_secrets(c, device_config, &n.device_config, err) || commit_new(c, &n, &answer, err))
-        goto undo;
-    if (pbd_attach(c, n.pbd, err)) {
-        drop_new(c, &n);
+    if (pbd_attach(c, n.pbd, err)) goto undo;
+    if (commit_made(c, &n, &answer, err)) {
+        driver_undo(c, &ids, NULL, "sr_detach");
         goto undo;
     }
     *ret_result = n.ref;
     return 0;
 undo:
     driver_undo(c, &ids, NULL, "sr_delete");
+drop:
+    drop_new(c, n.ref);
     return -1;
+}
+
+static size_t list_unfinished(struct call *c, struct ref **ret_list)
+{
+    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+    struct ref *list = arena_new_array(c->arena, struct ref, snap_count(s, CLASS_SR) + 1);
+    char host[REF_TEXT];
+    size_t n = 0;
+
+    ref_text(c->agent->host, host);
+    SNAP_EACH (s, CLASS_SR, row)
+        if (has_prefix(row_map_str(row, F_SR_other_config, UNFINISHED_KEY, ""), host)) list[n++] = row_ref_of(row);
+    *ret_list = list;
+    return n;
+}
+
+void sr_unfinished_startup(struct call *c)
+{
+    struct ref *list;
+    const size_t n = list_unfinished(c, &list);
+
+    for (size_t i = 0; i < n; i++) {
+        _cleanup_xerr_ struct xerr why = XERR_INIT;
+        struct storage_sr ids;
+        log_info("SR %s was being made when an earlier agent ended: it goes", REF_STR(list[i]));
+        if (!sr_for_driver(c, list[i], false, &ids, &why)) driver_undo(c, &ids, NULL, "sr_delete");
+        drop_new(c, list[i]);
+    }
 }
 
 /* The old name of create: answers with the uuid. */
@@ -181,11 +245,7 @@ static int drop_records(struct call *c, struct ref sr, struct xerr *err)
         db_abort(t);
         return -1;
     }
-    while (!txn_failed(t) && (row = snap_get(txn_snap(t), CLASS_SR, sr)) && row_refs(row, F_SR_VDIs)->n)
-        vdi_drop_row(t, row_refs(row, F_SR_VDIs)->refs[0]);
-    while (!txn_failed(t) && (row = snap_get(txn_snap(t), CLASS_SR, sr)) && row_refs(row, F_SR_PBDs)->n)
-        pbd_drop_row(t, row_refs(row, F_SR_PBDs)->refs[0]);
-    txn_destroy(t, CLASS_SR, sr);
+    drop_rows(t, sr);
     return db_commit(t, err);
 }
 

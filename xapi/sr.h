@@ -48,6 +48,8 @@ void vdi_drop_row(struct txn *t, struct ref vdi);
 /* allowed_operations of the SR and of its disks, after what they follow from has changed: the driver, a PBD. In
  * portions that hold nobody up. */
 int sr_refresh_operations(struct call *c, struct ref sr, struct xerr *err);
+/* At the start, before anything is plugged: SRs that an agent was making when it was killed go, with what the driver has made of them. */
+void sr_unfinished_startup(struct call *c);
 
 /* Disks whose move to another SR an earlier agent had begun: what it had not ended is undone, what it had is finished. After
  * the VMs that run are known. Blocks. */

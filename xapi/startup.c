@@ -15,6 +15,7 @@
 #include "xapi/vm.h"
 #include "xapi/vm_boot.h"
 #include "xapi/vm_moves.h"
+#include "xapi/vm_resync.h"
 
 struct step {
     const char *what;
@@ -51,7 +52,7 @@ int startup_records(struct agent *agent, struct xerr *err)
 
 static int resync(struct call *c, struct xerr *err)
 {
-    return vm_monitor_resync(c->agent->vms, err);
+    return vm_resync(c->agent, err);
 }
 
 int startup_resources(struct agent *agent, struct xerr *err)

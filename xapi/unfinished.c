@@ -218,7 +218,10 @@ int unfinished_rerun(struct call *c, struct ref vm, const char *how, struct xerr
     return db_commit(t, err);
 }
 
-void unfinished_rerun_end(struct call *c, struct ref vm) { unmark(c, CLASS_VM, vm); }
+void unfinished_rerun_end(struct call *c, struct ref vm, uint64_t failures)
+{
+    if (db_failures(c->agent->db) == failures) unmark(c, CLASS_VM, vm);
+}
 
 struct rerun {
     struct ref vm;
@@ -271,6 +274,15 @@ static void run_again(struct call *c, const struct rerun *r)
         else log_info("VM %s runs again: its reboot or checkpoint was cut off", REF_STR(r->vm));
     }
     unmark(c, CLASS_VM, r->vm);
+}
+
+void unfinished_rerun_one(struct call *c, struct ref vm)
+{
+    struct rerun *list;
+    const size_t n = list_reruns(c, &list);
+
+    for (size_t i = 0; i < n; i++)
+        if (ref_eq(list[i].vm, vm)) run_again(c, &list[i]);
 }
 
 void unfinished_rerun_run(struct agent *agent)

@@ -8,7 +8,7 @@
 #include "xapi/call/lifecycle.h"
 #include "xapi/vdi.h"
 
-enum { UNPLUG_MS = 0, UNPLUG_FORCE_MS = 5000 };
+enum { UNPLUG_MS = 0 };
 
 /* ---- create -------------------------------------------------------------------------------- */
 

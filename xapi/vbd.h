@@ -7,6 +7,9 @@
 #include "xapi/hv/hv.h"
 #include "xapi/storage/storage.h"
 
+/* How long a guest has to let a disk go that it is to lose. */
+enum { UNPLUG_FORCE_MS = 5000 };
+
 /* Attaches the VBD's disk on this host and describes it for the hypervisor; the text lives in c->arena.
  * An empty CD drive is described as such. Nothing is written to the database: the caller sets
  * VBD.currently_attached (and device, see vbd_device()) in the commit that ends the VM's start. On
@@ -28,6 +31,10 @@ int vbd_of_owner(struct call *c, const char *owner, struct ref *ret_vbd, struct 
  * Errors: as vbd_attach(). */
 int vbd_attach_all(struct call *c, struct ref vm, const struct hv_disk **ret_disks, size_t *ret_n,
                    struct xerr *err);
+/* For a VM that nobody works on: a disk that is attached for a VBD although the record does not have it plugged is detached
+ * (runs: taken from the guest first); a VBD whose disk is not attached any more is unplugged in the record, a CD drive empty.
+ * Errors: the hypervisor's, the driver's, the database's. */
+int vbd_settle_all(struct call *c, struct ref vm, bool runs, struct xerr *err);
 /* Detaches every VBD of a VM; errors are logged and do not stop it. */
 void vbd_detach_all(struct call *c, struct ref vm);
 

@@ -262,6 +262,90 @@ void vbd_detach_all(struct call *c, struct ref vm)
     for (size_t i = 0; i < n; i++) release(c, &drives[i]);
 }
 
+/* ---- after a commit that failed, or the end of an agent ------------------------------------ */
+
+/* What the record says of one drive. */
+struct said {
+    const struct drive *drive;
+    bool attached;
+    struct hv_id id;
+};
+
+static bool has_attachment(struct call *c, const struct drive *d)
+{
+    const struct storage_attachment *list;
+    size_t n = storage_attachments(c->agent->storage, NULL, d->vdi_uuid, c->arena, &list);
+
+    for (size_t i = 0; i < n; i++)
+        if (streq(list[i].owner, d->uuid)) return true;
+    return false;
+}
+
+/* The guest has it no more, nor has the host. */
+static int write_unplugged(struct call *c, const struct drive *d, struct xerr *err)
+{
+    struct txn *t = db_begin(c->agent->db);
+
+    if (d->cdrom) {
+        txn_set_ref(t, d->vbd, F_VBD_VDI, REF_NULL);
+        txn_set_bool(t, d->vbd, F_VBD_empty, true);
+        lifecycle_refresh(t, CLASS_VBD, d->vbd);
+        if (snap_get(txn_snap(t), CLASS_VDI, d->vdi)) lifecycle_refresh(t, CLASS_VDI, d->vdi);
+    } else {
+        vbd_set_attached(t, d->vbd, false);
+    }
+    return db_commit(t, err);
+}
+
+static int settle_one(struct call *c, const struct said *said, bool runs, struct xerr *err)
+{
+    const struct drive *d = said->drive;
+    _cleanup_xerr_ struct xerr why = XERR_INIT;
+    struct hv_disk disk;
+
+    if (d->empty || said->attached == has_attachment(c, d)) return 0;
+    log_info("disk of VBD %s: its %s was cut off", d->uuid, said->attached ? "unplugging" : "plugging");
+    if (said->attached) return write_unplugged(c, d, err);
+    /* As long as the guest may have it nobody else may. */
+    if (runs && (describe(d, NULL, &disk, err) || (hv_disk_detach(c->agent->hv, said->id, &disk, UNPLUG_FORCE_MS, &why) &&
+                                                  !xerr_is(&why, "DEVICE_ALREADY_DETACHED"))))
+        return why.code ? xerr_move(err, &why) : -1;
+    return vdi_detach(c, d->vdi, d->uuid, err);
+}
+
+static int list_said(struct call *c, struct ref vm, struct said **ret_list, size_t *ret_n, struct xerr *err)
+{
+    struct drive *drives;
+    size_t n;
+
+    if (list_drives(c, vm, &drives, &n, err)) return -1;
+    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+    const struct row *row = snap_need(s, CLASS_VM, vm, err);
+    if (!row) return -1;
+    struct said *list = arena_new_array(c->arena, struct said, n);
+    const struct hv_id id = hv_id(arena_strdup(c->arena, row_uuid(row)), vm);
+    for (size_t i = 0; i < n; i++) {
+        const struct row *vbd = snap_get(s, CLASS_VBD, drives[i].vbd);
+        list[i] = (struct said){ &drives[i], vbd && row_bool(vbd, F_VBD_currently_attached), id };
+    }
+    *ret_list = list;
+    *ret_n = n;
+    return 0;
+}
+
+int vbd_settle_all(struct call *c, struct ref vm, bool runs, struct xerr *err)
+{
+    struct said *list;
+    size_t n;
+
+    if (list_said(c, vm, &list, &n, err)) return -1;
+    for (size_t i = 0; i < n; i++)
+        if (settle_one(c, &list[i], runs, err)) return -1;
+    return 0;
+}
+
+/* ---- in a transaction ----------------------------------------------------------------------- */
+
 void vbd_set_attached(struct txn *t, struct ref vbd, bool attached)
 {
     const struct row *row = snap_get(txn_snap(t), CLASS_VBD, vbd);

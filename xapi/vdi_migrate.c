@@ -16,6 +16,7 @@
 #include "lib/log.h"
 #include "xapi/call/lifecycle.h"
 #include "xapi/vbd.h"
+#include "xapi/vm_resync.h"
 
 enum { POLL_MS = 100 };
 #define KEY_OF "mirror-of"
@@ -27,6 +28,7 @@ struct move {
     struct hv_id vm;
     const char *owner;  /* of both: the VBD's uuid */
     struct hv_disk disk; /* the new one, as the guest gets it */
+    bool doubtful;       /* the guest may have gone on in the new one, and the records do not say so */
 };
 
 /* ---- what moves ---------------------------------------------------------------------------- */
@@ -136,13 +138,14 @@ static void take_over(struct call *c, struct txn *t, struct ref from, struct ref
     lifecycle_refresh(t, CLASS_VDI, to);
 }
 
-static void remove_disk(struct call *c, struct ref vdi, const char *owner)
+static int remove_disk(struct call *c, struct ref vdi, const char *owner)
 {
     _cleanup_xerr_ struct xerr err = XERR_INIT;
 
-    if (vdi_detach(c, vdi, owner, &err) == 0 && vdi_destroy(c, vdi, &err) == 0) return;
+    if (vdi_detach(c, vdi, owner, &err) == 0 && vdi_destroy(c, vdi, &err) == 0) return 0;
     _cleanup_free_ char *why = xerr_text(&err);
     log_warn("disk %s stays after a move: %s", REF_STR(vdi), why);
+    return -1;
 }
 
 static void cancel(struct call *c, const struct move *m)
@@ -155,17 +158,19 @@ static void cancel(struct call *c, const struct move *m)
 }
 
 /* The guest's own word counts: an answer that came too late is none. */
-static int go_on_there(struct call *c, const struct move *m, struct xerr *err)
+static int go_on_there(struct call *c, struct move *m, struct xerr *err)
 {
     _cleanup_xerr_ struct xerr why = XERR_INIT, ignored = XERR_INIT;
     struct hv_mirror now = { .moved = false };
 
+    m->doubtful = true;
     if (step(c, m, HV_MIRROR_FINISH, NULL, &why) == 0) return 0;
-    if (step(c, m, HV_MIRROR_LOOK, &now, &ignored) == 0 && now.moved) return 0;
+    m->doubtful = step(c, m, HV_MIRROR_LOOK, &now, &ignored) || now.moved;
+    if (now.moved) return 0;
     return xerr_move(err, &why);
 }
 
-static int finish(struct call *c, const struct move *m, struct xerr *err)
+static int finish(struct call *c, struct move *m, struct xerr *err)
 {
     struct txn *t = db_begin(c->agent->db);
 
@@ -174,7 +179,9 @@ static int finish(struct call *c, const struct move *m, struct xerr *err)
     if (go_on_there(c, m, err)) return -1;
     t = db_begin(c->agent->db);
     take_over(c, t, m->from, m->to, m->vbd, m->owner);
-    return db_commit(t, err);
+    if (db_commit(t, err)) return -1;
+    m->doubtful = false;
+    return 0;
 }
 
 static int copy_over(struct call *c, struct move *m, struct xerr *err)
@@ -184,7 +191,7 @@ static int copy_over(struct call *c, struct move *m, struct xerr *err)
     if (vdi_attach(c, m->to, m->owner, true, &disk, err)) return -1;
     if (vbd_describe(c, m->vbd, &disk, &m->disk, err) || step(c, m, HV_MIRROR_START, NULL, err)) return -1;
     if (await_ready(c, m, err) == 0 && finish(c, m, err) == 0) return 0;
-    cancel(c, m);
+    if (!m->doubtful) cancel(c, m);
     return -1;
 }
 
@@ -200,11 +207,11 @@ int vdi_pool_migrate(struct call *c, struct ref vdi, struct ref sr, const struct
         *ret_result = vdi; /* it is there */
         return 0;
     }
-    if (make_target(c, &m, sr, err) || copy_over(c, &m, err)) {
-        if (!ref_is_null(m.to)) remove_disk(c, m.to, m.owner);
-        return -1;
-    }
-    remove_disk(c, m.from, m.owner);
+    /* Which of the two disks the guest is in, and what is to go, is found out as at a start of the agent. */
+    const int failed = make_target(c, &m, sr, err) || copy_over(c, &m, err);
+    if (failed && !m.doubtful && ref_is_null(m.to)) return -1;
+    if (m.doubtful || remove_disk(c, failed ? m.to : m.from, m.owner)) vm_doubt(c->agent->doubts, m.vm.vm);
+    if (failed) return -1;
     log_info("disk %s moved to %s", REF_STR(m.from), REF_STR(m.to));
     *ret_result = m.to;
     return 0;
@@ -217,7 +224,10 @@ struct unended {
     const char *of;
     bool ends;
     const char *left; /* KEY_LEFT of this disk: it is to go */
+    bool busy;        /* a call is at it */
 };
+
+static bool is_busy(const struct row *vdi) { return vdi && row_value(vdi, F_VDI_current_operations)->map.n; }
 
 static size_t list_unended(struct call *c, struct unended **ret_list)
 {
@@ -233,6 +243,7 @@ static size_t list_unended(struct call *c, struct unended **ret_list)
             .of = of ? arena_strdup(c->arena, of) : "",
             .ends = row_map_str(vdi, F_VDI_sm_config, KEY_ENDS, NULL) != NULL,
             .left = left ? arena_strdup(c->arena, left) : NULL,
+            .busy = is_busy(vdi) || (of && is_busy(snap_by_uuid(s, CLASS_VDI, of))),
         };
     }
     *ret_list = list;
@@ -263,6 +274,8 @@ static bool has_moved(struct call *c, struct move *m, const struct unended *u)
     return now.moved;
 }
 
+static int stays(int rc, struct xerr *err) { return rc ? xerr_internal(err, "a disk stays after a move") : 0; }
+
 static int recover(struct call *c, const struct unended *u, struct xerr *err)
 {
     struct move m = { .to = u->to, .owner = "" };
@@ -275,25 +288,28 @@ static int recover(struct call *c, const struct unended *u, struct xerr *err)
     }
     if (!has_moved(c, &m, u)) {
         log_warn("the move of disk %s was not ended: it stays where it was", u->of);
-        remove_disk(c, m.to, *m.owner ? m.owner : "none");
-        return 0;
+        return stays(remove_disk(c, m.to, *m.owner ? m.owner : "none"), err);
     }
     log_warn("the move of disk %s was all but ended: it is finished", u->of);
     struct txn *t = db_begin(c->agent->db);
     take_over(c, t, m.from, m.to, m.vbd, m.owner);
     if (db_commit(t, err)) return -1;
-    if (!ref_is_null(m.from)) remove_disk(c, m.from, *m.owner ? m.owner : "none");
-    return 0;
+    return ref_is_null(m.from) ? 0 : stays(remove_disk(c, m.from, *m.owner ? m.owner : "none"), err);
 }
 
 int vdi_migrate_recover(struct call *c, struct xerr *err)
 {
     struct unended *list;
     size_t n = list_unended(c, &list);
+    int rc = 0;
 
     for (size_t i = 0; i < n; i++) {
-        if (list[i].left) remove_disk(c, list[i].to, list[i].left);
-        else if (recover(c, &list[i], err)) return -1;
+        _cleanup_xerr_ struct xerr why = XERR_INIT;
+        int failed;
+        if (list[i].busy) failed = xerr_internal(&why, "a disk is on the move");
+        else if (list[i].left) failed = stays(remove_disk(c, list[i].to, list[i].left), &why);
+        else failed = recover(c, &list[i], &why);
+        if (failed && !rc) rc = xerr_move(err, &why);
     }
-    return 0;
+    return rc;
 }

@@ -265,6 +265,15 @@ int vif_plug(struct call *c, struct ref self, struct xerr *err)
     return set_attached(c, self, true, err);
 }
 
+/* One that has it no more, because an unplugging was cut off, is as well. */
+static int take_from_guest(struct call *c, const struct card *card, const struct hv_nic *nic, struct xerr *err)
+{
+    _cleanup_xerr_ struct xerr why = XERR_INIT;
+
+    if (!hv_nic_detach(c->agent->hv, hv_id(card->vm_uuid, card->vm), nic, 0, &why) || xerr_is(&why, "DEVICE_ALREADY_DETACHED")) return 0;
+    return xerr_move(err, &why);
+}
+
 int vif_unplug(struct call *c, struct ref self, struct xerr *err)
 {
     struct card card;
@@ -272,7 +281,7 @@ int vif_unplug(struct call *c, struct ref self, struct xerr *err)
 
     if (describe_one(c, self, &card, &vm, err)) return -1;
     const struct hv_nic nic = { .ref = self, .device = card.device, .mac = card.mac, .tap = card.tap, .bridge = card.bridge };
-    if (hv_nic_detach(c->agent->hv, hv_id(card.vm_uuid, vm), &nic, 0, err)) return -1;
+    if (take_from_guest(c, &card, &nic, err)) return -1;
     release(c, &card, 1);
     return set_attached(c, self, false, err);
 }
@@ -280,6 +289,42 @@ int vif_unplug(struct call *c, struct ref self, struct xerr *err)
 int vif_unplug_force(struct call *c, struct ref self, struct xerr *err)
 {
     return vif_unplug(c, self, err);
+}
+
+/* ---- after a commit that failed, or the end of an agent ----------------------------------------------------------- */
+
+static bool has_interface(const struct host_links *links, const char *name)
+{
+    for (size_t i = 0; i < links->n; i++)
+        if (streq(links->list[i].name, name)) return true;
+    return false;
+}
+
+static int settle_one(struct call *c, const struct card *card, bool there, bool runs, struct xerr *err)
+{
+    const bool engine = hv_plugs_nics(c->agent->hv);
+    const struct hv_nic nic = { .ref = card->vif, .device = card->device, .mac = card->mac, .tap = card->tap, .bridge = card->bridge };
+
+    /* An engine's own interface comes and goes with the guest: that it is not there says nothing. */
+    if (there == card->attached || (engine && !there)) return 0;
+    if (runs && take_from_guest(c, card, &nic, err)) return -1;
+    log_info("card %s of VM %s: %s", card->tap, card->vm_uuid, there ? "its plugging was cut off" : "its unplugging was cut off");
+    if (card->attached) return set_attached(c, card->vif, false, err);
+    return engine ? 0 : net_tap_destroy(c->agent->net, card->tap, err);
+}
+
+int vif_settle_all(struct call *c, struct ref vm, bool runs, const struct host_links *links, struct xerr *err)
+{
+    struct card *cards;
+    size_t n;
+
+    if (describe_all(c, vm, &cards, &n, err)) return -1;
+    for (size_t i = 0; i < n; i++) {
+        const char *name = cards[i].tap;
+        if (hv_plugs_nics(c->agent->hv)) name = arena_printf(c->arena, "vif%d.%u", (int)cards[i].domid, cards[i].device);
+        if (settle_one(c, &cards[i], has_interface(links, name), runs, err)) return -1;
+    }
+    return 0;
 }
 
 static int check_move(struct call *c, struct ref vif, struct ref network, struct xerr *err)

@@ -29,6 +29,11 @@ void vm_devices_started(struct call *c, struct txn *t, struct ref vm);
 /* Marks them detached, removes console records. */
 void vm_devices_stopped(struct txn *t, struct ref vm);
 
+/* For a VM that nobody works on: devices that the host has for it and the records do not have as plugged are unplugged (runs: from the
+ * guest, too), and cards and disks that the host has no more are unplugged in the records. Errors: the hypervisor's, the database's. */
+struct host_links;     /* vif.h */
+int vm_settle_devices(struct call *c, struct ref vm, bool runs, const struct host_links *links, struct xerr *err);
+
 /* Undoing on the way out of a failure, where there is nobody left to tell: what fails is logged. */
 void vm_undo_domain(struct call *c, struct hv_id id);
 void vm_undo_vdi(struct call *c, struct ref vdi);
@@ -81,9 +86,6 @@ void vm_monitor_stop(struct vm_monitor *m);
 void vm_monitor_free(struct vm_monitor *m);
 /* The hypervisor's callback: queues and returns. arg is the monitor. */
 void vm_monitor_event(void *arg, const struct hv_event *event);
-/* Compares the hypervisor's guests with the database and repairs the database; ends domains that no committed start
- * stands behind. At startup and when the engine came back. */
-int vm_monitor_resync(struct vm_monitor *m, struct xerr *err);
 
 /* ENDED: the engine does not restart guests; who asked for the reboot starts it again. */
 enum vm_news { VM_NEWS_HALTED = 1, VM_NEWS_REBOOTED = 2, VM_NEWS_CRASHED = 4, VM_NEWS_ENDED = 8 };

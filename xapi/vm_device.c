@@ -1,5 +1,5 @@
 /* A VM's disks, network cards and consoles as a whole: what power operations attach and release.
- * Called by: vm_power.c, vm_monitor.c.  Calls: vbd.c, vif.c, db/. */
+ * Called by: vm_power.c, vm_resync.c.  Calls: vbd.c, vif.c, db/. */
 #include "xapi/vm.h"
 
 #define LOG_MODULE "vm"
@@ -31,6 +31,11 @@ void vm_detach_devices(struct call *c, struct ref vm)
 {
     vif_detach_all(c, vm);
     vbd_detach_all(c, vm);
+}
+
+int vm_settle_devices(struct call *c, struct ref vm, bool runs, const struct host_links *links, struct xerr *err)
+{
+    return vif_settle_all(c, vm, runs, links, err) || vbd_settle_all(c, vm, runs, err) ? -1 : 0;
 }
 
 /* What a guest shows: its screen, where it has one, then its text console. One with emulated hardware has the screen alone, as

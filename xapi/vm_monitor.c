@@ -14,6 +14,7 @@
 #include "lib/clock.h"
 #include "lib/log.h"
 #include "xapi/call/lifecycle.h"
+#include "xapi/vm_resync.h"
 #include "xapi/vm_space.h"
 
 enum { NO_SPACE_PRIORITY = 2 };
@@ -31,7 +32,7 @@ struct queued {
 struct vm_monitor {
     struct agent *agent;
     pthread_mutex_t lock;
-    pthread_cond_t queue_cond, ended;
+    pthread_cond_t queue_cond, ended, stopping;
     struct queued *head, **tail;      /* lock: lock */
     struct vm_wait *waits;            /* lock: lock */
     struct vm_ending *endings;        /* lock: lock */
@@ -88,6 +89,18 @@ static struct timespec after_ms(int ms)
         t.tv_nsec -= 1000000000;
     }
     return t;
+}
+
+/* False when the monitor is to stop. */
+static bool pause_unless_stopped(struct vm_monitor *m, int ms)
+{
+    const struct timespec until = after_ms(ms);
+
+    pthread_mutex_lock(&m->lock);
+    while (!m->stop && !pthread_cond_timedwait(&m->stopping, &m->lock, &until)) continue;
+    const bool stop = m->stop;
+    pthread_mutex_unlock(&m->lock);
+    return !stop;
 }
 
 bool vm_wait_for(struct vm_monitor *m, struct vm_wait *w, int wanted, int timeout_ms, const struct call *c)
@@ -243,12 +256,31 @@ static bool find_settled(struct call *c, const struct queued *e, struct known *r
     return false;
 }
 
+/* The guest has ended, whatever the disk of the database says to it: until it is written. -1: the agent ends first, or there is
+ * no such VM any more. */
+static int write_end(struct call *c, const struct queued *e, struct ref vm)
+{
+    enum { FIRST_MS = 50, LONGEST_MS = 30000 };
+    struct vm_monitor *m = e->monitor;
+
+    for (int pause_ms = FIRST_MS;; pause_ms = pause_ms < LONGEST_MS / 2 ? pause_ms * 2 : LONGEST_MS) {
+        struct call *try = call_new_internal(c->agent, "end of a guest");
+        struct xerr err = XERR_INIT;
+        const int rc = vm_make_halted(try, vm, e->domid, &err);
+        call_free_internal(try);
+        if (!rc) return 0;
+        const bool gone = xerr_is(&err, "HANDLE_INVALID");
+        log_failure("end", e->uuid, &err);
+        if (gone || !pause_unless_stopped(m, pause_ms)) return -1;
+    }
+}
+
 static void after_stop(struct call *c, const struct queued *e, const struct known *k)
 {
     struct xerr err = XERR_INIT;
     bool reboot = e->reason == HV_STOP_REBOOT && k->restart;
 
-    if (vm_make_halted(c, k->vm, e->domid, &err)) log_failure("end", e->uuid, &err);
+    if (write_end(c, e, k->vm)) return;
     if (!reboot) vm_tell(c->agent->vms, k->vm, VM_NEWS_HALTED);
     if (!k->restart) return;
     if (reboot && k->rebooting) {
@@ -332,7 +364,9 @@ static void note_power_state(struct call *c, const struct queued *e, struct ref 
         txn_set_enum(t, vm, F_VM_power_state, (int)state);
         if (e->no_space) vm_space_note(t, vm);
         lifecycle_refresh(t, CLASS_VM, vm);
-        if (db_commit(t, &err)) log_failure("power state", e->uuid, &err);
+        if (!db_commit(t, &err)) return;
+        log_failure("power state", e->uuid, &err);
+        vm_doubt(c->agent->doubts, vm);
         return;
     }
 }
@@ -396,7 +430,7 @@ static void handle(struct call *c, const struct queued *e)
 
     switch (e->kind) {
     case HV_EVENT_DRIVER_REGAINED:
-        if (vm_monitor_resync(c->agent->vms, &err)) log_failure("comparison with the engine", "-", &err);
+        if (vm_resync(c->agent, &err)) log_failure("comparison with the engine", "-", &err);
         return;
     case HV_EVENT_STOPPED: handle_stopped(c, e); return;
     case HV_EVENT_CRASHED: handle_crashed(c, e); return;
@@ -518,6 +552,7 @@ struct vm_monitor *vm_monitor_new(struct agent *agent)
     pthread_mutex_init(&m->lock, NULL);
     pthread_cond_init(&m->queue_cond, NULL);
     pthread_cond_init(&m->ended, NULL);
+    cond_init_monotonic(&m->stopping);
     return m;
 }
 
@@ -536,6 +571,7 @@ void vm_monitor_stop(struct vm_monitor *m)
     pthread_mutex_lock(&m->lock);
     m->stop = true;
     pthread_cond_broadcast(&m->queue_cond);
+    pthread_cond_broadcast(&m->stopping);
     pthread_mutex_unlock(&m->lock);
     /* The thread first: it is what begins workers. */
     if (m->runs) pthread_join(m->thread, NULL);
@@ -556,119 +592,7 @@ void vm_monitor_free(struct vm_monitor *m)
     }
     pthread_cond_destroy(&m->queue_cond);
     pthread_cond_destroy(&m->ended);
+    pthread_cond_destroy(&m->stopping);
     pthread_mutex_destroy(&m->lock);
     free(m);
-}
-
-/* ---- comparison with the engine -------------------------------------------------------------------------------- */
-
-static const struct hv_domain *domain_of(const struct hv_domain *domains, size_t n, const char *uuid)
-{
-    for (size_t i = 0; i < n; i++)
-        if (streq(domains[i].uuid, uuid)) return &domains[i];
-    return NULL;
-}
-
-/* A VM as the record had it before the engine was asked. */
-struct candidate {
-    struct ref ref;
-    const char *uuid;
-    int64_t domid;
-    int state;
-    bool should_run, here;
-};
-
-/* Nothing happened to the VM since: what the engine said is about what the record says. */
-static bool still_so(const struct snap *s, const struct candidate *k)
-{
-    const struct row *vm = snap_get(s, CLASS_VM, k->ref);
-
-    return vm && !busy(vm) && row_enum(vm, F_VM_power_state) == k->state && row_int(vm, F_VM_domid) == k->domid;
-}
-
-/* The guest lives: the record takes its number and state. */
-static int adopt(struct call *c, const struct candidate *k, const struct hv_domain *domain, struct xerr *err)
-{
-    struct txn *t = db_begin(c->agent->db);
-
-    if (still_so(txn_snap(t), k)) {
-        const struct ref vm = k->ref;
-        const struct row *row = snap_get(txn_snap(t), CLASS_VM, vm);
-        struct ref metrics = row_ref(row, F_VM_metrics);
-        txn_set_int(t, vm, F_VM_domid, domain->domid);
-        txn_set_enum(t, vm, F_VM_power_state,
-                     domain->state == HV_STATE_PAUSED ? vm_power_state_Paused : vm_power_state_Running);
-        if (snap_get(txn_snap(t), CLASS_VM_metrics, metrics)) {
-            txn_set_int(t, metrics, F_VM_metrics_memory_actual, domain->memory_actual_bytes);
-            txn_set_int(t, metrics, F_VM_metrics_VCPUs_number, domain->vcpus);
-            if (domain->start_time) txn_set_time(t, metrics, F_VM_metrics_start_time, domain->start_time);
-        }
-        lifecycle_refresh(t, CLASS_VM, vm);
-    }
-    return db_commit(t, err);
-}
-
-/* One VM against its domain (NULL = none). */
-static int compare_one(struct call *c, const struct candidate *k, const struct hv_domain *domain, struct xerr *err)
-{
-    bool alive = domain && (domain->state == HV_STATE_RUNNING || domain->state == HV_STATE_PAUSED), suspended = false;
-
-    if (k->should_run && vm_settle_suspend(c, k->ref, alive, &suspended, err)) return -1;
-    if (suspended) return 0;
-    if (k->should_run && alive) return adopt(c, k, domain, err);
-    if (domain) {
-        log_info("VM %s: ending a domain that no finished start stands behind", k->uuid);
-        if (hv_destroy(c->agent->hv, hv_id(k->uuid, k->ref), err)) return -1;
-    }
-    if (!k->should_run) {
-        if (domain) vm_detach_devices(c, k->ref);
-        return 0;
-    }
-    log_info("VM %s ended while nobody watched", k->uuid);
-    return vm_make_halted(c, k->ref, k->domid, err);
-}
-
-/* Every VM that no operation is at work on. */
-static size_t list_idle(struct call *c, struct candidate **ret_list)
-{
-    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
-    struct candidate *list = arena_new_array(c->arena, struct candidate, snap_count(s, CLASS_VM));
-    size_t n = 0;
-
-    SNAP_EACH (s, CLASS_VM, vm) {
-        int state = row_enum(vm, F_VM_power_state);
-        if (row_bool(vm, F_VM_is_control_domain) || busy(vm)) continue;
-        list[n++] = (struct candidate){
-            .ref = row_ref_of(vm), .uuid = arena_strdup(c->arena, row_uuid(vm)), .domid = row_int(vm, F_VM_domid), .state = state,
-            .should_run = state == vm_power_state_Running || state == vm_power_state_Paused,
-            .here = ref_eq(row_ref(vm, F_VM_resident_on), c->agent->host),
-        };
-    }
-    *ret_list = list;
-    return n;
-}
-
-int vm_monitor_resync(struct vm_monitor *m, struct xerr *err)
-{
-    struct call *c = call_new_internal(m->agent, "comparison with the engine");
-    const struct hv_domain *domains;
-    struct candidate *list;
-    size_t n_domains, n = list_idle(c, &list);
-    int rc = -1;
-
-    if (hv_list(m->agent->hv, c->arena, &domains, &n_domains, err)) goto out;
-    for (size_t i = 0; i < n; i++) {
-        const struct candidate *k = &list[i];
-        const struct hv_domain *domain = domain_of(domains, n_domains, k->uuid);
-        struct xerr why = XERR_INIT;
-        struct snap *s = db_snap(m->agent->db);
-        const bool so = still_so(s, k);
-        snap_unref(s);
-        if ((k->should_run ? !k->here : !domain) || !so) continue;
-        if (compare_one(c, k, domain, &why)) log_failure("comparison", k->uuid, &why);
-    }
-    rc = 0;
-out:
-    call_free_internal(c);
-    return rc;
 }

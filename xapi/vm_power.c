@@ -269,9 +269,11 @@ int vm_hard_shutdown(struct call *c, struct ref vm, struct xerr *err)
 
 int vm_hard_reboot(struct call *c, struct ref vm, struct xerr *err)
 {
+    const uint64_t failures = db_failures(c->agent->db);
+
     if (unfinished_rerun(c, vm, "start", err)) return -1;
     int rc = end_domain(c, vm, err) || start_here(c, vm, false, err) ? -1 : 0;
-    unfinished_rerun_end(c, vm);
+    unfinished_rerun_end(c, vm, failures);
     return rc;
 }
 

@@ -259,19 +259,20 @@ static enum vm_power_state power_state_of(struct call *c, struct ref vm)
 /* A running VM is suspended for the moment of the snapshot, so that disks and memory agree, and resumed whatever happens. */
 int vm_checkpoint(struct call *c, struct ref vm, const char *new_name, struct ref *ret_result, struct xerr *err)
 {
+    const uint64_t failures = db_failures(c->agent->db);
     enum vm_power_state state = power_state_of(c, vm);
     bool ran = state == vm_power_state_Running || state == vm_power_state_Paused;
 
     if (ran && unfinished_rerun(c, vm, state == vm_power_state_Paused ? "resume-paused" : "resume", err)) return -1;
     if (ran && vm_suspend(c, vm, err)) {
-        unfinished_rerun_end(c, vm);
+        unfinished_rerun_end(c, vm, failures);
         return -1;
     }
     int rc = make_copy(c, vm, new_name, "VDI.snapshot", REF_NULL, NULL, true, ret_result, err);
     if (!ran) return rc;
     struct xerr why = XERR_INIT;
     int failed = vm_resume(c, vm, state == vm_power_state_Paused, true, &why);
-    unfinished_rerun_end(c, vm);
+    unfinished_rerun_end(c, vm, failures);
     if (failed) {
         if (!rc) return xerr_move(err, &why);
         xerr_clear(&why);

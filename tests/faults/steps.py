@@ -11,7 +11,7 @@ import struct
 import subprocess
 import xmlrpc.client
 
-from harness import Agent, Failure, wait_until
+from harness import Agent, Failure, upload, wait_until
 
 MIB = 1 << 20
 GONE = (OSError, http.client.HTTPException, xmlrpc.client.ProtocolError)      # the agent was killed under the call
@@ -75,21 +75,9 @@ class World:
 
     def upload(self, path, body):
         """The path with its query; the body of an import. Raises Failure, or what a killed agent brings about."""
-        s, task = self.s, self.s.task.create('import', '')
-        sock = socket.socket(socket.AF_UNIX)
-        sock.settimeout(60)
-        sock.connect(self.agent.socket)
-        sock.sendall(('PUT %s&session_id=%s&task_id=%s HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: %d\r\n\r\n'
-                      % (path, s._ref, task, len(body))).encode())
-        with sock:
-            answer = sock.recv(65536)
-            if b' 200 ' in answer:
-                sock.sendall(body)
-            while sock.recv(65536):
-                pass
-        wait_until(lambda: s.task.get_status(task) != 'pending')
-        if s.task.get_status(task) != 'success':
-            raise Failure(s.task.get_error_info(task))
+        r = upload(self.agent, self.s, path, body)
+        if r['status'] != 'success':
+            raise Failure(r['error_info'])
 
     def download(self, path):
         sock = socket.socket(socket.AF_UNIX)
@@ -241,10 +229,11 @@ class World:
 
 class Operation:
     """make(world) -> what it works on; run(world, that). again: it can be run once more after a failure. half: a refusal may leave it half
-    done, if running it once more ends it; no kill may."""
+    done, if running it once more ends it; no kill may. parts: it is done to several VMs, each of which is as before or as after; running it
+    once more ends it."""
 
-    def __init__(self, name, make, run, kill_only=False, again=True, half=False):
-        self.name, self.make, self.run, self.kill_only, self.again, self.half = name, make, run, kill_only, again, half
+    def __init__(self, name, make, run, kill_only=False, again=True, half=False, parts=False):
+        self.name, self.make, self.run, self.kill_only, self.again, self.half, self.parts = name, make, run, kill_only, again, half, parts
 
 
 def operations():
@@ -280,6 +269,17 @@ def operations():
     def plugged_disk(w):
         vm = w.vm(state='Running')
         return w.vbd(vm, w.disk('more'))
+
+    def elsewhere(state):
+        """A disk of a VM in that state, which is to go to the second repository."""
+        def make(w):
+            vm = w.vm(state=state)
+            return next(w.s.VBD.get_VDI(b) for b in w.s.VM.get_VBDs(vm))
+        return make
+
+    def move(w, vdi):
+        if w.s.VDI.get_SR(vdi) != w.second:     # the disk has the same name and reference in its new place
+            w.s.VDI.pool_migrate(vdi, w.second, {})
 
     def unplugged(w):
         pbd = w.s.SR.get_PBDs(w.second)[0]
@@ -347,6 +347,8 @@ def operations():
         Operation('VM.unpause', vm_in('Paused'), lambda w, vm: w.s.VM.unpause(vm)),
         Operation('VM.suspend', vm_in('Running'), lambda w, vm: w.s.VM.suspend(vm)),
         Operation('VM.resume', vm_in('Suspended'), lambda w, vm: w.s.VM.resume(vm, False, False)),
+        Operation('VM.clean_reboot', vm_in('Running'), lambda w, vm: w.s.VM.clean_reboot(vm)),
+        Operation('VM.pool_migrate', vm_in('Running'), lambda w, vm: w.s.VM.pool_migrate(vm, w.host, {'live': 'true'})),
         Operation('VM.snapshot', vm_in('Halted'), lambda w, vm: w.s.VM.snapshot(vm, 'snap')),
         Operation('VM.checkpoint', vm_in('Running'), lambda w, vm: w.s.VM.checkpoint(vm, 'point')),
         Operation('VM.revert', with_snapshot, lambda w, pair: w.s.VM.revert(pair[1]), again=False),
@@ -359,19 +361,20 @@ def operations():
         plug_then(plugged_disk, 'plug'), plug_then(plugged_disk, 'unplug'),
         plug_then(plugged_card, 'plug'), plug_then(plugged_card, 'unplug'),
         Operation('VTPM.create', vm_in('Halted'), lambda w, vm: w.s.VTPM.create(vm, False)),
-        Operation('VM_appliance.start', appliance, lambda w, app: w.s.VM_appliance.start(app, False), kill_only=True, again=False),
+        Operation('VM_appliance.start', appliance, lambda w, app: w.s.VM_appliance.start(app, False), parts=True),
         Operation('VDI.create', nothing, lambda w, _: w.disk('made')),
         Operation('VDI.destroy', lambda w: w.disk(), lambda w, vdi: w.s.VDI.destroy(vdi), half=True),
         Operation('VDI.snapshot', lambda w: w.disk(), lambda w, vdi: w.s.VDI.snapshot(vdi, {})),
         Operation('VDI.clone', lambda w: w.disk(), lambda w, vdi: w.s.VDI.clone(vdi, {})),
         Operation('VDI.copy', lambda w: w.disk(), lambda w, vdi: w.s.VDI.copy(vdi, w.second)),
+        Operation('VDI.pool_migrate at rest', elsewhere('Halted'), move),
+        Operation('VDI.pool_migrate in use', elsewhere('Running'), move),
         Operation('VDI.resize', lambda w: w.disk(), lambda w, vdi: w.s.VDI.resize(vdi, str(16 * MIB))),
         Operation('VDI.forget', lambda w: w.disk(), lambda w, vdi: w.s.VDI.forget(vdi), again=False),
         Operation('VDI.introduce', forgotten, introduce, again=False),
         Operation('import_raw_vdi', nothing,
                   lambda w, _: w.upload('/import_raw_vdi?sr_id=%s&format=raw' % w.s.SR.get_uuid(w.sr), b'x' * MIB)),
-        # What a driver has made is not made over: SR.probe finds it, SR.introduce takes it.
-        Operation('SR.create', nothing, lambda w, _: third(w), again=False),
+        Operation('SR.create', nothing, lambda w, _: third(w)),
         Operation('SR.destroy', third_unplugged, without_plugs('destroy')),
         Operation('SR.forget', third_unplugged, without_plugs('forget')),
         Operation('SR.scan', nothing, lambda w, _: w.s.SR.scan(w.sr)),
@@ -437,13 +440,14 @@ class Try:
 
         def well():
             state['view'], state['bad'] = w.view(), w.wrong(result == 'killed')
-            return (state['view'] in right or (self.op.half and result == 'refused')) and not state['bad']
+            return (state['view'] in right or (self.op.half and result == 'refused') or
+                    (self.op.parts and made_of(state['view'], self.before, after))) and not state['bad']
 
         def ended():
             return w.view() == after and not w.wrong(result == 'killed')
 
         if not wait_until(well, settle, 0.3):
-            near = right[0]
+            near = min(right, key=lambda r: len(difference(state['view'], r)) + len(difference(r, state['view'])))
             if state['view'] not in right:
                 state['bad'].append('more %s, less %s' % (difference(state['view'], near), difference(near, state['view'])))
             return state['bad']
@@ -456,6 +460,12 @@ class Try:
                 return ['a second attempt fails: %s' % e.details]
         return [] if wait_until(ended, settle, 0.3) else ['after a second attempt: %s, more %s, less %s' % (
             w.wrong(), difference(w.view(), after), difference(after, w.view()))]
+
+
+def made_of(view, before, after):
+    """Whether each thing of the view is as it was or as it should be, and none is missing."""
+    return (not difference(view, before + after) and not difference([x for x in before if x in after], view) and
+            sum(x[0] == 'VM' for x in view) == sum(x[0] == 'VM' for x in before))
 
 
 def difference(a, b):

@@ -16,7 +16,7 @@ import http.server
 import xmlrpc.client
 import zlib
 
-from harness import BUILD, Agent, check, done, wait_until
+from harness import BUILD, Agent, check, done, upload, wait_until
 
 if os.environ.get('XAPI_SLOW'):
     print('a sanitizer makes system calls of its own, for which the helper is killed')
@@ -166,25 +166,7 @@ class Importer:
 
     def put(self, data, length=None):
         """The task's outcome: (status, VMs or error)."""
-        s = self.s
-        task = s.task.create('import', '')
-        sock = socket.socket(socket.AF_UNIX)
-        sock.settimeout(60)
-        sock.connect(self.agent.socket)
-        sock.sendall(('PUT /import?task_id=%s&session_id=%s HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n'
-                      % (task, s._ref, len(data) if length is None else length)).encode())
-        head = sock.recv(65536)
-        if head.split()[1] == b'200':
-            try:
-                sock.sendall(data)
-                sock.shutdown(socket.SHUT_WR)
-                while sock.recv(65536):
-                    pass
-            except OSError:
-                pass
-        sock.close()
-        wait_until(lambda: s.task.get_status(task) != 'pending', 60)
-        r = s.task.get_record(task)
+        r = upload(self.agent, self.s, '/import', data, length)
         if r['status'] != 'success':
             return r['status'], r['error_info']
         return 'success', xmlrpc.client.loads('<params><param>%s</param></params>' % r['result'])[0][0]

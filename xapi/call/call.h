@@ -21,6 +21,7 @@ struct tls_server;     /* lib/tls.h */
 struct call;
 struct live_tasks;     /* xapi/call/live_task.h */
 struct ready;          /* xapi/call/ready.h */
+struct vm_doubts;
 struct vm_monitor;
 struct auth;           /* xapi/auth.h */
 struct pool_secret;    /* xapi/pool_secret.h */
@@ -57,6 +58,7 @@ struct agent {
     struct storage *storage;
     struct rrd_store *rrds;        /* metrics */
     struct vm_monitor *vms;        /* xapi/vm_monitor.c */
+    struct vm_doubts *doubts;      /* VMs of which a commit failed; xapi/vm_resync.h */
     struct live_tasks *tasks;
     struct auth *auth;             /* passwords and session keys */
     struct pool_secret *pool_secret;

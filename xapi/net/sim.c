@@ -48,22 +48,23 @@ static void load(struct sim *s)
     if (f) fclose(f);
 }
 
+/* The old file or the new one, whenever the agent is killed. */
 static int store(struct sim *s, char **ret_why)
 {
     _cleanup_strbuf_ struct strbuf b = STRBUF_INIT;
+    _cleanup_free_ char *new = xasprintf("%s.new", s->path);
 
     for (size_t i = 0; i < s->n; i++) {
         const struct device *d = &s->devices[i];
         strbuf_printf(&b, "%s %s %s %s %u %s %s %s %u %u\n", kinds[d->kind], d->name, d->bridge, d->mac, d->mtu, d->ip, d->gateway,
                       d->parent, d->tag, d->bond_mode);
     }
-    FILE *f = fopen(s->path, "we");
-    if (!f || fwrite(strbuf_cstr(&b), 1, b.len, f) != b.len) {
+    FILE *f = fopen(new, "we");
+    const bool written = f && fwrite(strbuf_cstr(&b), 1, b.len, f) == b.len;
+    if ((f && fclose(f)) || !written || rename(new, s->path)) {
         *ret_why = xasprintf("%s: %s", s->path, strerror(errno));
-        if (f) fclose(f);
         return -1;
     }
-    fclose(f);
     return 0;
 }
 

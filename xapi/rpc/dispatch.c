@@ -172,8 +172,9 @@ static int run(struct call *c, const struct oplocks *oplocks, const char *key, c
     if (fields_serve(m)) return fields_call(c, m, args, r, err);
     if (!has_behaviour(m)) return xerr_not_implemented(err, m->name);
     if (oplock_take(c, oplocks, m, args, key, m->blocks ? OPERATION_WAIT_MS : 0, &lock, err)) return -1;
+    const uint64_t failures = db_failures(c->agent->db);
     int rc = settle(m, m->thunk(c, args, &result, err), err);
-    oplock_release(c, &lock);
+    oplock_release(c, &lock, db_failures(c->agent->db) != failures);
     if (rc) return -1;
     /* What a class function returns lives in the call's arena. */
     if (r->out) rpc_result_set(c, r, &result);

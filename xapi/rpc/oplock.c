@@ -11,6 +11,7 @@
 #include "lib/log.h"
 #include "xapi/call/lifecycle.h"
 #include "xapi/call/live_task.h"
+#include "xapi/vm_resync.h"
 
 /* Which object of the arguments an operation is on. */
 enum target {
@@ -381,17 +382,66 @@ int oplock_take(struct call *c, const struct oplocks *all, const struct method_d
     }
 }
 
-void oplock_release(struct call *c, struct oplock *lock)
+static int release_once(struct call *c, const struct oplock *lock, struct xerr *err)
 {
-    if (!lock->n) return;
     struct txn *t = db_begin(c->agent->db);
+
     for (size_t i = 0; i < lock->n; i++) {
         const struct oplock_taken *k = &lock->taken[i];
         if (!snap_get(txn_snap(t), k->cls, k->ref)) continue;
         txn_map_remove(t, k->ref, lifecycle_current_field(k->cls), lock->key);
     }
     for (size_t i = 0; i < lock->n; i++) lifecycle_refresh(t, lock->taken[i].cls, lock->taken[i].ref);
-    lock->n = 0;
+    return db_commit(t, err);
+}
+
+/* The VM that has the disk plugged. */
+static struct ref user_of(const struct snap *s, const struct row *vdi)
+{
+    const struct refset *vbds = row_refs(vdi, F_VDI_VBDs);
+
+    for (size_t i = 0; i < vbds->n; i++) {
+        const struct row *vbd = snap_get(s, CLASS_VBD, vbds->refs[i]);
+        if (vbd && row_bool(vbd, F_VBD_currently_attached)) return row_ref(vbd, F_VBD_VM);
+    }
+    return REF_NULL;
+}
+
+/* Null: of no VM. */
+static struct ref vm_of(struct call *c, const struct oplock_taken *k)
+{
+    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+    const struct row *row = snap_get(s, k->cls, k->ref);
+
+    if (!row) return REF_NULL;
+    return k->cls == CLASS_VM    ? k->ref
+           : k->cls == CLASS_VBD ? row_ref(row, F_VBD_VM)
+           : k->cls == CLASS_VIF ? row_ref(row, F_VIF_VM)
+           : k->cls == CLASS_VDI ? user_of(s, row)
+                                 : REF_NULL;
+}
+
+/* None of it goes to the disk. But what is committed beside somebody's work that the disk refuses is refused with it: an operation that
+ * stayed for that would shut the object until the agent ends. */
+void oplock_release(struct call *c, struct oplock *lock, bool doubtful)
+{
+    enum { TRIES = 100 };
     _cleanup_xerr_ struct xerr why = XERR_INIT;
-    if (db_commit(t, &why)) log_error("operations of %s were not released: %s", c->method ? c->method->name : "?", why.code);
+    long pause_ms = 5;
+
+    if (!lock->n) return;
+    for (int i = 0; release_once(c, lock, &why); i++) {
+        if (i == TRIES) {
+            log_error("operations of %s were not released: %s", c->method ? c->method->name : "?", why.code);
+            break;
+        }
+        xerr_clear(&why);
+        nanosleep(&(struct timespec){ 0, pause_ms * NS_PER_MS }, NULL);
+        if (pause_ms < 500) pause_ms *= 2;
+    }
+    for (size_t i = 0; doubtful && i < lock->n; i++) {
+        const struct ref vm = vm_of(c, &lock->taken[i]);
+        if (!ref_is_null(vm)) vm_doubt(c->agent->doubts, vm);
+    }
+    lock->n = 0;
 }

@@ -33,7 +33,8 @@ struct oplock {
  * Errors: the lifecycle's, TASK_CANCELLED. */
 int oplock_take(struct call *c, const struct oplocks *all, const struct method_desc *m, const struct value *args,
                 const char *key, int wait_ms, struct oplock *ret_lock, struct xerr *err);
-/* Whatever came of the call, and also when the object is gone. */
-void oplock_release(struct call *c, struct oplock *lock);
+/* Whatever came of the call, and also when the object is gone. doubtful: a commit failed meanwhile, so the VMs that the call was on may be
+ * other than their records say (vm_doubt). */
+void oplock_release(struct call *c, struct oplock *lock, bool doubtful);
 
 #endif
