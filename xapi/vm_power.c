@@ -235,6 +235,11 @@ int vm_clean_reboot(struct call *c, struct ref vm, struct xerr *err)
     return news & VM_NEWS_ENDED ? start_here(c, vm, false, err) : 0;
 }
 
+static char *suspend_owner(struct call *c, struct ref vm)
+{
+    return arena_printf(c->arena, "suspend-%s", id_of(c, vm).uuid);
+}
+
 static int destroy_suspend_image(struct call *c, struct ref vm, struct xerr *err)
 {
     struct ref vdi;
@@ -250,7 +255,8 @@ static int destroy_suspend_image(struct call *c, struct ref vm, struct xerr *err
     unfinished_mark(c, t, vdi);
     if (db_commit(t, err)) return -1;
 
-    unfinished_destroy(c, vdi);   /* a stale image is only waste */
+    vm_undo_attach(c, vdi, suspend_owner(c, vm));   /* where the resume could not */
+    unfinished_destroy(c, vdi);                     /* a stale image is only waste */
     return 0;
 }
 
@@ -327,11 +333,6 @@ static int suspend_sr(struct call *c, struct ref vm, struct ref *ret_sr, int64_t
         return 0;
     }
     return xerr_vm_no_suspend_sr(err, REF_STR(vm));
-}
-
-static char *suspend_owner(struct call *c, struct ref vm)
-{
-    return arena_printf(c->arena, "suspend-%s", id_of(c, vm).uuid);
 }
 
 static int make_suspend_image(struct call *c, struct ref vm, struct ref *ret_vdi, struct xerr *err)

@@ -23,7 +23,7 @@ class World:
     """An agent on the simulator with what the operations need, and a look at all that is there."""
 
     def __init__(self):
-        self.agent = Agent(faults=True)
+        self.agent = self.make_agent()
         self.agent.start()
         self.login()
         self.template = self.s.VM.get_by_name_label('Other install media')[0]
@@ -33,8 +33,12 @@ class World:
         self.second = self.s.SR.create(self.host, {'location': os.path.join(self.agent.root, 'second')}, '0', 'second', '', 'file', 'user',
                                        False, {})
         self.network = self.s.network.create({'name_label': 'net', 'name_description': '', 'other_config': {}})
-        self.pif = sorted(self.s.PIF.get_all(), key=self.s.PIF.get_device)[-1]
+        self.pif = ([None] + sorted(self.s.PIF.get_all(), key=self.s.PIF.get_device))[-1]
         self.kept = {cls: set(getattr(self.s, cls).get_all()) for cls in ('VM', 'VDI', 'SR', 'network', 'PIF')}
+
+    @staticmethod
+    def make_agent(**named):
+        return Agent(faults=True, **named)
 
     def login(self):
         self.s = self.agent.login(timeout=60)
@@ -42,7 +46,7 @@ class World:
     def restart(self):
         """After a kill."""
         self.agent.process.wait()
-        self.agent = Agent(root=self.agent.root, faults=True)
+        self.agent = self.make_agent(root=self.agent.root)
         self.agent.start()
         self.login()
 
@@ -117,6 +121,11 @@ class World:
                 found[uuid.decode()] = number
         return found
 
+    def devices(self):
+        """Kinds of the host's interfaces."""
+        with open(os.path.join(self.agent.root, 'net')) as f:
+            return [line.split()[0] for line in f]
+
     def view(self):
         """All that clients see and the host has, without what differs from run to run."""
         s, out = self.s, []
@@ -145,8 +154,7 @@ class World:
         for ref, r in s.PIF.get_all_records().items():
             out.append(('PIF', r['device'], r['VLAN'], r['currently_attached']))
         out += [('bond',)] * len(s.Bond.get_all()) + [('tunnel',)] * len(s.tunnel.get_all())
-        with open(os.path.join(self.agent.root, 'net')) as f:
-            out += [('device', line.split()[0]) for line in f]
+        out += [('device', kind) for kind in self.devices()]
         return sorted(out, key=repr)
 
     def wrong(self, killed=True):
@@ -230,10 +238,11 @@ class World:
 class Operation:
     """make(world) -> what it works on; run(world, that). again: it can be run once more after a failure. half: a refusal may leave it half
     done, if running it once more ends it; no kill may. parts: it is done to several VMs, each of which is as before or as after; running it
-    once more ends it."""
+    once more ends it. real: the simulator cannot do it."""
 
-    def __init__(self, name, make, run, kill_only=False, again=True, half=False, parts=False):
-        self.name, self.make, self.run, self.kill_only, self.again, self.half, self.parts = name, make, run, kill_only, again, half, parts
+    def __init__(self, name, make, run, kill_only=False, again=True, half=False, parts=False, real=False):
+        self.name, self.make, self.run, self.kill_only, self.again, self.half = name, make, run, kill_only, again, half
+        self.parts, self.real = parts, real
 
 
 def operations():
@@ -270,16 +279,11 @@ def operations():
         vm = w.vm(state='Running')
         return w.vbd(vm, w.disk('more'))
 
-    def elsewhere(state):
-        """A disk of a VM in that state, which is to go to the second repository."""
-        def make(w):
-            vm = w.vm(state=state)
-            return next(w.s.VBD.get_VDI(b) for b in w.s.VM.get_VBDs(vm))
-        return make
+    def used_disk(w):
+        return w.s.VM.get_VBDs(w.vm(state='Running'))[0]
 
-    def move(w, vdi):
-        if w.s.VDI.get_SR(vdi) != w.second:     # the disk has the same name and reference in its new place
-            w.s.VDI.pool_migrate(vdi, w.second, {})
+    def move(w, vbd):
+        w.s.VDI.pool_migrate(w.s.VBD.get_VDI(vbd), w.second, {})
 
     def unplugged(w):
         pbd = w.s.SR.get_PBDs(w.second)[0]
@@ -367,8 +371,7 @@ def operations():
         Operation('VDI.snapshot', lambda w: w.disk(), lambda w, vdi: w.s.VDI.snapshot(vdi, {})),
         Operation('VDI.clone', lambda w: w.disk(), lambda w, vdi: w.s.VDI.clone(vdi, {})),
         Operation('VDI.copy', lambda w: w.disk(), lambda w, vdi: w.s.VDI.copy(vdi, w.second)),
-        Operation('VDI.pool_migrate at rest', elsewhere('Halted'), move),
-        Operation('VDI.pool_migrate in use', elsewhere('Running'), move),
+        Operation('VDI.pool_migrate', used_disk, move, real=True),
         Operation('VDI.resize', lambda w: w.disk(), lambda w, vdi: w.s.VDI.resize(vdi, str(16 * MIB))),
         Operation('VDI.forget', lambda w: w.disk(), lambda w, vdi: w.s.VDI.forget(vdi), again=False),
         Operation('VDI.introduce', forgotten, introduce, again=False),
