@@ -316,13 +316,13 @@ static void drop_stale(struct call *c)
     }
 }
 
-/* A drive's whose VM has ended, or that is gone itself, and nobody works on: its detaching failed then. */
+/* A drive's whose VM has ended, or that is gone itself, and nobody works on: its detaching failed then. A transfer's of which it failed. */
 static bool was_left(const struct snap *s, const struct storage_attachment *at)
 {
     const struct row *vbd = snap_by_uuid(s, CLASS_VBD, at->owner), *vm = vbd ? snap_get(s, CLASS_VM, row_ref(vbd, F_VBD_VM)) : NULL;
     struct ref bytes;
 
-    if (!uuid_from_text(at->owner, &bytes)) return false;
+    if (!uuid_from_text(at->owner, &bytes)) return at->left;
     if (!vbd) return true;
     return !row_bool(vbd, F_VBD_currently_attached) && !row_value(vbd, F_VBD_current_operations)->map.n &&
            !(vm && row_value(vm, F_VM_current_operations)->map.n);

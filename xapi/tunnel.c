@@ -7,6 +7,7 @@
 #include "xapi/network.h"
 #include "xapi/network_plan.h"
 #include "xapi/pif.h"
+#include "xapi/vm_resync.h"
 
 static int check_transport(struct call *c, const struct snap *s, struct ref transport, struct xerr *err)
 {
@@ -34,7 +35,11 @@ int tunnel_destroy(struct call *c, struct ref self, struct xerr *err)
     struct txn *t = db_begin(c->agent->db);
     txn_destroy(t, CLASS_tunnel, self);
     pif_destroy_record(t, access);
-    if (db_commit(t, err) || network_apply(c, err)) return -1;
+    if (db_commit(t, err)) return -1;
+    if (network_apply(c, err)) {
+        network_doubt(c->agent->doubts);
+        return -1;
+    }
     network_interface_gone(c, network);
     return 0;
 }

@@ -6,6 +6,7 @@
 #include "xapi/network.h"
 #include "xapi/network_plan.h"
 #include "xapi/pif.h"
+#include "xapi/vm_resync.h"
 
 enum { TAG_MAX = 4094 };
 
@@ -63,7 +64,11 @@ int vlan_destroy(struct call *c, struct ref self, struct xerr *err)
     struct txn *t = db_begin(c->agent->db);
     txn_destroy(t, CLASS_VLAN, self);
     pif_destroy_record(t, top);
-    if (db_commit(t, err) || network_apply(c, err)) return -1;
+    if (db_commit(t, err)) return -1;
+    if (network_apply(c, err)) {
+        network_doubt(c->agent->doubts);
+        return -1;
+    }
     network_interface_gone(c, network);
     return 0;
 }
@@ -94,6 +99,9 @@ int vlan_create(struct call *c, struct ref tagged_PIF, int64_t tag, struct ref n
         return -1;
     }
     struct ref vlan = vlan_create_record(c, t, tagged_PIF, tag, network, &top);
+    /* One commit says all of it: the next start makes it so when this agent does not come to it. */
+    if (row_bool(snap_get(txn_snap(t), CLASS_PIF, tagged_PIF), F_PIF_currently_attached))
+        txn_set_bool(t, top, F_PIF_currently_attached, true);
     if (db_commit(t, err)) return -1;
     if (pif_bring_up(c, top, err)) {
         struct xerr ignored = XERR_INIT;

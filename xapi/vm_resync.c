@@ -14,6 +14,7 @@
 #define LOG_MODULE "vm"
 #include "lib/log.h"
 #include "xapi/call/lifecycle.h"
+#include "xapi/network_plan.h"
 #include "xapi/sr.h"
 #include "xapi/unfinished.h"
 #include "xapi/vif.h"
@@ -192,7 +193,7 @@ out:
 
 struct doubt {
     struct doubt *next;
-    struct ref vm;
+    struct ref vm;         /* null: the host's network */
 };
 
 struct vm_doubts {
@@ -209,6 +210,8 @@ struct vm_doubts {
 static int settle(struct call *c, struct ref vm, struct xerr *err)
 {
     struct candidate k;
+
+    if (ref_is_null(vm)) return network_apply(c, err);
     {
         _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
         const struct row *row = snap_get(s, CLASS_VM, vm);
@@ -237,9 +240,9 @@ static bool settled(struct agent *agent, struct ref vm)
     call_free_internal(c);
     if (rc) {
         _cleanup_free_ char *why = xerr_text(&err);
-        log_info("VM %s stays in doubt: %s", REF_STR(vm), why);
+        log_info("%s %s stays in doubt: %s", ref_is_null(vm) ? "the network" : "VM", REF_STR(vm), why);
     } else {
-        log_info("VM %s was in doubt: its record says what is so", REF_STR(vm));
+        log_info("%s %s was in doubt: it is as recorded", ref_is_null(vm) ? "the network" : "VM", REF_STR(vm));
     }
     return !rc;
 }
@@ -324,6 +327,8 @@ void vm_doubt(struct vm_doubts *d, struct ref vm)
     }
     pthread_mutex_unlock(&d->lock);
 }
+
+void network_doubt(struct vm_doubts *d) { vm_doubt(d, REF_NULL); }
 
 struct vm_doubts *vm_doubts_new(struct agent *agent)
 {

@@ -14,6 +14,9 @@ int vm_resync(struct agent *agent, struct xerr *err);
 struct vm_doubts;
 void vm_doubt(struct vm_doubts *d, struct ref vm);
 
+/* The records say how the host's network is to be, and it could not be made so: it is tried again, as above. */
+void network_doubt(struct vm_doubts *d);
+
 struct vm_doubts *vm_doubts_new(struct agent *agent);
 /* Begins with those that came before. */
 void vm_doubts_run(struct vm_doubts *d);

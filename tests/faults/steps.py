@@ -122,9 +122,11 @@ class World:
         return found
 
     def devices(self):
-        """Kinds of the host's interfaces."""
+        """Kinds of the host's interfaces; a bridge that nothing is on may stay or go."""
         with open(os.path.join(self.agent.root, 'net')) as f:
-            return [line.split()[0] for line in f]
+            lines = [line.split() for line in f]
+        used = {line[2] for line in lines}
+        return [line[0] for line in lines if line[0] != 'bridge' or line[1] in used]
 
     def view(self):
         """All that clients see and the host has, without what differs from run to run."""
@@ -158,7 +160,7 @@ class World:
         return sorted(out, key=repr)
 
     def wrong(self, killed=True):
-        """What must never be, in words. killed: and the agent began anew."""
+        """What must never be, in words. killed: the agent began anew, or nothing failed."""
         s, bad = self.s, []
         root = self.agent.root
         vms = s.VM.get_all_records()
@@ -179,8 +181,8 @@ class World:
         attached = os.listdir(os.path.join(root, 'storage/attached'))
         for name in attached:
             owner = name.partition('.')[2]
-            # A detaching that failed is made up for when the disk is wanted.
-            if name != 'boot-id' and not (owner in vbds and (vbds[owner]['currently_attached'] or not killed)):
+            # A detaching that failed is made up for when the disk is wanted: clear() does.
+            if killed and name != 'boot-id' and not (owner in vbds and vbds[owner]['currently_attached']):
                 bad.append('attached for nobody: ' + name)
         for r in vbds.values():
             if r['currently_attached'] and not r['empty'] and not any(n.endswith('.' + r['uuid']) for n in attached):
@@ -389,7 +391,7 @@ def operations():
         Operation('VLAN.destroy', with_vlan, lambda w, v: w.s.VLAN.destroy(v)),
         Operation('PIF.unplug', lambda w: w.pif, lambda w, pif: w.s.PIF.unplug(pif)),
         Operation('Bond.create', other_network, lambda w, net: w.s.Bond.create(net, w.s.PIF.get_all_records() and sorted(
-            (p for p in w.s.PIF.get_all() if w.s.PIF.get_physical(p) and not w.s.PIF.get_management(p)), key=w.s.PIF.get_device), '',
+            (p for p in w.s.PIF.get_all() if w.s.PIF.get_physical(p)), key=w.s.PIF.get_device), '',
             'active-backup', {}), again=False),
     ]
 

@@ -33,7 +33,7 @@ def one(world, op, action, step, after):
 def undisturbed(world, op):
     attempt = Try(world, op)
     after = attempt.undisturbed()
-    wrong = world.wrong(False)
+    wrong = world.wrong()
     if wrong:
         check(False, '%s undisturbed: %s' % (op.name, wrong))
     return after

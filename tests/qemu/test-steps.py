@@ -101,7 +101,7 @@ def everything(world, op):
     began = time.monotonic()
     after = attempt.undisturbed()
     took_s = time.monotonic() - began
-    wrong = world.wrong(False)
+    wrong = world.wrong()
     check(not wrong, '%s undisturbed, %.1f s: %s' % (op.name, took_s, wrong))
     for action in ('kill', 'EIO'):
         through = 0             # steps at which an error is none come in between

@@ -65,7 +65,7 @@ static struct owner *find_owner(const struct entry *e, const char *name)
 static void add_owner(struct entry *e, const char *name, bool writable)
 {
     e->owners = xrealloc(e->owners, (e->n_owners + 1) * sizeof(*e->owners));
-    e->owners[e->n_owners++] = (struct owner){ xstrdup(name), writable };
+    e->owners[e->n_owners++] = (struct owner){ .name = xstrdup(name), .writable = writable };
 }
 
 static void remove_owner(struct entry *e, struct owner *o)
@@ -344,6 +344,7 @@ int storage_attach(struct storage *s, const struct storage_sr *sr, const struct 
     pthread_mutex_lock(&s->lock);
     if (rc == 0) {
         if (!find_owner(e, owner)) add_owner(e, owner, writable);
+        find_owner(e, owner)->left = false;
         describe(s, e, writable, guest, a, ret_disk);
         if (e->alert) ret_disk->alert = arena_strdup(a, e->alert);
         free(take_ptr(e->alert));
@@ -384,6 +385,7 @@ int storage_detach(struct storage *s, const struct storage_sr *sr, const struct 
     if (has && rc == 0) drop_record(s, e, owner);
     pthread_mutex_lock(&s->lock);
     if (has && rc == 0) remove_owner(e, find_owner(e, owner));
+    else if (has) find_owner(e, owner)->left = true;
     entry_give(s, e);
     pthread_mutex_unlock(&s->lock);
     return rc;
@@ -442,6 +444,7 @@ static void put_found(const struct storage *s, struct found *f, const struct ent
         at->sr_uuid = arena_strdup(f->arena, e->sr_uuid);
         at->vdi_uuid = arena_strdup(f->arena, e->vdi_uuid);
         at->owner = arena_strdup(f->arena, e->owners[i].name);
+        at->left = e->owners[i].left;
         describe(s, e, e->owners[i].writable, NULL, f->arena, &at->disk);
     }
 }

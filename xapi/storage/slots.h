@@ -29,6 +29,7 @@ struct slot {
 struct owner {
     char *name;
     bool writable;
+    bool left;                       /* it needs the disk no longer, and the detaching failed */
 };
 
 /* One attached VDI. */

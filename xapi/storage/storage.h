@@ -176,6 +176,7 @@ int storage_detach(struct storage *s, const struct storage_sr *sr, const struct 
 
 struct storage_attachment {
     const char *sr_uuid, *vdi_uuid, *owner;
+    bool left;           /* the owner has let it go, and the detaching failed */
     struct storage_disk disk;
 };
 /* Everything attached (of one SR and one VDI when these are not NULL), from `a`. Never blocks. */
