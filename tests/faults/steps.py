@@ -145,7 +145,7 @@ class World:
         srs = s.SR.get_all_records()
         for ref, r in s.VDI.get_all_records().items():
             if r['managed'] and ref not in self.kept['VDI']:
-                out.append(('VDI', r['name_label'], srs[r['SR']]['name_label'], r['is_a_snapshot'], r['missing'], r['virtual_size'],
+                out.append(('VDI', r['name_label'], srs[r['SR']]['name_label'], r['is_a_snapshot'], r['missing'], r['type'] == 'suspend' or r['virtual_size'],
                             len(r['VBDs']), 'unfinished-by' in r['sm_config']))
         for ref, r in srs.items():
             # One that was unplugged is plugged again when the agent begins anew.
