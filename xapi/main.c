@@ -45,6 +45,7 @@
 #include "xapi/vif_card.h"
 #include "xapi/storage/storage.h"
 #include "xapi/vm.h"
+#include "xapi/vm_doubts.h"
 #include "xapi/vm_resync.h"
 
 /* Everything the process owns, in the order it is brought up. */
@@ -358,7 +359,7 @@ static int open_records(struct daemon *d, struct xerr *err)
     agent->address = d->address = own_address(d);
     agent->tasks = live_tasks_new();
     agent->vms = vm_monitor_new(agent);
-    agent->doubts = vm_doubts_new(agent);
+    agent->doubts = vm_doubts_new(agent, vm_resync_one);
     network_reset_role(agent->root);
     if (pool_role_open(agent->root, &agent->role, err)) return -1;
     agent->rrds = rrd_store_new(metrics, conf_bool(d->conf, "rrd-min-max"));

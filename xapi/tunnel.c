@@ -7,7 +7,7 @@
 #include "xapi/network.h"
 #include "xapi/network_plan.h"
 #include "xapi/pif.h"
-#include "xapi/vm_resync.h"
+#include "xapi/vm_doubts.h"
 
 static int check_transport(struct call *c, const struct snap *s, struct ref transport, struct xerr *err)
 {

@@ -37,7 +37,7 @@ int unfinished_startup(struct call *c, struct xerr *err);
 /* Whatever becomes of this agent, the VM is to run again: to be "start"ed when it is halted, "resume"d or "resume-paused" when it is
  * suspended; unless the host is booted anew. Until unfinished_rerun_end(). Errors: the database's. */
 int unfinished_rerun(struct call *c, struct ref vm, const char *how, struct xerr *err);
-/* failures: db_failures() when the work began. When it is another number now, the VM is in doubt (vm_resync.h), and runs again once
+/* failures: db_failures() when the work began. When it is another number now, the VM is in doubt (vm_doubts.h), and runs again once
  * it is known what became of it. */
 void unfinished_rerun_end(struct call *c, struct ref vm, uint64_t failures);
 /* Has a VM that is to run again do so, and takes its mark off; nothing without one. */

@@ -16,7 +16,7 @@
 #include "lib/log.h"
 #include "xapi/call/lifecycle.h"
 #include "xapi/vbd.h"
-#include "xapi/vm_resync.h"
+#include "xapi/vm_doubts.h"
 
 enum { POLL_MS = 100 };
 #define KEY_OF "mirror-of"

@@ -6,7 +6,7 @@
 #include "xapi/network.h"
 #include "xapi/network_plan.h"
 #include "xapi/pif.h"
-#include "xapi/vm_resync.h"
+#include "xapi/vm_doubts.h"
 
 enum { TAG_MAX = 4094 };
 

@@ -14,6 +14,7 @@
 #include "lib/clock.h"
 #include "lib/log.h"
 #include "xapi/call/lifecycle.h"
+#include "xapi/vm_doubts.h"
 #include "xapi/vm_resync.h"
 #include "xapi/vm_space.h"
 

@@ -1,15 +1,7 @@
 /* The hypervisor's guests and the host's devices against the records: after a start, when the engine was away, and for a VM
  * of which a commit has failed.
- * Called by: startup, vm_monitor.c, the gate of operations (vm_doubt).  Calls: vm_power.c, vm_device.c, hv/, db/.
- *
- * A call may have changed a guest when the disk of the database refuses what it writes down. Undoing fails as easily as doing, so
- * calls undo what is simple and report the error; the VM is then in doubt: a thread compares it as a start of the agent would, until
- * the record says what is so. */
+ * Called by: startup, vm_monitor.c, main.c (for vm_doubts.c).  Calls: vm_power.c, vm_device.c, hv/, db/. */
 #include "xapi/vm_resync.h"
-
-#include <assert.h>
-#include <pthread.h>
-#include <time.h>
 
 #define LOG_MODULE "vm"
 #include "lib/log.h"
@@ -19,8 +11,6 @@
 #include "xapi/unfinished.h"
 #include "xapi/vif.h"
 #include "xapi/vm.h"
-
-enum { FIRST_PAUSE_MS = 20, LONGEST_PAUSE_MS = 30000 };
 
 static void log_failure(const char *what, const char *uuid, struct xerr *err)
 {
@@ -189,22 +179,7 @@ out:
     return rc;
 }
 
-/* ---- VMs in doubt -------------------------------------------------------------------------------------------------- */
-
-struct doubt {
-    struct doubt *next;
-    struct ref vm;         /* null: the host's network */
-};
-
-struct vm_doubts {
-    struct agent *agent;
-    pthread_mutex_t lock;
-    pthread_cond_t changed;
-    struct doubt *list;           /* lock: lock */
-    bool stop;                    /* lock: lock */
-    bool runs;                    /* only who starts and stops */
-    pthread_t thread;
-};
+/* ---- in doubt ---------------------------------------------------------------------------------------------------- */
 
 /* 0: the record says what is so, or there is none. */
 static int settle(struct call *c, struct ref vm, struct xerr *err)
@@ -231,7 +206,7 @@ static int settle(struct call *c, struct ref vm, struct xerr *err)
     return 0;
 }
 
-static bool settled(struct agent *agent, struct ref vm)
+bool vm_resync_one(struct agent *agent, struct ref vm)
 {
     struct call *c = call_new_internal(agent, "VM in doubt");
     _cleanup_xerr_ struct xerr err = XERR_INIT;
@@ -245,135 +220,4 @@ static bool settled(struct agent *agent, struct ref vm)
         log_info("%s %s was in doubt: it is as recorded", ref_is_null(vm) ? "the network" : "VM", REF_STR(vm));
     }
     return !rc;
-}
-
-/* Takes the list, works on it without the lock, puts back who is not settled. False: nobody is left. */
-static bool settle_all(struct vm_doubts *d, struct doubt *list)
-{
-    struct doubt *left = NULL;
-
-    while (list) {
-        struct doubt *next = list->next;
-        if (settled(d->agent, list->vm)) {
-            free(list);
-        } else {
-            list->next = left;
-            left = list;
-        }
-        list = next;
-    }
-    const bool any = left != NULL;
-    pthread_mutex_lock(&d->lock);
-    while (left) {
-        struct doubt *next = left->next;
-        left->next = d->list;
-        d->list = left;
-        left = next;
-    }
-    pthread_mutex_unlock(&d->lock);
-    return any;
-}
-
-static struct timespec after_ms(int ms)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    t.tv_nsec += (long)(ms % 1000) * 1000000;
-    t.tv_sec += ms / 1000 + t.tv_nsec / 1000000000;
-    t.tv_nsec %= 1000000000;
-    return t;
-}
-
-static void *doubts_main(void *arg)
-{
-    struct vm_doubts *d = arg;
-    int pause_ms = FIRST_PAUSE_MS;
-
-    pthread_mutex_lock(&d->lock);
-    while (!d->stop) {
-        if (!d->list) {
-            pthread_cond_wait(&d->changed, &d->lock);
-            continue;
-        }
-        struct doubt *list = d->list;
-        d->list = NULL;
-        pthread_mutex_unlock(&d->lock);
-        const bool left = settle_all(d, list);
-        pthread_mutex_lock(&d->lock);
-        if (!left) {
-            pause_ms = FIRST_PAUSE_MS;
-            continue;
-        }
-        const struct timespec until = after_ms(pause_ms);
-        while (!d->stop && !pthread_cond_timedwait(&d->changed, &d->lock, &until)) continue;
-        pause_ms = pause_ms < LONGEST_PAUSE_MS / 2 ? pause_ms * 2 : LONGEST_PAUSE_MS;
-    }
-    pthread_mutex_unlock(&d->lock);
-    return NULL;
-}
-
-void vm_doubt(struct vm_doubts *d, struct ref vm)
-{
-    if (!d) return;
-    pthread_mutex_lock(&d->lock);
-    struct doubt *same = d->list;
-    while (same && !ref_eq(same->vm, vm)) same = same->next;
-    if (!same) {
-        struct doubt *new = xmalloc(sizeof(*new));
-        *new = (struct doubt){ d->list, vm };
-        d->list = new;
-        pthread_cond_signal(&d->changed);
-    }
-    pthread_mutex_unlock(&d->lock);
-}
-
-void network_doubt(struct vm_doubts *d) { vm_doubt(d, REF_NULL); }
-
-struct vm_doubts *vm_doubts_new(struct agent *agent)
-{
-    struct vm_doubts *d = xcalloc(1, sizeof(*d));
-    pthread_condattr_t monotonic;
-
-    d->agent = agent;
-    pthread_mutex_init(&d->lock, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&d->changed, &monotonic);
-    pthread_condattr_destroy(&monotonic);
-    return d;
-}
-
-void vm_doubts_run(struct vm_doubts *d)
-{
-    int rc = pthread_create(&d->thread, NULL, doubts_main, d);
-
-    assert(rc == 0);
-    (void)rc;
-    d->runs = true;
-}
-
-void vm_doubts_stop(struct vm_doubts *d)
-{
-    if (!d || !d->runs) return;
-    pthread_mutex_lock(&d->lock);
-    d->stop = true;
-    pthread_cond_broadcast(&d->changed);
-    pthread_mutex_unlock(&d->lock);
-    pthread_join(d->thread, NULL);
-    d->runs = false;
-}
-
-void vm_doubts_free(struct vm_doubts *d)
-{
-    if (!d) return;
-    vm_doubts_stop(d);
-    while (d->list) {
-        struct doubt *next = d->list->next;
-        free(d->list);
-        d->list = next;
-    }
-    pthread_cond_destroy(&d->changed);
-    pthread_mutex_destroy(&d->lock);
-    free(d);
 }

@@ -58,7 +58,7 @@ struct agent {
     struct storage *storage;
     struct rrd_store *rrds;        /* metrics */
     struct vm_monitor *vms;        /* xapi/vm_monitor.c */
-    struct vm_doubts *doubts;      /* VMs of which a commit failed; xapi/vm_resync.h */
+    struct vm_doubts *doubts;      /* VMs of which a commit failed; xapi/vm_doubts.h */
     struct live_tasks *tasks;
     struct auth *auth;             /* passwords and session keys */
     struct pool_secret *pool_secret;

@@ -11,7 +11,7 @@
 #include "lib/log.h"
 #include "xapi/call/lifecycle.h"
 #include "xapi/call/live_task.h"
-#include "xapi/vm_resync.h"
+#include "xapi/vm_doubts.h"
 
 /* Which object of the arguments an operation is on. */
 enum target {
