@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-enum { ARENAS = 2, MAPPED = 4 << 20, KEPT_ON_TOP = 8 << 20, STEP = 4 << 20 };
+enum { ARENAS = 2, MAPPED = 4 << 20, KEPT_ON_TOP = 4 << 20, STEP = 256 << 10 };
 
 void memory_tune(void)
 {

@@ -8,7 +8,7 @@
 /* Once, before the first thread. */
 void memory_tune(void);
 
-/* Gives back what is free when a few MiB more are resident and unused than after the last time; every second or so.
+/* Gives back what is free when a little more is resident and unused than after the last time; every second or so.
  * *unused, bytes: what it left then, 0 at first. */
 void memory_return(size_t *unused);
 
