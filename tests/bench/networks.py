@@ -15,6 +15,7 @@ from harness import Agent, own_network
 own_network()
 n_networks, n_cards, n_rounds = map(int, sys.argv[1:4])
 PER_GUEST = 16
+WINDOW_SECONDS = 15     # three of the agent's looks at all links
 
 
 def ip(*args):
@@ -74,14 +75,19 @@ with Agent('--log-level', 'warn', net='bridge') as agent:
         return [int(line.split()[3]) for line in open(table) if line.endswith('total\n')][0]
 
     def calls():
-        """For one VIF.unplug and one VIF.plug, without what the agent does by the clock: metrics of every link."""
+        """For one VIF.unplug and one VIF.plug, without what the agent does by the clock, metrics of every link: as long a time without
+        cards' work is taken off, of whole periods of that clock."""
+        rounds = 0
+
         def work():
-            for _ in range(n_rounds):
+            nonlocal rounds
+            began = time.perf_counter()
+            while time.perf_counter() - began < WINDOW_SECONDS:
                 s.VIF.unplug(card)
                 s.VIF.plug(card)
-        began = time.perf_counter()
+                rounds += 1
         busy = traced(work)
-        return (busy - traced(lambda seconds=time.perf_counter() - began: time.sleep(seconds))) / n_rounds
+        return (busy - traced(lambda: time.sleep(WINDOW_SECONDS))) / rounds
     few, few_calls = measure(), calls()
     while made[0] < n_cards:
         guest(min(PER_GUEST, n_cards - made[0]))

@@ -22,6 +22,7 @@
 enum { PROTOCOL_OURS = 188 };            /* of our routes: none of those that the kernel's headers name */
 enum { BOND_BALANCE_XOR = 2, BOND_ACTIVE_BACKUP = 1, BOND_8023AD = 4, HASH_LAYER2 = 0, HASH_LAYER34 = 1, HASH_VLAN_SRCMAC = 5 };
 enum { VXLAN_PORT = 4789, VXLAN_OVERHEAD = 50 };
+enum { MESSAGE_BYTES = 128 << 10 };
 
 /* ---- sockets and messages ------------------------------------------------------------------------------------- */
 
@@ -46,6 +47,11 @@ int kernel_connect(int protocol, struct nl_sock **ret_sk, char **ret_why)
         kernel_close(&sk);
         return fail_nl(ret_why, "netlink", rc);
     }
+    /* The kernel fills what is offered, up to 32 KiB of a list at a time; a message alone has at most 64 KiB. With the library's own
+     * size, and a look at each message before it is taken, a list of a thousand cards is six times as many calls, and so much longer
+     * that a change meanwhile makes it begin anew. */
+    nl_socket_set_msg_buf_size(sk, MESSAGE_BYTES);
+    nl_socket_disable_msg_peek(sk);
     *ret_sk = sk;
     return 0;
 }

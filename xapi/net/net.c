@@ -1,18 +1,12 @@
-/* The guard over the network drivers: names and ranges, log lines, errors; DHCP; news.
- * Called by: class files.  Calls: the driver, dhcp.c. */
+/* The guard over the network drivers: names and ranges, log lines, errors; DHCP.
+ * Called by: class files.  Calls: the driver, dhcp.c, news.c. */
 #include "xapi/net/net.h"
 
 #include <assert.h>
 #include <ctype.h>
-#include <errno.h>
-#include <linux/netlink.h>
-#include <linux/rtnetlink.h>
-#include <netlink/netlink.h>
-#include <netlink/socket.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <sys/socket.h>
 
 #define LOG_MODULE "net"
 #include "gen/errors.h"
@@ -21,9 +15,10 @@
 #include "lib/xxh64.h"
 #include "xapi/net/dhcp.h"
 #include "xapi/net/net_driver.h"
+#include "xapi/net/news.h"
 
 #define NET_MAGIC 0x6e657421u
-enum { NAME_MAX_BYTES = 15, MTU_MIN = 68, MTU_MAX = 65535, NEWS_BYTES = 32768 };
+enum { NAME_MAX_BYTES = 15, MTU_MIN = 68, MTU_MAX = 65535 };
 
 struct net {
     unsigned magic;
@@ -33,24 +28,11 @@ struct net {
     char *script;                      /* immutable: what they tell their lease */
     pthread_mutex_t applying;          /* one plan at a time; held over netlink: the only I/O it may be held over */
     pthread_mutex_t lock;
-    struct nl_sock *news;              /* lock: lock; NULL = no real network */
+    struct net_news_socket *news;      /* lock: lock; NULL = no real network */
     uint64_t lease_state, epoch, epoch_told;   /* lock: lock */
 };
 
 static const struct net_driver *const drivers[] = { &net_driver_bridge, &net_driver_ovs, &net_driver_sim };
-
-static struct nl_sock *listen_for_news(void)
-{
-    struct nl_sock *sk = nl_socket_alloc();
-
-    nl_join_groups(sk, RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR);
-    if (nl_connect(sk, NETLINK_ROUTE)) {
-        nl_socket_free(sk);
-        return NULL;
-    }
-    nl_socket_set_nonblocking(sk);
-    return sk;
-}
 
 /* What another driver made in an earlier life of this host needs the same names. */
 static void leave_others(const struct net_driver *chosen, uint32_t mark)
@@ -81,7 +63,7 @@ int net_open(const char *name, const char *root, struct net **ret_net, struct xe
             const char *libexec = getenv("XAPI_NET_DIR");
             net->leases = xasprintf("%s/dhcp", root);
             net->script = xasprintf("%s/xapi-dhcp-event", libexec ? libexec : PKGLIBEXECDIR);
-            net->news = listen_for_news();
+            net->news = news_open();
         }
         *ret_net = net;
         return 0;
@@ -93,7 +75,7 @@ void net_close(struct net *net)
 {
     if (!net) return;
     net->driver->close(net->state);
-    if (net->news) nl_socket_free(net->news);
+    news_close(net->news);
     pthread_mutex_destroy(&net->applying);
     pthread_mutex_destroy(&net->lock);
     free(net->leases);
@@ -182,15 +164,12 @@ bool net_lease_wait(struct net *net, const char *link, bool v6, int timeout_ms)
 
 unsigned net_news(struct net *net)
 {
-    char buffer[NEWS_BYTES];
     unsigned news = 0;
     uint64_t leases = net->leases ? dhcp_state(net->leases) : 0;
 
     if (!net->news) return 0;
     pthread_mutex_lock(&net->lock);
-    /* What it says is not read: whoever asks looks at everything. An overrun (-1, ENOBUFS) is news too. */
-    for (ssize_t n; (n = recv(nl_socket_get_fd(net->news), buffer, sizeof(buffer), MSG_DONTWAIT)) > 0 || (n < 0 && errno == ENOBUFS);)
-        news |= NET_NEWS_LINKS;
+    if (news_take(net->news)) news |= NET_NEWS_LINKS;
     if (leases != net->lease_state) news |= NET_NEWS_LEASES;
     net->lease_state = leases;
     net->epoch_told = net->driver->epoch ? net->driver->epoch(net->state) : 0;

@@ -37,8 +37,8 @@ struct net_lease {
 bool net_lease(struct net *net, const char *link, bool v6, struct arena *a, struct net_lease *ret_lease);
 /* Waits until the link has a lease by DHCP. False when there is none in time. */
 bool net_lease_wait(struct net *net, const char *link, bool v6, int timeout_ms);
-/* Whether a link came, went or changed its state, a lease its content, or the switch began anew (what it does not keep, rules
- * and limits of cards, is to be told it again) since this was last asked: bits. */
+/* Whether a link of the host's (not a guest's card) came, went or changed its state, a lease its content, or the switch began
+ * anew (what it does not keep, rules and limits of cards, is to be told it again) since this was last asked: bits. */
 enum net_news { NET_NEWS_LINKS = 1, NET_NEWS_LEASES = 2, NET_NEWS_RESTART = 4 };
 unsigned net_news(struct net *net);
 /* It has been told: until then the switch's restart stays news. */
