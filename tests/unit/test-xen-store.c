@@ -12,7 +12,7 @@
 #include "xapi/hv/xen_store.h"
 
 enum { DIRECTORY = 1, READ = 2, WATCH = 4, WRITE = 11, MKDIR = 12, RM = 13, PERMS = 14, EVENT = 15, ERROR = 16, PART = 20 };
-enum { PAYLOAD = 4096, SOON_MS = 20000 };
+enum { PAYLOAD = 4096, SOON_MS = 20000, SLOW_MS = 100 };
 
 enum mood {
     SANE,
@@ -22,6 +22,8 @@ enum mood {
     TOO_LONG,        /* announces more than may be */
     WRONG_ID,
     CHATTY,          /* an event before every answer */
+    SLOW,            /* SLOW_MS before every answer */
+    STOPS,           /* answers the first three requests; after that there are events alone */
 };
 
 struct head { uint32_t type, id, transaction, len; };
@@ -127,6 +129,16 @@ static void serve_one(const struct head *h, char *body)
     answer(h->type, h->id, "OK", 3);
 }
 
+/* Events, until the client has had enough. */
+static void nag(void)
+{
+    static const char event[] = "/a\0token";
+    const struct head head = { .type = EVENT, .len = sizeof event };
+
+    while (send(server.fd, &head, sizeof head, MSG_NOSIGNAL) > 0 && send(server.fd, event, sizeof event, MSG_NOSIGNAL) > 0)
+        poll(NULL, 0, SLOW_MS);
+}
+
 static bool receive_all(void *bytes, size_t n)
 {
     return n == 0 || recv(server.fd, bytes, n, MSG_WAITALL) == (ssize_t)n;
@@ -142,7 +154,9 @@ static void *run_server(void *arg)
         while (receive_all(&h, sizeof h) && receive_all(body, h.len)) {
             body[h.len] = '\0';
             if (server.mood == LEAVES) break;
-            if (server.mood != SILENT) serve_one(&h, body);
+            if (server.mood == SLOW) poll(NULL, 0, SLOW_MS);
+            if (server.mood != SILENT && !(server.mood == STOPS && h.id >= 3)) serve_one(&h, body);
+            else if (server.mood == STOPS) nag();
         }
         close(server.fd);
     }
@@ -178,14 +192,16 @@ static int end(void **state)
     return 0;
 }
 
-static struct xst *open_store(void)
+static struct xst *open_store_for(int64_t patience_ms)
 {
     struct hv_failure f = { .kind = HV_FAIL_NONE };
     struct xst *s = NULL;
 
-    assert_int_equal(xst_open(server.path, hv_now_ms() + SOON_MS, &s, &f), 0);
+    assert_int_equal(xst_open(server.path, patience_ms, hv_now_ms() + SOON_MS, &s, &f), 0);
     return s;
 }
+
+static struct xst *open_store(void) { return open_store_for(SOON_MS); }
 
 static void must_run(struct xst *s, struct xst_batch *b)
 {
@@ -350,12 +366,45 @@ static void a_mad_store_is_a_failure_in_time(void **state _unused_)
     }
 }
 
+/* A batch takes longer than any silence may: what ends it is a silence, or the deadline. */
+static void a_slow_store_is_waited_for_and_a_silent_one_is_not(void **state _unused_)
+{
+    enum { N = 25, PATIENCE_MS = 1500 };
+    _cleanup_batch_ struct xst_batch b = XST_BATCH_INIT;
+    struct hv_failure f = { .kind = HV_FAIL_NONE };
+
+    for (size_t i = 0; i < N; i++) {
+        _cleanup_free_ char *path = xasprintf("/s/%zu", i);
+        xst_write(&b, path, "x");
+    }
+    server.mood = SLOW;
+    struct xst *s = open_store_for(PATIENCE_MS);
+    int64_t began = hv_now_ms();
+    must_run(s, &b);
+    assert_true(hv_now_ms() - began > PATIENCE_MS);
+    began = hv_now_ms();
+    assert_int_equal(xst_run(s, &b, began + 500, &f), -1);
+    assert_int_equal(f.kind, HV_FAIL_TIMEOUT);
+    assert_true(hv_now_ms() - began < N * SLOW_MS);
+    xst_close(s);
+
+    server.mood = STOPS;
+    s = open_store_for(PATIENCE_MS);
+    began = hv_now_ms();
+    assert_int_equal(xst_run(s, &b, began + SOON_MS, &f), -1);
+    assert_int_equal(f.kind, HV_FAIL_TIMEOUT);
+    assert_non_null(strstr(f.why, "to request 4 of 25, for /s/3"));
+    assert_true(hv_now_ms() - began >= PATIENCE_MS && hv_now_ms() - began < SOON_MS / 2);
+    assert_true(xst_is_broken(s));
+    xst_close(s);
+}
+
 static void no_store_is_unreachable(void **state _unused_)
 {
     struct hv_failure f = { .kind = HV_FAIL_NONE };
     struct xst *s = NULL;
 
-    assert_int_equal(xst_open("/nowhere/socket", hv_now_ms() + SOON_MS, &s, &f), -1);
+    assert_int_equal(xst_open("/nowhere/socket", SOON_MS, hv_now_ms() + SOON_MS, &s, &f), -1);
     assert_int_equal(f.kind, HV_FAIL_UNREACHABLE);
     assert_null(s);
 }
@@ -364,4 +413,5 @@ static void no_store_is_unreachable(void **state _unused_)
 UNIT_MAIN(STORE_TEST(a_large_batch_is_written_and_read_back),
           STORE_TEST(the_first_refusal_is_the_failure_and_the_rest_is_done), STORE_TEST(a_value_too_long_is_cut),
           STORE_TEST(a_directory_comes_whole_even_in_parts), STORE_TEST(watches_fire),
-          STORE_TEST(a_mad_store_is_a_failure_in_time), cmocka_unit_test(no_store_is_unreachable))
+          STORE_TEST(a_mad_store_is_a_failure_in_time),
+          STORE_TEST(a_slow_store_is_waited_for_and_a_silent_one_is_not), cmocka_unit_test(no_store_is_unreachable))

@@ -66,13 +66,6 @@ bool xn_wait_until(struct xn *xn, int64_t deadline_ms)
     return true;
 }
 
-int64_t xn_soon(int64_t deadline_ms)
-{
-    int64_t soon_ms = hv_now_ms() + XN_STORE_MS;
-
-    return deadline_ms < soon_ms ? deadline_ms : soon_ms;
-}
-
 /* ---- events ---------------------------------------------------------------------------------- */
 
 void xn_emit(struct xn *xn, const struct hv_event *event)
@@ -95,7 +88,7 @@ int xn_store(struct xn *xn, int64_t deadline_ms, struct xst **ret_store, struct 
     pthread_mutex_lock(&xn->lock);
     if (xn->n_stores) store = xn->stores[--xn->n_stores];
     pthread_mutex_unlock(&xn->lock);
-    if (!store) return xst_open(xn->store_path, xn_soon(deadline_ms), ret_store, f);
+    if (!store) return xst_open(xn->store_path, XN_PATIENCE_MS, deadline_ms, ret_store, f);
     *ret_store = store;
     return 0;
 }
@@ -127,7 +120,7 @@ int xn_store_run(struct xn *xn, struct xst_batch *b, int64_t deadline_ms, struct
     for (bool again = false;; again = true) {
         struct xst *store;
         if (xn_store(xn, deadline_ms, &store, f) < 0) return -1;
-        int rc = xst_run(store, b, xn_soon(deadline_ms), f);
+        int rc = xst_run(store, b, deadline_ms, f);
         xn_store_done(xn, store, false);
         /* An idle connection to a xenstored that has been restarted since: those all go, and a new one is tried. */
         if (rc == 0 || f->kind != HV_FAIL_UNREACHABLE || again) return rc;

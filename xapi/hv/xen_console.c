@@ -347,7 +347,7 @@ static void connect_store(struct xn_consoles *c)
 {
     struct hv_failure f = { .kind = HV_FAIL_NONE };
 
-    if (c->store || xst_open(c->xn->store_path, hv_now_ms() + XN_STORE_MS, &c->store, &f) < 0) return;
+    if (c->store || xst_open(c->xn->store_path, XN_PATIENCE_MS, hv_now_ms() + XN_STORE_MS, &c->store, &f) < 0) return;
     for (const struct follow *w = c->all; w && c->store; w = w->next) watch_tty(c, w, true);
 }
 

@@ -142,10 +142,10 @@ static int close_and_wait(struct xst *store, const struct xn_guest *g, enum xn_c
     xst_writef(&ask, state_path, "%d", CLOSING);
     xst_watch(&ask, state_path, "state");
     xst_watch(&ask, XN_P(g->domid, "error/device/%s/%u", xn_class_name(class), devid), "error");
-    if (xst_run(store, &ask, xn_soon(deadline_ms), f) < 0) return -1;
+    if (xst_run(store, &ask, deadline_ms, f) < 0) return -1;
     for (;;) {
         const char *state;
-        if (xst_get(store, state_path, a, &state, xn_soon(deadline_ms), f) < 0) return -1;
+        if (xst_get(store, state_path, a, &state, deadline_ms, f) < 0) return -1;
         if (!state || atoi(state) == CLOSED) return 0;
         why = refusal(store, g, class, devid, a);
         if (why) break;
@@ -168,7 +168,7 @@ static bool is_idle(struct xst *store, const struct xn_guest *g, enum xn_class c
     struct hv_failure ignored = { .kind = HV_FAIL_NONE };
     const char *state = NULL;
 
-    return xst_get(store, XN_F(class, g->domid, devid, "state"), a, &state, xn_soon(deadline_ms), &ignored) == 0 &&
+    return xst_get(store, XN_F(class, g->domid, devid, "state"), a, &state, deadline_ms, &ignored) == 0 &&
            (!state || atoi(state) == 1);
 }
 

@@ -18,7 +18,8 @@ enum {
     XN_MAX_IDLE_STORES = 8,
     XN_MAX_BUILDERS = 4,
     XN_MAX_CPUS = 4096,          /* physical */
-    XN_STORE_MS = 30000,         /* no request to xenstored may take longer; a starving dom0's take over ten seconds */
+    XN_PATIENCE_MS = 30000,      /* xenstored's silence that we bear; a starving dom0's takes over ten seconds for an answer */
+    XN_STORE_MS = 120000,        /* for requests, answered one by one, that belong to no verb with a deadline of its own */
     XN_LET_GO_MS = 15000,        /* a backend's time to release what it holds when its guest is gone */
 };
 
@@ -140,8 +141,6 @@ int xn_store(struct xn *xn, int64_t deadline_ms, struct xst **ret_store, struct 
 void xn_store_done(struct xn *xn, struct xst *store, bool watched);
 /* Runs one batch on a connection of its own. */
 int xn_store_run(struct xn *xn, struct xst_batch *b, int64_t deadline_ms, struct hv_failure *f);
-/* The sooner of the verb's deadline and XN_STORE_MS from now. */
-int64_t xn_soon(int64_t deadline_ms);
 /* errno of libxc's call as a failure; -1. ESRCH is NO_DOMAIN. */
 int xn_fail_xc(const char *function, struct hv_failure *f);
 /* A fault point that a test armed; -1 with the failure, else 0. */

@@ -137,7 +137,7 @@ static void refill_all(struct xn *xn, struct xst *store)
     pthread_mutex_unlock(&xn->lock);
     for (size_t i = 0; i < n; i++) {
         struct hv_failure f = { .kind = HV_FAIL_NONE };
-        struct xn_guest *g = xn_turn(xn, uuids[i], hv_now_ms() + XN_STORE_MS, &f);
+        struct xn_guest *g = xn_turn(xn, uuids[i], hv_now_ms() + XN_PATIENCE_MS, &f);
         if (!g) continue;
         if (g->phase == XN_THERE && !is_known(store, g->domid)) refill(xn, g);
         xn_turn_end(xn, g);

@@ -124,11 +124,11 @@ int xn_ask_guest(struct xn *xn, struct xst *store, const struct xn_guest *g, con
 
     xst_write(&ask, path, request);
     xst_watch(&ask, path, "ack");
-    if (xst_run(store, &ask, xn_soon(deadline_ms), f) < 0) return -1;
+    if (xst_run(store, &ask, deadline_ms, f) < 0) return -1;
     while (!(hurry = xn_hurry(xn, g)) && hv_now_ms() < deadline_ms) {
         _cleanup_arena_ struct arena *a = arena_new();
         const char *value;
-        if (xst_get(store, path, a, &value, xn_soon(deadline_ms), f) < 0) return -1;
+        if (xst_get(store, path, a, &value, deadline_ms, f) < 0) return -1;
         if (!value || !streq(value, request)) return 0;
         if (!xn_dominfo(xn, g, &info) || xn_state(&info) == HV_STATE_SHUTDOWN) return 0;
         int64_t soon_ms = hv_now_ms() + LOOK_MS;

@@ -36,6 +36,7 @@ enum { PAYLOAD_MAX = 4096, READ_BYTES = 16384 };
 
 struct xst {
     int fd;
+    int64_t patience_ms;
     bool broken;
     struct strbuf in;                /* bytes received but not yet understood */
     size_t in_at;                    /* of which these are done with */
@@ -44,8 +45,11 @@ struct xst {
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
-int xst_open(const char *socket_path, int64_t deadline_ms, struct xst **ret_s, struct hv_failure *f)
+static int64_t sooner(int64_t a_ms, int64_t b_ms) { return a_ms < b_ms ? a_ms : b_ms; }
+
+int xst_open(const char *socket_path, int64_t patience_ms, int64_t deadline_ms, struct xst **ret_s, struct hv_failure *f)
 {
+    int64_t until_ms = sooner(deadline_ms, hv_now_ms() + patience_ms);
     struct sockaddr_un addr = { .sun_family = AF_UNIX };
     int n = snprintf(addr.sun_path, sizeof addr.sun_path, "%s", socket_path);
 
@@ -57,11 +61,12 @@ int xst_open(const char *socket_path, int64_t deadline_ms, struct xst **ret_s, s
         if (errno == EINTR) continue;
         /* Its backlog is full: it is busy, or stuck. */
         if (errno != EAGAIN) return hv_fail(f, HV_FAIL_UNREACHABLE, "%s: %s", socket_path, strerror(errno));
-        if (hv_now_ms() >= deadline_ms) return hv_fail(f, HV_FAIL_TIMEOUT, "%s: nobody answers", socket_path);
+        if (hv_now_ms() >= until_ms) return hv_fail(f, HV_FAIL_TIMEOUT, "%s: nobody answers", socket_path);
         poll(NULL, 0, 10);
     }
     struct xst *s = xcalloc(1, sizeof *s);
     s->fd = take_fd(fd);
+    s->patience_ms = patience_ms;
     s->events_tail = &s->events;
     *ret_s = s;
     return 0;
@@ -271,16 +276,6 @@ struct xst_event *xst_take_event(struct xst *s)
     return e;
 }
 
-static int wait_fd(struct xst *s, short events, int64_t deadline_ms, struct hv_failure *f)
-{
-    for (;;) {
-        int64_t left_ms = deadline_ms - hv_now_ms();
-        if (left_ms <= 0) return broken(s, HV_FAIL_TIMEOUT, "no answer", f);
-        struct pollfd p = { .fd = s->fd, .events = events };
-        if (poll(&p, 1, left_ms > 1000 ? 1000 : (int)left_ms) > 0) return 0;
-    }
-}
-
 int xst_wait(struct xst *s, int64_t deadline_ms, struct hv_failure *f)
 {
     for (;;) {
@@ -357,23 +352,47 @@ static int send_some(struct xst *s, const struct xst_batch *b, size_t *sent, str
     return 0;
 }
 
+/* A batch on its way. */
+struct run {
+    size_t sent;                 /* bytes */
+    size_t answered;             /* requests */
+    int64_t heard_ms;            /* when it began, or its last answer came */
+};
+
+/* Waits until more can be sent or has arrived: as long as the deadline is not over, and answers come now and then. */
+static int wait_for_more(struct xst *s, const struct xst_batch *b, const struct run *r, int64_t deadline_ms, struct hv_failure *f)
+{
+    struct pollfd p = { .fd = s->fd, .events = (short)(r->sent < b->bytes.len ? POLLIN | POLLOUT : POLLIN) };
+
+    for (;;) {
+        int64_t left_ms = sooner(deadline_ms, r->heard_ms + s->patience_ms) - hv_now_ms();
+        /* What is there counts, however late we come to look: it may be us who did not get a processor. */
+        if (poll(&p, 1, left_ms <= 0 ? 0 : left_ms > 1000 ? 1000 : (int)left_ms) > 0) return 0;
+        if (left_ms > 0) continue;
+        s->broken = true;
+        return hv_fail(f, HV_FAIL_TIMEOUT, "xenstored: no answer in %jd ms to request %zu of %zu, for %s",
+                       (intmax_t)(hv_now_ms() - r->heard_ms), r->answered + 1, b->n, b->bytes.ptr + b->ops[r->answered].path_at);
+    }
+}
+
 int xst_run(struct xst *s, struct xst_batch *b, int64_t deadline_ms, struct hv_failure *f)
 {
-    size_t sent = 0, answered = 0;
+    struct run r = { .heard_ms = hv_now_ms() };
     int refused = 0;
 
     if (s->broken) return hv_fail(f, HV_FAIL_UNREACHABLE, "xenstored: the connection is broken");
-    while (answered < b->n) {
-        if (send_some(s, b, &sent, f) < 0) return -1;
+    while (r.answered < b->n) {
+        if (send_some(s, b, &r.sent, f) < 0) return -1;
         sort_events(s, f);
-        while (answered < b->n && peek(s, f)) {
-            if (take_answer(s, b, answered, &refused, f) < 0) return -1;
-            answered++;
+        while (r.answered < b->n && peek(s, f)) {
+            if (take_answer(s, b, r.answered, &refused, f) < 0) return -1;
+            r.answered++;
+            r.heard_ms = hv_now_ms();
             sort_events(s, f);
         }
         if (s->broken) return -1;
-        if (answered == b->n) break;
-        if (wait_fd(s, (short)(sent < b->bytes.len ? POLLIN | POLLOUT : POLLIN), deadline_ms, f) < 0) return -1;
+        if (r.answered == b->n) break;
+        if (wait_for_more(s, b, &r, deadline_ms, f) < 0) return -1;
         if (receive(s, f) < 0) return -1;
     }
     return refused ? -1 : 0;

@@ -16,7 +16,9 @@
 enum { XST_PATH = 3072 };            /* longest path, with its NUL */
 
 struct xst;
-int xst_open(const char *socket_path, int64_t deadline_ms, struct xst **ret_s, struct hv_failure *f);
+/* patience_ms: for how long the daemon may say nothing to requests that wait for it. One that answers, slowly, is
+ * given the deadline of each call; one that hangs is a TIMEOUT after this already. It ends the connecting, too. */
+int xst_open(const char *socket_path, int64_t patience_ms, int64_t deadline_ms, struct xst **ret_s, struct hv_failure *f);
 void xst_close(struct xst *s);       /* NULL is fine; its watches end with it */
 bool xst_is_broken(const struct xst *s);
 /* Readable when xst_fill() has something to do. */
@@ -58,7 +60,8 @@ void xst_release(struct xst_batch *b, int64_t domid);
 /* A domain that was shut down for a suspend goes on: its next shutdown is news again. */
 void xst_resume(struct xst_batch *b, int64_t domid);
 
-/* Sends all and reads all answers. The first refusal is the failure, but every request was tried. */
+/* Sends all and reads all answers. The first refusal is the failure, but every request was tried. TIMEOUT: the deadline
+ * passed, or no answer came for patience_ms (events are none). */
 int xst_run(struct xst *s, struct xst_batch *b, int64_t deadline_ms, struct hv_failure *f);
 /* The answer to a read of a batch that has run; NULL when there is no such node. Borrowed from the batch. */
 const char *xst_value(const struct xst_batch *b, size_t i);

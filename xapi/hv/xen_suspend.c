@@ -67,7 +67,7 @@ static int stop_guest(struct xn *xn, struct xn_guest *g, int64_t deadline_ms, st
     if (xn_store(xn, deadline_ms, &store, f) < 0) return -1;
     set_suspending(xn, g, true);
     xst_watch(&b, "@releaseDomain", "stopped");
-    rc = xst_run(store, &b, xn_soon(deadline_ms), f);
+    rc = xst_run(store, &b, deadline_ms, f);
     if (rc == 0 && has_no_drivers(xn, g)) {
         rc = xc_domain_shutdown(xn->xch, (uint32_t)g->domid, SHUTDOWN_suspend);
         if (rc < 0) xn_fail_xc("xc_domain_shutdown", f);
@@ -157,7 +157,7 @@ static void dirty_log_off(struct xn *xn, struct xn_guest *g)
     struct hv_failure f = { .kind = HV_FAIL_NONE };
 
     xc_shadow_control(xn->xch, (uint32_t)g->domid, XEN_DOMCTL_SHADOW_OP_OFF, NULL, 0);
-    if (xn_qemu_dirty_log(xn, g, false, hv_now_ms() + XN_STORE_MS, &f) < 0)
+    if (xn_qemu_dirty_log(xn, g, false, hv_now_ms() + XN_PATIENCE_MS, &f) < 0)
         log_warn("xen: domain %jd (%s): %s", (intmax_t)g->domid, g->vm, f.why);
 }
 

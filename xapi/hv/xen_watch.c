@@ -342,7 +342,7 @@ static int subscribe(struct xn *xn, struct xst **ret_store, struct hv_failure *f
     _cleanup_batch_ struct xst_batch b = XST_BATCH_INIT;
     struct xst *store;
 
-    if (xst_open(xn->store_path, hv_now_ms() + XN_STORE_MS, &store, f) < 0) return -1;
+    if (xst_open(xn->store_path, XN_PATIENCE_MS, hv_now_ms() + XN_STORE_MS, &store, f) < 0) return -1;
     xst_watch(&b, "@releaseDomain", "ended");
     if (xst_run(store, &b, hv_now_ms() + XN_STORE_MS, f) < 0) {
         xst_close(store);
