@@ -152,24 +152,10 @@ drop:
     return -1;
 }
 
-static size_t list_unfinished(struct call *c, struct ref **ret_list)
-{
-    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
-    struct ref *list = arena_new_array(c->arena, struct ref, snap_count(s, CLASS_SR) + 1);
-    char host[REF_TEXT];
-    size_t n = 0;
-
-    ref_text(c->agent->host, host);
-    SNAP_EACH (s, CLASS_SR, row)
-        if (has_prefix(row_map_str(row, F_SR_other_config, UNFINISHED_KEY, ""), host)) list[n++] = row_ref_of(row);
-    *ret_list = list;
-    return n;
-}
-
 void sr_unfinished_startup(struct call *c)
 {
     struct ref *list;
-    const size_t n = list_unfinished(c, &list);
+    const size_t n = unfinished_list(c, CLASS_SR, REF_NULL, &list);
 
     for (size_t i = 0; i < n; i++) {
         _cleanup_xerr_ struct xerr why = XERR_INIT;

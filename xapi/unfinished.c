@@ -8,7 +8,10 @@
 #include "xapi/sr.h"
 #include "xapi/vm.h"
 
-static field_id field_of(enum class_id cls) { return cls == CLASS_VM ? F_VM_other_config : F_VDI_sm_config; }
+static field_id field_of(enum class_id cls)
+{
+    return cls == CLASS_VM ? F_VM_other_config : cls == CLASS_SR ? F_SR_other_config : F_VDI_sm_config;
+}
 
 const char *unfinished_text(struct call *c)
 {
@@ -152,8 +155,7 @@ static const char *rerun_of(const char *mark)
     return space ? space + 1 : NULL;
 }
 
-/* sr: only disks of it; null = all. */
-static size_t list_marked(struct call *c, enum class_id cls, struct ref sr, struct ref **ret_list)
+size_t unfinished_list(struct call *c, enum class_id cls, struct ref sr, struct ref **ret_list)
 {
     _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
     struct ref *list = arena_new_array(c->arena, struct ref, snap_count(s, cls) + 1);
@@ -163,8 +165,8 @@ static size_t list_marked(struct call *c, enum class_id cls, struct ref sr, stru
     ref_text(c->agent->host, host);
     SNAP_EACH (s, cls, row)
         if (has_prefix(row_map_str(row, field_of(cls), UNFINISHED_KEY, ""), host) &&
-            (cls == CLASS_VM ? !rerun_of(row_map_str(row, F_VM_other_config, UNFINISHED_KEY, ""))
-                             : ref_is_null(sr) || ref_eq(row_ref(row, F_VDI_SR), sr)))
+            (cls != CLASS_VM || !rerun_of(row_map_str(row, F_VM_other_config, UNFINISHED_KEY, ""))) &&
+            (ref_is_null(sr) || ref_eq(row_ref(row, F_VDI_SR), sr)))
             list[n++] = row_ref_of(row);
     *ret_list = list;
     return n;
@@ -173,7 +175,7 @@ static size_t list_marked(struct call *c, enum class_id cls, struct ref sr, stru
 static size_t destroy_disks(struct call *c, struct ref sr)
 {
     struct ref *vdis;
-    const size_t n = list_marked(c, CLASS_VDI, sr, &vdis);
+    const size_t n = unfinished_list(c, CLASS_VDI, sr, &vdis);
 
     for (size_t i = 0; i < n; i++) unfinished_destroy(c, vdis[i]);
     return n;
@@ -182,7 +184,7 @@ static size_t destroy_disks(struct call *c, struct ref sr)
 int unfinished_startup(struct call *c, struct xerr *err)
 {
     struct ref *vms;
-    const size_t n_vms = list_marked(c, CLASS_VM, REF_NULL, &vms);
+    const size_t n_vms = unfinished_list(c, CLASS_VM, REF_NULL, &vms);
 
     (void)err;
     for (size_t i = 0; i < n_vms; i++) destroy_vm(c, vms[i]);

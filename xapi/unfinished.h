@@ -9,7 +9,7 @@
 #include "xapi/call/call.h"
 #include "xapi/storage/storage.h"
 
-/* In VDI.sm_config and VM.other_config: whose work it is. */
+/* In VDI.sm_config, VM.other_config and SR.other_config: whose work it is. */
 #define UNFINISHED_KEY "unfinished-by"
 
 /* In VDI.sm_config besides: which making of a disk a foreign driver introduced it for. */
@@ -32,7 +32,10 @@ int unfinished_end_now(struct call *c, struct ref vdi, struct xerr *err);
 /* Destroys a marked disk, unless another VM than the one that its mark names has it; the mark goes in any case, but where the
  * repository is not plugged. */
 void unfinished_destroy(struct call *c, struct ref vdi);
-/* At the start: whatever this host's mark is on. Never fails. */
+/* The VDIs, VMs or SRs (cls) that bear a mark of this host, but VMs that are to run again; sr: only disks of it, null = all. Their number
+ * and, in the call's arena, their references. */
+size_t unfinished_list(struct call *c, enum class_id cls, struct ref sr, struct ref **ret_list);
+/* At the start: the disks and VMs that this host's mark is on. Never fails. */
 int unfinished_startup(struct call *c, struct xerr *err);
 /* Whatever becomes of this agent, the VM is to run again: to be "start"ed when it is halted, "resume"d or "resume-paused" when it is
  * suspended; unless the host is booted anew. Until unfinished_rerun_end(). Errors: the database's. */
