@@ -267,17 +267,24 @@ int lv_disk_snapshot(void *d, const char *uuid, const struct hv_disk *disk, int6
     return lv_job_run(job, deadline_ms, f);
 }
 
-int lv_disk_resize(void *d, const char *uuid, const struct hv_disk *disk, int64_t size_bytes,
-                   int64_t deadline_ms, struct hv_failure *f) {
-    struct lv *lv = d;
+/* A job for one disk of a guest that runs; a, b: its numbers. */
+static int run_on_disk(struct lv *lv, const char *uuid, const struct hv_disk *disk, int (*run)(struct lv_job *), int64_t a, int64_t b,
+                       int64_t deadline_ms, struct hv_failure *f)
+{
     _cleanup_free_ char *bus = bus_of(lv, uuid, disk->device, deadline_ms, f);
-    _cleanup_job_ struct lv_job *job = lv_job_new(lv, uuid, run_resize);
+    _cleanup_job_ struct lv_job *job = lv_job_new(lv, uuid, run);
     char name[HV_DEVICE_TEXT];
 
     if (!bus) return -1;
     job->path = xstrdup(target_name(bus, disk->device, name));
-    job->number = size_bytes;
+    job->number = a;
+    job->number2 = b;
     return lv_job_run(job, deadline_ms, f);
+}
+
+int lv_disk_resize(void *d, const char *uuid, const struct hv_disk *disk, int64_t size_bytes,
+                   int64_t deadline_ms, struct hv_failure *f) {
+    return run_on_disk(d, uuid, disk, run_resize, size_bytes, 0, deadline_ms, f);
 }
 
 /* ---- limits ---------------------------------------------------------------------------------- */
@@ -301,16 +308,7 @@ static int run_limit(struct lv_job *job)
 
 int lv_disk_limit(void *d, const char *uuid, const struct hv_disk *disk, int64_t deadline_ms, struct hv_failure *f)
 {
-    struct lv *lv = d;
-    _cleanup_free_ char *bus = bus_of(lv, uuid, disk->device, deadline_ms, f);
-    _cleanup_job_ struct lv_job *job = lv_job_new(lv, uuid, run_limit);
-    char name[HV_DEVICE_TEXT];
-
-    if (!bus) return -1;
-    job->path = xstrdup(target_name(bus, disk->device, name));
-    job->number = disk->limit_bytes;
-    job->number2 = disk->limit_requests;
-    return lv_job_run(job, deadline_ms, f);
+    return run_on_disk(d, uuid, disk, run_limit, disk->limit_bytes, disk->limit_requests, deadline_ms, f);
 }
 
 /* The guest's QEMU, by its command line: libvirt does not tell. 0 = none. */
