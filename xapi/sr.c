@@ -311,7 +311,7 @@ static struct value probe_sr(struct call *c, const struct value *sr)
     value_put(&b, "total_space", value_int(answer_int(sr, "total_space", 0)));
     value_put(&b, "free_space", value_int(answer_int(sr, "free_space", 0)));
     value_put(&b, "clustered", value_bool(false));
-    const bool silent = uuid && storage_sr_unresponsive(c->agent->storage, uuid);
+    const bool silent = uuid && storage_sr_silent(c->agent->storage, uuid);
     value_put(&b, "health", value_string(silent ? "unreachable" : value_get_str(sr, "health", "healthy")));
     return value_built_map(&b);
 }

@@ -5,7 +5,7 @@ import os
 import sys
 
 sys.path.insert(0, os.path.join(os.environ['XAPI_SOURCE'], 'tests', 'rig'))
-from harness import Failure, check, done, fails  # noqa: E402
+from harness import LEVEL, Failure, check, done, fails, wait_until  # noqa: E402
 from rig import Rig  # noqa: E402
 
 MIB = 1 << 20
@@ -90,6 +90,23 @@ def life(s, host, sr_type, config, what, mounted_as):
     check(uuid not in s.SR.probe(host, config, sr_type, {}), what + ': destroyed it is gone from the server')
 
 
+def silence(s, host):
+    """A server that does not answer any more: what is asked of it ends at its deadline, and its health says so."""
+    sr = s.SR.create(host, {'server': '127.0.0.1', 'serverpath': '/srv/nfs'}, '0', 'nfs', '', 'nfs', 'user', False, {})
+    s.SR.record_data_source(sr, 'health')
+    health = lambda: int(s.SR.query_data_source(sr, 'health'))      # noqa: E731
+    check(wait_until(lambda: health() == 0, 60), 'a repository whose server answers is healthy')
+    rig.must('nft add table inet cut; nft add chain inet cut in "{ type filter hook input priority 0; }"\n'
+             'nft add rule inet cut in tcp dport 2049 drop')
+    fails('SM_PLUGIN_COMMUNICATION_FAILURE', 'what is asked of a server that is silent has an end', s.SR.scan, sr)
+    check(wait_until(lambda: health() == 2, 60), 'and its repository is unreachable: %d' % health())
+    rig.must('nft delete table inet cut')
+    s.SR.scan(sr)
+    check(wait_until(lambda: health() == 0, 60), 'until it answers again: %d' % health())
+    s.PBD.unplug(s.SR.get_PBDs(sr)[0])
+    s.SR.destroy(sr)
+
+
 with Rig('linux') as rig:
     rc, text = rig.run(SERVERS, 120)
     check(rc == 0 and '/srv/nfs' in text, 'the servers run %s' % (text if rc else ''))
@@ -110,6 +127,9 @@ with Rig('linux') as rig:
     check(not [r for r in s.SR.get_all_records().values() if r['type'] == 'nfs'], 'leaves no repository behind')
     life(s, host, 'nfs', {'server': '127.0.0.1', 'serverpath': '/srv/nfs'}, 'NFS 3', 'nfs')
     life(s, host, 'nfs', {'server': '127.0.0.1', 'serverpath': '/srv/nfs', 'nfsversion': '4.1'}, 'NFS 4.1', 'nfs4')
+
+    if LEVEL == 'full':
+        silence(s, host)        # five minutes
 
     sr = s.SR.create(host, {'location': '127.0.0.1:/srv/iso'}, '0', 'iso', '', 'iso', 'iso', True, {})
     names = [s.VDI.get_name_label(v) for v in s.SR.get_VDIs(sr)]

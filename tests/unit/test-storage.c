@@ -283,9 +283,10 @@ static void test_a_driver_of_ours_is_ended_at_its_deadline(void **state)
     assert_int_equal(call(x, &sr, "sr_scan", 300, &err), -1);
     assert_string_equal(err.code, "SM_PLUGIN_COMMUNICATION_FAILURE");
     assert_in_range(ms_since(began), 300, 2500);
-    assert_false(storage_sr_unresponsive(x->storage, sr.uuid));
+    assert_true(storage_sr_silent(x->storage, sr.uuid));
     xerr_clear(&err);
     assert_int_equal(call(x, &awake, "sr_scan", 0, &err), 0);
+    assert_false(storage_sr_silent(x->storage, sr.uuid));
 }
 
 static void test_a_foreign_driver_past_its_deadline_blocks_its_sr_only(void **state)
@@ -296,7 +297,7 @@ static void test_a_foreign_driver_past_its_deadline_blocks_its_sr_only(void **st
 
     behave(x, "exec sleep 2");
     assert_int_equal(call(x, &sr, "sr_attach", 200, &err), -1);
-    assert_true(storage_sr_unresponsive(x->storage, sr.uuid));
+    assert_true(storage_sr_silent(x->storage, sr.uuid));
     /* It works on, and so does its session. */
     assert_true(storage_driver_runs(x->storage, sr.uuid));
     assert_int_equal(x->sessions, 1);
@@ -309,9 +310,10 @@ static void test_a_foreign_driver_past_its_deadline_blocks_its_sr_only(void **st
     assert_int_equal(call(x, &other, "sr_scan", 0, &err), 0);
     for (int i = 0; i < 100 && storage_driver_runs(x->storage, sr.uuid); i++) usleep(50000);
     assert_false(storage_driver_runs(x->storage, sr.uuid));
-    assert_false(storage_sr_unresponsive(x->storage, sr.uuid));
+    assert_true(storage_sr_silent(x->storage, sr.uuid));
     behave(x, "echo '<methodResponse><params><param><value>ok</value></param></params></methodResponse>'");
     assert_int_equal(call(x, &sr, "sr_attach", 0, &err), 0);
+    assert_false(storage_sr_silent(x->storage, sr.uuid));
 }
 
 struct caller {

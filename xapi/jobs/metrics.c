@@ -353,10 +353,10 @@ struct sr_sizes {
     double size, used, allocated;
 };
 
-/* A driver that does not come back, or cannot be ended, answers nobody: storage.h. */
+/* A driver that did not come back in time: storage.h. */
 static enum sr_health health_of(struct storage *storage, const char *sr_uuid)
 {
-    return storage_sr_unresponsive(storage, sr_uuid) ? sr_health_unreachable : sr_health_healthy;
+    return storage_sr_silent(storage, sr_uuid) ? sr_health_unreachable : sr_health_healthy;
 }
 
 static void feed_sr(struct metrics *m, struct round *round, const struct sr_traffic *sr, const struct sr_sizes *sizes)

@@ -354,9 +354,13 @@ static int slot_take(struct storage *s, const struct storage_sr *sr, bool may_st
     return 0;
 }
 
-static void slot_give(struct storage *s, struct slot *slot, struct leftover left)
+/* Cancelled commands say nothing about their storage. */
+static void slot_give(struct storage *s, struct slot *slot, const struct run *r)
 {
+    const struct leftover left = r->left;
     HOLD(&s->lock);
+    if (r->timed_out && !atomic_load(&s->stopping)) map_put(s->silent, slot->sr_uuid, s);
+    else if (r->status_known && !r->timed_out && !r->cancelled) map_remove(s->silent, slot->sr_uuid);
     slot->busy = false;
     slot->left = left;
     if (left.pid) slot->unresponsive = true;
@@ -446,7 +450,7 @@ int slot_run(struct storage *s, const struct storage_driver *d, const struct sto
     if (r.diag.len)
         log_info("%s %s: %.*s", d->type, command, (int)(r.diag.len < SHOWN ? r.diag.len : SHOWN), r.diag.ptr);
 out:
-    if (slot) slot_give(s, slot, r.left);
+    if (slot) slot_give(s, slot, &r);
     log_debug("%s %s %s: %s in %lld ms", d->type, command, sr ? sr->uuid : "",
               rc ? (err ? err->code : "failed") : "ok",
               (long long)((clock_boottime_ns() - began_ns) / NS_PER_MS));
@@ -471,12 +475,12 @@ bool storage_driver_runs(struct storage *s, const char *sr_uuid)
     return slot && (slot->busy || (slot->left.pid && subproc_alive(slot->left.pid, slot->left.start_time)));
 }
 
-bool storage_sr_unresponsive(struct storage *s, const char *sr_uuid)
+bool storage_sr_silent(struct storage *s, const char *sr_uuid)
 {
     HOLD(&s->lock);
     struct slot *slot = map_get(s->slots, sr_uuid);
 
-    return slot && still_unresponsive(s, slot);
+    return map_get(s->silent, sr_uuid) || (slot && still_unresponsive(s, slot));
 }
 
 /* ---- leftovers of an earlier agent --------------------------------------------------------- */

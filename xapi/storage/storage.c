@@ -201,6 +201,7 @@ int storage_open(const struct storage_config *config, struct storage **ret_stora
     s->deadline_ms = config->deadline_ms;
     s->arena = arena_new();
     s->slots = map_new();
+    s->silent = map_new();
     s->entries = map_new();
     s->making = map_new();
     s->merges = map_new();
@@ -254,6 +255,7 @@ void storage_close(struct storage *s)
     ledger_free(s);
     making_free(s);
     map_free(s->slots);
+    map_free(s->silent);
     map_free(s->entries);
     map_free(s->merges);
     pthread_cond_destroy(&s->merge_ended);
