@@ -169,17 +169,28 @@ static void move_settings(struct call *c, struct txn *t, struct ref from, struct
     txn_set_bool(t, from, F_PIF_disallow_unplug, false);
 }
 
-static void move_vlans(struct txn *t, struct ref from, struct ref to, const char *device, const char *mac)
+/* A VLAN or a tunnel onto another interface; a VLAN is named after it. */
+static void stand_on(struct call *c, struct txn *t, const struct row *thing, struct ref to)
 {
-    SNAP_EACH (txn_snap(t), CLASS_VLAN, vlan) {
-        if (!ref_eq(row_ref(vlan, F_VLAN_tagged_PIF), from)) continue;
-        struct ref top = row_ref(vlan, F_VLAN_untagged_PIF);
-        txn_set_ref(t, row_ref_of(vlan), F_VLAN_tagged_PIF, to);
-        txn_set_str(t, top, F_PIF_device, device);
-        txn_set_str(t, top, F_PIF_MAC, mac);
+    const struct row *below = snap_get(txn_snap(t), CLASS_PIF, to);
+
+    if (row_class(thing) == CLASS_tunnel) {
+        txn_set_ref(t, row_ref_of(thing), F_tunnel_transport_PIF, to);
+        return;
     }
+    struct ref vlan = row_ref_of(thing), top = row_ref(thing, F_VLAN_untagged_PIF);
+    const char *device = arena_strdup(c->arena, row_str(below, F_PIF_device)), *mac = arena_strdup(c->arena, row_str(below, F_PIF_MAC));
+    txn_set_ref(t, vlan, F_VLAN_tagged_PIF, to);
+    txn_set_str(t, top, F_PIF_device, device);
+    txn_set_str(t, top, F_PIF_MAC, mac);
+}
+
+static void move_vlans(struct call *c, struct txn *t, struct ref from, struct ref to)
+{
+    SNAP_EACH (txn_snap(t), CLASS_VLAN, vlan)
+        if (ref_eq(row_ref(vlan, F_VLAN_tagged_PIF), from)) stand_on(c, t, vlan, to);
     SNAP_EACH (txn_snap(t), CLASS_tunnel, tunnel)
-        if (ref_eq(row_ref(tunnel, F_tunnel_transport_PIF), from)) txn_set_ref(t, row_ref_of(tunnel), F_tunnel_transport_PIF, to);
+        if (ref_eq(row_ref(tunnel, F_tunnel_transport_PIF), from)) stand_on(c, t, tunnel, to);
 }
 
 /* Guests' cards follow: on one network before, on the other now. */
@@ -243,6 +254,27 @@ static int check_mac_free(struct call *c, const struct snap *s, const char *mac,
     return 0;
 }
 
+/* What was the bond's goes to its primary member; all members are attached if it was. */
+static void take_apart(struct call *c, struct txn *t, const struct row *bond)
+{
+    struct ref self = row_ref_of(bond), master = row_ref(bond, F_Bond_master), primary = row_ref(bond, F_Bond_primary_slave);
+    const struct row *top = snap_get(txn_snap(t), CLASS_PIF, master);
+    bool attached = top && row_bool(top, F_PIF_currently_attached);
+
+    if (top && snap_get(txn_snap(t), CLASS_PIF, primary)) {
+        move_settings(c, t, master, primary);
+        move_vlans(c, t, master, primary);
+    }
+    SNAP_EACH (txn_snap(t), CLASS_PIF, slave) {
+        if (!ref_eq(row_ref(slave, F_PIF_bond_slave_of), self)) continue;
+        struct ref ref = row_ref_of(slave);
+        txn_set_ref(t, ref, F_PIF_bond_slave_of, REF_NULL);
+        txn_set_bool(t, ref, F_PIF_currently_attached, attached);
+    }
+    txn_destroy(t, CLASS_Bond, self);
+    pif_destroy_record(t, master);
+}
+
 /* Everything in one transaction: a crash leaves a bond or none. */
 static int dissolve(struct call *c, struct ref self, struct xerr *err)
 {
@@ -253,22 +285,7 @@ static int dissolve(struct call *c, struct ref self, struct xerr *err)
         db_abort(t);
         return -1;
     }
-    struct ref master = row_ref(bond, F_Bond_master), primary = row_ref(bond, F_Bond_primary_slave);
-    const struct row *top = snap_get(txn_snap(t), CLASS_PIF, master), *first = snap_get(txn_snap(t), CLASS_PIF, primary);
-    bool attached = top && row_bool(top, F_PIF_currently_attached);
-    if (top && first) {
-        const char *device = arena_strdup(c->arena, row_str(first, F_PIF_device)), *mac = arena_strdup(c->arena, row_str(first, F_PIF_MAC));
-        move_settings(c, t, master, primary);
-        move_vlans(t, master, primary, device, mac);
-    }
-    SNAP_EACH (txn_snap(t), CLASS_PIF, slave) {
-        if (!ref_eq(row_ref(slave, F_PIF_bond_slave_of), self)) continue;
-        struct ref ref = row_ref_of(slave);
-        txn_set_ref(t, ref, F_PIF_bond_slave_of, REF_NULL);
-        txn_set_bool(t, ref, F_PIF_currently_attached, attached);
-    }
-    txn_destroy(t, CLASS_Bond, self);
-    pif_destroy_record(t, master);
+    take_apart(c, t, bond);
     return db_commit(t, err);
 }
 
@@ -289,8 +306,9 @@ int bond_destroy(struct call *c, struct ref self, struct xerr *err)
     return 0;
 }
 
-static int create_records(struct call *c, struct txn *t, struct ref bond, struct ref network, const struct ref *members, size_t n,
-                          const char *mac, enum bond_mode mode, const struct value *properties, struct ref *ret_master)
+/* The bond is attached from the beginning: an agent that ends here makes it at its next start. */
+static void create_records(struct call *c, struct txn *t, struct ref bond, struct ref network, const struct ref *members, size_t n,
+                           const char *mac, enum bond_mode mode, const struct value *properties, struct ref *ret_master)
 {
     struct ref primary = choose_primary(txn_snap(t), members, n);
     const struct row *first = snap_get(txn_snap(t), CLASS_PIF, primary);
@@ -310,11 +328,95 @@ static int create_records(struct call *c, struct txn *t, struct ref bond, struct
     txn_set_value(t, bond, F_Bond_properties, &all);
     move_settings(c, t, primary, master);
     for (size_t i = 0; i < n; i++) {
-        move_vlans(t, members[i], master, device, mac);
+        move_vlans(c, t, members[i], master);
         txn_set_ref(t, members[i], F_PIF_bond_slave_of, bond);
-        txn_set_bool(t, members[i], F_PIF_currently_attached, false);
     }
+    pif_set_attached(t, master, true);
     *ret_master = master;
+}
+
+/* ---- a bond that was not to be ---------------------------------------------------------------------------------------------------- */
+
+/* What a new bond takes from its members. */
+struct before {
+    struct {
+        struct ref pif;
+        bool attached;
+        int ip_mode;                  /* of IPv4: management's address is adopted */
+    } members[MEMBERS_MAX];
+    struct standing {
+        enum class_id cls;            /* a VLAN or a tunnel, and its PIF; a guest's card, and its network */
+        struct ref what, on;
+    } *standing;
+    size_t n, n_standing;
+};
+
+static void remember_standing(struct before *b, enum class_id cls, const struct row *row, struct ref on)
+{
+    b->standing[b->n_standing++] = (struct standing){ cls, row_ref_of(row), on };
+}
+
+static struct before remember(struct call *c, const struct snap *s, const struct ref *members, size_t n)
+{
+    struct before b = { .n = n };
+
+    b.standing = arena_new_array(c->arena, struct standing,
+                                 snap_count(s, CLASS_VLAN) + snap_count(s, CLASS_tunnel) + snap_count(s, CLASS_VIF));
+    for (size_t i = 0; i < n; i++) {
+        const struct row *pif = snap_get(s, CLASS_PIF, members[i]), *network = snap_get(s, CLASS_network, row_ref(pif, F_PIF_network));
+        b.members[i].pif = members[i];
+        b.members[i].attached = row_bool(pif, F_PIF_currently_attached);
+        b.members[i].ip_mode = row_enum(pif, F_PIF_ip_configuration_mode);
+        SNAP_EACH (s, CLASS_VLAN, vlan)
+            if (ref_eq(row_ref(vlan, F_VLAN_tagged_PIF), members[i])) remember_standing(&b, CLASS_VLAN, vlan, members[i]);
+        SNAP_EACH (s, CLASS_tunnel, tunnel)
+            if (ref_eq(row_ref(tunnel, F_tunnel_transport_PIF), members[i])) remember_standing(&b, CLASS_tunnel, tunnel, members[i]);
+        for (size_t k = 0; network && k < row_refs(network, F_network_VIFs)->n; k++)
+            b.standing[b.n_standing++] = (struct standing){ CLASS_VIF, row_refs(network, F_network_VIFs)->refs[k], row_ref_of(network) };
+    }
+    return b;
+}
+
+static int put_back_records(struct call *c, struct ref bond, const struct before *b, struct xerr *err)
+{
+    struct txn *t = db_begin(c->agent->db);
+    const struct row *row = snap_need(txn_snap(t), CLASS_Bond, bond, err);
+
+    if (!row) {
+        db_abort(t);
+        return -1;
+    }
+    take_apart(c, t, row);
+    for (size_t i = 0; i < b->n; i++) {
+        if (!snap_get(txn_snap(t), CLASS_PIF, b->members[i].pif)) continue;
+        txn_set_bool(t, b->members[i].pif, F_PIF_currently_attached, b->members[i].attached);
+        txn_set_enum(t, b->members[i].pif, F_PIF_ip_configuration_mode, b->members[i].ip_mode);
+    }
+    for (size_t i = 0; i < b->n_standing; i++) {
+        const struct standing *x = &b->standing[i];
+        const struct row *thing = x->cls == CLASS_VIF ? NULL : snap_get(txn_snap(t), x->cls, x->what);
+        if (thing && snap_get(txn_snap(t), CLASS_PIF, x->on)) stand_on(c, t, thing, x->on);
+    }
+    return db_commit(t, err);
+}
+
+static bool is_on(struct call *c, struct ref vif, struct ref network)
+{
+    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+    const struct row *row = snap_get(s, CLASS_VIF, vif);
+
+    return row && ref_eq(row_ref(row, F_VIF_network), network);
+}
+
+/* All is as it was before. When that fails, too, it is the new bond that stands in the records: never neither. */
+static int put_back(struct call *c, struct ref bond, struct ref network, const struct before *b, struct xerr *err)
+{
+    if (put_back_records(c, bond, b, err) || network_apply(c, err)) return -1;
+    for (size_t i = 0; i < b->n_standing; i++) {
+        const struct standing *x = &b->standing[i];
+        if (x->cls == CLASS_VIF && is_on(c, x->what, network) && vif_move(c, x->what, x->on, err)) return -1;
+    }
+    network_interface_gone(c, network);
     return 0;
 }
 
@@ -329,11 +431,12 @@ int bond_create(struct call *c, struct ref network, const struct value *members,
         if (check_property(mode, properties->map.members[i].key, properties->map.members[i].value.s, err)) return -1;
     struct txn *t = db_begin(c->agent->db);
     if (check_members(c, txn_snap(t), refs, n, err) || check_mac(MAC, err) || check_mac_free(c, txn_snap(t), MAC, refs, n, err) ||
-        pif_network_free(c, txn_snap(t), network, err) ||
-        create_records(c, t, bond, network, refs, n, MAC, mode, properties, &master)) {
+        pif_network_free(c, txn_snap(t), network, err)) {
         db_abort(t);
         return -1;
     }
+    const struct before before = remember(c, txn_snap(t), refs, n);
+    create_records(c, t, bond, network, refs, n, MAC, mode, properties, &master);
     if (db_commit(t, err)) return -1;
     int rc = pif_bring_up(c, master, err);
     /* Management that nobody reaches any more is worse than none of a bond. */
@@ -341,7 +444,7 @@ int bond_create(struct call *c, struct ref network, const struct value *members,
     for (size_t i = 0; i < n && !rc; i++) rc = move_vifs(c, network_of(c, refs[i]), network, err);
     if (rc) {
         struct xerr ignored = XERR_INIT;
-        if (bond_destroy(c, bond, &ignored)) {
+        if (put_back(c, bond, network, &before, &ignored)) {
             _cleanup_free_ char *why = xerr_text(&ignored);
             log_error("taking back a bond: %s", why);
         }

@@ -482,7 +482,7 @@ static struct ref below(const struct snap *s, const struct row *pif)
 }
 
 /* With the members of a bond, and a tunnel's state. */
-static void set_attached(struct txn *t, struct ref pif, bool attached)
+void pif_set_attached(struct txn *t, struct ref pif, bool attached)
 {
     const struct row *row = snap_get(txn_snap(t), CLASS_PIF, pif);
     const struct row *network = row ? snap_get(txn_snap(t), CLASS_network, row_ref(row, F_PIF_network)) : NULL;
@@ -504,7 +504,7 @@ static int set_one_attached(struct call *c, struct ref pif, bool attached, struc
 {
     struct txn *t = db_begin(c->agent->db);
 
-    set_attached(t, pif, attached);
+    pif_set_attached(t, pif, attached);
     return db_commit(t, err);
 }
 
@@ -528,14 +528,14 @@ int pif_bring_up(struct call *c, struct ref pif, struct xerr *err)
     }
     bool was = row_bool(row, F_PIF_currently_attached);
     if (!was) adopt_address(t, row);
-    set_attached(t, pif, true);
+    pif_set_attached(t, pif, true);
     if (db_commit(t, err)) return -1;
     if (!network_apply(c, &why)) return read_kernel(c, false, err);
     if (was) return configuration_error(pif, &why, err);
     /* Back to what was: the fields, and then the kernel, as far as it had come. */
     struct xerr again = XERR_INIT;
     t = db_begin(c->agent->db);
-    set_attached(t, pif, false);
+    pif_set_attached(t, pif, false);
     txn_set_enum(t, pif, F_PIF_ip_configuration_mode, (int)mode);
     if (db_commit(t, &again) || network_apply(c, &again)) {
         _cleanup_free_ char *text = xerr_text(&again);
@@ -566,8 +566,8 @@ int pif_unplug(struct call *c, struct ref self, struct xerr *err)
         return -1;
     }
     SNAP_EACH (txn_snap(t), CLASS_VLAN, vlan)
-        if (ref_eq(row_ref(vlan, F_VLAN_tagged_PIF), self)) set_attached(t, row_ref(vlan, F_VLAN_untagged_PIF), false);
-    set_attached(t, self, false);
+        if (ref_eq(row_ref(vlan, F_VLAN_tagged_PIF), self)) pif_set_attached(t, row_ref(vlan, F_VLAN_untagged_PIF), false);
+    pif_set_attached(t, self, false);
     if (db_commit(t, err)) return -1;
     if (!network_apply(c, &why)) return read_kernel(c, false, err);
     struct xerr ignored = XERR_INIT;

@@ -21,6 +21,8 @@ void pif_destroy_record(struct txn *t, struct ref pif);
 int pif_network_free(struct call *c, const struct snap *s, struct ref network, struct xerr *err);
 /* No card of a guest that runs here is on the network of this interface or of a VLAN on it. Errors: VIF_IN_USE [network, VIF]. */
 int pif_check_unused(const struct snap *s, const struct row *pif, struct xerr *err);
+/* The field alone, of a bond with its members; the MTU is its network's from then on. */
+void pif_set_attached(struct txn *t, struct ref pif, bool attached);
 /* Attached is a field; this is the deed. An interface below (of a VLAN, a tunnel) comes first. What fails leaves the fields
  * as they were. Errors: as PIF.plug. */
 int pif_bring_up(struct call *c, struct ref pif, struct xerr *err);

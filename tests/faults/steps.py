@@ -332,6 +332,17 @@ def operations():
     def with_vlan(w):
         return vlan(w, other_network(w))
 
+    def cards(w):
+        return sorted((p for p in w.s.PIF.get_all() if w.s.PIF.get_physical(p)), key=w.s.PIF.get_device)
+
+    def with_vlans(w):
+        for tag, pif in zip(('7', '8'), cards(w)):
+            w.s.VLAN.create(pif, tag, w.s.network.create({'name_label': 'tag' + tag, 'name_description': '', 'other_config': {}}))
+        return other_network(w)
+
+    def bond(w, network):
+        return w.s.Bond.create(network, cards(w), '', 'active-backup', {})
+
     def plug_then(vbd_or_vif, what):
         cls = 'VBD' if vbd_or_vif is plugged_disk else 'VIF'
 
@@ -390,9 +401,8 @@ def operations():
         Operation('VLAN.create', other_network, vlan),
         Operation('VLAN.destroy', with_vlan, lambda w, v: w.s.VLAN.destroy(v)),
         Operation('PIF.unplug', lambda w: w.pif, lambda w, pif: w.s.PIF.unplug(pif)),
-        Operation('Bond.create', other_network, lambda w, net: w.s.Bond.create(net, w.s.PIF.get_all_records() and sorted(
-            (p for p in w.s.PIF.get_all() if w.s.PIF.get_physical(p)), key=w.s.PIF.get_device), '',
-            'active-backup', {}), again=False),
+        Operation('Bond.create', other_network, bond),
+        Operation('Bond.create with VLANs on its members', with_vlans, bond),
     ]
 
 
