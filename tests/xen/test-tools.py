@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""What a guest says of itself in xenstore: its drivers, the tools under the names of xe-guest-utilities, and a guest that writes
-nonsense as fast as it can."""
-from harness import LEVEL, check, done, wait_until
+"""What a guest says of itself in xenstore: its drivers, the tools under the names of xe-guest-utilities, what it is told there, and a
+guest that writes nonsense as fast as it can."""
+from harness import LEVEL, check, done, fails, wait_until
 from guests import Machine
 
 # Goes before the first process of the small Linux: writes to xenstore through the kernel's device, one message a write.
@@ -10,13 +10,13 @@ export PATH=/bin
 mount -t proc proc /proc
 mount -t devtmpfs dev /dev
 mkdir -p /dev/xen
-# xs TYPE PATH VALUE: 11 writes
+# xs TYPE PATH VALUE: 11 writes, 2 reads; prints the answer
 xs() {
     len=$((${#2} + 1 + ${#3}))
     { printf "\\$(printf %03o $1)\0\0\0\0\0\0\0\0\0\0\0\\$(printf %03o $((len % 256)))\\$(printf %03o $((len / 256)))\0\0%s\0" "$2"
       printf '%s' "$3"; } >&4
     dd bs=16 count=1 <&4 >/dev/null 2>&1
-    dd bs=4096 count=1 <&4 >/dev/null 2>&1
+    dd bs=4096 count=1 <&4 2>/dev/null
 }
 (
     sleep 3
@@ -36,8 +36,16 @@ xs() {
         xs 11 attr/vif/0/ipv4/0 10.9.0.2
         xs 11 attr/vif/0/ipv6/0 fe80:0:0:0:1:2:3:4
         xs 11 control/feature-suspend 1
+        xs 11 control/feature-ts2 1
         xs 11 feature/hotplug/vbd 1
-        xs 11 data/updated 1 ;;
+        xs 11 data/updated 1
+        before=ENOENT
+        while :; do
+            now=$(xs 2 control/ts "")
+            [ "$now" = "$before" ] || echo "tools: ts is $now" >/dev/console
+            before=$now
+            sleep 1
+        done ;;
     *tools=mad*)
         long=0123456789abcdef
         while [ ${#long} -lt 1000 ]; do long=$long$long; done
@@ -57,7 +65,7 @@ xs() {
         n=0
         while :; do n=$((n + 1)); xs 11 data/updated $n; xs 11 data/key$n "$long"; done ;;
     esac
-) &
+) >/dev/null &
 exec /init.small
 '''
 
@@ -74,6 +82,19 @@ def said(m, guest):
     return {} if ref == 'OpaqueRef:NULL' else m.s.VM_guest_metrics.get_record(ref)
 
 
+def hears(m, guest):
+    """What it is told: remote desktop, a key, a trigger."""
+    s = m.s
+    ask = lambda fn: s.VM.call_plugin(guest.ref, 'guest-agent-operation', fn, {})
+    check(ask('request-rdp-on') == '' and guest.said('tools: ts is 1', 60), 'tools that offer remote desktop are asked for it')
+    check(ask('request-rdp-off') == '' and guest.said('tools: ts is 0', 60), 'and to end it')
+    s.VM.send_sysrq(guest.ref, 'h')
+    check(guest.said('sysrq: HELP', 60), 'its kernel answers to a key')
+    s.VM.send_trigger(guest.ref, 'nmi')
+    check(guest.said('NMI received for unknown reason', 60), 'and to an interrupt that cannot be masked')
+    fails('NOT_IMPLEMENTED', 'it has no power button', s.VM.send_trigger, guest.ref, 'power')
+
+
 def speaks(m):
     s = m.s
     guest = m.guest('sane', 'pv', 'tools=sane', disk=True)
@@ -88,6 +109,7 @@ def speaks(m):
     check(wait_until(lambda: said(m, guest)['PV_drivers_detected'], 60, 1), 'paravirtual drivers are at work')
     check(record['can_use_hotplug_vbd'] == 'yes' and record['can_use_hotplug_vif'] == 'unspecified' and
           record['other'].get('feature-suspend') == '1', 'and what they can: %s' % record['other'])
+    hears(m, guest)
     m.agent.kill()
     m.restart()
     s = m.s
@@ -123,7 +145,7 @@ def raves(m):
     check(m.left() == '', 'nothing is left: ' + m.left())
 
 
-with Machine() as m:
+with Machine('--vm-call-plugin-interval', '0s') as m:
     make_ramdisk(m)
     speaks(m)
     if LEVEL == 'full':
