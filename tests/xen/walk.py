@@ -5,6 +5,7 @@ Called by: tests/xen/test-walk*.py, one for each kind of guest. Calls: tests/xen
 
     WALK_SEED=n WALK_STEPS=n test-walk.py                   the same walk again
     WALK_KINDS='pv-grub pvh-grub pv-grub' test-walk.py      with these guests: ones that only GRUB runs in are quick
+    WALK_HOWS='keeper within' test-walk.py                  every step is done in one of these ways, see HOWS
 """
 import http.client
 import os
@@ -22,6 +23,7 @@ SEED = int(os.environ.get('WALK_SEED', random.SystemRandom().randrange(1 << 30) 
 SHORT = 'plain', 'fault', 'plain', 'between', 'plain', 'plain', 'plain', 'plain'
 # keeper: xenconsoled is killed in the middle of the operation. The others are methods do_... below.
 HOWS, OFTEN = ('plain', 'between', 'within', 'fault', 'die', 'keeper'), (65, 7, 8, 7, 7, 6)
+WISHED = os.environ.get('WALK_HOWS', '').split()
 H, R, P, S = 'Halted', 'Running', 'Paused', 'Suspended'
 BOOT_S = 400
 # GRUB waits for its user in a busy loop.
@@ -121,7 +123,7 @@ class Walk:
     def step(self):
         w = self.rnd.choice(self.walkers)
         op = self.rnd.choice(possible(w))
-        how = self.rnd.choices(HOWS, OFTEN)[0] if FULL else SHORT[len(self.trail) % len(SHORT)]
+        how = self.rnd.choice(WISHED) if WISHED else self.rnd.choices(HOWS, OFTEN)[0] if FULL else SHORT[len(self.trail) % len(SHORT)]
         if how in ('fault', 'die') and op.replace('_paused', '') not in POINTS:
             how = 'plain'
         self.trail.append('%s %s%s' % (op, w.name, '' if how == 'plain' else ' (%s)' % how))
