@@ -64,9 +64,18 @@ def has_firmware(g, network):
 def qcow2_is_served(g):
     s = g.s
     vm = g.vm('qcow2', words='disk=xvda watch=1')
-    g.vbd(vm, g.disk('qcow2', raw=False))
+    first = g.vbd(vm, g.disk('qcow2', raw=False))
+    check(s.VBD.get_qos_supported_algorithms(first) == ['ionice'], 'what may be asked for a drive: urgency')
+    why = fails('VALUE_NOT_SUPPORTED', 'not a limit', s.VBD.set_qos_algorithm_type, first, 'ratelimit')
+    check(why[1:2] == ['ratelimit'] and 'hypervisor' in why[2], 'which this hypervisor has not: %s' % why)
+    s.VBD.set_qos_algorithm_params(first, {'sched': 'idle'})
+    s.VBD.set_qos_algorithm_type(first, 'ionice')
     g.start(vm)
     check(g.lives(vm) and 'disk xvda: written' in g.log(vm), 'a qcow2 disk is served')
+    urgency = lambda: g.rig.must('ionice -p $(pgrep -f -- "[-]xen-domid")').split(':')[0]
+    check(urgency() == 'idle', 'by a QEMU that waits for others: %s' % urgency())
+    s.VBD.set_qos_algorithm_params(first, {'sched': 'best-effort', 'class': '2'})
+    check(urgency() == 'best-effort', 'until it is to be urgent: %s' % urgency())
     second = g.disk('qcow2 second', 32, raw=False)
     vbd = g.vbd(vm, second, '1')
     s.VBD.plug(vbd)
