@@ -38,6 +38,7 @@
 #include "xapi/net/net.h"
 #include "xapi/network_reset.h"
 #include "xapi/pool_role.h"
+#include "xapi/privileges.h"
 #include "xapi/rpc/rpc.h"
 #include "xapi/rrd/rrd_store.h"
 #include "xapi/session.h"
@@ -638,6 +639,7 @@ int main(int argc, char **argv)
         return 2;
     }
 
+    if (privileges_drop()) log_warn("every capability is kept: %s", strerror(errno));
     /* Blocked before any thread exists: every thread inherits it, and serve() alone takes them. */
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
