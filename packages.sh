@@ -26,8 +26,8 @@ install_packages() {
     [ ${#missing[@]} -eq 0 ] && return 0
     [ "$(id -u)" -eq 0 ] || { echo "missing packages, and not root to install them: ${missing[*]}" >&2; return 1; }
     echo "== installing ${missing[*]}"
-    apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+    apt-get update -qq -o Acquire::Retries=5
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq -o Acquire::Retries=5 --no-install-recommends "${missing[@]}" >/dev/null
 }
 
 # make_accounts: QEMU's own user, its group for images, and a group that libvirtd insists on; the user that passwords are

@@ -39,7 +39,7 @@ command -v apt-get >/dev/null || skip_all "no apt-get to fetch the libraries wit
 qemu=$(command -v qemu-aarch64-static)
 
 apt_get() {
-    apt-get -qq -o Dir::State="$apt/state" -o Dir::State::status="$apt/status" -o Dir::Cache="$apt/cache" \
+    apt-get -qq -o Acquire::Retries=5 -o Dir::State="$apt/state" -o Dir::State::status="$apt/status" -o Dir::Cache="$apt/cache" \
         -o APT::Architecture=arm64 -o APT::Architectures=arm64 -o APT::Sandbox::User=root -o Debug::NoLocking=1 "$@"
 }
 # An absolute link would leave the folder.

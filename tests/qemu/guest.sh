@@ -14,13 +14,13 @@ if [ -s "$dir/vmlinuz" ] && [ "$dir/initramfs.gz" -nt "$here/mkinitramfs.sh" ]; 
 
 if ! ls "$dir"/kernel/boot/vmlinuz-* >/dev/null 2>&1; then
     package=$(apt-cache depends linux-image-amd64 | sed -n 's/^ *Depends: \(linux-image-[0-9].*\)$/\1/p' | head -1)
-    [ -n "$package" ] || { apt-get update -qq
+    [ -n "$package" ] || { apt-get update -qq -o Acquire::Retries=5
         package=$(apt-cache depends linux-image-amd64 | sed -n 's/^ *Depends: \(linux-image-[0-9].*\)$/\1/p' | head -1); }
     [ -n "$package" ] || { echo "$0: no kernel package to be found" >&2; exit 1; }
     rm -rf "$dir/kernel" "$dir/download"
     mkdir -p "$dir/download"
     chmod 777 "$dir/download"
-    (cd "$dir/download" && apt-get download -qq "$package" >/dev/null)
+    (cd "$dir/download" && apt-get download -qq -o Acquire::Retries=5 "$package" >/dev/null)
     dpkg-deb -x "$dir"/download/*.deb "$dir/kernel.part"
     mv "$dir/kernel.part" "$dir/kernel"
     rm -rf "$dir/download"
