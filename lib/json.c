@@ -3,6 +3,7 @@
 #include "lib/json.h"
 
 #include "lib/iso8601.h"
+#include "lib/limits.h"
 #include "lib/num.h"
 #include "lib/utf8.h"
 #include "lib/wire.h"
@@ -21,7 +22,7 @@ struct frame {
 struct decoder {
     struct arena *arena;
     struct wire_stack stack;
-    struct frame frames[WIRE_MAX_DEPTH];
+    struct frame frames[LIMIT_CALL_DEPTH];
     unsigned depth;
     struct value result;
     const char *raw_key, *raw;
@@ -114,7 +115,7 @@ static int on_key(void *ctx, const unsigned char *u, size_t len)
 
 static int open_container(struct decoder *d, bool is_map)
 {
-    if (d->depth == WIRE_MAX_DEPTH) return refuse(d, "nested too deeply");
+    if (d->depth == LIMIT_CALL_DEPTH) return refuse(d, "nested too deeply");
     if (!wire_count(&d->stack)) return refuse(d, "too many values");
     if (is_raw_member(d)) d->raw = NULL;
     d->frames[d->depth++] = (struct frame){ d->stack.n, NULL, is_map };

@@ -2,6 +2,7 @@
  * Called by: xapi/rpc, xapi/http, tests.  Calls: json. */
 #include "lib/jsonrpc.h"
 
+#include "lib/limits.h"
 #include "lib/wire.h"
 
 static const struct value no_params = { .kind = VALUE_SET };
@@ -13,7 +14,7 @@ int jsonrpc_decode_request(const char *body, size_t len, struct arena *a, struct
     const char *raw_id;
 
     *ret_request = (struct jsonrpc_request){ .id = "null", .params = no_params };
-    if (json_decode_raw(body, len, a, WIRE_MAX_CALL_ITEMS, "id", &doc, &raw_id, ret_error)) return -1;
+    if (json_decode_raw(body, len, a, LIMIT_CALL_VALUES, "id", &doc, &raw_id, ret_error)) return -1;
     if (doc.kind == VALUE_SET) return *ret_error = "batches are not supported", -1;
     if (doc.kind != VALUE_MAP) return *ret_error = "the request is not an object", -1;
 

@@ -10,8 +10,6 @@
 #include <stdint.h>
 
 enum {
-    WIRE_MAX_DEPTH = 64,             /* containers inside each other */
-    WIRE_MAX_CALL_ITEMS = 100000,    /* values in a request */
     WIRE_MAX_ITEMS = 20000000,       /* values in a reply or a file, whose size the reader has limited */
 };
 

@@ -3,11 +3,12 @@
  *
  * A scanner for exactly the XML that XML-RPC needs: elements (attributes and name-space prefixes are
  * skipped), character data, the five entities, numeric references, CDATA, comments, processing instructions.
- * A document type is refused. Every position moves forward only, recursion is bounded by WIRE_MAX_DEPTH. */
+ * A document type is refused. Every position moves forward only, recursion is bounded by LIMIT_CALL_DEPTH. */
 #include "lib/xmlrpc.h"
 
 #include "lib/base64.h"
 #include "lib/iso8601.h"
+#include "lib/limits.h"
 #include "lib/num.h"
 #include "lib/utf8.h"
 #include "lib/wire.h"
@@ -455,7 +456,7 @@ static int read_array(struct reader *r, struct tag open, struct value *ret_value
 
 static int read_container(struct reader *r, struct tag open, struct value *ret_value)
 {
-    if (++r->depth > WIRE_MAX_DEPTH) return fail(r, "nested too deeply");
+    if (++r->depth > LIMIT_CALL_DEPTH) return fail(r, "nested too deeply");
     int rc = open.element == EL_STRUCT ? read_struct(r, open, ret_value) : read_array(r, open, ret_value);
     r->depth--;
     return rc;
@@ -633,7 +634,7 @@ int xmlrpc_decode_call(const char *body, size_t len, struct arena *a, const char
 {
     struct reader r;
 
-    reader_init(&r, body, len, a, WIRE_MAX_CALL_ITEMS);
+    reader_init(&r, body, len, a, LIMIT_CALL_VALUES);
     return reader_end(&r, read_call(&r, ret_method, ret_params), ret_error);
 }
 

@@ -16,14 +16,14 @@
 
 #include "gen/errors.h"
 #include "lib/arena.h"
+#include "lib/limits.h"
 #include "lib/log.h"
 #include "lib/strbuf.h"
 #include "lib/subproc.h"
 #include "xapi/crew.h"
 #include "xapi/turns.h"
 
-enum { ACCOUNTS_LIMIT = 1 << 20, MAX_NAME = 256, MAX_PASSWORD = 4096, MAX_GROUPS = 1024,
-       MOST_CHECKS = 64, FIRST_CHECKS = 8 };
+enum { ACCOUNTS_LIMIT = 1 << 20, MAX_GROUPS = 1024, FIRST_CHECKS = 8 };
 
 struct auth {
     char *file;                    /* immutable; NULL = PAM */
@@ -244,7 +244,7 @@ static int ask_helper(const struct auth *auth, const char *role, const char *use
 
 void auth_limit_checks(struct auth *auth, int64_t max)
 {
-    turns_set(auth->checks, max < MOST_CHECKS ? max : MOST_CHECKS);
+    turns_set(auth->checks, max < LIMIT_PASSWORD_CHECKS ? max : LIMIT_PASSWORD_CHECKS);
 }
 
 int auth_check_password(struct auth *auth, const char *user, const char *password, struct xerr *err)
@@ -252,7 +252,7 @@ int auth_check_password(struct auth *auth, const char *user, const char *passwor
     char reason[256] = "Invalid credentials";
     int rc = -1;
 
-    if (*user && strlen(user) < MAX_NAME && strlen(password) < MAX_PASSWORD) {
+    if (*user && strlen(user) <= LIMIT_USER_NAME && strlen(password) <= LIMIT_PASSWORD) {
         if (!turns_begin(auth->checks, AUTH_TIMEOUT_MAX_MS)) return xerr_too_many_pending_tasks(err);
         rc = auth->file ? file_check(auth, user, password)
                         : ask_helper(auth, "pam", user, password, reason, sizeof(reason));
@@ -266,7 +266,7 @@ int auth_set_password(struct auth *auth, const char *user, const char *password,
 {
     char reason[256] = "";
 
-    if (!*password || strlen(password) >= MAX_PASSWORD)
+    if (!*password || strlen(password) > LIMIT_PASSWORD)
         return xerr_change_password_rejected(err, "The password is empty or too long");
     if (auth->file) return file_set(auth, user, password, err);
     if (ask_helper(auth, "pam-password", user, password, reason, sizeof(reason)))

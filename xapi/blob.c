@@ -9,9 +9,10 @@
 
 #define LOG_MODULE "blob"
 #include "gen/methods.h"
+#include "lib/limits.h"
 #include "lib/log.h"
 
-enum { BLOBS_MAX = 10000, MIME_MAX = 255 };
+enum { MIME_MAX = 255 };
 
 const char *blob_path(const struct agent *agent, struct arena *a, const char *uuid)
 {
@@ -39,10 +40,10 @@ static int add(struct call *c, struct txn *t, const char *name, const char *mime
         db_abort(t);
         return xerr_invalid_value(err, "mime_type", mime_type);
     }
-    if (snap_count(txn_snap(t), CLASS_blob) >= BLOBS_MAX) {
+    if (snap_count(txn_snap(t), CLASS_blob) >= LIMIT_BLOBS) {
         db_abort(t);
         return xerr_out_of_space(err,
-                                 arena_printf(c->arena, "%s/blobs: %d blobs", c->agent->root, BLOBS_MAX));
+                                 arena_printf(c->arena, "%s/blobs: %d blobs", c->agent->root, LIMIT_BLOBS));
     }
     *ret_blob = ref_new();
     txn_create(t, CLASS_blob, *ret_blob);

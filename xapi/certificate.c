@@ -21,14 +21,13 @@
 #define LOG_MODULE "certificate"
 #include "gen/methods.h"
 #include "lib/iso8601.h"
+#include "lib/limits.h"
 #include "lib/log.h"
 #include "lib/tls.h"
 #include "xapi/host.h"
 
 enum {
-    PEM_MAX = 1 << 20,
     NAME_MAX_BYTES = 200,
-    TRUSTED_MAX = 1000,
     RSA_MIN_BITS = 2048,
     RSA_MAX_BITS = 4096,
     TEN_YEARS_DAYS = 3650,
@@ -44,7 +43,7 @@ static void crl_freep(X509_CRL **c) { X509_CRL_free(*c); }
 static BIO *bio_of(const char *pem)
 {
     size_t n = strlen(pem);
-    return BIO_new_mem_buf(pem, n > PEM_MAX ? 0 : (int)n);
+    return BIO_new_mem_buf(pem, n > LIMIT_CERTIFICATE ? 0 : (int)n);
 }
 
 static X509 *read_x509(const char *pem)
@@ -122,7 +121,7 @@ int certificate_record(struct agent *agent, struct xerr *err)
     struct tls_certificate info;
     bool known = false;
 
-    if (read_file(agent->certificate, PEM_MAX, &pem, NULL))
+    if (read_file(agent->certificate, LIMIT_CERTIFICATE, &pem, NULL))
         return xerr_internal(err, "%s: %s", agent->certificate, strerror(errno));
     int rc = tls_read_certificate(pem, &info, err);
     if (rc) {
@@ -197,7 +196,7 @@ int host_get_server_certificate(struct call *c, struct ref host, const char **re
     _cleanup_free_ char *pem = NULL;
 
     if (host_need_self(c, host, err)) return -1;
-    if (read_file(c->agent->certificate, PEM_MAX, &pem, NULL))
+    if (read_file(c->agent->certificate, LIMIT_CERTIFICATE, &pem, NULL))
         return xerr_internal(err, "%s: %s", c->agent->certificate, strerror(errno));
     _cleanup_(x509_freep) X509 *x = read_x509(pem);
     explicit_bzero(pem, strlen(pem));
@@ -339,7 +338,7 @@ static void add_files(const struct agent *agent, enum shelf shelf, const struct 
 {
     for (size_t i = 0; i < names->set.n; i++) {
         _cleanup_free_ char *file = file_path(agent, shelf, names->set.items[i].s), *pem = NULL;
-        if (read_file(file, PEM_MAX, &pem, NULL))
+        if (read_file(file, LIMIT_CERTIFICATE, &pem, NULL))
             log_warn("%s: %s", file, strerror(errno));
         else
             strbuf_printf(out, "%s\n", pem);
@@ -448,7 +447,7 @@ static int install(struct call *c, const struct describe *d, const char *pem, st
 {
     if (write_new(c->agent, SHELF_CA, d->name, pem, err)) return -1;
     struct txn *t = db_begin(c->agent->db);
-    bool full = snap_count(txn_snap(t), CLASS_Certificate) >= TRUSTED_MAX;
+    bool full = snap_count(txn_snap(t), CLASS_Certificate) >= LIMIT_TRUSTED_CERTIFICATES;
     int rc = full ? xerr_out_of_space(err, "trusted certificates") : add_record(t, d, pem, ret_ref, err);
     if (rc)
         db_abort(t);

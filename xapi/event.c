@@ -6,9 +6,10 @@
 
 #include "gen/methods.h"
 #include "lib/clock.h"
+#include "lib/limits.h"
 #include "xapi/event_sub.h"
 
-enum { MAX_WAIT_S = 3600, NEXT_WAIT_MS = 600 * 1000 };
+enum { NEXT_WAIT_MS = 600 * 1000 };
 
 int event_request_from(const struct value *classes, const char *token, double timeout, struct event_request *ret,
                        struct xerr *err)
@@ -19,7 +20,7 @@ int event_request_from(const struct value *classes, const char *token, double ti
     if (*token && !token_parse(token, &since)) return xerr_event_from_token_parse_failure(err, token);
     if (event_sub_parse(classes, &sub, err)) return -1;
     if (!(timeout > 0)) timeout = 0;
-    if (timeout > MAX_WAIT_S) timeout = MAX_WAIT_S;
+    if (timeout > LIMIT_EVENT_WAIT) timeout = LIMIT_EVENT_WAIT;
     *ret = (struct event_request){ sub, since, clock_deadline_ns((int64_t)(timeout * 1000 + 0.5)), REF_NULL };
     return 0;
 }

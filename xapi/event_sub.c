@@ -5,9 +5,8 @@
 #include <stdio.h>
 
 #include "lib/json.h"
+#include "lib/limits.h"
 #include "lib/xmlrpc.h"
-
-enum { MAX_OBJECTS = 10000 };
 
 /* ---- subscriptions ---- */
 
@@ -83,7 +82,7 @@ static bool parse_one(struct event_sub *sub, const char *text)
 
 int event_sub_parse(const struct value *classes, struct event_sub **ret_sub, struct xerr *err)
 {
-    if (classes->set.n > MAX_OBJECTS) return xerr_event_subscription_parse_failure(err, "too many subscriptions");
+    if (classes->set.n > LIMIT_SUBSCRIPTIONS) return xerr_event_subscription_parse_failure(err, "too many subscriptions");
     struct event_sub *sub = sub_new(classes->set.n);
     for (size_t i = 0; i < classes->set.n; i++) {
         if (parse_one(sub, classes->set.items[i].s)) continue;

@@ -10,12 +10,13 @@
 #include "gen/errors.h"
 #include "lib/conf.h"
 #include "lib/json.h"
+#include "lib/limits.h"
 #include "lib/log.h"
 #include "lib/subproc.h"
 #include "xapi/auth.h"
 #include "xapi/login_cache.h"
 
-enum { JOIN_MS = 180000, WAIT_MS = 80000, MAX_NAME = 256, MAX_PASSWORD = 4096, MAX_ANSWER = 1 << 20, MAX_GROUPS = 4096 };
+enum { JOIN_MS = 180000, WAIT_MS = 80000, MAX_ANSWER = 1 << 20, MAX_GROUPS = 4096 };
 
 const char *ext_auth_type(const struct call *c)
 {
@@ -191,7 +192,7 @@ int ext_auth_login(struct call *c, const char *user, const char *password, const
     struct login_cache *cache = c->agent->directory_logins;
     const struct login_cache_limits limits = limits_of(c);
 
-    if (!type || !*user || !*password || strlen(user) >= MAX_NAME || strlen(password) >= MAX_PASSWORD)
+    if (!type || !*user || !*password || strlen(user) > LIMIT_USER_NAME || strlen(password) > LIMIT_PASSWORD)
         return login_failed(err, user, "Invalid credentials");
     if ((*ret_ids = login_cache_find(cache, &limits, type, user, password, c->arena))) return 0;
     if (!turns_begin(login_cache_turns(cache), WAIT_MS)) return xerr_too_many_pending_tasks(err);

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 
 #define LOG_MODULE "backup"
+#include "lib/limits.h"
 #include "lib/log.h"
 #include "lib/subproc.h"
 #include "lib/tls.h"
@@ -120,7 +121,7 @@ int host_backup_restore(struct call *c, const char *folder, const char *tar, str
     if (run_tar(c, argv, folder, &log)) return xerr_restore_script_failed(err, log);
     if (lstat(dump, &st) || !S_ISREG(st.st_mode))
         return xerr_restore_script_failed(err, "the archive has no database.xml");
-    if (read_file(dump, POOL_DB_MAX, &xml, &len)) return xerr_restore_script_failed(err, strerror(errno));
+    if (read_file(dump, LIMIT_POOL_DUMP, &xml, &len)) return xerr_restore_script_failed(err, strerror(errno));
     /* First what can be refused. */
     if (pool_db_restore(c, xml, len, false, err)) return -1;
     if (take_files(c, top, "blobs", err) || take_files(c, top, "certs/ca", err) ||

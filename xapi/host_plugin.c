@@ -11,12 +11,13 @@
 #include "gen/methods.h"
 #include "lib/conf.h"
 #include "lib/jsonrpc.h"
+#include "lib/limits.h"
 #include "lib/subproc.h"
 #include "lib/xmlrpc.h"
 #include "xapi/auth.h"
 #include "xapi/session.h"
 
-enum { OUTPUT_MAX = 16 << 20, ARGUMENT_MAX = 128 << 10, ERROR_TEXT_MAX = 16 << 10 };
+enum { ERROR_TEXT_MAX = 16 << 10 };
 
 /* The program of that name in the directory, or NULL. A name is one component that does not begin with a
  * dot. */
@@ -37,7 +38,7 @@ static int run(struct call *c, const char *const *argv, const struct strbuf *inp
     const struct subproc_command cmd = { .argv = argv, .cwd = "/" };
     const struct subproc_limits limits = {
         .timeout_ms = conf_ms(c->agent->conf, "plugin-timeout"),
-        .out_bytes = OUTPUT_MAX,
+        .out_bytes = LIMIT_PLUGIN_OUTPUT,
         .cancelled = cancelled,
         .cancelled_arg = c,
     };
@@ -143,7 +144,7 @@ int host_call_plugin(struct call *c, struct ref host, const char *plugin, const 
     const struct value set = value_set(params, ARRAY_SIZE(params));
     xmlrpc_encode_call(fn, &set, &request);
     const char *const argv[] = { path, strbuf_cstr(&request), NULL };
-    int rc = request.len > ARGUMENT_MAX
+    int rc = request.len > LIMIT_PLUGIN_ARGUMENTS
                  ? xerr_value_not_supported(err, "args", arena_printf(c->arena, "%zu bytes", request.len),
                                             "arguments of a plug-in may have 128 KiB")
                  : run(c, argv, NULL, &r, err);

@@ -11,8 +11,6 @@
 
 struct login_cache;
 
-enum { LOGIN_CACHE_MOST = 10000 };
-
 struct login_cache *login_cache_new(void);
 /* NULL is fine. */
 void login_cache_free(struct login_cache *k);

@@ -21,6 +21,7 @@
 #include "db/store.h"
 #include "lib/clock.h"
 #include "lib/fault.h"
+#include "lib/limits.h"
 #include "lib/log.h"
 #include "lib/memory.h"
 #include "lib/tls.h"
@@ -162,6 +163,16 @@ static void list_coverage(struct strbuf *out)
     }
 }
 
+/* Lines of number, unit, of what, and what becomes of more; a title is a line of one field. */
+static void list_limits(struct strbuf *out)
+{
+#define ROW(name, number, unit, what, beyond) strbuf_printf(out, "%d\t%s\t%s\t%s\n", LIMIT_##name, unit, what, beyond);
+#define TITLE(title) strbuf_printf(out, "%s\n", title);
+    LIMITS(ROW, TITLE)
+#undef ROW
+#undef TITLE
+}
+
 /* What ends before anything is started; -1 = go on. */
 static int offline(struct daemon *d)
 {
@@ -184,6 +195,11 @@ static int offline(struct daemon *d)
     }
     if (conf_bool(d->conf, "drivers")) {
         hv_list_abilities(dir_option(d->conf, "module-dir", "XAPI_HV_DIR"), &out);
+        fputs(strbuf_cstr(&out), stdout);
+        return 0;
+    }
+    if (conf_bool(d->conf, "limits")) {
+        list_limits(&out);
         fputs(strbuf_cstr(&out), stdout);
         return 0;
     }

@@ -8,15 +8,9 @@
 
 #include "gen/methods.h"
 #include "lib/iso8601.h"
+#include "lib/limits.h"
 #include "lib/num.h"
 #include "lib/xmlrpc.h"
-
-enum {
-    NAME_MAX_BYTES = 256,
-    BODY_MAX_BYTES = 64 << 10,
-    MESSAGES_MAX = 10000,          /* the oldest go first */
-    BYTES_MAX = 16 << 20,          /* of all names and bodies together: likewise */
-};
 
 /* Class of the object an alert is about, to find its uuid among. -1 = not checked (gone classes). */
 static int class_of(enum cls cls)
@@ -40,7 +34,7 @@ static void drop_oldest(struct txn *t, size_t bytes)
     size_t count = snap_count(txn_snap(t), CLASS_message);
 
     /* So few cannot have used it up. */
-    if (count < BYTES_MAX / (NAME_MAX_BYTES + BODY_MAX_BYTES)) return;
+    if (count < LIMIT_MESSAGES_BYTES / (LIMIT_MESSAGE_NAME + LIMIT_MESSAGE_BODY)) return;
     for (;;) {
         const struct row *oldest = NULL;
         size_t sum = bytes;
@@ -50,7 +44,7 @@ static void drop_oldest(struct txn *t, size_t bytes)
             sum += bytes_of(m);
             count++;
         }
-        if (!oldest || (count <= MESSAGES_MAX && sum <= BYTES_MAX)) return;
+        if (!oldest || (count <= LIMIT_MESSAGES && sum <= LIMIT_MESSAGES_BYTES)) return;
         txn_destroy(t, CLASS_message, row_ref_of(oldest));
     }
 }
@@ -69,7 +63,7 @@ int message_create(struct call *c, const char *name, int64_t priority, enum cls 
 {
     struct ref message = ref_new();
 
-    if (check_length(c, "name", name, NAME_MAX_BYTES, err) || check_length(c, "body", body, BODY_MAX_BYTES, err)) return -1;
+    if (check_length(c, "name", name, LIMIT_MESSAGE_NAME, err) || check_length(c, "body", body, LIMIT_MESSAGE_BODY, err)) return -1;
     struct txn *t = db_begin(c->agent->db);
     if (!snap_by_uuid(txn_snap(t), (enum class_id)class_of(cls), obj_uuid)) {
         db_abort(t);
@@ -274,7 +268,7 @@ static int add_message(struct call *c, struct txn *t, const xmlNode *node, enum 
     if (uuid && !uuid_from_text(uuid, &bytes)) return xerr_import_error(err, "a message whose uuid is none");
     if (uuid && snap_by_uuid(txn_snap(t), CLASS_message, uuid)) return 0;
     if (!body) body = "";
-    if (check_length(c, "name", name, NAME_MAX_BYTES, err) || check_length(c, "body", body, BODY_MAX_BYTES, err)) return -1;
+    if (check_length(c, "name", name, LIMIT_MESSAGE_NAME, err) || check_length(c, "body", body, LIMIT_MESSAGE_BODY, err)) return -1;
     drop_oldest(t, strlen(name) + strlen(body));
     txn_create(t, CLASS_message, message);
     if (uuid) txn_set_str(t, message, F_message_uuid, uuid);

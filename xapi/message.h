@@ -5,8 +5,6 @@
 
 #include "xapi/call/call.h"
 
-enum { MESSAGES_XML_MAX = 16 << 20 };
-
 /* <messages>, with a <message> of ref, name, priority, cls, obj_uuid, timestamp, uuid and body for each. */
 void messages_write(struct call *c, enum cls cls, const char *obj_uuid, struct strbuf *out);
 /* Adds those of the document that are not there yet (by uuid), all of them the object's, whatever they say. Errors:

@@ -15,7 +15,6 @@ int ova_import(struct call *c, const struct xva_import *what, struct xva_in *in,
 
 /* ---- ova_check.c: the manifest ---- */
 
-enum { OVA_MAX_FILES = 1024 };
 struct ova_check;
 
 struct ova_check *ova_check_new(struct arena *a);

@@ -2,6 +2,8 @@
  * Called by: ova_import.c.  Calls: OpenSSL. */
 #include "xapi/ova.h"
 
+#include "lib/limits.h"
+
 #include <ctype.h>
 #include <openssl/evp.h>
 #include <strings.h>
@@ -19,8 +21,8 @@ struct seen { const char *name; char hex[N_DIGESTS][DIGEST_TEXT]; };
 
 struct ova_check {
     struct arena *arena;
-    struct told told[OVA_MAX_FILES];
-    struct seen *seen[OVA_MAX_FILES];
+    struct told told[LIMIT_OVA_FILES];
+    struct seen *seen[LIMIT_OVA_FILES];
     size_t n_told, n_seen;
     bool manifest;
     EVP_MD_CTX *now[N_DIGESTS];          /* NULL = not reckoned for this file */
@@ -56,7 +58,7 @@ static bool read_line(struct ova_check *k, const char *line, size_t len)
     while (kind && line[kind - 1] == ' ') kind--;
     for (int i = 0; i < (int)N_DIGESTS; i++)
         if (kind == strlen(digests[i].name) && !strncasecmp(line, digests[i].name, kind)) t.digest = i;
-    if (!close || close < open || t.digest < 0 || k->n_told == OVA_MAX_FILES) return false;
+    if (!close || close < open || t.digest < 0 || k->n_told == LIMIT_OVA_FILES) return false;
     const char *hex = close + 1, *end = line + len;
     while (hex < end && (*hex == ' ' || *hex == '=' || *hex == '\t')) hex++;
     while (end > hex && isspace((unsigned char)end[-1])) end--;
@@ -89,7 +91,7 @@ void ova_check_begin(struct ova_check *k, const char *name)
     struct seen *s = arena_zalloc(k->arena, sizeof *s);
 
     s->name = arena_strdup(k->arena, bare(name));
-    if (k->n_seen < OVA_MAX_FILES) k->seen[k->n_seen++] = s;
+    if (k->n_seen < LIMIT_OVA_FILES) k->seen[k->n_seen++] = s;
     for (int i = 0; i < (int)N_DIGESTS; i++) {
         if (!wanted(k, s->name, i)) continue;
         k->now[i] = EVP_MD_CTX_new();

@@ -12,13 +12,14 @@
 #include "gen/methods.h"
 #include "lib/disk_frame.h"
 #include "lib/json.h"
+#include "lib/limits.h"
 #include "lib/log.h"
 #include "lib/subproc.h"
 #include "xapi/unfinished.h"
 #include "xapi/unpack.h"
 #include "xapi/vdi.h"
 
-enum { MAX_TEXT = 8 << 20, MAX_ANSWER = 32 << 20, OVF_MS = 30000, MAX_DISKS = 1024, MAX_VMS = 256 };
+enum { MAX_ANSWER = 32 << 20, OVF_MS = 30000 };
 
 struct disk {
     const char *id, *href;               /* href "": it is empty */
@@ -34,9 +35,9 @@ struct importer {
     struct xva_in *in;
     struct ova_check *check;
     struct value description;
-    struct disk disks[MAX_DISKS];
+    struct disk disks[LIMIT_OVA_DISKS];
     size_t n_disks;
-    struct ref vms[MAX_VMS];
+    struct ref vms[LIMIT_OVA_VMS];
     size_t n_vms;
     int64_t done, total;                 /* bytes of disks */
     enum tar_result fed;                 /* how the feeding of a reader ended */
@@ -57,7 +58,7 @@ bool ova_is_description(const char *name) { return ends_with(name, ".ovf"); }
 /* A file of the archive as a text. */
 static int read_text(struct importer *m, const struct tar_entry *e, const char **ret_text, struct xerr *err)
 {
-    if (e->size > MAX_TEXT) return xerr_import_error(err, arena_printf(m->c->arena, "%s is too large", e->name));
+    if (e->size > LIMIT_OVA_TEXT) return xerr_import_error(err, arena_printf(m->c->arena, "%s is too large", e->name));
     char *text = arena_zalloc(m->c->arena, (size_t)e->size + 1);
     enum tar_result r = tar_read(&m->in->tar, text, (size_t)e->size);
     if (r != TAR_ENTRY) return xva_tar_error(m->in, r, err);
@@ -149,7 +150,7 @@ static int need_disk(struct importer *m, const char *id, struct disk **ret_disk,
     for (size_t i = 0; i < m->n_disks; i++)
         if (streq(m->disks[i].id, id)) return xerr_import_error(err, arena_printf(m->c->arena, "disk %s belongs to two devices", id));
     if (!d) return xerr_import_error_failed_to_find_object(err, id);
-    if (m->n_disks == MAX_DISKS) return xerr_import_error(err, "too many disks");
+    if (m->n_disks == LIMIT_OVA_DISKS) return xerr_import_error(err, "too many disks");
     const char *file = text_of(d, "file");
     const struct value *f = *file ? find(set_of(&m->description, "files"), file) : NULL;
     if (*file && (!f || !*text_of(f, "href"))) return xerr_import_error_failed_to_find_object(err, file);
@@ -222,7 +223,7 @@ static int make_vm(struct importer *m, const struct value *vm, struct xerr *err)
     struct value_builder b = value_builder(m->c->arena), boot = value_builder(m->c->arena);
     const struct value none = value_map(NULL, 0);
 
-    if (m->n_vms == MAX_VMS) return xerr_import_error(err, "too many VMs");
+    if (m->n_vms == LIMIT_OVA_VMS) return xerr_import_error(err, "too many VMs");
     if (bytes <= 0 || vcpus <= 0)
         return xerr_import_error(err, arena_printf(m->c->arena, "VM %s has no memory or no processors", text_of(vm, "name")));
     put_text(&boot, "order", "cdn");

@@ -1,6 +1,7 @@
 /* Class pool: how many logins are checked at a time, and which are remembered.
  * Called by: the generated thunks (schema/pool.xml).  Calls: auth, login_cache, db/. */
 #include "gen/methods.h"
+#include "lib/limits.h"
 #include "xapi/auth.h"
 #include "xapi/host.h"
 #include "xapi/login_cache.h"
@@ -34,7 +35,7 @@ int pool_set_ext_auth_max_threads(struct call *c, struct ref self, int64_t value
 
 int pool_set_ext_auth_cache_size(struct call *c, struct ref self, int64_t value, struct xerr *err)
 {
-    return store(c, self, F_pool_ext_auth_cache_size, value, 1, LOGIN_CACHE_MOST, err);
+    return store(c, self, F_pool_ext_auth_cache_size, value, 1, LIMIT_LOGIN_CACHE, err);
 }
 
 int pool_set_ext_auth_cache_expiry(struct call *c, struct ref self, int64_t value, struct xerr *err)

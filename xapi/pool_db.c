@@ -12,6 +12,7 @@
 #include "gen/identity.h"
 #include "gen/methods.h"
 #include "lib/iso8601.h"
+#include "lib/limits.h"
 #include "lib/log.h"
 #include "lib/num.h"
 #include "lib/xmlrpc.h"
@@ -320,7 +321,7 @@ static int read_dump(struct dump *d, const char *xml, size_t len, struct xerr *e
 {
     const struct class_desc *cls = NULL;
     xmlTextReader *reader =
-        len <= POOL_DB_MAX ? xmlReaderForMemory(xml, (int)len, NULL, "UTF-8", XML_PARSE_NONET) : NULL;
+        len <= LIMIT_POOL_DUMP ? xmlReaderForMemory(xml, (int)len, NULL, "UTF-8", XML_PARSE_NONET) : NULL;
     int rc = 0, more = 1;
 
     if (!reader) return bad_dump(d, err, "no database dump");

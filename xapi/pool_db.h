@@ -5,8 +5,6 @@
 
 #include "xapi/call/call.h"
 
-enum { POOL_DB_MAX = 256 << 20 }; /* bytes of a dump that is taken */
-
 /* Every persistent field of every object but sessions, tasks and roles. redact: secrets as "***" (for bug
  * reports; such a dump cannot be restored).
  *

@@ -4,10 +4,10 @@
  * They come as the base64 of a tar with PK.auth, KEK.auth, db.auth and dbx.auth, signed lists as the firmware takes them. */
 #include "gen/methods.h"
 #include "lib/base64.h"
+#include "lib/limits.h"
 #include "lib/tar.h"
 #include "xapi/host.h"
 
-enum { ARCHIVE_MAX = 1 << 20 };
 enum { HAS_PK = 1, HAS_KEK = 2, HAS_DB = 4, HAS_DBX = 8 };
 
 static const struct {
@@ -39,7 +39,7 @@ static bool look_into(const char *text, unsigned *ret_has)
     enum tar_result r;
 
     *ret_has = 0;
-    if (strlen(text) > ARCHIVE_MAX || !base64_decode(text, strlen(text), &archive) || !archive.len) return false;
+    if (strlen(text) > LIMIT_UEFI_CERTIFICATES || !base64_decode(text, strlen(text), &archive) || !archive.len) return false;
     struct bytes bytes = { archive.ptr, archive.len };
     struct tar_reader tar = { .read = read_bytes, .arg = &bytes };
     while ((r = tar_next(&tar, &e)) == TAR_ENTRY) {

@@ -7,6 +7,7 @@
 #include "gen/methods.h"
 #include "lib/clock.h"
 #include "lib/conf.h"
+#include "lib/limits.h"
 #include "lib/log.h"
 #include "xapi/auth.h"
 #include "xapi/event.h"
@@ -135,7 +136,7 @@ static void make_room(struct txn *t, const char *originator, const char *sid)
     size_t count[2] = { 0, 0 };
     const struct snap *s = txn_snap(t);
 
-    if (snap_count(s, CLASS_session) < SESSION_LIMIT) return;
+    if (snap_count(s, CLASS_session) < LIMIT_SESSIONS) return;
     struct snap_iter it = snap_iter_still(s, CLASS_session);
     for (const struct row *row; (row = snap_next(s, &it));) {
         bool same[2] = { streq(row_str(row, F_session_originator), originator),
@@ -150,7 +151,7 @@ static void make_room(struct txn *t, const char *originator, const char *sid)
     }
     struct ref victims[2] = { REF_NULL, REF_NULL };
     for (int i = 0; i < 2; i++)
-        if (count[i] >= SESSION_LIMIT) victims[i] = row_ref_of(oldest_by[i]);
+        if (count[i] >= LIMIT_SESSIONS) victims[i] = row_ref_of(oldest_by[i]);
     if (ref_eq(victims[0], victims[1])) victims[1] = REF_NULL;
     for (int i = 0; i < 2; i++)
         if (!ref_is_null(victims[i])) txn_destroy(t, CLASS_session, victims[i]);

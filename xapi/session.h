@@ -11,7 +11,6 @@
 enum {
     SESSION_IDLE_S = 24 * 3600,         /* a session not used for so long is gone */
     SESSION_TOUCH_S = 600,              /* last_active is written this often at most */
-    SESSION_LIMIT = 500,                /* of one originator, and of one user */
 };
 
 /* Finds the session of a client's secret in the durable head and fills the call's session, is_root, roles, user_name

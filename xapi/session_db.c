@@ -7,6 +7,7 @@
 
 #define LOG_MODULE "session"
 #include "gen/methods.h"
+#include "lib/limits.h"
 #include "lib/log.h"
 #include "xapi/pool_db.h"
 #include "xapi/session.h"
@@ -19,7 +20,7 @@ struct slot {
 
 struct session_dbs {
     pthread_mutex_t lock;
-    struct slot slots[SESSION_DBS];    /* lock: lock */
+    struct slot slots[LIMIT_DUMP_SESSIONS];    /* lock: lock */
 };
 
 struct session_dbs *session_dbs_new(void)
@@ -33,7 +34,7 @@ struct session_dbs *session_dbs_new(void)
 void session_dbs_free(struct session_dbs *d)
 {
     if (!d) return;
-    for (size_t i = 0; i < SESSION_DBS; i++) db_close(d->slots[i].db);
+    for (size_t i = 0; i < LIMIT_DUMP_SESSIONS; i++) db_close(d->slots[i].db);
     pthread_mutex_destroy(&d->lock);
     free(d);
 }
@@ -41,7 +42,7 @@ void session_dbs_free(struct session_dbs *d)
 /* Under the lock. session null: a free one. */
 static struct slot *find(struct session_dbs *d, struct ref session)
 {
-    for (size_t i = 0; i < SESSION_DBS; i++) {
+    for (size_t i = 0; i < LIMIT_DUMP_SESSIONS; i++) {
         struct slot *s = &d->slots[i];
         if (ref_is_null(session) ? !s->db : s->db && ref_eq(s->session, session)) return s;
     }
@@ -82,13 +83,13 @@ bool session_db_is_open(struct agent *agent, struct ref session)
 void session_dbs_tidy(struct agent *agent)
 {
     struct session_dbs *d = agent->session_dbs;
-    struct db *gone[SESSION_DBS];
+    struct db *gone[LIMIT_DUMP_SESSIONS];
     size_t n = 0;
 
     {
         _cleanup_snap_ struct snap *s = db_snap(agent->db);
         pthread_mutex_lock(&d->lock);
-        for (size_t i = 0; i < SESSION_DBS; i++) {
+        for (size_t i = 0; i < LIMIT_DUMP_SESSIONS; i++) {
             struct slot *slot = &d->slots[i];
             if (!slot->db || slot->users || snap_get(s, CLASS_session, slot->session)) continue;
             gone[n++] = take_ptr(slot->db);
@@ -134,7 +135,7 @@ int session_create_from_db_file(struct call *c, const char *filename, struct ref
     size_t len;
 
     if (*filename != '/') return xerr_invalid_value(err, "filename", filename);
-    if (read_file(filename, POOL_DB_MAX, &text, &len))
+    if (read_file(filename, LIMIT_POOL_DUMP, &text, &len))
         return xerr_import_error(err, arena_printf(c->arena, "%s: %s", filename, strerror(errno)));
     return session_db_open(c, text, len, filename, ret_result, err);
 }

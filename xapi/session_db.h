@@ -5,8 +5,7 @@
 
 #include "xapi/call/call.h"
 
-/* The dumps that are open now: at most SESSION_DBS, each as large as POOL_DB_MAX allows. */
-enum { SESSION_DBS = 4 };
+/* The dumps that are open now: at most LIMIT_DUMP_SESSIONS, each as large as LIMIT_POOL_DUMP allows. */
 struct session_dbs;
 
 struct session_dbs *session_dbs_new(void);

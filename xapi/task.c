@@ -6,10 +6,9 @@
 
 #include "gen/methods.h"
 #include "lib/clock.h"
+#include "lib/limits.h"
 #include "lib/log.h"
 #include "xapi/call/live_task.h"
-
-enum { MAX_RESULT = 1 << 20 };
 
 static bool is_final(int status)
 {
@@ -31,7 +30,7 @@ int task_row_create(struct call *c, const char *label, const char *description, 
     struct ref task = ref_new();
     struct txn *t = db_begin(c->agent->db);
 
-    if (snap_count(txn_snap(t), CLASS_task) >= TASK_LIMIT) {
+    if (snap_count(txn_snap(t), CLASS_task) >= LIMIT_TASKS) {
         db_abort(t);
         return xerr_too_many_pending_tasks(err);
     }
@@ -96,7 +95,7 @@ void task_row_finish(struct agent *agent, struct ref task, const char *result, c
     size_t n = snap_count(txn_snap(t), CLASS_task);
     if (db_commit(t, &failed)) log_error("the end of task %s could not be stored: %s", REF_STR(task), failed.code);
     /* Background work comes once a minute; a storm of calls must not pile up until then. */
-    if (n > TASK_MAX && n % 64 == 0) tasks_collect(agent);
+    if (n > LIMIT_FINISHED_TASKS && n % 64 == 0) tasks_collect(agent);
 }
 
 /* The session that made it, by its user; tasks nobody owns any more belong to operators. */
@@ -182,7 +181,7 @@ void tasks_collect(struct agent *agent)
     for (size_t i = 0; i < n_done; i++) {
         size_t left = n_done - i;
         int64_t age = now - done[i].finished;
-        bool goes = age > TASK_KEEP_S || (left > TASK_KEEP && age > TASK_SHOW_S) || left > TASK_MAX;
+        bool goes = age > TASK_KEEP_S || (left > TASK_KEEP && age > TASK_SHOW_S) || left > LIMIT_FINISHED_TASKS;
         if (!goes) break;
         destroy_row(t, done[i].ref);
         n_gone++;
@@ -292,7 +291,7 @@ int task_set_progress(struct call *c, struct ref self, double value, struct xerr
 
 int task_set_result(struct call *c, struct ref self, const char *value, struct xerr *err)
 {
-    if (strlen(value) > MAX_RESULT) return xerr_value_not_supported(err, "result", "", "it is too long");
+    if (strlen(value) > LIMIT_TASK_RESULT) return xerr_value_not_supported(err, "result", "", "it is too long");
     struct txn *t = begin_mine(c, self, "task.set_result", err);
     if (!t) return -1;
     txn_set_str(t, self, F_task_result, value);

@@ -9,8 +9,6 @@ enum {
     TASK_KEEP_S = 65 * 60,            /* a finished task is kept this long */
     TASK_KEEP = 200,                  /* and this many of them; the oldest go first, ... */
     TASK_SHOW_S = 30,                 /* ... but none before its client could have seen its end, ... */
-    TASK_MAX = 10000,                 /* ... unless there are as many as that */
-    TASK_LIMIT = 2 * TASK_MAX,        /* more, finished or not, are not made: clients make tasks that nobody ends */
     TASK_PENDING_S = 24 * 3600,       /* an unfinished one that nobody works on fails after this long */
 };
 

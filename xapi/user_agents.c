@@ -6,6 +6,7 @@
 #include <pthread.h>
 
 #include "gen/methods.h"
+#include "lib/limits.h"
 #include "xapi/host.h"
 
 enum { NAME_MAX_BYTES = 64, VERSION_MAX_BYTES = 64 };
@@ -17,7 +18,7 @@ struct seen {
 struct user_agents {
     pthread_mutex_t lock;
     size_t n;                              /* lock */
-    struct seen items[USER_AGENTS_MAX];    /* lock; the one seen last at the end */
+    struct seen items[LIMIT_USER_AGENTS];    /* lock; the one seen last at the end */
 };
 
 struct user_agents *user_agents_new(void)
@@ -59,7 +60,7 @@ void user_agents_note(struct user_agents *all, const char *user_agent)
     if (!n) return;
     pthread_mutex_lock(&all->lock);
     while (i < all->n && !streq(all->items[i].name, new.name)) i++;
-    if (i == USER_AGENTS_MAX) i = 0;
+    if (i == LIMIT_USER_AGENTS) i = 0;
     else if (i == all->n) all->n++;
     memmove(&all->items[i], &all->items[i + 1], (all->n - 1 - i) * sizeof(new));
     all->items[all->n - 1] = new;

@@ -11,8 +11,7 @@ struct user_agents *user_agents_new(void);
 /* NULL is fine. */
 void user_agents_free(struct user_agents *all);
 /* A login with this User-Agent ("XenCenter/2024.1 more"); NULL and "" are passed by. The one not seen for longest goes when
- * there are more than USER_AGENTS_MAX. */
-enum { USER_AGENTS_MAX = 128 };
+ * there are more than LIMIT_USER_AGENTS. */
 void user_agents_note(struct user_agents *all, const char *user_agent);
 /* Name -> version seen last, from the arena. */
 struct value user_agents_list(struct user_agents *all, struct arena *a);

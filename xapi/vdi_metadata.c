@@ -13,6 +13,7 @@
 #include "gen/methods.h"
 #include "lib/clock.h"
 #include "lib/iso8601.h"
+#include "lib/limits.h"
 #include "lib/log.h"
 #include "lib/num.h"
 #include "xapi/pool_db.h"
@@ -94,7 +95,7 @@ static int read_half(struct call *c, struct content *k, int i, struct half *ret_
     if (content_read(k, header, HEADER_BYTES, i * half_bytes(k), err)) return -1;
     const char *pool = line_of(c->arena, header, "pool"), *sha256 = line_of(c->arena, header, "sha256");
     if (!has_prefix(header, MAGIC) || !num_parse_int(line_of(c->arena, header, "generation"), &h.generation) ||
-        !num_parse_int(line_of(c->arena, header, "length"), &h.length) || h.length <= 0 || h.length > POOL_DB_MAX ||
+        !num_parse_int(line_of(c->arena, header, "length"), &h.length) || h.length <= 0 || h.length > LIMIT_POOL_DUMP ||
         h.length > half_bytes(k) - HEADER_BYTES || !uuid_from_text(pool, &bytes) || strlen(sha256) != HASH_TEXT - 1)
         return 0;
     snprintf(h.pool, sizeof(h.pool), "%s", pool);

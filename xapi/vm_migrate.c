@@ -23,6 +23,7 @@
 #include "lib/clock.h"
 #include "lib/httpc.h"
 #include "lib/json.h"
+#include "lib/limits.h"
 #include "lib/num.h"
 #include "lib/stream.h"
 #include "xapi/call/lifecycle.h"
@@ -36,7 +37,7 @@
 #include "lib/log.h"
 
 enum {
-    PROTOCOL_VERSION = 2, JSON_MAX = 1 << 20, RECORDS_MAX = 32 << 20, CONNECT_MS = 30000, STEP_MS = 60000,
+    PROTOCOL_VERSION = 2, JSON_MAX = 1 << 20, CONNECT_MS = 30000, STEP_MS = 60000,
     ANSWER_MS = 600000, IDLE_MS = 600000, CANCEL_MS = 200, HTTPS_PORT = 443,
     ASK_AGAIN_MS = 30000, SILENT_MS = 30000,
 };
@@ -428,7 +429,7 @@ static int take_in(struct call *c, int fd, const struct value *order, bool *ret_
     struct value word;
     char *bytes;
 
-    if (receive_piece(fd, RECORDS_MAX, STEP_MS, c->arena, &bytes, &records.n, err)) return -1;
+    if (receive_piece(fd, LIMIT_MIGRATION_RECORDS, STEP_MS, c->arena, &bytes, &records.n, err)) return -1;
     records.bytes = bytes;
     if (!version || version->kind != VALUE_INT || version->i != PROTOCOL_VERSION)
         return xerr_internal(err, "migration: the other side is of another version");

@@ -12,12 +12,12 @@
 
 #include "gen/methods.h"
 #include "lib/base64.h"
+#include "lib/limits.h"
 #include "lib/log.h"
 #include "xapi/call/lifecycle.h"
 #include "xapi/vtpm.h"
 
 #define KEY "OVMF-variables"
-enum { NVRAM_MAX = 4 << 20 };
 
 static bool is_uefi(const struct row *vm)
 {
@@ -29,8 +29,8 @@ static bool is_uefi(const struct row *vm)
 int vm_unpack(struct call *c, const char *what, const char *text, unsigned char **ret, size_t *ret_len, struct xerr *err)
 {
     _cleanup_strbuf_ struct strbuf packed = STRBUF_INIT;
-    uLongf n = NVRAM_MAX;
-    unsigned char *out = arena_alloc(c->arena, NVRAM_MAX);
+    uLongf n = LIMIT_NVRAM;
+    unsigned char *out = arena_alloc(c->arena, LIMIT_NVRAM);
 
     if (!base64_decode(text, strlen(text), &packed) || uncompress(out, &n, (const unsigned char *)strbuf_cstr(&packed), packed.len) != Z_OK)
         return xerr_invalid_value(err, what, "not what a firmware left");

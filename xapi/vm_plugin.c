@@ -9,11 +9,12 @@
 #include "lib/clock.h"
 #include "lib/conf.h"
 #include "lib/json.h"
+#include "lib/limits.h"
 #include "xapi/host.h"
 #include "xapi/vm.h"
 
 #define AGENT_PLUGIN "guest-agent-operation"
-enum { SCRIPT_MAX_BYTES = 1024, SAID_MAX_BYTES = 1024, SCRIPT_TIMEOUT_MS = 10 * 60000 };
+enum { SAID_MAX_BYTES = 1024, SCRIPT_TIMEOUT_MS = 10 * 60000 };
 
 /* ---- how often -------------------------------------------------------------------------------------------------- */
 
@@ -153,7 +154,7 @@ static int check_script(struct call *c, const struct value *args, struct xerr *e
             return xerr_xenapi_plugin_failure(err, "missing argument", "", arena_printf(c->arena, "Argument %s is required.", required[i]));
     if (!c->is_root && !(c->roles & (1u << ROLE_VM_POWER_ADMIN)))
         return xerr_rbac_permission_denied(err, "vm.call_plugin", "No permission to run script, must have VM power admin role or higher.");
-    if (strlen(value_get_str(args, "script", "")) > SCRIPT_MAX_BYTES)
+    if (strlen(value_get_str(args, "script", "")) > LIMIT_GUEST_SCRIPT)
         return xerr_xenapi_plugin_failure(err, "length restriction", "", "The script length must not exceed 1024 bytes");
     return 0;
 }

@@ -11,6 +11,7 @@
 
 #include "gen/methods.h"
 #include "lib/iso8601.h"
+#include "lib/limits.h"
 #include "lib/log.h"
 #include "lib/num.h"
 #include "lib/xmlrpc.h"
@@ -21,8 +22,6 @@
 #include "xapi/vdi.h"
 #include "xapi/vtpm.h"
 #include "xapi/xva_blocks.h"
-
-enum { MAX_XML = 32 << 20, MAX_OBJECTS = 4096 };
 
 struct disk {
     const char *id;     /* in the file */
@@ -36,10 +35,10 @@ struct importer {
     const struct xva_import *what;
     struct xva_in in;
     struct value objects; /* set of {class, id, snapshot} */
-    struct disk disks[MAX_OBJECTS];
+    struct disk disks[LIMIT_XVA_OBJECTS];
     size_t n_disks;
-    struct ref vms[MAX_OBJECTS];
-    const char *vm_ids[MAX_OBJECTS];
+    struct ref vms[LIMIT_XVA_OBJECTS];
+    const char *vm_ids[LIMIT_XVA_OBJECTS];
     size_t n_vms;
     const struct disk *open; /* whose content is open */
     struct content *content;
@@ -61,13 +60,13 @@ static int read_description(struct importer *m, const struct tar_entry *first, s
     enum tar_result r;
 
     if (!streq(e.name, "ova.xml")) return xerr_import_error_unexpected_file(err, "ova.xml", e.name);
-    if (e.size > MAX_XML) return xerr_import_error(err, "ova.xml is too large");
+    if (e.size > LIMIT_XVA_XML) return xerr_import_error(err, "ova.xml is too large");
     char *text = arena_alloc(m->c->arena, (size_t)e.size + 1);
     if ((r = tar_read(&m->in.tar, text, (size_t)e.size)) != TAR_ENTRY) return xva_tar_error(&m->in, r, err);
     if (xmlrpc_decode_value(text, (size_t)e.size, m->c->arena, &file, &why))
         return xerr_import_error(err, why);
     const struct value *objects = value_get(&file, "objects");
-    if (!objects || objects->kind != VALUE_SET || objects->set.n > MAX_OBJECTS)
+    if (!objects || objects->kind != VALUE_SET || objects->set.n > LIMIT_XVA_OBJECTS)
         return xerr_import_error(err, "ova.xml has no objects");
     m->objects = *objects;
     return 0;

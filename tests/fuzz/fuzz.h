@@ -3,6 +3,7 @@
 #ifndef TESTS_FUZZ_FUZZ_H
 #define TESTS_FUZZ_FUZZ_H
 
+#include "lib/limits.h"
 #include "lib/utf8.h"
 #include "lib/value.h"
 #include "lib/wire.h"
@@ -15,7 +16,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 /* What every value that a reader made must be. */
 static inline void fuzz_check_value(const struct value *v, unsigned depth)
 {
-    MUST(depth <= WIRE_MAX_DEPTH);
+    MUST(depth <= LIMIT_CALL_DEPTH);
     switch (v->kind) {
     case VALUE_STRING: MUST(strlen(v->s) == v->len && utf8_valid(v->s, v->len)); return;
     case VALUE_SET:

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "lib/limits.h"
 #include "xapi/jobs/alarm_rule.h"
 
 #define LEVEL "<alarm_trigger_level value=\"0.5\"/>"
@@ -83,9 +84,9 @@ static void many(void **state)
     _cleanup_strbuf_ struct strbuf all = STRBUF_INIT;
 
     (void)state;
-    for (int i = 0; i < ALARM_RULES_MAX + 2; i++) strbuf_printf(&all, NAMED("n%d", LEVEL "<rrd_regex value=\"a\"/>"), i);
+    for (int i = 0; i < LIMIT_ALARM_RULES + 2; i++) strbuf_printf(&all, NAMED("n%d", LEVEL "<rrd_regex value=\"a\"/>"), i);
     struct alarm_rules *r = parse(ALARM_SR, strbuf_cstr(&all), NULL);
-    assert_int_equal(r->n, ALARM_RULES_MAX);
+    assert_int_equal(r->n, LIMIT_ALARM_RULES);
     alarm_rules_free(r);
 }
 

@@ -3,6 +3,7 @@
 #include "tests/unit/unit.h"
 
 #include "lib/jsonrpc.h"
+#include "lib/limits.h"
 #include "lib/wire.h"
 
 #include <math.h>
@@ -235,7 +236,7 @@ static void sixty_four_containers_inside_each_other_are_the_limit(void **state _
 static void a_hundred_thousand_values_are_the_limit_of_a_request(void **state _unused_)
 {
     /* two more than the limit's items are there anyway: the object, the array; and three scalars */
-    for (int n = WIRE_MAX_CALL_ITEMS - 4; n <= WIRE_MAX_CALL_ITEMS - 3; n++) {
+    for (int n = LIMIT_CALL_VALUES - 4; n <= LIMIT_CALL_VALUES - 3; n++) {
         _cleanup_strbuf_ struct strbuf b = STRBUF_INIT;
         _cleanup_arena_ struct arena *a = arena_new();
         struct jsonrpc_request r;
@@ -244,7 +245,7 @@ static void a_hundred_thousand_values_are_the_limit_of_a_request(void **state _u
         for (int i = 1; i < n; i++) strbuf_str(&b, ",0");
         strbuf_str(&b, "]}");
         int rc = jsonrpc_decode_request(b.ptr, b.len, a, &r, &error);
-        assert_int_equal(rc, n == WIRE_MAX_CALL_ITEMS - 3 ? -1 : 0);
+        assert_int_equal(rc, n == LIMIT_CALL_VALUES - 3 ? -1 : 0);
         if (rc) assert_non_null(strstr(error, "too many values"));
     }
 }

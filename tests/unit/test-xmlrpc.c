@@ -2,6 +2,7 @@
  * Called by: make check.  Calls: lib/xmlrpc. */
 #include "tests/unit/unit.h"
 
+#include "lib/limits.h"
 #include "lib/num.h"
 #include "lib/wire.h"
 #include "lib/xmlrpc.h"
@@ -403,7 +404,7 @@ static void sixty_four_containers_inside_each_other_are_the_limit(void **state _
 
 static void a_hundred_thousand_values_are_the_limit_of_a_call(void **state _unused_)
 {
-    for (int n = WIRE_MAX_CALL_ITEMS; n <= WIRE_MAX_CALL_ITEMS + 1; n++) {
+    for (int n = LIMIT_CALL_VALUES; n <= LIMIT_CALL_VALUES + 1; n++) {
         _cleanup_strbuf_ struct strbuf b = STRBUF_INIT;
         _cleanup_arena_ struct arena *a = arena_new();
         const char *method, *error = "";
@@ -412,7 +413,7 @@ static void a_hundred_thousand_values_are_the_limit_of_a_call(void **state _unus
         for (int i = 0; i < n; i++) strbuf_str(&b, "<param><value/></param>");
         strbuf_str(&b, "</params></methodCall>");
         int rc = xmlrpc_decode_call(b.ptr, b.len, a, &method, &params, &error);
-        assert_int_equal(rc, n > WIRE_MAX_CALL_ITEMS ? -1 : 0);
+        assert_int_equal(rc, n > LIMIT_CALL_VALUES ? -1 : 0);
         if (rc) assert_non_null(strstr(error, "too many values"));
     }
 }

@@ -6,8 +6,6 @@
 #include "xapi/http/server.h"
 #include "xapi/rpc/rpc.h"
 
-enum { CLI_BODY_LIMIT = 1 << 18 };     /* the reference takes 200 KiB */
-
 /* Handler: arg is the struct agent. */
 void post_cli(struct http_request *req, void *arg);
 

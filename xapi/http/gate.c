@@ -6,11 +6,12 @@
 #include <sched.h>
 
 #include "lib/clock.h"
+#include "lib/limits.h"
 #include "lib/map.h"
 #include "lib/priority.h"
 #include "xapi/http/conn.h"
 
-enum { SHARED_MS = 1000, STALL_AT = 128, RESUME_AT = 64, SESSION_LOOK = 4096 };
+enum { SHARED_MS = 1000, RESUME_AT = 64, SESSION_LOOK = 4096 };
 
 /* A ring of what waits for its turn; the next one is first. */
 struct turn { struct turn *next, *prev; };
@@ -282,7 +283,7 @@ static struct conn *take_stalled(struct gate *g, struct gate_client *client)
     struct conn *list = client->stalled, *c = list;
     unsigned n = 1;
 
-    for (; n < STALL_AT - RESUME_AT && c->next_stalled; n++) c = c->next_stalled;
+    for (; n < LIMIT_WAITING_REQUESTS - RESUME_AT && c->next_stalled; n++) c = c->next_stalled;
     client->stalled = c->next_stalled;
     if (!client->stalled) client->stalled_last = &client->stalled;
     c->next_stalled = NULL;
@@ -362,10 +363,10 @@ bool gate_holds(struct gate *g, struct conn *c)
 {
     const struct http_peer peer = { .is_unix = c->is_unix, .pid = c->cred.pid, .address = c->address };
 
-    if (atomic_load_explicit(&g->waiting, memory_order_relaxed) < STALL_AT) return false;
+    if (atomic_load_explicit(&g->waiting, memory_order_relaxed) < LIMIT_WAITING_REQUESTS) return false;
     pthread_mutex_lock(&g->lock);
     struct gate_client *client = refmap_get(g->clients, (struct ref){ client_key(g, &peer), 1 });
-    bool holds = client && client->waiting >= STALL_AT;
+    bool holds = client && client->waiting >= LIMIT_WAITING_REQUESTS;
     if (holds) {
         c->next_stalled = NULL;
         *client->stalled_last = c;

@@ -2,6 +2,7 @@
  * Called by: the route table.  Calls: message.h, transfer. */
 #include "xapi/http/messages.h"
 
+#include "lib/limits.h"
 #include "xapi/http/transfer.h"
 #include "xapi/message.h"
 
@@ -44,6 +45,6 @@ void put_messages(struct http_request *req, struct call *c, struct xerr *err)
         transfer_refuse(req, 400, err);
         return;
     }
-    if (transfer_begin_upload(req, err) || transfer_receive(req, c, MESSAGES_XML_MAX, &xml, err) || !xml.len) return;
+    if (transfer_begin_upload(req, err) || transfer_receive(req, c, LIMIT_MESSAGES_XML, &xml, err) || !xml.len) return;
     messages_read(c, cls, uuid, strbuf_cstr(&xml), xml.len, err);
 }

@@ -6,13 +6,12 @@
 #include <stdlib.h>
 
 #include "lib/clock.h"
+#include "lib/limits.h"
 #include "lib/num.h"
 #include "xapi/http/http_auth.h"
 #include "xapi/http/transfer.h"
 #include "xapi/rrd/rrd_read.h"
 #include "xapi/rrd/rrd_write.h"
-
-enum { RRD_XML_MAX = 64 << 20 };
 
 /* Pages of other origins (XO Lite) read every host of a pool. */
 static const char cors[] = "Access-Control-Allow-Origin: *\r\n";
@@ -213,7 +212,7 @@ void put_rrd(struct http_request *req, struct call *c, struct xerr *err)
         transfer_refuse(req, 404, err);
         return;
     }
-    if (transfer_begin_upload(req, err) || transfer_receive(req, c, RRD_XML_MAX, &xml, err)) return;
+    if (transfer_begin_upload(req, err) || transfer_receive(req, c, LIMIT_RRD_XML, &xml, err)) return;
     struct rrd *r = rrd_read_full(strbuf_cstr(&xml), xml.len, rrd_store_cfs(c->agent->rrds), &why);
     if (r) rrd_store_put(c->agent->rrds, kind, uuid, r);
     else xerr_import_error(err, why);

@@ -4,6 +4,7 @@
 
 #include <signal.h>
 
+#include "lib/limits.h"
 #include "xapi/http/http_auth.h"
 #include "xapi/http/transfer.h"
 #include "xapi/pool_db.h"
@@ -26,7 +27,7 @@ void put_pool_xml_db_sync(struct http_request *req, struct call *c, struct xerr 
     bool dry_run = is_true(http_query(&req->head, "dry_run")), restored = false;
 
     /* A body without a byte is somebody who only wanted to see the 200 (Xen Orchestra). */
-    if (!transfer_begin_upload(req, err) && !transfer_receive(req, c, POOL_DB_MAX, &xml, err) &&
+    if (!transfer_begin_upload(req, err) && !transfer_receive(req, c, LIMIT_POOL_DUMP, &xml, err) &&
         (xml.len || c->task->in_db))
         restored = !pool_db_restore(c, strbuf_cstr(&xml), xml.len, dry_run, err) && !dry_run;
     http_call_end(c, NULL, err);

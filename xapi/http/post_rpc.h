@@ -6,8 +6,6 @@
 #include "xapi/http/server.h"
 #include "xapi/rpc/rpc.h"
 
-enum { RPC_BODY_LIMIT = 1 << 20 };   /* the reference refuses more than 300 KiB */
-
 /* Handlers: arg is the struct agent, after rpc_init(). */
 void post_xmlrpc(struct http_request *req, void *arg);
 void post_jsonrpc(struct http_request *req, void *arg);

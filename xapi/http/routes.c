@@ -5,6 +5,7 @@
 #include <assert.h>
 
 #include "gen/http_routes.h"
+#include "lib/limits.h"
 #include "xapi/call/ready.h"
 #include "xapi/http/blob.h"
 #include "xapi/http/cli.h"
@@ -35,11 +36,11 @@ static const struct {
     [ROUTE_options_json] = { web_options, 0, 0 },
     [ROUTE_options_jsonrpc] = { web_options, 0, 0 },
     [ROUTE_options_root] = { web_options, 0, 0 },
-    [ROUTE_post_RPC2] = { post_xmlrpc, 0, RPC_BODY_LIMIT },
-    [ROUTE_post_cli] = { post_cli, HTTP_STREAM | HTTP_NO_HEAD, CLI_BODY_LIMIT },
-    [ROUTE_post_json] = { post_jsonrpc, 0, RPC_BODY_LIMIT },
-    [ROUTE_post_jsonrpc] = { post_jsonrpc, 0, RPC_BODY_LIMIT },
-    [ROUTE_post_root] = { post_xmlrpc, 0, RPC_BODY_LIMIT },
+    [ROUTE_post_RPC2] = { post_xmlrpc, 0, LIMIT_RPC_BODY },
+    [ROUTE_post_cli] = { post_cli, HTTP_STREAM | HTTP_NO_HEAD, LIMIT_CLI_BODY },
+    [ROUTE_post_json] = { post_jsonrpc, 0, LIMIT_RPC_BODY },
+    [ROUTE_post_jsonrpc] = { post_jsonrpc, 0, LIMIT_RPC_BODY },
+    [ROUTE_post_root] = { post_xmlrpc, 0, LIMIT_RPC_BODY },
 };
 
 /* All others: the handler gets a call whose role was checked. Not here: 501, to who may ask at all. */

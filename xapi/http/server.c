@@ -20,6 +20,7 @@
 
 #include "lib/clock.h"
 #define LOG_MODULE "http"
+#include "lib/limits.h"
 #include "lib/log.h"
 #include "lib/tls.h"
 
@@ -36,9 +37,9 @@ enum { STOP_GRACE_MS = 5000 };
 void http_config_init(struct http_config *cfg)
 {
     *cfg = (struct http_config){
-        .workers_min = 8, .workers_max = 64, .threads_max = 1024, .stack_bytes = 256 << 10,
-        .connections_max = 4096, .parked_max = 12000, .head_max = 16 << 10,
-        .waiting_bytes_max = 128 << 20, .unread_bytes_max = 64 << 20,
+        .workers_min = 8, .workers_max = 64, .threads_max = LIMIT_HTTP_THREADS, .stack_bytes = 256 << 10,
+        .connections_max = LIMIT_CONNECTIONS, .parked_max = LIMIT_PARKED, .head_max = LIMIT_HTTP_HEAD,
+        .waiting_bytes_max = LIMIT_UNFINISHED_BODIES, .unread_bytes_max = LIMIT_UNREAD_REPLIES,
         .first_byte_ms = 30000, .head_ms = 60000, .body_ms = 60000, .idle_ms = 600000, .write_ms = 60000,
     };
 }

@@ -66,13 +66,13 @@ struct http_route {
 
 struct http_config {
     unsigned workers_min, workers_max;    /* 8, 64 */
-    unsigned threads_max;                 /* deferred and streaming threads: 1024 */
+    unsigned threads_max;                 /* deferred and streaming threads: LIMIT_HTTP_THREADS */
     size_t stack_bytes;                   /* of those threads: 256 KiB */
-    unsigned connections_max;             /* over TCP: 4096. A sixteenth more is kept for unix sockets */
-    unsigned parked_max;                  /* parked requests, counted apart: 10,000 + */
-    size_t head_max;                      /* 16 KiB */
-    size_t waiting_bytes_max;             /* of bodies still coming in over TCP: 128 MiB; beyond it 503 */
-    size_t unread_bytes_max;              /* of replies that clients do not read: 64 MiB. Beyond it the connection
+    unsigned connections_max;             /* over TCP: LIMIT_CONNECTIONS. A sixteenth more is kept for unix sockets */
+    unsigned parked_max;                  /* parked requests, counted apart: LIMIT_PARKED */
+    size_t head_max;                      /* LIMIT_HTTP_HEAD */
+    size_t waiting_bytes_max;             /* of bodies still coming in over TCP: LIMIT_UNFINISHED_BODIES; beyond it 503 */
+    size_t unread_bytes_max;              /* of replies that clients do not read: LIMIT_UNREAD_REPLIES. Beyond it the connection
                                            * that has stood still longest is cut: from 5 s on; from
                                            * UNREAD_HARD times as much on at once */
     int first_byte_ms, head_ms, body_ms;  /* 30 s first byte, 60 s whole head, 60 s body progress */

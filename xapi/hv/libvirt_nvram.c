@@ -10,9 +10,10 @@
 #include <sys/stat.h>
 
 #include "lib/clock.h"
+#include "lib/limits.h"
 #include "xapi/hv/libvirt_int.h"
 
-enum { NVRAM_MAX = 4 << 20, KEEP_S = 7 * 86400 };
+enum { KEEP_S = 7 * 86400 };
 #define TPM_FOLDER "tpm2"
 #define TPM_FILE "tpm2-00.permall"
 
@@ -40,7 +41,7 @@ static int take_file(const char *path, struct arena *arena, const void **ret_byt
     size_t len = 0;
 
     *ret_len = 0;
-    if (read_file(path, NVRAM_MAX, &text, &len) < 0)
+    if (read_file(path, LIMIT_NVRAM, &text, &len) < 0)
         return errno == ENOENT ? 0 : hv_fail(f, HV_FAIL_ENGINE, "%s: %s", path, strerror(errno));
     char *copy = arena_alloc(arena, len + 1);
     memcpy(copy, text, len);

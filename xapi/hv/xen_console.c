@@ -15,15 +15,14 @@
 #include "xapi/hv/xen_int.h"
 
 #define LOG_MODULE "hv"
+#include "lib/limits.h"
 #include "lib/log.h"
 
 enum {
     KEEP_LOG_BYTES = 256 << 10,
     MAX_LOG_BYTES = 4 << 20,
-    MAX_BACKLOG = 1 << 20,         /* what a client that does not read may owe */
     CHUNK = 4096,
     RETRY_MS = 1000,
-    MAX_CLIENTS = 16,              /* of one guest */
 };
 
 struct client {
@@ -155,7 +154,7 @@ static void hand_out(struct follow *w, const char *bytes, size_t n)
     add_to_log(w, bytes, n);
     for (struct client *k = w->clients; k; k = k->next) {
         strbuf_add(&k->out, bytes, n);
-        if (k->out.len - k->sent > MAX_BACKLOG) k->dead = true;
+        if (k->out.len - k->sent > LIMIT_CONSOLE_BACKLOG) k->dead = true;
         send_to_client(k);
     }
 }
@@ -315,7 +314,7 @@ static void add_client(struct xn_consoles *c, const struct order *o)
     size_t n = 0;
 
     for (const struct client *k = w ? w->clients : NULL; k; k = k->next) n++;
-    if (!w || n >= MAX_CLIENTS) {
+    if (!w || n >= LIMIT_CONSOLE_CLIENTS) {
         close(o->fd);
         return;
     }
@@ -385,7 +384,7 @@ static size_t list_fds(struct xn_consoles *c, struct pollfd **fds, size_t *cap)
     for (struct follow *w = c->all; w; w = w->next) {
         (*fds)[n++] = (struct pollfd){ .fd = w->pty, .events = (short)(POLLIN | (w->in.len ? POLLOUT : 0)) };
         for (const struct client *k = w->clients; k; k = k->next)
-            (*fds)[n++] = (struct pollfd){ .fd = k->fd, .events = (short)((w->in.len < MAX_BACKLOG ? POLLIN : 0) |
+            (*fds)[n++] = (struct pollfd){ .fd = k->fd, .events = (short)((w->in.len < LIMIT_CONSOLE_BACKLOG ? POLLIN : 0) |
                                                                           (k->out.len ? POLLOUT : 0)) };
     }
     return n;

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "lib/limits.h"
 #include "lib/num.h"
 
 #define PER_HOST "sr_io_throughput_total_per_host"
@@ -230,7 +231,7 @@ static void read_variable(const struct reader *rd, xmlNode *variable)
         rule.name = value_of(variable, "name");
     }
     rule.xml = pretty(variable);
-    if (rd->rules->n == ALARM_RULES_MAX) complain(rd, rule.name, "there are too many", "");
+    if (rd->rules->n == LIMIT_ALARM_RULES) complain(rd, rule.name, "there are too many", "");
     else if (rd->per_host && first(variable, "rrd_regex")) complain(rd, rule.name, "it must have no rrd_regex", "");
     else if (read_rule(rd, variable, &rule)) {
         carry_on(rd, &rule);
@@ -256,7 +257,7 @@ struct alarm_rules *alarm_rules_parse(enum alarm_owner owner, const char *xml, c
     const int flags = XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING | XML_PARSE_NOBLANKS;
     const struct reader rd = { owner, per_host, old, complain_fn, arg, xcalloc(1, sizeof(struct alarm_rules)) };
     const size_t len = strlen(xml);
-    xmlDoc *doc = len <= ALARM_CONFIG_MAX_BYTES ? xmlReadMemory(xml, (int)len, NULL, "UTF-8", flags) : NULL;
+    xmlDoc *doc = len <= LIMIT_ALARM_CONFIG ? xmlReadMemory(xml, (int)len, NULL, "UTF-8", flags) : NULL;
 
     if (!doc || doc->intSubset || !xmlDocGetRootElement(doc)) complain_fn(arg, "it is no XML of at most 64 KiB without a DTD");
     else if (streq((const char *)xmlDocGetRootElement(doc)->name, "variable")) read_variable(&rd, xmlDocGetRootElement(doc));

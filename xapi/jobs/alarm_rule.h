@@ -20,10 +20,12 @@
 
 #include "xapi/rrd/rrd.h"
 
+#include "lib/limits.h"
+
 enum alarm_owner { ALARM_VM, ALARM_HOST, ALARM_SR };
 enum alarm_how { ALARM_SUM, ALARM_AVERAGE, ALARM_MAX, ALARM_SR_SHARE, ALARM_ROOT_FULL, ALARM_LOG_FULL, ALARM_MEMORY_USED, ALARM_HOWS };
 
-enum { ALARM_RULES_MAX = 64, ALARM_CONFIG_MAX_BYTES = 64 << 10, ALARM_REGEX_MAX_BYTES = 128 };
+enum { ALARM_REGEX_MAX_BYTES = 128 };
 
 struct alarm_rule {
     char *name, *xml;            /* xml: the variable as the message shows it */
@@ -41,7 +43,7 @@ struct alarm_rule {
 
 struct alarm_rules {
     size_t n;
-    struct alarm_rule rules[ALARM_RULES_MAX];
+    struct alarm_rule rules[LIMIT_ALARM_RULES];
 };
 
 /* Called for what is wrong with a configuration: one line each. */

@@ -12,9 +12,10 @@
 
 #include "lib/clock.h"
 #include "lib/iso8601.h"
+#include "lib/limits.h"
 #include "lib/log.h"
 
-enum { MAX_FILE = 64 << 20, MAX_TEXT = 200, MAX_LINE = 4000 };
+enum { MAX_TEXT = 200, MAX_LINE = 4000 };
 
 struct audit {
     char *folder, *path;               /* immutable */
@@ -82,7 +83,7 @@ static void rotate(struct audit *a)
 static void write_line(struct audit *a, const struct strbuf *line)
 {
     pthread_mutex_lock(&a->lock);
-    if (a->size > MAX_FILE) rotate(a);
+    if (a->size > LIMIT_AUDIT_FILE) rotate(a);
     if (a->fd >= 0) {
         ssize_t n = write(a->fd, line->ptr, line->len);
         if (n > 0) a->size += n;

@@ -8,6 +8,7 @@
 #include <pthread.h>
 
 #include "lib/clock.h"
+#include "lib/limits.h"
 #include "lib/log.h"
 #include "lib/map.h"
 #include "xapi/call/live_task.h"
@@ -22,7 +23,7 @@
 #include "xapi/user_agents.h"
 #include "xapi/vm_plugin.h"
 
-enum { THREADS = 256, SESSION_THREADS = 64, SR_THREADS = 48, STACK_BYTES = 1 << 20, STOP_MS = 10000 };
+enum { STACK_BYTES = 1 << 20, STOP_MS = 10000 };
 
 struct rpc {
     struct agent *agent;               /* immutable */
@@ -44,9 +45,9 @@ int rpc_init(struct agent *agent, const struct rpc_config *config, struct rpc **
     pthread_condattr_t attr;
 
     rpc->agent = agent;
-    rpc->threads_max = config->threads ? config->threads : THREADS;
-    rpc->session_max = config->session_threads ? config->session_threads : SESSION_THREADS;
-    rpc->sr_max = config->sr_threads ? config->sr_threads : SR_THREADS;
+    rpc->threads_max = config->threads ? config->threads : LIMIT_BLOCKING_CALLS;
+    rpc->session_max = config->session_threads ? config->session_threads : LIMIT_BLOCKING_CALLS_SESSION;
+    rpc->sr_max = config->sr_threads ? config->sr_threads : LIMIT_BLOCKING_CALLS_SR;
     rpc->by_ref = refmap_new();
     rpc->oplocks = oplocks_new();
     pthread_mutex_init(&rpc->lock, NULL);

@@ -2,6 +2,8 @@
  * Called by: rrd_store.c, tests.  Calls: lib. */
 #include "xapi/rrd/rrd.h"
 
+#include "lib/limits.h"
+
 #include <math.h>
 
 #define US_PER_S INT64_C(1000000)
@@ -129,7 +131,7 @@ void rrd_enable(struct rrd *r, struct rrd_source *s, bool enabled)
 
 static struct rrd_source *add_source(struct rrd *r, const char *name)
 {
-    if (r->n == RRD_SOURCES_MAX || strlen(name) > RRD_NAME_MAX) return NULL;
+    if (r->n == LIMIT_RRD_SOURCES || strlen(name) > RRD_NAME_MAX) return NULL;
     if (r->n == r->cap) {
         r->cap = r->cap ? 2 * r->cap : 16;
         r->sources = xrealloc(r->sources, r->cap * sizeof(*r->sources));

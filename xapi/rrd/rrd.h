@@ -14,7 +14,6 @@ enum {
     RRD_STEP_S = 5,
     RRD_HEARTBEAT_S = 300,         /* a longer silence is not bridged */
     RRD_ARCHIVES = 4,
-    RRD_SOURCES_MAX = 4096,        /* of one object; more are not recorded */
     RRD_NAME_MAX = 128,
     RRD_FORGOTTEN_S = 7 * 86400,   /* a source that says nothing for so long goes */
 };

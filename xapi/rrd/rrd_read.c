@@ -7,6 +7,7 @@
 #include <libxml/xmlreader.h>
 #include <math.h>
 
+#include "lib/limits.h"
 #include "lib/num.h"
 
 #define US_PER_S INT64_C(1000000)
@@ -60,7 +61,7 @@ static int need_rrd(struct reader *r)
 static int end_source(struct reader *r)
 {
     if (need_rrd(r)) return -1;
-    if (!r->name[0] || r->n == RRD_SOURCES_MAX) return bad(r, "a data source without name, or too many of them");
+    if (!r->name[0] || r->n == LIMIT_RRD_SOURCES) return bad(r, "a data source without name, or too many of them");
     if (rrd_find(r->rrd, r->name)) return bad(r, "two data sources of one name");
     /* Adding moves the ones before: their places are looked up when all are there. */
     if (!rrd_add(r->rrd, r->name, r->type)) return bad(r, "too many data sources");

@@ -7,6 +7,7 @@
 #include "gen/errors.h"
 #include "lib/clock.h"
 #include "lib/fault.h"
+#include "lib/limits.h"
 #include "lib/log.h"
 #include "lib/num.h"
 #include "lib/xmlrpc.h"
@@ -21,8 +22,6 @@
 #include <sys/wait.h>
 
 enum {
-    MAX_ANSWER = 64 << 20,         /* 16,000 disks in a scan need 12 MiB */
-    MAX_DIAGNOSTICS = 1 << 20,
     SHOWN = 2000,                  /* of stdout and stderr in SR_BACKEND_FAILURE */
     MAX_ARGUMENT = 120 << 10,      /* the kernel's limit for one argument is 128 KiB */
     KILL_GRACE_MS = 2000,
@@ -228,8 +227,8 @@ static int spawn_and_await(struct storage *s, const struct storage_driver *d, co
                            struct run *r, struct xerr *err)
 {
     _cleanup_close_ int in = d->foreign ? -1 : input_fd(request);
-    _cleanup_close_ int out = output_fd("answer", MAX_ANSWER),
-                        diag = output_fd("diagnostics", MAX_DIAGNOSTICS);
+    _cleanup_close_ int out = output_fd("answer", LIMIT_SM_ANSWER),
+                        diag = output_fd("diagnostics", LIMIT_SM_DIAGNOSTICS);
     _cleanup_free_ char *state = xasprintf("XAPI_SM_STATE_DIR=%s", s->state_dir);
     _cleanup_free_ char *mounts = xasprintf("XAPI_SM_MOUNT_DIR=%s", s->mount_dir);
     _cleanup_free_ char *sock = xasprintf("XAPI_SOCKET=%s", s->socket);
