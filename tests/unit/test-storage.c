@@ -271,6 +271,27 @@ static void test_endless_output_is_bounded(void **state)
     assert_true(xerr_is(&err, "SR_BACKEND_FAILURE") || xerr_is(&err, "SM_PLUGIN_COMMUNICATION_FAILURE"));
 }
 
+static void test_a_driver_says_that_it_cannot_reach_its_storage(void **state)
+{
+    struct fixture *x = *state;
+    struct storage_sr sr = foreign_sr(x);
+    _cleanup_xerr_ struct xerr err = XERR_INIT;
+
+    for (int code = 46; code < 48; code++) {
+        _cleanup_free_ char *answer = xasprintf("echo '<methodResponse><fault><value><struct><member><name>faultCode</name><value><int>%d</int></value>"
+                                                "</member><member><name>faultString</name><value>gone</value></member></struct></value></fault>"
+                                                "</methodResponse>'", code);
+        behave(x, answer);
+        assert_int_equal(call(x, &sr, "sr_scan", 0, &err), -1);
+        assert_true(has_prefix(err.code, "SR_BACKEND_FAILURE_4"));
+        assert_int_equal(storage_sr_silent(x->storage, sr.uuid), code == 47);
+        xerr_clear(&err);
+    }
+    behave(x, "echo '<methodResponse><params><param><value>ok</value></param></params></methodResponse>'");
+    assert_int_equal(call(x, &sr, "sr_scan", 0, &err), 0);
+    assert_false(storage_sr_silent(x->storage, sr.uuid));
+}
+
 /* ---- deadlines ----------------------------------------------------------------------------- */
 
 static void test_a_driver_of_ours_is_ended_at_its_deadline(void **state)
@@ -581,6 +602,7 @@ int main(void)
         STORAGE_TEST(test_rubbish_is_a_communication_failure),
         STORAGE_TEST(test_endless_output_is_bounded),
         STORAGE_TEST(test_a_driver_of_ours_is_ended_at_its_deadline),
+        STORAGE_TEST(test_a_driver_says_that_it_cannot_reach_its_storage),
         STORAGE_TEST(test_a_foreign_driver_past_its_deadline_blocks_its_sr_only),
         STORAGE_TEST(test_one_process_at_a_time_for_an_sr),
         STORAGE_TEST(test_a_leftover_is_awaited),

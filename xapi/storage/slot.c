@@ -353,12 +353,18 @@ static int slot_take(struct storage *s, const struct storage_sr *sr, bool may_st
     return 0;
 }
 
+/* What a driver says of storage that it cannot reach: 47 it is not there, 141 the target does not answer. */
+static bool says_silent(const struct xerr *err)
+{
+    return err && (xerr_is(err, "SR_BACKEND_FAILURE_47") || xerr_is(err, "SR_BACKEND_FAILURE_141"));
+}
+
 /* Cancelled commands say nothing about their storage. */
-static void slot_give(struct storage *s, struct slot *slot, const struct run *r)
+static void slot_give(struct storage *s, struct slot *slot, const struct run *r, const struct xerr *why)
 {
     const struct leftover left = r->left;
     HOLD(&s->lock);
-    if (r->timed_out && !atomic_load(&s->stopping)) map_put(s->silent, slot->sr_uuid, s);
+    if ((r->timed_out && !atomic_load(&s->stopping)) || says_silent(why)) map_put(s->silent, slot->sr_uuid, s);
     else if (r->status_known && !r->timed_out && !r->cancelled) map_remove(s->silent, slot->sr_uuid);
     slot->busy = false;
     slot->left = left;
@@ -449,7 +455,7 @@ int slot_run(struct storage *s, const struct storage_driver *d, const struct sto
     if (r.diag.len)
         log_info("%s %s: %.*s", d->type, command, (int)(r.diag.len < SHOWN ? r.diag.len : SHOWN), r.diag.ptr);
 out:
-    if (slot) slot_give(s, slot, &r);
+    if (slot) slot_give(s, slot, &r, rc ? err : NULL);
     log_debug("%s %s %s: %s in %lld ms", d->type, command, sr ? sr->uuid : "",
               rc ? (err ? err->code : "failed") : "ok",
               (long long)((clock_boottime_ns() - began_ns) / NS_PER_MS));

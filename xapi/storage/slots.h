@@ -69,7 +69,7 @@ struct storage {
 
     pthread_mutex_t lock;            /* never held while a driver works */
     struct map *slots;               /* lock: by SR uuid */
-    struct map *silent;              /* lock: by SR uuid: its last command passed its deadline; the storage itself */
+    struct map *silent;              /* lock: by SR uuid: its last command did not reach it; the storage itself */
     struct map *entries;             /* lock: by VDI uuid */
     struct map *making;              /* lock: struct making by VDI uuid */
     struct map *merges;              /* lock: struct merge_state by SR uuid */

@@ -126,7 +126,8 @@ int storage_call(struct storage *s, const struct storage_sr *sr, const struct st
 
 /* True while a driver's process works on the SR, or one past its deadline or of an earlier agent is not gone. */
 bool storage_driver_runs(struct storage *s, const char *sr_uuid);
-/* True when the SR's last command passed its deadline, until one ends in time, and while a process past it keeps the SR from being used. */
+/* True when the SR's last command passed its deadline or the driver could not reach the storage (SR_BACKEND_FAILURE_47, _141), until one
+ * gets an answer, and while a process past its deadline keeps the SR from being used. */
 bool storage_sr_silent(struct storage *s, const char *sr_uuid);
 
 /* ---- disks that are being made ------------------------------------------------------------- */
