@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
 """Bonds in three modes between two machines of the rig, each cable pulled under ping; LACP agreed with the kernel's bonding of the other
-machine. Then Open vSwitch with the kernel's datapath: a card and a VLAN. LEVEL=full."""
+machine. Then Open vSwitch with the kernel's datapath: a card, a VLAN, and the same bonds. LEVEL=full."""
 import os
 import sys
 
 sys.path.insert(0, os.path.join(os.environ['XAPI_SOURCE'], 'tests', 'rig'))
-from bonds import bond_story, network, pif
+from bonds import Switch, bond_story, network, pif
 from harness import LEVEL, check, done, wait_until
 from rig import pair
 
 if LEVEL != 'full':
-    print('# six cables are pulled: LEVEL=full')
+    print('# twelve cables are pulled: LEVEL=full')
     sys.exit(77)
 
 BEGIN_SWITCH = '''
@@ -56,5 +56,9 @@ with pair('linux') as two:
     s = agent.login()
     check(wait_until(lambda: reaches('10.1.0.1'), 30), 'an agent that begins again changes nothing')
     s.VLAN.destroy(vlan)
+    s.PIF.unplug(eth0)
+    b.must('ip address flush dev eth0')
+    for mode in ('active-backup', 'balance-slb', 'lacp'):
+        bond_story(two, s, mode, (0, 1), Switch)
     agent.stop()
 done()
