@@ -82,6 +82,9 @@ int dir_end_merge(struct dir *d, const char *name, struct xerr *err);
  * The path, or NULL + err. */
 const char *dir_live_link(struct dir *d, const struct image *leaf, const char *base, struct xerr *err);
 /* Removes the second names of the disk: all, or those of other images than it is now. */
+/* Somebody has the disk's image open: a guest that moves between two hosts is in both for a while, and a QEMU that does not move after
+ * all opens its images by their names again. */
+bool dir_live_is_used(struct dir *d, const char *uuid);
 void dir_live_drop(struct dir *d, const char *uuid, bool only_others);
 
 /* ---- changed blocks (dir_cbt.c) -------------------------------------------------------------- */

@@ -5,7 +5,9 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
+#include <sys/vfs.h>
 
 /* ---- second names ---------------------------------------------------------------------------- */
 
@@ -16,12 +18,37 @@ const char *dir_live_link(struct dir *d, const struct image *leaf, const char *b
     const char *name = arena_printf(d->sm->arena, LIVE "%s%s%s.%s", leaf->uuid, base ? "-" : "", base ? base : "",
                                     leaf->format->name);
 
+    struct stat st;
+
+    if (fstatat(d->fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_ino == leaf->inode) return dir_full_path(d, name);
     unlinkat(d->fd, name, 0);
     if (linkat(d->fd, leaf->name, d->fd, name, 0)) {
         sm_fail_errno(err, SM_VDI_SNAPSHOT, "cannot link %s/%s to %s", d->path, leaf->name, name);
         return NULL;
     }
     return dir_full_path(d, name);
+}
+
+/* A lock on its bytes, which QEMU has while a guest may write; or, where this host knows, any descriptor. */
+static bool is_open(int fd)
+{
+    struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+    struct statfs fs;
+
+    if (fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK) return true;
+    if (fstatfs(fd, &fs) || fs.f_type == NFS_SUPER_MAGIC || fs.f_type == SMB_SUPER_MAGIC || (unsigned)fs.f_type == 0xff534d42 ||
+        (unsigned)fs.f_type == 0xfe534d42)
+        return false;
+    if (fcntl(fd, F_SETLEASE, F_WRLCK)) return errno == EAGAIN;
+    fcntl(fd, F_SETLEASE, F_UNLCK);
+    return false;
+}
+
+bool dir_live_is_used(struct dir *d, const char *uuid)
+{
+    _cleanup_close_ int fd = openat(d->fd, dir_leaf_name(d, uuid, &image_qcow2), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+
+    return fd >= 0 && is_open(fd);
 }
 
 void dir_live_drop(struct dir *d, const char *uuid, bool only_others)

@@ -326,7 +326,8 @@ int dir_vdi_attach(struct sm *sm, struct value *ret_answer, struct xerr *err)
     value_put(&b, "params", value_string(dir_full_path(&d, im.name)));
     value_put(&b, "format", value_string(im.format->name));
     if (writable && im.format == &image_qcow2) {
-        dir_live_drop(&d, im.uuid, false);
+        /* A guest that is on its way here has its names open where it comes from. */
+        if (!dir_live_is_used(&d, im.uuid)) dir_live_drop(&d, im.uuid, false);
         if (!dir_live_link(&d, &im, NULL, err)) return -1;
     }
     if (writable && !track_open(dir_tracker(&d), &im))
@@ -345,7 +346,7 @@ int dir_vdi_detach(struct sm *sm, struct value *ret_answer, struct xerr *err)
     *ret_answer = value_void();
     if (dir_open_ours(sm, &d, &ignored)) return 0;
     track_close(dir_tracker(&d), sm->vdi_uuid);
-    dir_live_drop(&d, sm->vdi_uuid, false);
+    if (!dir_live_is_used(&d, sm->vdi_uuid)) dir_live_drop(&d, sm->vdi_uuid, false);
     return 0;
 }
 

@@ -75,7 +75,7 @@ int vm_restart_device_models(struct call *c, struct ref self, struct xerr *err)
         const struct row *row = snap_need(s, CLASS_VM, self, err);
         if (!row || lifecycle_check(s, CLASS_VM, self, vm_operations_suspend, false, err)) return -1;
     }
-    if (hv_can(c->agent->hv, HV_CAN_MIGRATE))
+    if (hv_moves_here(c->agent->hv))
         return call_message(c, "VM.pool_migrate", ARGS(value_ref(self), value_ref(c->agent->host), value_map(NULL, 0)), &done, err);
     if (call_message(c, "VM.suspend", ARGS(value_ref(self)), &done, err)) return -1;
     return call_message(c, "VM.resume", ARGS(value_ref(self), value_bool(false), value_bool(false)), &done, err);

@@ -232,6 +232,9 @@ static int move_here(struct call *c, struct ref vm, bool live, struct xerr *err)
     pthread_t thread;
     int fds[2];
 
+    if (!hv_moves_here(c->agent->hv) && hv_can(c->agent->hv, HV_CAN_MIGRATE))
+        return xerr_vm_incompatible_with_this_host(err, REF_STR(vm), REF_STR(c->agent->host),
+                                                   "a guest has one domain on a host: it cannot move to a second one");
     /* Disks and cards are attached already: this only lists them. */
     if (vm_describe_now(c, vm, &description, err) || vm_attach_devices(c, vm, &description, err)) return -1;
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds)) return xerr_internal(err, "socketpair: %s", strerror(errno));

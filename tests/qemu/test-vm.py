@@ -98,6 +98,7 @@ with QemuAgent(faults=True) as agent:
     check(vcpu_mask(first) == '0', 'its vcpu is pinned while it runs')
     fails('VM_INCOMPATIBLE_WITH_THIS_HOST', 'to a CPU that is not there', s.VM.add_to_VCPUs_params_live, vm, 'mask', '4000')
     fails('NOT_IMPLEMENTED', 'shares of the processors', s.VM.add_to_VCPUs_params_live, vm, 'weight', '100')
+    fails('VM_INCOMPATIBLE_WITH_THIS_HOST', 'a second domain of this host to move to', s.VM.pool_migrate, vm, s.host.get_all()[0], {})
     s.VM.restart_device_models(vm)
     check(emulator(uuid) not in (None, first) and lives(agent, uuid), 'a new QEMU, and the guest goes on')
 

@@ -505,6 +505,12 @@ bool hv_plugs_nics(const struct hv *hv)
     return hv->driver->plugs_nics;
 }
 
+bool hv_moves_here(const struct hv *hv)
+{
+    assert(hv->magic == HV_MAGIC);
+    return hv->driver->moves_here;
+}
+
 /* ---- power ----------------------------------------------------------------------------------- */
 
 int hv_start(struct hv *hv, const struct hv_vm *vm, int64_t *ret_domid, struct xerr *err)

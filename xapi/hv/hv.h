@@ -302,6 +302,8 @@ void hv_list_abilities(const char *module_dir, struct strbuf *out);
 void hv_list_lacks(const struct hv *hv, struct strbuf *out);
 /* The engine makes the cards' interfaces itself and puts them on hv_nic.bridge: taps are not wanted. */
 bool hv_plugs_nics(const struct hv *hv);
+/* A guest can move to a new domain of this very host. */
+bool hv_moves_here(const struct hv *hv);
 
 /* ---- power ----------------------------------------------------------------------------------- */
 
@@ -345,7 +347,7 @@ int hv_abort(struct hv *hv, struct hv_id id, struct xerr *err);
  * there, and they may be the same ones. On success the guest runs at the receiver and its domain here is gone; on failure
  * it runs on here and nothing is left there, whatever happened to either agent or the connection in between. (From the
  * moment when the sender lets go the guest is never woken up here again: a connection that breaks then may leave it
- * nowhere, but never in two places.) One driver may be both sides at once: the guest moves to a new domain.
+ * nowhere, but never in two places.) One driver may be both sides at once where hv_moves_here(): the guest moves to a new domain.
  *
  * live: it runs on while most of its memory is sent. timeout_ms 0 = two hours. fd stays the caller's.
  * Errors: INTERNAL_ERROR; VM_INCOMPATIBLE_WITH_THIS_HOST [vm, host, reason]: it cannot move while it runs;

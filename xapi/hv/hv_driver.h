@@ -10,7 +10,7 @@
 
 #include "xapi/hv/hv.h"
 
-enum { HV_DRIVER_ABI = 6 };          /* raise when anything in hv.h or here changes shape */
+enum { HV_DRIVER_ABI = 7 };          /* raise when anything in hv.h or here changes shape */
 
 enum hv_fail_kind {
     HV_FAIL_NONE,
@@ -62,6 +62,7 @@ struct hv_driver {
     uint32_t abi;
     const char *name;
     bool plugs_nics;                 /* hv_plugs_nics() */
+    bool moves_here;                 /* hv_moves_here() */
 
     int (*open)(const struct hv_open_args *args, void **ret_d, struct hv_failure *f);
     void (*close)(void *d, bool end_engine);

@@ -1,5 +1,5 @@
 /* What the two sides of a migration say to each other once the guest's memory is over.
- * Called by: sim_migrate.c.  Calls: hv_util.c. */
+ * Called by: sim_migrate.c, libvirt_migrate.c.  Calls: hv_util.c. */
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>

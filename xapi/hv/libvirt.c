@@ -80,6 +80,7 @@ void lv_unref(struct lv *lv)
     free(lv->guests);
     free(lv->console_dir);
     free(lv->socket_dir);
+    free(lv->move_dir);
     free(lv->emulator);
     free(lv->uri);
     free(lv);
@@ -218,6 +219,7 @@ static bool wait_for_loss(struct lv *lv)
         pthread_mutex_unlock(&lv->lock);
         lv_trim_logs(lv);
         lv_trim_nvram(lv);
+        lv_migrate_retry(lv);
         tick_ms = hv_now_ms() + TICK_MS;
         pthread_mutex_lock(&lv->lock);
     }
@@ -299,6 +301,8 @@ static int open_private(struct lv *lv, const struct hv_config *config, struct hv
     lv->uri = xstrdup(lv->daemon.uri);
     lv->console_dir = xasprintf("%s/console", lv->daemon.dir);
     lv->socket_dir = xasprintf("%s/g", lv->daemon.run);
+    lv->move_dir = xasprintf("%s/moves", lv->daemon.dir);
+    if (make_dirs(lv->move_dir, 0700) < 0) return hv_fail(f, HV_FAIL_ENGINE, "%s: cannot be made", lv->move_dir);
     choose_accel(lv, config, lv->daemon.dir);
     return 0;
 }
@@ -311,7 +315,8 @@ static int open_foreign(struct lv *lv, const struct hv_config *config, struct hv
     lv->uri = xstrdup(config->uri);
     lv->console_dir = xasprintf("%s/console", dir);
     lv->socket_dir = xasprintf("%s/hv/g", config->run);
-    if (make_dirs(lv->console_dir, 0755) < 0 || make_dirs(lv->socket_dir, 0755) < 0)
+    lv->move_dir = xasprintf("%s/moves", dir);
+    if (make_dirs(lv->console_dir, 0755) < 0 || make_dirs(lv->socket_dir, 0755) < 0 || make_dirs(lv->move_dir, 0700) < 0)
         return hv_fail(f, HV_FAIL_ENGINE, "%s: cannot be made", dir);
     choose_accel(lv, config, dir);
     return 0;
@@ -327,6 +332,7 @@ static int do_open(const struct hv_open_args *args, void **ret_d, struct hv_fail
     lv->emulator = xstrdup(config->emulator);
     if ((*config->uri ? open_foreign : open_private)(lv, config, f) < 0) goto fail;
     if (connect_once(lv, f) < 0) goto fail;
+    lv_migrate_settle(lv);
     learn_guests(lv);
     int rc = pthread_create(&lv->supervisor, NULL, supervise, lv);
     if (rc) {
@@ -382,6 +388,8 @@ const struct hv_driver hv_driver = {
     .check_image = lv_check_image,
     .resume = lv_resume,
     .abort = lv_abort,
+    .migrate_send = lv_migrate_send,
+    .migrate_receive = lv_migrate_receive,
     .disk_attach = lv_disk_attach,
     .disk_detach = lv_disk_detach,
     .cd_change = lv_cd_change,

@@ -139,6 +139,8 @@ static int on_lifecycle(virConnectPtr conn, virDomainPtr dom, int event, int det
         e.kind = HV_EVENT_STOPPED;
         e.reason = reason_of(detail);
         pthread_mutex_lock(&lv->lock);
+        const struct lv_guest *gone = lv_guest_find(lv, uuid);
+        if (gone && gone->left) e.reason = HV_STOP_MIGRATED;
         lv_guest_remove(lv, uuid);
         pthread_cond_broadcast(&lv->changed);
         pthread_mutex_unlock(&lv->lock);

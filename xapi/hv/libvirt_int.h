@@ -17,7 +17,8 @@ struct lv_guest {
     int64_t domid;
     bool described;                     /* the rest is filled in, from the domain's XML */
     bool agent;
-    bool saving;                        /* hv_suspend() runs: its pausing is nobody's business */
+    bool saving;                        /* hv_suspend() or a move runs: its pausing is nobody's business */
+    bool sending, cancel, left;         /* it is on its way to another host; it is to stay; it runs there now */
     int64_t rebooted_ms;                /* when it last did */
     int64_t start_time, target_bytes;
     enum hv_domain_type domain_type;
@@ -46,7 +47,7 @@ struct lv_link {
 
 struct lv {
     unsigned refs;                      /* atomic: the owner and every job that still runs */
-    char *console_dir, *socket_dir;     /* immutable from here ... */
+    char *console_dir, *socket_dir, *move_dir; /* immutable from here ... */
     char *emulator, *uri;
     bool private;                       /* a libvirtd of our own */
     enum hv_accel accel;                /* what guests get: KVM or TCG */
@@ -132,6 +133,10 @@ char *lv_xml_nic(const struct hv_nic *nic, const char *model);
 /* A suspended guest's XML with the sources, taps and sockets of vm_xml (lv_xml_domain of how it is to be
  * now). */
 char *lv_xml_resumed(const char *image_xml, const char *vm_xml, struct hv_failure *f);
+/* The description of a guest that arrives from another host: ours (lv_xml_domain of how it is to be here), with what the guest
+ * sees of the sender's: addresses, buses and models of its devices, its machine, processors and features. Nothing of the sender's
+ * names a file, a device or a program of this host. */
+char *lv_xml_arriving(const char *their_xml, const char *our_xml, struct hv_failure *f);
 /* Fills in a guest's nics, start time and type from its XML. */
 void lv_xml_describe(const char *xml, struct lv_guest *guest);
 /* Bus of the device with this alias in a domain's XML ("virtio", "sata"), malloc'd; NULL = no such device. */
@@ -237,6 +242,17 @@ int lv_guest_run(void *d, const char *uuid, const char *script, bool (*stop)(voi
 void lv_trim_logs(const struct lv *lv);
 /* libvirt_image.c: makes a suspend image (its XML says old_uuid) the image of another guest. */
 int lv_image_adopt(const char *path, const char *old_uuid, const char *new_uuid, struct hv_failure *f);
+/* The beginning of a suspend image of a guest that ran, up to its memory. */
+void lv_image_head(const char *xml, struct strbuf *out);
+/* libvirt_migrate.c */
+int lv_migrate_send(void *d, const char *uuid, int fd, bool live, int64_t deadline_ms, struct hv_failure *f);
+int lv_migrate_receive(void *d, const struct hv_vm *vm, int fd, int64_t deadline_ms, int64_t *ret_domid, struct hv_failure *f);
+/* Is it on its way? Then it stays. */
+bool lv_migrate_cancel(struct lv *lv, const char *uuid);
+/* Ends what a killed agent had on the way: once, when the connection is there and nothing moves yet. */
+void lv_migrate_settle(struct lv *lv);
+/* From time to time. */
+void lv_migrate_retry(struct lv *lv);
 /* libvirt_kvm.c: true when a guest really runs under KVM here. Bounded; the answer is kept until the next
  * boot. */
 bool lv_kvm_works(const char *emulator, const char *dir);

@@ -203,7 +203,7 @@ static void ensure_stopped_event(struct lv *lv, const char *uuid)
     pthread_mutex_lock(&lv->lock);
     while ((g = lv_guest_find(lv, uuid)) && lv_wait_until(lv, until_ms)) ;
     struct hv_event e = {
-        .kind = HV_EVENT_STOPPED, .uuid = uuid, .reason = HV_STOP_DESTROYED, .domid = g ? g->domid : -1
+        .kind = HV_EVENT_STOPPED, .uuid = uuid, .reason = g && g->left ? HV_STOP_MIGRATED : HV_STOP_DESTROYED, .domid = g ? g->domid : -1
     };
     if (g) lv_guest_remove(lv, uuid);
     pthread_mutex_unlock(&lv->lock);
@@ -245,6 +245,7 @@ int lv_unpause(void *d, const char *uuid, int64_t deadline_ms, struct hv_failure
 
 int lv_abort(void *d, const char *uuid, int64_t deadline_ms, struct hv_failure *f)
 {
+    if (lv_migrate_cancel(d, uuid)) return 0;
     return simple(d, uuid, run_abort, deadline_ms, f);
 }
 

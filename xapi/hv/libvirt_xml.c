@@ -818,3 +818,92 @@ out:
     if (from) xmlFreeDoc(from);
     return result;
 }
+
+/* ---- a guest that arrives from another host -------------------------------------------------- */
+
+/* The child of this name, of as many as stand before `like` in its own parent. */
+static xmlNodePtr same_place(xmlNodePtr parent, xmlNodePtr like)
+{
+    xmlNodePtr found = child(parent, (const char *)like->name);
+
+    for (xmlNodePtr n = like->prev; n; n = n->prev) {
+        if (n->type != XML_ELEMENT_NODE || !xmlStrEqual(n->name, like->name)) continue;
+        for (found = found ? found->next : NULL; found; found = found->next)
+            if (found->type == XML_ELEMENT_NODE && xmlStrEqual(found->name, like->name)) break;
+    }
+    return found;
+}
+
+static void copy_child(xmlNodePtr to, xmlNodePtr from, const char *name)
+{
+    if (child(from, name)) replace_child(to, from, name);
+}
+
+/* Its device is this one of ours: it stays where the guest has it. */
+static void keep_place(xmlNodePtr ours, xmlNodePtr theirs)
+{
+    copy_child(ours, theirs, "address");
+    if (streq((const char *)ours->name, "disk")) copy_child(ours, theirs, "target");
+    if (streq((const char *)ours->name, "interface")) copy_child(ours, theirs, "model");
+}
+
+static void drop_all(xmlNodePtr parent, const char *name)
+{
+    for (xmlNodePtr n; (n = child(parent, name));) {
+        xmlUnlinkNode(n);
+        xmlFreeNode(n);
+    }
+}
+
+static void keep_devices(xmlDocPtr ours, xmlDocPtr theirs)
+{
+    char alias[64];
+
+    for (xmlNodePtr n = devices_of(ours)->children; n; n = n->next) {
+        if (n->type != XML_ELEMENT_NODE) continue;
+        get(child(n, "alias"), "name", alias, sizeof alias);
+        xmlNodePtr same = *alias ? find_alias(theirs, alias) : same_place(devices_of(theirs), n);
+        if (same && xmlStrEqual(same->name, n->name)) keep_place(n, same);
+    }
+    drop_all(devices_of(ours), "controller");
+    for (xmlNodePtr n = devices_of(theirs)->children; n; n = n->next) {
+        xmlNodePtr copy = n->type == XML_ELEMENT_NODE && streq((const char *)n->name, "controller") ? xmlDocCopyNode(n, ours, 1) : NULL;
+        if (copy) xmlAddChild(devices_of(ours), copy);
+    }
+}
+
+static void keep_attribute(xmlNodePtr to, xmlNodePtr from, const char *name)
+{
+    char buf[128];
+
+    if (to && *get(from, name, buf, sizeof buf)) xmlSetProp(to, (const xmlChar *)name, (const xmlChar *)buf);
+}
+
+char *lv_xml_arriving(const char *their_xml, const char *our_xml, struct hv_failure *f)
+{
+    static const char *const seen[] = { "currentMemory", "vcpu", "vcpus", "features", "cpu" };
+    xmlDocPtr theirs = parse(their_xml), ours = parse(our_xml);
+    char their_uuid[UUID_TEXT], our_uuid[UUID_TEXT];
+    xmlChar *text = NULL;
+    char *result = NULL;
+    int n;
+
+    if (!theirs || !ours || !devices_of(theirs) || !devices_of(ours) || !lv_xml_uuid(their_xml, their_uuid) ||
+        !lv_xml_uuid(our_xml, our_uuid) || !streq(their_uuid, our_uuid)) {
+        hv_fail(f, HV_FAIL_INCOMPATIBLE, "the description of the guest that arrives is not this one's");
+        goto out;
+    }
+    xmlNodePtr to = xmlDocGetRootElement(ours), from = xmlDocGetRootElement(theirs);
+    keep_attribute(child(child(to, "os"), "type"), child(child(from, "os"), "type"), "machine");
+    for (size_t i = 0; i < ARRAY_SIZE(seen); i++) copy_child(to, from, seen[i]);
+    keep_devices(ours, theirs);
+    xmlDocDumpMemory(ours, &text, &n);
+    if (text) result = xstrdup((const char *)text);
+    else hv_fail(f, HV_FAIL_ENGINE, "out of memory");
+    xmlFree(text);
+
+out:
+    if (theirs) xmlFreeDoc(theirs);
+    if (ours) xmlFreeDoc(ours);
+    return result;
+}

@@ -970,6 +970,7 @@ const struct hv_driver hv_sim_driver = {
     .check_image = do_check_image,
     .resume = do_resume,
     .abort = do_abort,
+    .moves_here = true,
     .migrate_send = sim_migrate_send,
     .migrate_receive = sim_migrate_receive,
     .disk_attach = do_disk_attach,

@@ -296,6 +296,7 @@ const struct hv_driver hv_driver = {
     .abi = HV_DRIVER_ABI,
     .name = "xen",
     .plugs_nics = true,
+    .moves_here = true,
     .open = do_open,
     .close = do_close,
     .start = xn_start,
