@@ -21,11 +21,11 @@ words() { sed -n "s/#.*//; $1" "$here/packages" | tr '\n' ' '; }
 chmod -R a+rwX "$dir/debs"
 fetch() {
     # shellcheck disable=SC2046
-    apt-get -qq -y --no-install-recommends -o Dir::State::status="$dir/debs/status" -o Dir::Cache::archives="$dir/debs" \
+    apt-get -qq -y -o Acquire::Retries=5 --no-install-recommends -o Dir::State::status="$dir/debs/status" -o Dir::Cache::archives="$dir/debs" \
         -o APT::Sandbox::User=root -o Debug::NoLocking=1 --download-only install $(words '/^[a-z]*:/!p') >"$dir/fetch.log" 2>&1 &&
-    (cd "$dir/debs" && apt-get -qq -o APT::Sandbox::User=root download $(words 's/^alone: //p') >>"$dir/fetch.log" 2>&1)
+    (cd "$dir/debs" && apt-get -qq -o Acquire::Retries=5 -o APT::Sandbox::User=root download $(words 's/^alone: //p') >>"$dir/fetch.log" 2>&1)
 }
-fetch || { apt-get -qq update && fetch; } || { tail -n 20 "$dir/fetch.log" >&2; exit 1; }
+fetch || { apt-get -qq -o Acquire::Retries=5 update && fetch; } || { tail -n 20 "$dir/fetch.log" >&2; exit 1; }
 
 # 2. Unpack, with /bin and its like as links into /usr. Texts that nobody reads in a test stay out.
 for name in bin sbin lib lib64; do
