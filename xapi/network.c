@@ -300,9 +300,10 @@ static bool is_empty(const char *bridge, const struct net_interface *interfaces,
     return found;
 }
 
-/* An agent that was killed at the end of a Bond.destroy, or with the last card of a network, did not come to it. */
-static void remove_empty_bridges(struct call *c)
+/* An agent that was killed at the end of a Bond.destroy, or with the first or the last card of a network, did not come to it. */
+int network_tidy(struct call *c, struct xerr *err)
 {
+    (void)err;
     const char **bridges;
     size_t n, n_bridges = 0;
     const struct net_interface *interfaces = interfaces_now(c, &n);
@@ -316,6 +317,7 @@ static void remove_empty_bridges(struct call *c)
         }
     }
     while (n_bridges) remove_bridge(c, bridges[--n_bridges], true);
+    return 0;
 }
 
 int network_startup(struct call *c, struct xerr *err)
@@ -334,8 +336,6 @@ int network_startup(struct call *c, struct xerr *err)
         _cleanup_free_ char *text = xerr_text(&why);
         log_error("the network is not as recorded: %s", text);
         xerr_clear(&why);
-    } else {
-        remove_empty_bridges(c);
     }
     if (pif_scan_host(c, err)) return -1;
     pif_resolvers(c);

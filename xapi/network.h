@@ -10,6 +10,9 @@ struct net_interface;
 /* A default internal network at first start; a network and a PIF for every NIC of the host that has none yet. */
 int network_startup(struct call *c, struct xerr *err);
 
+/* Bridges of ours that neither a record nor an interface is on go: at a start, when the cards of guests that did not live have gone. */
+int network_tidy(struct call *c, struct xerr *err);
+
 /* Whether disks are served over NBD, and how. The purposes of a pool's networks do not contradict each other. */
 enum nbd_purpose { NBD_OFF, NBD_TLS, NBD_INSECURE };
 /* address: of this host, by which a client came; the loopback's are always good. NULL: by any. */

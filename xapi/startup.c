@@ -67,6 +67,7 @@ int startup_resources(struct agent *agent, struct xerr *err)
         { "VMs on the move", vm_moves_startup, false },      /* before what else lives is looked at */
         { "running VMs", resync, false },
         { "cards of running VMs", vif_cards_startup, false },
+        { "bridges without cards", network_tidy, false },
         { "disks on the move", vdi_migrate_recover, false },
         { "work that was cut off", unfinished_startup, false },
     };

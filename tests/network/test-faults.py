@@ -138,6 +138,27 @@ with agent:
         check(kills and all(kills) and network() == known['plugged'], 'a start killed at %s %d times: nothing is left over: %s'
               % (point, len(kills), kills))
     check(network()['docker0'] == known['plugged']['docker0'], 'somebody else\'s bridge is as it was')
+    # A network without a NIC: its bridge is made with its first card, and goes with a start that did not come through.
+    inside = s.network.create({'name_label': 'inside', 'name_description': '', 'MTU': '1500', 'other_config': {}})
+    bridge, kills = s.network.get_bridge(inside), []
+    card = s.VIF.create({'VM': vm, 'network': inside, 'device': '1', 'MAC': '', 'MTU': '0', 'other_config': {}, 'qos_algorithm_type': '',
+                         'qos_algorithm_params': {}})
+    for nth in range(1, MOST):
+        agent.stop()
+        s = again('net.tap kill %d' % nth)
+        if not dies(lambda: s.VM.start(vm, False, False)):
+            break
+        made = bridge in network()
+        s = again()
+        kills.append((made, s.VM.get_power_state(vm) == 'Running' or network() == known['plugged']))
+        stop(s)
+    check(bridge in network(), 'a card makes its bridge')
+    check(any(made for made, _ in kills) and all(good for _, good in kills), 'which goes when the start was killed: %s' % kills)
+    stop(s)
+    agent.stop()
+    s = again()
+    check(network() == known['plugged'], 'and when the agent starts without a card on it')
+    s.VIF.destroy(card)
     # The whole plan, from nothing: as after a boot.
     kills = []
     for nth in range(1, MOST):
