@@ -8,18 +8,19 @@
 #include "gen/methods.h"
 #include "lib/address.h"
 #include "lib/log.h"
+#include "lib/num.h"
 #include "xapi/network.h"
 #include "xapi/network_plan.h"
 #include "xapi/pif.h"
 #include "xapi/pif_ip.h"
 #include "xapi/vif.h"
 
-enum { MEMBERS_MAX = 16, BONDS_MAX = 1000 };
+enum { MEMBERS_MAX = 16, BONDS_MAX = 1000, LACP_KEY_MAX = 65535 };
 
 /* ---- properties -------------------------------------------------------------------------------------------------------------- */
 
 static const struct property {
-    const char *name, *fallback, *values[3];     /* values empty: any text */
+    const char *name, *fallback, *values[3];     /* values empty: a key of LACP's, or none */
 } properties_of_lacp[] = {
     { "hashing_algorithm", "tcpudp_ports", { "src_mac", "tcpudp_ports" } },
     { "lacp-time", "slow", { "slow", "fast" } },
@@ -40,6 +41,14 @@ static const struct property *properties_for(enum bond_mode mode, size_t *ret_n)
     return NULL;
 }
 
+/* "", or a number from 1 to 65,535. */
+static bool is_lacp_key(const char *text)
+{
+    int64_t key;
+
+    return !*text || (num_parse_int(text, &key) && key >= 1 && key <= LACP_KEY_MAX);
+}
+
 static int check_property(enum bond_mode mode, const char *name, const char *value, struct xerr *err)
 {
     size_t n;
@@ -49,7 +58,7 @@ static int check_property(enum bond_mode mode, const char *name, const char *val
         if (!streq(p[i].name, name)) continue;
         for (size_t k = 0; k < ARRAY_SIZE(p[i].values) && p[i].values[k]; k++)
             if (streq(p[i].values[k], value)) return 0;
-        return p[i].values[0] ? xerr_invalid_value(err, name, value) : 0;
+        return !p[i].values[0] && is_lacp_key(value) ? 0 : xerr_invalid_value(err, name, value);
     }
     return xerr_invalid_value(err, "properties", name);
 }

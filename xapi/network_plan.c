@@ -135,6 +135,8 @@ static struct net_bond bond_of(const struct planning *p, const struct row *pif)
     case bond_mode_lacp: out.mode = NET_BOND_LACP; break;
     }
     out.lacp_fast = streq(row_map_str(bond, F_Bond_properties, "lacp-time", "slow"), "fast");
+    out.lacp_fallback = !streq(row_map_str(bond, F_Bond_properties, "lacp-fallback-ab", "true"), "false");
+    out.lacp_key = (unsigned)strtoul(row_map_str(bond, F_Bond_properties, "lacp-aggregation-key", ""), NULL, 10);
     out.hash_ports = streq(row_map_str(bond, F_Bond_properties, "hashing_algorithm", "tcpudp_ports"), "tcpudp_ports");
     return out;
 }

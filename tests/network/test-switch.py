@@ -172,13 +172,19 @@ def bonds(s, here, there, first, second, vlan):
             there.vsctl('add-bond', 'far', 'both', 'wire0', 'wire1', 'lacp=active', 'bond_mode=balance-slb', 'other_config:lacp-time=fast')
         elif 'wire1' not in there.ports('far'):
             there.vsctl('add-port', 'far', 'wire1')
-        bond = s.Bond.create(bonded, [first, second], '', mode, {'lacp-time': 'fast'} if mode == 'lacp' else {})
+        bond = s.Bond.create(bonded, [first, second], '', mode, {'lacp-time': 'fast', 'lacp-fallback-ab': 'false', 'lacp-aggregation-key': '77'} if mode == 'lacp' else {})
         master = s.Bond.get_master(bond)
         device = s.PIF.get_device(master)
         s.PIF.set_other_config(master, {'bond-updelay': '0'})        # a reconfiguration of the PIF takes it
         s.PIF.plug(master)
         check(here.get('port', device, 'bond_mode').strip('"') == bond_mode.strip('"') and
               here.get('port', device, 'lacp') == ('active' if mode == 'lacp' else 'off'), '%s: a bond of the switch' % mode)
+        if mode == 'lacp':
+            told = [here.get('interface', nic, 'other_config') for nic in ('eth0', 'eth1')] + [here.get('port', device, 'other_config')]
+            check(told[0] == told[1] == '{lacp-aggregation-key="77"}' and 'lacp-fallback-ab="false"' in told[2] and 'lacp-time=fast' in told[2],
+                  'its properties: %s' % told)
+            s.Bond.set_property(bond, 'lacp-fallback-ab', 'true')
+            check('lacp-fallback-ab="true"' in here.get('port', device, 'other_config'), 'which change')
         bridge = s.network.get_bridge(bonded)
         check(addresses(bridge) == ['198.51.100.8/24'] and 'xenbr0' not in here.vsctl('list-br').split(), '%s: the address has moved to it' % mode)
         check(s.PIF.get_device(s.VLAN.get_untagged_PIF(vlan)) == device, '%s: and the VLAN' % mode)

@@ -124,6 +124,8 @@ with Agent() as agent:
     fails('PIF_IS_VLAN', 'a VLAN in a bond', s.Bond.create, bonded, [eth0, s.VLAN.get_untagged_PIF(vlan)], '', 'balance-slb', {})
     fails('MAC_INVALID', 'a bad MAC', s.Bond.create, bonded, [eth0, eth1], '01:00:00:00:00:00', 'balance-slb', {})
     fails('INVALID_VALUE', 'a property of another mode', s.Bond.create, bonded, [eth0, eth1], '', 'active-backup', {'lacp-time': 'fast'})
+    for key in ('0', '65536', 'x'):
+        fails('INVALID_VALUE', 'a key that LACP has not', s.Bond.create, bonded, [eth0, eth1], '', 'lacp', {'lacp-aggregation-key': key})
     s.PIF.plug(eth0)
     fails('PIF_BOND_MORE_THAN_ONE_IP', 'two addresses in a bond', s.Bond.create, bonded, [eth0, eth1], '', 'lacp', {})
     s.PIF.reconfigure_ip(eth1, 'None', '', '', '', '')

@@ -20,7 +20,8 @@
 #include "lib/fault.h"
 
 enum { PROTOCOL_OURS = 188 };            /* of our routes: none of those that the kernel's headers name */
-enum { BOND_BALANCE_XOR = 2, BOND_ACTIVE_BACKUP = 1, BOND_8023AD = 4, HASH_LAYER2 = 0, HASH_LAYER34 = 1, HASH_VLAN_SRCMAC = 5 };
+enum { BOND_BALANCE_XOR = 2, BOND_ACTIVE_BACKUP = 1, BOND_8023AD = 4, HASH_LAYER2 = 0, HASH_LAYER34 = 1, HASH_VLAN_SRCMAC = 5,
+       USER_PORT_KEY_MAX = 1023 };
 enum { VXLAN_PORT = 4789, VXLAN_OVERHEAD = 50 };
 enum { MESSAGE_BYTES = 128 << 10 };
 
@@ -109,7 +110,9 @@ static void put_bond(struct nl_msg *msg, const struct net_bond *bond, bool fresh
     nla_put_u32(msg, IFLA_BOND_DOWNDELAY, bond->downdelay_ms);
     if (bond->mode == NET_BOND_SLB) nla_put_u8(msg, IFLA_BOND_XMIT_HASH_POLICY, HASH_VLAN_SRCMAC);
     if (bond->mode != NET_BOND_LACP) return;
-    if (fresh) nla_put_u8(msg, IFLA_BOND_AD_LACP_RATE, bond->lacp_fast);   /* cannot change while it is up */
+    if (fresh) nla_put_u8(msg, IFLA_BOND_AD_LACP_RATE, bond->lacp_fast);   /* cannot change while it is up; nor can the key */
+    if (fresh && bond->lacp_key && bond->lacp_key <= USER_PORT_KEY_MAX)
+        nla_put_u16(msg, IFLA_BOND_AD_USER_PORT_KEY, (uint16_t)bond->lacp_key);
     nla_put_u8(msg, IFLA_BOND_XMIT_HASH_POLICY, bond->hash_ports ? HASH_LAYER34 : HASH_LAYER2);
 }
 

@@ -15,7 +15,7 @@ struct have {
     const struct value *all_bridges, *all_ports;
 };
 
-enum { INTERFACE_COLUMNS = 4 };
+enum { INTERFACE_COLUMNS = 5, OTHER_CONFIG = 4 };
 struct want_interface { const char *name; struct ovs_column columns[INTERFACE_COLUMNS]; };
 struct want_port {
     const char *name, *bridge;                   /* the real bridge */
@@ -61,7 +61,7 @@ static int read_have(struct ovsdb *db, struct arena *a, struct have *h, char **r
         "{\"op\":\"select\",\"table\":\"Port\",\"where\":[],\"columns\":[\"_uuid\",\"name\",\"interfaces\",\"tag\",\"fake_bridge\","
         "\"bond_mode\",\"bond_updelay\",\"bond_downdelay\",\"lacp\",\"other_config\",\"external_ids\"]},"
         "{\"op\":\"select\",\"table\":\"Interface\",\"where\":[],\"columns\":[\"_uuid\",\"name\",\"type\",\"options\",\"mtu_request\","
-        "\"mac\"]}";
+        "\"mac\",\"other_config\"]}";
     struct value results;
 
     *h = (struct have){ .root = NULL };
@@ -138,7 +138,8 @@ static struct want_interface *interface(struct want_port *p, const char *name, c
 
     if (p->n_interfaces + 1 < MEMBERS_MAX) p->n_interfaces++;
     *x = (struct want_interface){
-        name, { { "type", type }, { "options", "[\"map\",[]]" }, { "mtu_request", NOTHING }, { "mac", NOTHING } },
+        name, { { "type", type }, { "options", "[\"map\",[]]" }, { "mtu_request", NOTHING }, { "mac", NOTHING },
+          [OTHER_CONFIG] = { "other_config", "[\"map\",[]]" } },
     };
     return x;
 }
@@ -161,12 +162,15 @@ static void want_bond(struct want *w, const struct net_link *bond)
     struct want_port *p = add_port(w, bond->name, bond->master);
     bool lacp = bond->bond.mode == NET_BOND_LACP, spread = lacp && bond->bond.hash_ports;
     const char *mode = bond->bond.mode == NET_BOND_ACTIVE_BACKUP ? "\"active-backup\"" : spread ? "\"balance-tcp\"" : "\"balance-slb\"";
-    const char *config = arena_printf(a, "[\"map\",[[\"lacp-fallback-ab\",\"true\"],[\"lacp-time\",\"%s\"]]]",
-                                      bond->bond.lacp_fast ? "fast" : "slow");
+    const char *config = arena_printf(a, "[\"map\",[[\"lacp-fallback-ab\",\"%s\"],[\"lacp-time\",\"%s\"]]]",
+                                      bond->bond.lacp_fallback ? "true" : "false", bond->bond.lacp_fast ? "fast" : "slow");
+    const char *key = arena_printf(a, "[\"map\",[[\"lacp-aggregation-key\",\"%u\"]]]", bond->bond.lacp_key);
 
-    for (size_t i = 0; i < w->plan->n; i++)
-        if (w->plan->links[i].kind == NET_NIC && streq(w->plan->links[i].master, bond->name))
-            interface(p, w->plan->links[i].name, "\"\"");
+    for (size_t i = 0; i < w->plan->n; i++) {
+        if (w->plan->links[i].kind != NET_NIC || !streq(w->plan->links[i].master, bond->name)) continue;
+        struct want_interface *member = interface(p, w->plan->links[i].name, "\"\"");
+        if (lacp && bond->bond.lacp_key) member->columns[OTHER_CONFIG].json = key;
+    }
     column(p, "tag", NOTHING);
     column(p, "fake_bridge", "false");
     column(p, "bond_mode", mode);
@@ -284,9 +288,8 @@ static const char *insert_interfaces(struct want *w, const struct want_port *p)
 
     for (size_t i = 0; i < p->n_interfaces; i++) {
         const struct want_interface *x = &p->interfaces[i];
-        const struct ovs_column columns[] = {
-            { "name", ovs_quote(a, x->name) }, x->columns[0], x->columns[1], x->columns[2], x->columns[3],
-        };
+        struct ovs_column columns[INTERFACE_COLUMNS + 1] = { { "name", ovs_quote(a, x->name) } };
+        memcpy(columns + 1, x->columns, sizeof(x->columns));
         list = arena_printf(a, "%s%s%s", list, i ? "," : "", ovs_insert(&w->ops, "Interface", columns, ARRAY_SIZE(columns)));
     }
     return arena_printf(a, "[\"set\",[%s]]", list);

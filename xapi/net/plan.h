@@ -19,6 +19,8 @@ struct net_bond {
     unsigned miimon_ms, updelay_ms, downdelay_ms;   /* link watch; 0 = at once */
     bool lacp_fast;                                 /* ask the partner for a sign every second */
     bool hash_ports;                                /* LACP: spread by addresses and ports, else by MACs */
+    bool lacp_fallback;                             /* without a partner one link serves (Open vSwitch; the kernel always does so) */
+    unsigned lacp_key;                              /* 1 to 65,535: links with the same one may share an aggregate; 0 = their own */
 };
 
 struct net_tunnel {
