@@ -7,7 +7,6 @@
 #include "gen/methods.h"
 #include "lib/clock.h"
 #include "lib/conf.h"
-#include "lib/limits.h"
 #include "lib/log.h"
 #include "xapi/auth.h"
 #include "xapi/event.h"
@@ -17,6 +16,7 @@
 #include "xapi/pool_secret.h"
 #include "xapi/role.h"
 #include "xapi/session_db.h"
+#include "xapi/session_room.h"
 #include "xapi/storage/storage.h"
 
 enum { DRIVER_MAX_S = 3600 };
@@ -128,35 +128,6 @@ struct ref session_argument(struct agent *agent, struct ref given)
 
 /* ---- opening ---- */
 
-/* Keeps the number of sessions of one originator and of one directory user bounded: the least recently used goes. One
- * program that forgets to log out does not push out the others. */
-static void make_room(struct txn *t, const char *originator, const char *sid)
-{
-    const struct row *oldest_by[2] = { NULL, NULL };
-    size_t count[2] = { 0, 0 };
-    const struct snap *s = txn_snap(t);
-
-    if (snap_count(s, CLASS_session) < LIMIT_SESSIONS) return;
-    struct snap_iter it = snap_iter_still(s, CLASS_session);
-    for (const struct row *row; (row = snap_next(s, &it));) {
-        bool same[2] = { streq(row_str(row, F_session_originator), originator),
-                         *sid && streq(row_str(row, F_session_auth_user_sid), sid) };
-        for (int i = 0; i < 2; i++) {
-            if (!same[i]) continue;
-            count[i]++;
-            if (!oldest_by[i]
-                || row_time(row, F_session_last_active) < row_time(oldest_by[i], F_session_last_active))
-                oldest_by[i] = row;
-        }
-    }
-    struct ref victims[2] = { REF_NULL, REF_NULL };
-    for (int i = 0; i < 2; i++)
-        if (count[i] >= LIMIT_SESSIONS) victims[i] = row_ref_of(oldest_by[i]);
-    if (ref_eq(victims[0], victims[1])) victims[1] = REF_NULL;
-    for (int i = 0; i < 2; i++)
-        if (!ref_is_null(victims[i])) txn_destroy(t, CLASS_session, victims[i]);
-}
-
 struct opening {
     const char *user, *sid, *originator;
     struct ref subject, host;      /* host: null = this one */
@@ -170,7 +141,7 @@ static int open_session(struct call *c, const struct opening *o, struct ref *ret
     int64_t now = clock_wall_seconds();
     struct txn *t = db_begin(c->agent->db);
 
-    make_room(t, o->originator, o->sid);
+    session_room_make(c->agent->session_room, t, o->originator, o->sid);
     txn_create(t, CLASS_session, key);
     txn_set_ref(t, key, F_session_this_host, ref_is_null(o->host) ? c->agent->host : o->host);
     txn_set_bool(t, key, F_session_pool, o->pool);
@@ -188,7 +159,10 @@ static int open_session(struct call *c, const struct opening *o, struct ref *ret
         txn_set_value(t, key, F_session_rbac_permissions, &permissions);
     }
     if (o->key) txn_map_put_str(t, key, F_session_other_config, o->key, o->value);
-    if (db_commit(t, err)) return -1;
+    if (db_commit(t, err)) {
+        session_room_forget(c->agent->session_room);
+        return -1;
+    }
 
     _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
     const struct row *row = snap_get(s, CLASS_session, key);

@@ -166,6 +166,17 @@ def limit(agent):
     check(unwrap(p.VM.get_all(refs[-1])), 'the newest session lives')
     fails('SESSION_INVALID', 'the oldest of 501 had to go', lambda: unwrap(p.VM.get_all(first)))
     check(unwrap(p.VM.get_all(other)), 'sessions of other programs stay')
+    refs += [unwrap(p.session.login_with_password('root', '', '', 'greedy')) for i in range(150)]
+    living = [ref for ref in refs if p.VM.get_all(ref)['Status'] == 'Success']
+    check(len(living) == 500 and living[-150:] == refs[-150:], 'one goes for each that comes: %d stay' % len(living))
+    unwrap(p.session.logout(living.pop()))
+    unwrap(p.session.login_with_password('root', '', '', 'modest'))
+    living.append(unwrap(p.session.login_with_password('root', '', '', 'greedy')))
+    lost = [ref for ref in living if p.VM.get_all(ref)['Status'] != 'Success']
+    check(len(living) == 500 and not lost, 'who logs out makes room for one, whoever comes between: %d lost' % len(lost))
+    living.append(unwrap(p.session.login_with_password('root', '', '', 'greedy')))
+    lost = [ref for ref in living if p.VM.get_all(ref)['Status'] != 'Success']
+    check(len(lost) == 1 and lost[0] != living[-1], 'and the next one costs one again: %d' % len(lost))
 
 
 def survive_restart(root):

@@ -69,6 +69,7 @@ struct agent {
     struct user_agents *user_agents;   /* who logged in lately */
     struct plugin_calls *plugin_calls;   /* and for which VMs plug-ins were called; xapi/vm_plugin.h */
     struct login_guard *logins;    /* who guesses passwords */
+    struct session_room *session_room;     /* xapi/session_room.h */
     struct login_cache *directory_logins;  /* of external directories; xapi/login_cache.h */
     struct rpc *rpc;               /* the gates' own state; set by rpc_init() */
     struct ref pool, host, dom0;   /* this host's own rows */

@@ -13,6 +13,7 @@
 #include "lib/map.h"
 #include "xapi/call/live_task.h"
 #include "xapi/login_cache.h"
+#include "xapi/session_room.h"
 #include "xapi/login_guard.h"
 #include "xapi/pool_secret.h"
 #include "xapi/role.h"
@@ -62,6 +63,7 @@ int rpc_init(struct agent *agent, const struct rpc_config *config, struct rpc **
     agent->plugin_calls = plugin_calls_new();
     agent->logins = login_guard_new();
     agent->directory_logins = login_cache_new();
+    agent->session_room = session_room_new();
     agent->session_dbs = session_dbs_new();
     if (!auth_new(&config->auth, &agent->auth, err) && !pool_secret_open(agent->root, &agent->pool_secret, err)
         && !audit_open(agent->root, config->audit_reads, &rpc->audit, err) && !roles_seed(agent, err)
@@ -109,6 +111,7 @@ void rpc_free(struct rpc *rpc)
     plugin_calls_free(take_ptr(rpc->agent->plugin_calls));
     login_guard_free(take_ptr(rpc->agent->logins));
     login_cache_free(take_ptr(rpc->agent->directory_logins));
+    session_room_free(take_ptr(rpc->agent->session_room));
     session_dbs_free(take_ptr(rpc->agent->session_dbs));
     auth_free(take_ptr(rpc->agent->auth));
     pool_secret_free(take_ptr(rpc->agent->pool_secret));
