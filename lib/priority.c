@@ -1,5 +1,5 @@
 /* How urgently a thread runs beside the others of the machine, and back again.
- * Called by: xapi/http/gate.c.  Calls: the kernel. */
+ * Called by: xapi/http/gate.c, xapi/rpc/fields.c.  Calls: the kernel. */
 #define LOG_MODULE "priority"
 
 #include "lib/priority.h"
@@ -66,4 +66,9 @@ void priority_free(struct priority *p)
 void priority_take(const struct priority *p, bool less)
 {
     if (set_own(less ? &p->less : &p->normal)) log_warn("the priority of a thread: %s", strerror(errno));
+}
+
+void priority_point(void)
+{
+    (void)syscall(SYS_getppid);
 }

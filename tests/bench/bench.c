@@ -9,6 +9,7 @@
 #include <sys/un.h>
 
 enum {
+    RECEIVE_MOST = 64 << 10,
     MAX_FILE = 64 << 20,
     MAX_HEAD = 64 << 10,
     REDIS_FRAME = sizeof("*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$\r\n\r\n") - 1,
@@ -119,6 +120,8 @@ static void send_all(const struct connection *c)
 /* Appends what comes, `want` bytes at most. */
 static void receive_some(struct connection *c, size_t want)
 {
+    /* No more at a time: while the kernel copies, nobody else may have this processor. */
+    if (want > RECEIVE_MOST) want = RECEIVE_MOST;
     strbuf_reserve(&c->in, want);
     ssize_t n = recv(c->fd, c->in.ptr + c->in.len, want, 0);
     if (n <= 0) die("the other side closed: %s", n ? strerror(errno) : "end of stream");

@@ -4,6 +4,7 @@
 
 #include <ctype.h>
 
+#include "lib/priority.h"
 #include "lib/json.h"
 #include "lib/xmlrpc.h"
 #include "xapi/call/lifecycle.h"
@@ -90,6 +91,7 @@ static void encode_records_xml(const struct snap *s, enum class_id cls, const st
         xmlrpc_member_begin(REF_STR(row_ref_of(row)), out);
         row_encode(row, ENCODING_XML, scratch, out);
         xmlrpc_member_end(out);
+        priority_point();
     }
     xmlrpc_struct_end(out);
 }
@@ -103,6 +105,7 @@ static void encode_records_json(const struct snap *s, enum class_id cls, const s
         if (f && !filter_match(f, row)) continue;
         json_member_begin(REF_STR(row_ref_of(row)), out);
         row_encode(row, ENCODING_JSON, scratch, out);
+        priority_point();
     }
     strbuf_char(out, '}');
 }
