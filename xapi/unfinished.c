@@ -225,10 +225,30 @@ void unfinished_rerun_end(struct call *c, struct ref vm, uint64_t failures)
     if (db_failures(c->agent->db) == failures) unmark(c, CLASS_VM, vm);
 }
 
+/* What can be written down; the state that the VM is still in when nobody has done it. */
+static const struct way {
+    const char *how;
+    enum vm_power_state from;
+    const char *message;
+    bool paused;
+} ways[] = {
+    { "start", vm_power_state_Halted, "VM.start", false },
+    { "resume", vm_power_state_Suspended, "VM.resume", false },
+    { "resume-paused", vm_power_state_Suspended, "VM.resume", true },
+    { "unpause", vm_power_state_Paused, "VM.unpause", false },
+};
+
 struct rerun {
     struct ref vm;
-    const char *how;               /* "start", "resume", "resume-paused" */
+    const struct way *way;         /* NULL: it is not to run any more */
 };
+
+static const struct way *way_of(const char *how, size_t n)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(ways); i++)
+        if (strlen(ways[i].how) == n && memcmp(ways[i].how, how, n) == 0) return &ways[i];
+    return NULL;
+}
 
 static size_t list_reruns(struct call *c, struct rerun **ret_list)
 {
@@ -241,7 +261,7 @@ static size_t list_reruns(struct call *c, struct rerun **ret_list)
         if (!how || !has_prefix(mark, REF_STR(c->agent->host))) continue;
         const char *end = strchr(how, ' ');
         const bool same_boot = end && streq(end + 1, boot_id(c));
-        list[n++] = (struct rerun){ row_ref_of(row), same_boot ? arena_strndup(c->arena, how, (size_t)(end - how)) : "" };
+        list[n++] = (struct rerun){ row_ref_of(row), same_boot ? way_of(how, (size_t)(end - how)) : NULL };
     }
     *ret_list = list;
     return n;
@@ -260,20 +280,20 @@ bool unfinished_rerun_due(struct agent *agent)
 /* One that runs, or that somebody has put into another state, is left as it is. */
 static void run_again(struct call *c, const struct rerun *r)
 {
+    const struct value args[] = { value_ref(r->vm), value_bool(r->way && r->way->paused), value_bool(true) };
     _cleanup_xerr_ struct xerr err = XERR_INIT;
-    const bool resumes = has_prefix(r->how, "resume"), paused = streq(r->how, "resume-paused");
     int state;
     {
         _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
         const struct row *row = snap_get(s, CLASS_VM, r->vm);
         state = row ? row_enum(row, F_VM_power_state) : -1;
     }
-    if (*r->how && state == (int)(resumes ? vm_power_state_Suspended : vm_power_state_Halted)) {
-        const char *message = resumes ? "VM.resume" : "VM.start";
-        int rc = call_message(c, message, ARGS(value_ref(r->vm), value_bool(paused), value_bool(true)), NULL, &err);
+    if (r->way && state == (int)r->way->from) {
+        const size_t n = r->way->from == vm_power_state_Paused ? 1 : ARRAY_SIZE(args);
+        int rc = call_message(c, r->way->message, args, n, NULL, &err);
         _cleanup_free_ char *why = rc ? xerr_text(&err) : NULL;
         if (rc) log_error("VM %s was to run again and does not: %s", REF_STR(r->vm), why);
-        else log_info("VM %s runs again: its reboot or checkpoint was cut off", REF_STR(r->vm));
+        else log_info("VM %s runs again: what it stood still for was cut off", REF_STR(r->vm));
     }
     unmark(c, CLASS_VM, r->vm);
 }

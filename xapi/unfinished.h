@@ -38,7 +38,7 @@ size_t unfinished_list(struct call *c, enum class_id cls, struct ref sr, struct 
 /* At the start: the disks and VMs that this host's mark is on. Never fails. */
 int unfinished_startup(struct call *c, struct xerr *err);
 /* Whatever becomes of this agent, the VM is to run again: to be "start"ed when it is halted, "resume"d or "resume-paused" when it is
- * suspended; unless the host is booted anew. Until unfinished_rerun_end(). Errors: the database's. */
+ * suspended, "unpause"d when it is paused; unless the host is booted anew. Until unfinished_rerun_end(). Errors: the database's. */
 int unfinished_rerun(struct call *c, struct ref vm, const char *how, struct xerr *err);
 /* failures: db_failures() when the work began. When it is another number now, the VM is in doubt (vm_doubts.h), and runs again once
  * it is known what became of it. */

@@ -12,6 +12,7 @@
 #include "lib/log.h"
 #include "xapi/call/lifecycle.h"
 #include "xapi/unfinished.h"
+#include "xapi/vm_doubts.h"
 #include "xapi/vtpm.h"
 
 /* One disk drive of the source and what the copy gets in its place. */
@@ -24,6 +25,8 @@ struct plan {
     struct ref source;
     struct drive *drives;
     size_t n;
+    bool running;
+    size_t n_written;          /* disks that the source may be writing to now */
     struct ref suspend_vdi, new_suspend_vdi;
 };
 
@@ -42,7 +45,8 @@ static int make_plan(struct call *c, struct ref vm, const struct value *leave_ou
 
     if (!row) return -1;
     const struct refset *vbds = row_refs(row, F_VM_VBDs);
-    struct plan plan = { .source = vm, .drives = arena_new_array(c->arena, struct drive, vbds->n) };
+    struct plan plan = { .source = vm, .drives = arena_new_array(c->arena, struct drive, vbds->n),
+                         .running = row_enum(row, F_VM_power_state) == vm_power_state_Running };
     for (size_t i = 0; i < vbds->n; i++) {
         const struct row *vbd = snap_get(s, CLASS_VBD, vbds->refs[i]);
         if (!vbd || listed(leave_out, row_ref(vbd, F_VBD_VDI))) continue;
@@ -52,6 +56,7 @@ static int make_plan(struct call *c, struct ref vm, const struct value *leave_ou
         d->new_vdi = d->vdi;   /* a CD stays the same disc */
         d->copied = row_enum(vbd, F_VBD_type) == vbd_type_Disk && !ref_is_null(d->vdi);
         if (d->copied) d->new_vdi = REF_NULL;
+        plan.n_written += d->copied && row_enum(vbd, F_VBD_mode) == vbd_mode_RW && row_bool(vbd, F_VBD_currently_attached);
     }
     if (row_enum(row, F_VM_power_state) == vm_power_state_Suspended) plan.suspend_vdi = row_ref(row, F_VM_suspend_VDI);
     *ret_plan = plan;
@@ -220,32 +225,85 @@ static int commit_copy(struct call *c, struct plan *plan, const char *name, bool
     return 0;
 }
 
-static int make_copy(struct call *c, struct ref vm, const char *name, const char *how, struct ref sr, const struct value *leave_out,
-                     bool snapshot, struct ref *ret_vm, struct xerr *err)
+static int make_copy(struct call *c, struct ref vm, const char *name, const char *how, struct ref sr, struct ref *ret_vm, struct xerr *err)
 {
     struct plan plan;
 
-    if (make_plan(c, vm, leave_out, &plan, err) || copy_disks(c, &plan, how, sr, err)) return -1;
-    return commit_copy(c, &plan, name, snapshot, ret_vm, err);
+    if (make_plan(c, vm, NULL, &plan, err) || copy_disks(c, &plan, how, sr, err)) return -1;
+    return commit_copy(c, &plan, name, streq(how, "VDI.snapshot"), ret_vm, err);
 }
 
 int vm_clone(struct call *c, struct ref vm, const char *new_name, struct ref *ret_result, struct xerr *err)
 {
-    return make_copy(c, vm, new_name, "VDI.clone", REF_NULL, NULL, false, ret_result, err);
+    return make_copy(c, vm, new_name, "VDI.clone", REF_NULL, ret_result, err);
 }
 
 int vm_copy(struct call *c, struct ref vm, const char *new_name, struct ref sr, struct ref *ret_result, struct xerr *err)
 {
-    return make_copy(c, vm, new_name, "VDI.copy", sr, NULL, false, ret_result, err);
+    return make_copy(c, vm, new_name, "VDI.copy", sr, ret_result, err);
 }
 
 /* ---- snapshot, checkpoint --------------------------------------------------------------------------------------- */
 
+static struct hv_id id_of(struct call *c, struct ref vm)
+{
+    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+    const struct row *row = snap_get(s, CLASS_VM, vm);
+
+    return hv_id(row ? arena_strdup(c->arena, row_uuid(row)) : "", vm);
+}
+
+/* Whatever becomes of this agent, the guest goes on: unfinished.h. *ret_still: it stands still by us; not when it does so already, or
+ * has ended. */
+static int stand_still(struct call *c, struct ref vm, bool *ret_still, struct xerr *err)
+{
+    struct xerr why = XERR_INIT;
+
+    if (unfinished_rerun(c, vm, "unpause", err)) return -1;
+    *ret_still = true;
+    if (!hv_pause(c->agent->hv, id_of(c, vm), &why)) return 0;
+    *ret_still = !xerr_is(&why, "VM_BAD_POWER_STATE");
+    if (*ret_still) return xerr_move(err, &why);
+    xerr_clear(&why);
+    return 0;
+}
+
+/* failures: db_failures() before it stood still. */
+static void go_on(struct call *c, struct ref vm, bool still, uint64_t failures)
+{
+    _cleanup_xerr_ struct xerr why = XERR_INIT;
+
+    if (still && hv_unpause(c->agent->hv, id_of(c, vm), &why) && !xerr_is(&why, "VM_BAD_POWER_STATE")) {
+        _cleanup_free_ char *text = xerr_text(&why);
+        log_error("VM %s stands still behind its snapshot: %s", REF_STR(vm), text);
+        vm_doubt(c->agent->doubts, vm);
+        return;
+    }
+    unfinished_rerun_end(c, vm, failures);
+}
+
+/* A guest that writes to several disks stands still meanwhile, so that they are of one moment: what it has been told is on one of
+ * them is not missing there while something later is on another. With a single disk that is so in any case. */
+static int snapshot_disks(struct call *c, struct plan *plan, struct xerr *err)
+{
+    const uint64_t failures = db_failures(c->agent->db);
+    bool still = false;
+
+    if (!plan->running || plan->n_written < 2) return copy_disks(c, plan, "VDI.snapshot", REF_NULL, err);
+    int rc = stand_still(c, plan->source, &still, err);
+    if (rc == 0) rc = copy_disks(c, plan, "VDI.snapshot", REF_NULL, err);
+    go_on(c, plan->source, still, failures);
+    return rc;
+}
+
 int vm_snapshot(struct call *c, struct ref vm, const char *new_name, const struct value *ignore_vdis, struct ref *ret_result,
                 struct xerr *err)
 {
+    struct plan plan;
+
     vm_nvram_save(c, vm);
-    return make_copy(c, vm, new_name, "VDI.snapshot", REF_NULL, ignore_vdis, true, ret_result, err);
+    if (make_plan(c, vm, ignore_vdis, &plan, err) || snapshot_disks(c, &plan, err)) return -1;
+    return commit_copy(c, &plan, new_name, true, ret_result, err);
 }
 
 static enum vm_power_state power_state_of(struct call *c, struct ref vm)
@@ -268,7 +326,7 @@ int vm_checkpoint(struct call *c, struct ref vm, const char *new_name, struct re
         unfinished_rerun_end(c, vm, failures);
         return -1;
     }
-    int rc = make_copy(c, vm, new_name, "VDI.snapshot", REF_NULL, NULL, true, ret_result, err);
+    int rc = make_copy(c, vm, new_name, "VDI.snapshot", REF_NULL, ret_result, err);
     if (!ran) return rc;
     struct xerr why = XERR_INIT;
     int failed = vm_resume(c, vm, state == vm_power_state_Paused, true, &why);
@@ -328,15 +386,39 @@ static int find_origin(struct call *c, struct ref snapshot, struct ref *ret_vm, 
     return snap_need(s, CLASS_VM, *ret_vm, err) ? 0 : -1;
 }
 
+/* One with a memory image keeps it until the devices are swapped. failures: db_failures() when the revert began. */
+static int stop_for_revert(struct call *c, struct ref vm, const struct plan *old, uint64_t failures, struct xerr *err)
+{
+    const enum vm_power_state state = power_state_of(c, vm);
+    const bool runs = state == vm_power_state_Running || state == vm_power_state_Paused;
+
+    if (state == vm_power_state_Halted || !ref_is_null(old->suspend_vdi)) return 0;
+    if (runs && unfinished_rerun(c, vm, "start", err)) return -1;
+    if (!vm_hard_shutdown(c, vm, err)) return 0;
+    if (runs) unfinished_rerun_end(c, vm, failures);
+    return -1;
+}
+
+static void drop_suspend_image(struct call *c, struct txn *t, const struct plan *old)
+{
+    if (ref_is_null(old->suspend_vdi)) return;
+    txn_set_ref(t, old->source, F_VM_suspend_VDI, REF_NULL);
+    txn_set_enum(t, old->source, F_VM_power_state, vm_power_state_Halted);
+    vm_guest_forget(t, old->source);
+    unfinished_mark(c, t, old->suspend_vdi);
+}
+
 int vm_revert(struct call *c, struct ref snapshot, struct xerr *err)
 {
+    const uint64_t failures = db_failures(c->agent->db);
     struct plan old, plan;
     struct ref vm;
 
-    /* 1. New disks from the snapshot's; 2. the VM stops; 3. one transaction swaps devices and fields; 4. old disks go. */
+    /* 1. New disks from the snapshot's; 2. the VM stops, to run again should that be all that comes about; 3. one transaction swaps
+     * devices and fields, that mark among them; 4. old disks go. */
     if (find_origin(c, snapshot, &vm, err) || make_plan(c, vm, NULL, &old, err)) return -1;
     if (make_plan(c, snapshot, NULL, &plan, err) || copy_disks(c, &plan, "VDI.clone", REF_NULL, err)) return -1;
-    if (power_state_of(c, vm) != vm_power_state_Halted && vm_hard_shutdown(c, vm, err)) {
+    if (stop_for_revert(c, vm, &old, failures, err)) {
         drop_disks(c, &plan);
         return -1;
     }
@@ -345,6 +427,7 @@ int vm_revert(struct call *c, struct ref snapshot, struct xerr *err)
     drop_devices(t, vm, F_VM_VIFs, CLASS_VIF);
     vtpm_drop_rows(t, vm);
     restore_fields(c, t, snapshot, vm);
+    drop_suspend_image(c, t, &old);
     copy_devices(c, t, &plan, vm, true);
     vtpm_copy_rows(c, t, snapshot, vm, true);
     copy_suspend_image(t, &plan, vm);
@@ -353,11 +436,13 @@ int vm_revert(struct call *c, struct ref snapshot, struct xerr *err)
         if (old.drives[i].copied) unfinished_mark(c, t, old.drives[i].vdi);
     lifecycle_refresh(t, CLASS_VM, vm);
     if (db_commit(t, err)) {
+        unfinished_rerun_end(c, vm, failures);
         drop_disks(c, &plan);
         return -1;
     }
     (void)fault_step("vm.revert.swapped");
     for (size_t i = 0; i < old.n; i++)
         if (old.drives[i].copied) unfinished_destroy(c, old.drives[i].vdi);
+    if (!ref_is_null(old.suspend_vdi)) unfinished_destroy(c, old.suspend_vdi);
     return 0;
 }

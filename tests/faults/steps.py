@@ -251,9 +251,18 @@ def operations():
     def vm_in(state):
         return lambda w: w.vm(state=state)
 
-    def with_snapshot(w):
+    def with_snapshot_in(state):
+        def make(w):
+            vm = w.vm(state=state)
+            return vm, w.s.VM.snapshot(vm, 'snap')
+        return make
+
+    def writer(w):
+        """It runs with two disks: a snapshot is of both at one moment."""
         vm = w.vm()
-        return vm, w.s.VM.snapshot(vm, 'snap')
+        w.vbd(vm, w.disk('more'))
+        w.s.VM.start(vm, False, False)
+        return vm
 
     def with_provision(w):
         vm = w.s.VM.clone(w.template, 'new')
@@ -368,7 +377,10 @@ def operations():
         Operation('VM.pool_migrate', vm_in('Running'), lambda w, vm: w.s.VM.pool_migrate(vm, w.host, {'live': 'true'})),
         Operation('VM.snapshot', vm_in('Halted'), lambda w, vm: w.s.VM.snapshot(vm, 'snap')),
         Operation('VM.checkpoint', vm_in('Running'), lambda w, vm: w.s.VM.checkpoint(vm, 'point')),
-        Operation('VM.revert', with_snapshot, lambda w, pair: w.s.VM.revert(pair[1]), again=False),
+        Operation('VM.snapshot of a writer', writer, lambda w, vm: w.s.VM.snapshot(vm, 'snap')),
+        Operation('VM.revert', with_snapshot_in('Halted'), lambda w, pair: w.s.VM.revert(pair[1]), again=False),
+        Operation('VM.revert of a running VM', with_snapshot_in('Running'), lambda w, pair: w.s.VM.revert(pair[1]), again=False),
+        Operation('VM.revert of a suspended VM', with_snapshot_in('Suspended'), lambda w, pair: w.s.VM.revert(pair[1]), again=False),
         Operation('VM.clone', vm_in('Halted'), lambda w, vm: w.s.VM.clone(vm, 'twin')),
         Operation('VM.copy', vm_in('Halted'), lambda w, vm: w.s.VM.copy(vm, 'twin', w.second)),
         Operation('VM.provision', with_provision, lambda w, vm: w.s.VM.provision(vm)),

@@ -11,7 +11,7 @@
 # crash=N: the kernel panics N seconds after the start. stubborn=1: asked to power off or to reboot it does nothing.
 # tpm=write: puts "xapi-tpm" into its TPM for good, and says "tpm NONCE: written"; tpm=read: says "tpm NONCE: " and what is there.
 # load=1: writes ever higher numbers, one after the other, to the ends of its disks vda, vdb and vdc, each when the one before is on
-# its disk: line N of 4 KiB says N, and the first line is the last number. Says "load N" now and then.
+# its disk: line N of 4 KiB says N, and the first line is the last number. Says "load N" when all have it. Started anew it goes on there.
 # ping=A,B: says in each round "reach N: " and which of these addresses have answered.
 # watch=1: says "devices: NAMES cpus: N memory: KIB" whenever that has changed.
 # Needs: busybox (static), modinfo, cpio, gzip.
@@ -234,8 +234,11 @@ if [ -n "$disk" ]; then
     printf 'written by %s\n' "$nonce" | dd of="/dev/$disk" bs=4096 seek=1 conv=sync,fsync 2>/dev/null && echo "disk $disk: written"
 fi
 # A line is written before the number that says so: whatever stands there later, lines 1 to that number are whole.
+# A guest that was cut off goes on with the line that may be on some disks only.
 write_on() {
-    n=0
+    for _ in $(seq 100); do [ -b /dev/vda ] && break; sleep 0.1; done
+    n=$(head -c 4096 /dev/vda | tr -d '\0 \n')
+    n=$((${n:-1} - 1))
     while :; do
         n=$((n + 1))
         for disk in vda vdb vdc; do
