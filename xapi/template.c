@@ -5,7 +5,9 @@
 #include "lib/strbuf.h"
 #include "xapi/call/lifecycle.h"
 #include "xapi/startup.h"
+#include "xapi/vm.h"
 
+enum { WINDOWS_MAX_NICS = 7 };   /* that the drivers of XenServer's tools for Windows serve */
 
 static void put_xml_bool(struct strbuf *b, const char *field, bool yes)
 {
@@ -27,8 +29,9 @@ static char *recommendations(const struct guest_template *g)
     put_xml_bool(&b, "supports-bios", !streq(g->firmware, "uefi"));
     put_xml_bool(&b, "supports-uefi", g->supports_uefi);
     put_xml_bool(&b, "supports-secure-boot", g->supports_secure_boot);
-    strbuf_str(&b, "<restriction max=\"255\" property=\"number-of-vbds\"/><restriction max=\"16\" property=\"number-of-vifs\"/>"
-                   "</restrictions>");
+    strbuf_printf(&b, "<restriction max=\"%d\" property=\"number-of-vbds\"/><restriction max=\"%d\" property=\"number-of-vifs\"/>",
+                  VM_MAX_DISKS, has_prefix(g->name_label, "Windows") ? WINDOWS_MAX_NICS : VM_MAX_NICS);
+    strbuf_str(&b, "</restrictions>");
     return strbuf_take(&b);
 }
 

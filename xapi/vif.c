@@ -12,8 +12,7 @@
 #include "xapi/net/net.h"
 #include "xapi/network.h"
 #include "xapi/vif_card.h"
-
-enum { DEVICE_MAX = 15 };   /* cards are numbered 0 to 15 */
+#include "xapi/vm.h"
 
 /* ---- attach, detach -------------------------------------------------------------------------------------------- */
 
@@ -138,21 +137,22 @@ static const char *mac_from_seed(struct arena *a, const char *seed, unsigned dev
                         (unsigned)(h >> 24 & 0xff), (unsigned)(h >> 16 & 0xff), (unsigned)(h >> 8 & 0xff), (unsigned)(h & 0xff));
 }
 
-/* The number of a new card: the one asked for, or the first free. */
+/* The number of a new card: the one asked for, or the first free, as many as its guest takes. */
 static int choose_device(struct call *c, const struct snap *s, const struct row *vm, const char *wish, unsigned *ret_device,
                          struct xerr *err)
 {
-    bool used[DEVICE_MAX + 1] = { false };
+    const unsigned most = vm_max_nics(vm);
+    bool used[VM_MAX_NICS] = { false };
     const struct refset *vifs = row_refs(vm, F_VM_VIFs);
     char *end;
 
     for (size_t i = 0; i < vifs->n; i++) {
         const struct row *vif = snap_get(s, CLASS_VIF, vifs->refs[i]);
-        unsigned long number = vif ? strtoul(row_str(vif, F_VIF_device), NULL, 10) : DEVICE_MAX + 1;
-        if (number <= DEVICE_MAX) used[number] = true;
+        unsigned long number = vif ? strtoul(row_str(vif, F_VIF_device), NULL, 10) : VM_MAX_NICS;
+        if (number < VM_MAX_NICS) used[number] = true;
     }
     if (!*wish || streq(wish, "autodetect")) {
-        for (unsigned i = 0; i <= DEVICE_MAX; i++) {
+        for (unsigned i = 0; i < most; i++) {
             if (used[i]) continue;
             *ret_device = i;
             return 0;
@@ -161,7 +161,7 @@ static int choose_device(struct call *c, const struct snap *s, const struct row 
     }
     errno = 0;
     unsigned long number = strtoul(wish, &end, 10);
-    if (*end || errno || !isdigit((unsigned char)*wish) || number > DEVICE_MAX) return xerr_invalid_device(err, wish);
+    if (*end || errno || !isdigit((unsigned char)*wish) || number >= most) return xerr_invalid_device(err, wish);
     if (used[number]) return xerr_device_already_exists(err, arena_strdup(c->arena, wish));
     *ret_device = (unsigned)number;
     return 0;

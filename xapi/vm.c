@@ -1,4 +1,4 @@
-/* Class VM, records: create, destroy, copy of a record, provisioning, what devices are free.
+/* Class VM, records: create, destroy, copy of a record, provisioning.
  * Called by: the generated thunks (schema/vm.xml), vm_snapshot.c.  Calls: db/, the gates for disks. */
 #include "xapi/vm.h"
 
@@ -14,7 +14,6 @@
 #include "xapi/vbd.h"
 #include "xapi/vtpm.h"
 
-enum { MAX_DISKS = 255, MAX_NICS = 16 };
 
 /* ---- create, destroy ------------------------------------------------------------------------------------------ */
 
@@ -227,7 +226,7 @@ static int parse_disks(struct arena *a, const char *xml, struct disk_wish *wishe
     }
     for (xmlNode *node = root->children; node; node = node->next) {
         if (node->type != XML_ELEMENT_NODE || !xmlStrEqual(node->name, (const xmlChar *)"disk")) continue;
-        if (*ret_n == MAX_DISKS) {
+        if (*ret_n == VM_MAX_DISKS) {
             xerr_invalid_value(err, "disks", "too many disks");
             goto out;
         }
@@ -320,8 +319,8 @@ int vm_provision(struct call *c, struct ref vm, struct xerr *err)
         xml = arena_strdup(c->arena, row_map_str(row, F_VM_other_config, "disks", ""));
         name = arena_strdup(c->arena, row_str(row, F_VM_name_label));
     }
-    struct disk_wish *wishes = arena_new_array(c->arena, struct disk_wish, MAX_DISKS);
-    struct ref *made = arena_new_array(c->arena, struct ref, MAX_DISKS);
+    struct disk_wish *wishes = arena_new_array(c->arena, struct disk_wish, VM_MAX_DISKS);
+    struct ref *made = arena_new_array(c->arena, struct ref, VM_MAX_DISKS);
     size_t n = 0, done = 0;
 
     if (*xml && parse_disks(c->arena, xml, wishes, &n, err)) return -1;
@@ -340,40 +339,7 @@ undo:
     return -1;
 }
 
-/* ---- what is free --------------------------------------------------------------------------------------------- */
-
-static int free_devices(struct call *c, struct ref vm, field_id set, field_id device, enum class_id cls, unsigned limit,
-                        struct value *ret_result, struct xerr *err)
-{
-    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
-    const struct row *row = snap_need(s, CLASS_VM, vm, err);
-    struct value_builder names = value_builder(c->arena);
-    bool used[MAX_DISKS + 1] = { false };
-
-    if (!row) return -1;
-    const struct refset *devices = row_refs(row, set);
-    for (size_t i = 0; i < devices->n; i++) {
-        const struct row *r = snap_get(s, cls, devices->refs[i]);
-        int number = r ? vbd_device_number(row_str(r, device)) : -1;
-        if (number >= 0 && (unsigned)number < limit) used[number] = true;
-    }
-    for (unsigned i = 0; i < limit; i++)
-        if (!used[i]) value_push(&names, value_string(arena_printf(c->arena, "%u", i)));
-    *ret_result = value_built_set(&names);
-    return 0;
-}
-
-int vm_get_allowed_VBD_devices(struct call *c, struct ref vm, struct value *ret_result, struct xerr *err)
-{
-    return free_devices(c, vm, F_VM_VBDs, F_VBD_userdevice, CLASS_VBD, MAX_DISKS, ret_result, err);
-}
-
-int vm_get_allowed_VIF_devices(struct call *c, struct ref vm, struct value *ret_result, struct xerr *err)
-{
-    return free_devices(c, vm, F_VM_VIFs, F_VIF_device, CLASS_VIF, MAX_NICS, ret_result, err);
-}
-
-/* ---- operations and hosts --------------------------------------------------------------------------------------- */
+/* ---- operations ------------------------------------------------------------------------------------------------- */
 
 int vm_assert_operation_valid(struct call *c, struct ref vm, enum vm_operations op, struct xerr *err)
 {
@@ -392,36 +358,6 @@ int vm_update_allowed_operations(struct call *c, struct ref vm, struct xerr *err
     }
     lifecycle_refresh(t, CLASS_VM, vm);
     return db_commit(t, err);
-}
-
-int vm_assert_can_boot_here(struct call *c, struct ref vm, struct ref host, struct xerr *err)
-{
-    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
-    const struct row *h = snap_need(s, CLASS_host, host, err), *row = h ? snap_need(s, CLASS_VM, vm, err) : NULL;
-
-    if (!row) return -1;
-    if (!row_bool(h, F_host_enabled)) return xerr_host_disabled(err, REF_STR(host));
-    const struct row *metrics = snap_get(s, CLASS_host_metrics, row_ref(h, F_host_metrics));
-    int64_t total = metrics ? row_int(metrics, F_host_metrics_memory_total) : 0;
-    int64_t needed = row_int(row, F_VM_memory_dynamic_min);
-    if (needed > total)
-        return xerr_host_not_enough_free_memory(err, arena_printf(c->arena, "%lld", (long long)needed),
-                                                arena_printf(c->arena, "%lld", (long long)total));
-    return 0;
-}
-
-int vm_get_possible_hosts(struct call *c, struct ref vm, struct value *ret_result, struct xerr *err)
-{
-    struct value_builder hosts = value_builder(c->arena);
-    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
-
-    if (!snap_need(s, CLASS_VM, vm, err)) return -1;
-    SNAP_EACH (s, CLASS_host, host) {
-        _cleanup_xerr_ struct xerr why = XERR_INIT;
-        if (!vm_assert_can_boot_here(c, vm, row_ref_of(host), &why)) value_push(&hosts, value_ref(row_ref_of(host)));
-    }
-    *ret_result = value_built_set(&hosts);
-    return 0;
 }
 
 /* The template flag is a lifecycle step: operations change with it. */
@@ -443,14 +379,4 @@ int vm_set_is_a_template(struct call *c, struct ref vm, bool value, struct xerr 
     }
     lifecycle_refresh(t, CLASS_VM, vm);
     return db_commit(t, err);
-}
-
-int vm_maximise_memory(struct call *c, struct ref vm, int64_t total, bool approximate, int64_t *ret_result, struct xerr *err)
-{
-    int64_t overhead = 0;
-
-    (void)approximate;
-    if (vm_compute_memory_overhead(c, vm, &overhead, err)) return -1;
-    *ret_result = total > overhead ? total - overhead : 0;
-    return 0;
 }

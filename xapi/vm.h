@@ -18,6 +18,13 @@ int vm_describe_now(struct call *c, struct ref vm, struct hv_vm *ret_vm, struct 
 /* The type the VM boots as: domain_type, or what the old HVM_boot_policy says. */
 enum domain_type vm_domain_type(const struct row *vm);
 
+/* ---- vm_limits.c: what its kind of guest takes ---- */
+
+enum { VM_MAX_DISKS = 255, VM_MAX_NICS = 16 };
+
+/* How many cards: what VM.recommendations says (number-of-vifs), at most VM_MAX_NICS. */
+unsigned vm_max_nics(const struct row *vm);
+
 /* ---- vm_device.c: a VM's disks, cards and consoles as a whole ---- */
 
 /* Attaches every disk (VBD) and makes every tap (VIF) of the VM and lists them in ret_vm. On failure nothing stays. */

@@ -1,4 +1,4 @@
-/* Class VM, size: memory limits and targets, vcpus.
+/* Class VM, size: memory limits and targets, what fits, vcpus.
  * Called by: the generated thunks (schema/vm.xml).  Calls: hv/ for running VMs, db/. */
 #include "xapi/vm.h"
 
@@ -111,16 +111,36 @@ int vm_set_memory_dynamic_max(struct call *c, struct ref vm, int64_t value, stru
     return set_limits(c, vm, (struct limits){ KEEP, KEEP, value, KEEP }, err);
 }
 
-/* Rough cost of a guest beside its own memory: device model, shadow tables, video memory. */
+/* Rough cost of a guest beside its own memory: device model, video memory, what each vcpu takes; and by its size page tables. */
+enum { FIXED_BYTES = 16 << 20, VCPU_BYTES = 1 << 20, MOST_VCPUS = 1 << 20, PER_TABLE = 128 };
+
+static int64_t fixed_overhead(const struct row *vm)
+{
+    const int64_t vcpus = row_int(vm, F_VM_VCPUs_max);
+
+    return FIXED_BYTES + (vcpus < 0 ? 0 : vcpus < MOST_VCPUS ? vcpus : MOST_VCPUS) * VCPU_BYTES;
+}
+
 int vm_compute_memory_overhead(struct call *c, struct ref vm, int64_t *ret_result, struct xerr *err)
 {
     _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
     const struct row *row = snap_need(s, CLASS_VM, vm, err);
 
     if (!row) return -1;
-    const int64_t mib = INT64_C(1) << 20, vcpus = row_int(row, F_VM_VCPUs_max), vcpus_most = INT64_C(1) << 20;
-    *ret_result = 16 * mib + row_int(row, F_VM_memory_static_max) / 128 +
-                  (vcpus < 0 ? 0 : vcpus < vcpus_most ? vcpus : vcpus_most) * mib;
+    *ret_result = fixed_overhead(row) + row_int(row, F_VM_memory_static_max) / PER_TABLE;
+    return 0;
+}
+
+/* In whole MiB; with the overhead that a VM of that size has. */
+int vm_maximise_memory(struct call *c, struct ref vm, int64_t total, bool approximate, int64_t *ret_result, struct xerr *err)
+{
+    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+    const struct row *row = snap_need(s, CLASS_VM, vm, err);
+
+    (void)approximate;
+    if (!row) return -1;
+    const int64_t fixed = fixed_overhead(row), rest = total > fixed ? total - fixed : 0;
+    *ret_result = (rest - rest / (PER_TABLE + 1)) >> 20 << 20;
     return 0;
 }
 

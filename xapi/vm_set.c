@@ -152,23 +152,6 @@ int vm_set_suspend_VDI(struct call *c, struct ref self, struct ref value, struct
     return db_commit(t, err);
 }
 
-/* Agile: every disk and network could be reached from every host. On one host that is so. */
-int vm_assert_agile(struct call *c, struct ref self, struct xerr *err)
-{
-    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
-    const struct row *row = snap_need(s, CLASS_VM, self, err);
-
-    if (!row || snap_count(s, CLASS_host) == 1) return row ? 0 : -1;
-    const struct refset *vbds = row_refs(row, F_VM_VBDs);
-    for (size_t i = 0; i < vbds->n; i++) {
-        const struct row *vbd = snap_get(s, CLASS_VBD, vbds->refs[i]);
-        const struct row *vdi = vbd ? snap_get(s, CLASS_VDI, row_ref(vbd, F_VBD_VDI)) : NULL;
-        const struct row *sr = vdi ? snap_get(s, CLASS_SR, row_ref(vdi, F_VDI_SR)) : NULL;
-        if (sr && !row_bool(sr, F_SR_shared)) return xerr_ha_constraint_violation_sr_not_shared(err, REF_STR(row_ref_of(sr)));
-    }
-    return 0;
-}
-
 /* ---- running guests ------------------------------------------------------------------------------------------------ */
 
 /* Deprecated: every guest counts as cooperative. */
