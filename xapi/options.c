@@ -112,6 +112,8 @@ const struct conf_option daemon_options[] = {
       .doc = "where the machine's own configuration is; empty = /etc, ROOT/etc with --hv sim" },
     { .key = "zoneinfo-dir", .type = CONF_PATH, .fallback = "/usr/share/zoneinfo",
       .doc = "where the database of time zones is" },
+    { .key = "firmware-dir", .type = CONF_PATH, .fallback = "/sys/class/dmi/id",
+      .doc = "where the kernel tells what the machine's firmware says of it (host.bios_strings)" },
     { .key = "crash-dir", .type = CONF_PATH, .fallback = "/var/crash",
       .doc = "where the kernel leaves the dumps of host crashes, a folder each" },
     { .key = "allow-host-power", .type = CONF_BOOL, .fallback = "no",

@@ -7,6 +7,7 @@
 #include "lib/log.h"
 #include "xapi/blob.h"
 #include "xapi/host.h"
+#include "xapi/host_firmware.h"
 #include "xapi/network.h"
 #include "xapi/sm.h"
 #include "xapi/sr.h"
@@ -59,6 +60,7 @@ int startup_resources(struct agent *agent, struct xerr *err)
 {
     static const struct step steps[] = {
         { "host record", host_refresh, true },
+        { "strings of the firmware", host_firmware_startup, false },
         { "network records", network_startup, false },
         { "storage records", storage_startup, false },
         { "blobs", blobs_sweep, false },

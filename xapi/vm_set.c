@@ -2,6 +2,7 @@
  * Called by: the generated thunks (schema/vm.xml).  Calls: lifecycle, hv/, db/. */
 #include "gen/methods.h"
 #include "xapi/call/lifecycle.h"
+#include "xapi/host_firmware.h"
 #include "xapi/vm.h"
 
 #include <ctype.h>
@@ -62,22 +63,13 @@ int vm_set_HVM_shadow_multiplier(struct call *c, struct ref self, double value, 
 
 /* ---- BIOS strings -------------------------------------------------------------------------------------------------- */
 
-enum { BIOS_STRING_MAX = 512 };
-static const char *const bios_keys[] = {
-    "bios-vendor", "bios-version", "system-manufacturer", "system-product-name", "system-version", "system-serial-number",
-    "enclosure-asset-tag", "baseboard-manufacturer", "baseboard-product-name", "baseboard-version",
-    "baseboard-serial-number", "baseboard-asset-tag", "baseboard-location-in-chassis",
-};
-
 static int check_bios_strings(struct call *c, const struct value *strings, struct xerr *err)
 {
     for (size_t i = 0; i < strings->map.n; i++) {
         const struct member *m = &strings->map.members[i];
-        bool known = false;
-        for (size_t j = 0; j < ARRAY_SIZE(bios_keys); j++) known |= streq(m->key, bios_keys[j]);
-        if (!known) return xerr_invalid_value(err, m->key, "Unknown key");
-        if (!m->value.len || m->value.len > BIOS_STRING_MAX)
-            return xerr_invalid_value(err, m->key, arena_printf(c->arena, "a text of 1 to %d characters is needed", BIOS_STRING_MAX));
+        if (!firmware_string_known(m->key)) return xerr_invalid_value(err, m->key, "Unknown key");
+        if (!m->value.len || m->value.len > FIRMWARE_STRING_MAX)
+            return xerr_invalid_value(err, m->key, arena_printf(c->arena, "a text of 1 to %d characters is needed", FIRMWARE_STRING_MAX));
         for (const char *p = m->value.s; *p; p++)
             if (!isprint((unsigned char)*p)) return xerr_invalid_value(err, m->key, "not printable");
     }
