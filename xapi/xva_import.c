@@ -28,6 +28,7 @@ struct disk {
     struct ref vdi;     /* here */
     int64_t size, last; /* number of its last block */
     bool saw_last, was_here;
+    int64_t next;              /* blocks come in order, so that an archive comes to an end */
 };
 
 struct importer {
@@ -90,6 +91,45 @@ static const struct value *find(const struct importer *m, const char *cls, const
         if (record && streq(have, id)) return record;
     }
     return NULL;
+}
+
+static bool record_bool(const struct value *record, const char *key)
+{
+    const struct value *v = value_get(record, key);
+
+    return v && (v->kind == VALUE_BOOL ? v->b : v->kind == VALUE_INT && v->i);
+}
+
+/* Among the objects; their number when there is none. */
+static size_t place_of_vm(const struct importer *m, const char *id)
+{
+    size_t i = 0;
+    const char *have;
+
+    while (i < m->objects.set.n && !(object_of(m, i, "VM", &have) && streq(have, id))) i++;
+    return i;
+}
+
+/* Whoever follows parents or snapshots must come to an end. */
+static int check_families(struct importer *m, struct xerr *err)
+{
+    const size_t n = m->objects.set.n;
+    size_t *walk = arena_new_array(m->c->arena, size_t, n), next;       /* whose walk came by; 0 = nobody's */
+    const char *id;
+
+    memset(walk, 0, n * sizeof(*walk));
+    for (size_t i = 0; i < n; i++) {
+        const struct value *record = object_of(m, i, "VM", &id);
+        if (!record) continue;
+        next = record_bool(record, "is_a_snapshot") ? place_of_vm(m, value_get_str(record, "snapshot_of", "")) : n;
+        if (next < n && record_bool(object_of(m, next, "VM", &id), "is_a_snapshot")) return xerr_import_error(err, "a snapshot of a snapshot");
+        for (next = i; next < n && !walk[next];) {
+            walk[next] = i + 1;
+            next = place_of_vm(m, value_get_str(object_of(m, next, "VM", &id), "parent", ""));
+        }
+        if (next < n && walk[next] == i + 1) return xerr_import_error(err, "a VM that is its own forebear");
+    }
+    return 0;
 }
 
 static bool has_refs(const struct type_desc *t)
@@ -158,13 +198,6 @@ static int restore_uuid(struct importer *m, struct ref vm, const char *uuid, str
     }
     txn_set_str(t, vm, F_VM_uuid, uuid);
     return db_commit(t, err);
-}
-
-static bool record_bool(const struct value *record, const char *key)
-{
-    const struct value *v = value_get(record, key);
-
-    return v && (v->kind == VALUE_BOOL ? v->b : v->kind == VALUE_INT && v->i);
 }
 
 /* What is restored keeps the seed of its cards' addresses: a VM that was made from the same one has the same addresses. */
@@ -478,8 +511,10 @@ static int read_block(struct importer *m, const struct tar_entry *e, struct xerr
 
     if (!d) return xerr_import_error_unexpected_file(err, "a block of a disk", e->name);
     if (number > d->last) return xerr_import_error(err, "a block that is larger than its disk");
+    if (number < d->next) return xerr_import_error(err, "blocks that are not in order");
     if (xva_get_block(&m->in, e, err)) return -1;
     if (!e->size) return 0;
+    d->next = number + 1;
     /* Some writers pad the last block. */
     int64_t at = number * XVA_BLOCK, n = e->size;
     if (n > d->size - at) n = d->size - at;
@@ -551,7 +586,7 @@ int xva_import(struct call *c, const struct xva_import *what, struct value *ret_
     enum tar_result r = tar_next(&m->in.tar, &first);
     if (r != TAR_ENTRY) return xva_tar_error(&m->in, r, err);
     if (!what->metadata && ova_is_description(first.name)) return ova_import(c, what, &m->in, &first, ret_vms, err);
-    int rc = read_description(m, &first, err);
+    int rc = read_description(m, &first, err) || check_families(m, err) ? -1 : 0;
     if (!rc && what->dry_run) {
         *ret_vms = value_set(NULL, 0);
         return check_only(m, err);
