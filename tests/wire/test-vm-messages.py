@@ -93,6 +93,8 @@ def operations(s, vm):
     before = sorted(s.VM.get_allowed_operations(vm))
     s.VM.update_allowed_operations(vm)
     check(sorted(s.VM.get_allowed_operations(vm)) == before, 'what is allowed, worked out anew, is the same')
+    check('sysprep' not in s.VM.get_allowed_operations(vm), 'no tools of the vendor: nothing is generalised')
+    check(fails('SYSPREP', 'when it is asked for', s.VM.sysprep, vm, '<unattend/>', 60.0) == [vm, 'API_not_enabled'], 'as hosts without it say')
     s.VM.set_blocked_operations(vm, {'pause': 'WHY', 'suspend': 'TOO'})
     check(fails('OPERATION_BLOCKED', 'what is blocked', s.VM.pause, vm) == [vm, 'WHY'], 'and why')
     check(not {'pause', 'suspend'} & set(s.VM.get_allowed_operations(vm)), 'is not allowed')
@@ -157,6 +159,11 @@ def machine(s, vm, host):
     s.VM.copy_bios_strings(other, host)
     check(s.VM.get_bios_strings(other) == s.host.get_bios_strings(host) == FIRMWARE, "the host's own: %s" % s.VM.get_bios_strings(other))
     s.VM.destroy(other)
+
+    s.VM.update_secureboot_certificates_on_boot(vm, False)
+    fails('OPERATION_NOT_ALLOWED', 'newer certificates than there are', s.VM.update_secureboot_certificates_on_boot, vm, True)
+    fails('HANDLE_INVALID', 'of a VM that there is not', s.VM.update_secureboot_certificates_on_boot, NULL, False)
+    fails('VM_BAD_POWER_STATE', 'of one that is halted', s.VM.sysprep, vm, '<unattend/>', 60.0)
 
     for priority, always in (('restart', True), ('best-effort', False), ('', False)):
         s.VM.set_ha_restart_priority(vm, priority)
