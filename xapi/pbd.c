@@ -6,6 +6,7 @@
 #include "gen/methods.h"
 #include "lib/log.h"
 #include "xapi/call/lifecycle.h"
+#include "xapi/sm.h"
 #include "xapi/unfinished.h"
 
 /* ---- secrets ------------------------------------------------------------------------------- */
@@ -245,6 +246,9 @@ static int check_unused(struct call *c, const struct storage_sr *sr, struct xerr
 {
     const struct storage_attachment *list;
     size_t n = storage_attachments(c->agent->storage, sr->uuid, NULL, c->arena, &list);
+
+    for (size_t i = 0; i < n; i++) storage_drop_left(c, list[i].vdi_uuid);
+    n = storage_attachments(c->agent->storage, sr->uuid, NULL, c->arena, &list);
     _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
     const struct row *vdi = n ? snap_by_uuid(s, CLASS_VDI, list[0].vdi_uuid) : NULL;
 

@@ -273,13 +273,14 @@ static bool is_used(const struct snap *s, const struct storage_attachment *at)
     return vbd && row_bool(vbd, F_VBD_currently_attached);
 }
 
-/* The guest may have the disk: vm_resync() takes it from him first. */
+/* The guest may have the disk: vm_resync() takes it from him first. One that an earlier agent was moving here (vm_moves_mark()) may be there
+ * though no record says so yet. */
 static bool may_be_in_guest(const struct snap *s, const struct storage_attachment *at)
 {
     const struct row *vbd = snap_by_uuid(s, CLASS_VBD, at->owner), *vm = vbd ? snap_get(s, CLASS_VM, row_ref(vbd, F_VBD_VM)) : NULL;
     const int state = vm && !row_bool(vm, F_VM_is_control_domain) ? row_enum(vm, F_VM_power_state) : vm_power_state_Halted;
 
-    return state == vm_power_state_Running || state == vm_power_state_Paused;
+    return state == vm_power_state_Running || state == vm_power_state_Paused || (vm && row_value(vm, F_VM_current_operations)->map.n);
 }
 
 static void drop_one(struct call *c, const struct storage_attachment *at)

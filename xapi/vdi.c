@@ -446,7 +446,13 @@ int vdi_attach(struct call *c, struct ref vdi, const char *owner, bool writable,
     struct disk_ids ids;
 
     if (vdi_for_driver(c, vdi, &ids, err)) return -1;
-    if (storage_attach(c->agent->storage, &ids.sr, &ids.vdi, owner, writable, c->arena, ret_disk, err)) return -1;
+    int rc = storage_attach(c->agent->storage, &ids.sr, &ids.vdi, owner, writable, c->arena, ret_disk, err);
+    if (rc && xerr_is(err, "VDI_IN_USE")) {
+        xerr_clear(err);
+        storage_drop_left(c, ids.vdi.uuid);
+        rc = storage_attach(c->agent->storage, &ids.sr, &ids.vdi, owner, writable, c->arena, ret_disk, err);
+    }
+    if (rc) return -1;
     vdi_cbt_alert(c, vdi, ids.vdi.uuid, ret_disk->alert);
     return 0;
 }
