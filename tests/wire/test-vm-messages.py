@@ -114,6 +114,11 @@ def ends(s, vm):
         call(vm)
         check(s.VM.get_power_state(vm) == 'Halted' and s.VM.get_domid(vm) == '-1', '%s of a running one' % call._prefix)
         s.VM.start(vm, False, False)
+    s.VM.suspend(vm)
+    fails('HANDLE_INVALID', 'on a host that there is not', s.VM.resume_on, vm, NULL, False, False)
+    s.VM.resume_on(vm, s.host.get_all()[0], True, False)
+    check(s.VM.get_power_state(vm) == 'Paused' and s.VM.get_suspend_VDI(vm) == NULL, 'resumed on a host, to stand still')
+    s.VM.unpause(vm)
     # A memory image in the place of another.
     s.VM.suspend(vm)
     image = s.VM.get_suspend_VDI(vm)
