@@ -122,7 +122,8 @@ static int check_families(struct importer *m, struct xerr *err)
         const struct value *record = object_of(m, i, "VM", &id);
         if (!record) continue;
         next = record_bool(record, "is_a_snapshot") ? place_of_vm(m, value_get_str(record, "snapshot_of", "")) : n;
-        if (next < n && record_bool(object_of(m, next, "VM", &id), "is_a_snapshot")) return xerr_import_error(err, "a snapshot of a snapshot");
+        if (next < n && record_bool(object_of(m, next, "VM", &id), "is_a_snapshot"))
+            return xerr_import_error(err, "a snapshot of a snapshot");
         for (next = i; next < n && !walk[next];) {
             walk[next] = i + 1;
             next = place_of_vm(m, value_get_str(object_of(m, next, "VM", &id), "parent", ""));
