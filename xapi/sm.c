@@ -273,8 +273,8 @@ static bool is_used(const struct snap *s, const struct storage_attachment *at)
     return vbd && row_bool(vbd, F_VBD_currently_attached);
 }
 
-/* The guest may have the disk: vm_resync() takes it from him first. One that an earlier agent was moving here (vm_moves_mark()) may be there
- * though no record says so yet. */
+/* The guest may have the disk: vm_resync() takes it from him first. One that an earlier agent was moving here (vm_moves_mark()) may be
+ * there though no record says so yet. */
 static bool may_be_in_guest(const struct snap *s, const struct storage_attachment *at)
 {
     const struct row *vbd = snap_by_uuid(s, CLASS_VBD, at->owner), *vm = vbd ? snap_get(s, CLASS_VM, row_ref(vbd, F_VBD_VM)) : NULL;
