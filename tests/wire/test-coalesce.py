@@ -37,6 +37,39 @@ def status():
     return {k.split('(')[0].strip(): v.strip() for k, v in rows} if out.returncode == 0 else {'error': out.stderr}
 
 
+def behind():
+    """Many merges to do: an alert, once, that says how many; and they are done all the same."""
+    global agent, s, sr
+    with Agent('--coalesce-interval', '1h') as agent:
+        s = agent.login()
+        sr = s.pool.get_default_SR(s.pool.get_all()[0])
+        folder = os.path.join(agent.root, 'sr')
+        vdi = disk(s, sr)
+        path = '%s/%s.qcow2' % (folder, s.VDI.get_uuid(vdi))
+        snaps = []
+        for n in range(36):
+            write(path, n + 1, n * MIB, 65536)
+            snaps.append(s.VDI.snapshot(vdi, {}))
+        for snap in snaps:
+            s.VDI.destroy(snap)
+        s.SR.scan(sr)
+        check(status()['images-to-merge'] == '36', 'what 36 snapshots leave is counted: %s' % status())
+        agent.kill()
+        agent.options = ['--coalesce-interval', '100ms']
+        agent.start()
+        s = agent.login()
+
+        def alerts():
+            return [m for m in s.message.get_all_records().values() if m['name'] == 'SR_COALESCE_BEHIND']
+        check(wait_until(alerts, 60), 'an alert says that merges are behind')
+        m = alerts()[0]
+        check(m['cls'] == 'SR' and m['obj_uuid'] == s.SR.get_uuid(sr) and 30 < int(m['body'].split()[0]) <= 36, 'of which repository, and how many: ' + m['body'])
+        check(wait_until(lambda: not glob.glob(folder + '/base-*'), 120, 0.2), 'they are done in the end')
+        check(len(alerts()) == 1 and all(reads(path, n + 1, n * MIB, 65536) for n in range(36)), 'one alert, and the disk has everything')
+        check(wait_until(lambda: status().get('images-to-merge') == '0', 10), 'nothing is left: %s' % status())
+
+
+behind()
 with Agent('--coalesce-interval', '200ms', '--coalesce-rate', '4M') as agent:
     s = agent.login()
     sr = s.pool.get_default_SR(s.pool.get_all()[0])
