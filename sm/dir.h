@@ -33,6 +33,7 @@
 int dir_vdi_create(struct sm *sm, struct value *ret_answer, struct xerr *err);
 int dir_vdi_delete(struct sm *sm, struct value *ret_answer, struct xerr *err);
 int dir_vdi_resize(struct sm *sm, struct value *ret_answer, struct xerr *err);
+int dir_vdi_resize_online(struct sm *sm, struct value *ret_answer, struct xerr *err);
 int dir_vdi_snapshot(struct sm *sm, struct value *ret_answer, struct xerr *err);   /* also vdi_clone */
 int dir_vdi_attach(struct sm *sm, struct value *ret_answer, struct xerr *err);
 /* activate, deactivate */
@@ -73,6 +74,7 @@ extern const char *const dir_features[], *const dir_formats[];
     { "vdi_create", dir_vdi_create, SM_NEEDS_SR },                               \
     { "vdi_delete", dir_vdi_delete, SM_NEEDS_SR | SM_NEEDS_VDI },                \
     { "vdi_resize", dir_vdi_resize, SM_NEEDS_SR | SM_NEEDS_VDI },                \
+    { "vdi_resize_online", dir_vdi_resize_online, SM_NEEDS_SR | SM_NEEDS_VDI },  \
     { "vdi_snapshot", dir_vdi_snapshot, SM_NEEDS_SR | SM_NEEDS_VDI },            \
     { "vdi_clone", dir_vdi_snapshot, SM_NEEDS_SR | SM_NEEDS_VDI },               \
     { "vdi_attach", dir_vdi_attach, SM_NEEDS_SR | SM_NEEDS_VDI },                \

@@ -314,6 +314,22 @@ int dir_vdi_resize(struct sm *sm, struct value *ret_answer, struct xerr *err)
     return answer_grown(&d, im.uuid, ret_answer, err);
 }
 
+/* Whoever has the image open grows it: the file gets longer by itself. */
+int dir_vdi_resize_online(struct sm *sm, struct value *ret_answer, struct xerr *err)
+{
+    _cleanup_dir_ struct dir d = DIR_INIT;
+    struct image im;
+    int64_t size = 0;
+
+    if (dir_open_change(sm, &d, err) || dir_find_request(&d, false, &im, err) ||
+        image_wanted_size(sm, im.format, &size, err))
+        return -1;
+    if (size < im.size)
+        return sm_fail(err, SM_VDI_SIZE, "shrinking is not allowed: %lld bytes to %lld", (long long)im.size,
+                       (long long)size);
+    return dir_answer_image(&d, im.uuid, ret_answer, err);
+}
+
 int dir_vdi_attach(struct sm *sm, struct value *ret_answer, struct xerr *err)
 {
     _cleanup_dir_ struct dir d = DIR_INIT;

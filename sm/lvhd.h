@@ -47,6 +47,7 @@ int lvhd_sr_gc_finish(struct sm *sm, struct value *ret_answer, struct xerr *err)
 int lvhd_vdi_create(struct sm *sm, struct value *ret_answer, struct xerr *err);
 int lvhd_vdi_delete(struct sm *sm, struct value *ret_answer, struct xerr *err);
 int lvhd_vdi_resize(struct sm *sm, struct value *ret_answer, struct xerr *err);
+int lvhd_vdi_resize_online(struct sm *sm, struct value *ret_answer, struct xerr *err);
 int lvhd_vdi_snapshot(struct sm *sm, struct value *ret_answer, struct xerr *err); /* also vdi_clone */
 int lvhd_vdi_attach(struct sm *sm, struct value *ret_answer, struct xerr *err);
 int lvhd_vdi_detach(struct sm *sm, struct value *ret_answer, struct xerr *err);
@@ -56,7 +57,8 @@ int lvhd_vdi_enable_cbt(struct sm *sm, struct value *ret_answer, struct xerr *er
 int lvhd_vdi_disable_cbt(struct sm *sm, struct value *ret_answer, struct xerr *err);
 int lvhd_vdi_list_changed_blocks(struct sm *sm, struct value *ret_answer, struct xerr *err);
 int lvhd_vdi_compare(struct sm *sm, struct value *ret_answer, struct xerr *err);
-int lvhd_vdi_introduce(struct sm *sm, struct value *ret_answer, struct xerr *err); /* also vdi_update */
+int lvhd_vdi_introduce(struct sm *sm, struct value *ret_answer, struct xerr *err);
+int lvhd_vdi_update(struct sm *sm, struct value *ret_answer, struct xerr *err);
 int lvhd_nothing(struct sm *sm, struct value *ret_answer, struct xerr *err);
 int lvhd_sr_content_type(struct sm *sm, struct value *ret_answer, struct xerr *err);
 
@@ -76,6 +78,7 @@ int lvhd_sr_content_type(struct sm *sm, struct value *ret_answer, struct xerr *e
     { "vdi_create", lvhd_vdi_create, SM_NEEDS_SR },                                                          \
     { "vdi_delete", lvhd_vdi_delete, SM_NEEDS_SR | SM_NEEDS_VDI },                                           \
     { "vdi_resize", lvhd_vdi_resize, SM_NEEDS_SR | SM_NEEDS_VDI },                                           \
+    { "vdi_resize_online", lvhd_vdi_resize_online, SM_NEEDS_SR | SM_NEEDS_VDI },                             \
     { "vdi_snapshot", lvhd_vdi_snapshot, SM_NEEDS_SR | SM_NEEDS_VDI },                                       \
     { "vdi_clone", lvhd_vdi_snapshot, SM_NEEDS_SR | SM_NEEDS_VDI },                                          \
     { "vdi_attach", lvhd_vdi_attach, SM_NEEDS_SR | SM_NEEDS_VDI },                                           \
@@ -88,7 +91,7 @@ int lvhd_sr_content_type(struct sm *sm, struct value *ret_answer, struct xerr *e
     { "vdi_list_changed_blocks", lvhd_vdi_list_changed_blocks, SM_NEEDS_SR | SM_NEEDS_VDI },                 \
     { "vdi_compare", lvhd_vdi_compare, SM_NEEDS_SR | SM_NEEDS_VDI },                                         \
     { "vdi_introduce", lvhd_vdi_introduce, SM_NEEDS_SR },                                                    \
-    { "vdi_update", lvhd_vdi_introduce, SM_NEEDS_SR | SM_NEEDS_VDI },                                        \
+    { "vdi_update", lvhd_vdi_update, SM_NEEDS_SR | SM_NEEDS_VDI },                                           \
     { "vdi_forget", lvhd_nothing, SM_NEEDS_SR | SM_NEEDS_VDI },                                              \
     { NULL, NULL, 0 }
 extern const char *const lvhd_features[], *const lvhd_formats[];

@@ -432,6 +432,6 @@ int lvhd_sr_content_type(struct sm *sm, struct value *ret_answer, struct xerr *e
 const char *const lvhd_features[] = {
     "SR_PROBE",      "SR_SCAN",    "SR_UPDATE",    "VDI_CREATE",     "VDI_DELETE",
     "VDI_ATTACH",    "VDI_DETACH", "VDI_UPDATE",   "VDI_INTRODUCE", "VDI_CLONE",
-    "VDI_SNAPSHOT",  "VDI_RESIZE", "VDI_RESET_ON_BOOT/2", "SR_COALESCE", "VDI_CONFIG_CBT", NULL
+    "VDI_SNAPSHOT",  "VDI_RESIZE", "VDI_RESIZE_ONLINE", "VDI_RESET_ON_BOOT/2", "SR_COALESCE", "VDI_CONFIG_CBT", NULL
 };
 const char *const lvhd_formats[] = { "vhd", "qcow2", "raw", NULL };

@@ -209,6 +209,34 @@ int lvhd_vdi_resize(struct sm *sm, struct value *ret_answer, struct xerr *err)
     return 0;
 }
 
+/* Somebody writes to it: the volume gets the room, and who has the image open grows that. A volume without an image has grown
+ * then. A VHD has its last footer where its volume ends, and is its server's alone while that runs. */
+int lvhd_vdi_resize_online(struct sm *sm, struct value *ret_answer, struct xerr *err)
+{
+    _cleanup_lvhd_ struct lvhd r = LVHD_INIT;
+    struct value_builder b = value_builder(sm->arena);
+    struct image im;
+    int64_t size = 0;
+
+    if (lvhd_open(sm, true, &r, err) || lvhd_find_request(&r, &im, err) ||
+        image_wanted_size(sm, im.format, &size, err))
+        return -1;
+    if (size < im.size)
+        return sm_fail(err, SM_VDI_SIZE, "shrinking is not allowed: %lld bytes to %lld", (long long)im.size,
+                       (long long)size);
+    if (im.format == &image_vhd) return sm_fail(err, SM_VDI_IN_USE, "%s is in use: a VHD grows at rest only", im.uuid);
+    const int64_t room = lvhd_full_size(im.format, size);
+    if (im.used < room) {
+        if (lvhd_give_room(&r, &im, room, SM_VDI_RESIZE, err)) return -1;
+        im.used = room;
+    }
+    if (im.format == &image_raw) im.size = im.used;
+    lvhd_put_image(&r, &b, &im);
+    lvhd_put_space(&r, &b);
+    *ret_answer = value_built_map(&b);
+    return 0;
+}
+
 /* ---- attach -------------------------------------------------------------------------------- */
 
 int lvhd_vdi_attach(struct sm *sm, struct value *ret_answer, struct xerr *err)
@@ -282,4 +310,20 @@ int lvhd_vdi_introduce(struct sm *sm, struct value *ret_answer, struct xerr *err
 
     if (!uuid_from_text(uuid, &bytes)) return sm_fail_missing(sm, err);
     return lvhd_open(sm, false, &r, err) || lvhd_answer(&r, uuid, ret_answer, err) ? -1 : 0;
+}
+
+int lvhd_vdi_update(struct sm *sm, struct value *ret_answer, struct xerr *err)
+{
+    _cleanup_lvhd_ struct lvhd r = LVHD_INIT;
+    struct value_builder b = value_builder(sm->arena);
+    struct image im;
+
+    if (lvhd_open(sm, false, &r, err) || lvhd_find_request(&r, &im, err) ||
+        (track_has(lvhd_tracker(&r), im.uuid) && owner_check(&r.vg, err)))
+        return -1;
+    track_resized(lvhd_tracker(&r), &im, &b);
+    lvhd_put_image(&r, &b, &im);
+    lvhd_put_space(&r, &b);
+    *ret_answer = value_built_map(&b);
+    return 0;
 }

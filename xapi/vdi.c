@@ -329,10 +329,12 @@ int vdi_resize(struct call *c, struct ref vdi, int64_t size, struct xerr *err)
     return commit_answer(c, &ids, &answer, err);
 }
 
-/* The guest's engine has the image open: it grows it and tells the guest. */
+/* The driver makes room. Then the guest's engine, which has the image open, grows it and tells the guest; what is no image but
+ * a device has the size that the driver gave it. */
 static int grow_in_guest(struct call *c, const struct disk_ids *ids, const char *owner, int64_t size,
-                         struct xerr *err)
+                         struct value *ret_answer, struct xerr *err)
 {
+    const struct value arg = size_arg(c, size);
     const struct storage_attachment *list;
     size_t n = storage_attachments(c->agent->storage, ids->sr.uuid, ids->vdi.uuid, c->arena, &list), i = 0;
     struct hv_disk disk;
@@ -343,8 +345,11 @@ static int grow_in_guest(struct call *c, const struct disk_ids *ids, const char 
     /* Who serves a disk over a socket has its size from the start on. */
     if (i == n || list[i].disk.socket || vbd_of_owner(c, owner, &vbd, &id))
         return xerr_vdi_in_use(err, REF_STR(ids->vdi.ref), "resize_online");
-    if (vbd_describe(c, vbd, &list[i].disk, &disk, err)) return -1;
-    return hv_disk_resize(c->agent->hv, id, &disk, size, err);
+    if (vbd_describe(c, vbd, &list[i].disk, &disk, err) ||
+        driver_call(c, &ids->sr, &ids->vdi, "vdi_resize_online", &arg, 1, NULL, ret_answer, err))
+        return -1;
+    const int64_t has = answer_int(ret_answer, "virtual_size", 0);
+    return hv_disk_resize(c->agent->hv, id, &disk, has > size ? has : size, err);
 }
 
 int vdi_resize_online(struct call *c, struct ref vdi, int64_t size, struct xerr *err)
@@ -365,8 +370,10 @@ int vdi_resize_online(struct call *c, struct ref vdi, int64_t size, struct xerr 
     if (size > INT64_MAX - 511)
         return xerr_vdi_too_large(err, REF_STR(vdi), arena_printf(c->arena, "%lld", (long long)(INT64_MAX - 511)));
     size = (size + 511) & ~INT64_C(511);
-    if (grow_in_guest(c, &ids, hold.owner, size, err)) return -1;
-    if (driver_call(c, &ids.sr, &ids.vdi, "vdi_update", NULL, 0, NULL, &answer, err)) return -1;
+    if (grow_in_guest(c, &ids, hold.owner, size, &answer, err)) return -1;
+    if (sr_has_feature(c, &ids.sr, "VDI_UPDATE") &&
+        driver_call(c, &ids.sr, &ids.vdi, "vdi_update", NULL, 0, NULL, &answer, err))
+        return -1;
     return commit_answer(c, &ids, &answer, err);
 }
 

@@ -308,10 +308,20 @@ def operations(fmt):
         size = len(model[u]) + 4 * MIB
         return ('vdi_resize', 'vdi_uuid=' + u, 'args=%d' % size), {u: model[u].ljust(size, b'\0')}, ()
 
+    def roomier():
+        """The volume of a disk that somebody has; the image grows behind it, here never."""
+        if not state.get('room') in model or state['asked'] > 64 * MIB:
+            if state.get('room') in model:
+                delete(state['room'])
+            state['room'], state['asked'] = create(fmt), SIZE
+            scribble(state['room'])
+        state['asked'] += 8 * MIB
+        return ('vdi_resize_online', 'vdi_uuid=' + state['room'], 'args=%d' % state['asked']), {}, ()
+
     def fewer():
         """A chain is not to grow with the number of kills."""
         if len(model) > 5:
-            for u in [u for u in model if u not in (main, state.get('grown'))]:
+            for u in [u for u in model if u not in (main, state.get('grown'), state.get('room'))]:
                 delete(u)
             settle()
         scribble(main)
@@ -344,6 +354,7 @@ def operations(fmt):
 
     every = [('create', making), ('destroy', removing), ('snapshot', freezing)]
     if fmt != 'raw':
+        every += [('room to grow', roomier)] if fmt == 'qcow2' else []
         every += [('resize', growing), ('inner merge', inner), ('merge of a disk', leaf)]
     return [Operation(fmt + ': ' + what, prepare) for what, prepare in every]
 

@@ -68,8 +68,20 @@ class Engine:
         self.lines.readline()
         self.qmp('qmp_capabilities')
         self.qmp('nbd-server-start', addr={'type': 'unix', 'data': {'path': '/root/nbd'}})
-        self.qmp('block-export-add', type='nbd', id='e', **{'node-name': 'n0', 'name': 'disk', 'writable': True})
         self.top, self.n = 'n0', 0
+        self.export()
+
+    def export(self):
+        self.qmp('block-export-add', type='nbd', id='e', **{'node-name': self.top, 'name': 'disk', 'writable': True})
+
+    def grow(self, size):
+        """Whoever reads and writes through NBD comes back afterwards: that server lets nobody grow its disk, as a guest does."""
+        self.qmp('block-export-del', id='e')
+        until = time.monotonic() + 60
+        while self.qmp('query-block-exports') and time.monotonic() < until:
+            time.sleep(0.05)
+        self.qmp('block_resize', size=size, **{'node-name': self.top})
+        self.export()
 
     @staticmethod
     def node(name, path):
@@ -258,8 +270,31 @@ snap = must('vdi_snapshot', 'phase=finish', 'base_uuid=' + prepared['base_uuid']
 wrote += subprocess.run(['qemu-io', '-f', 'raw', '-c', 'write -P 2 0 256M', '-c', 'flush', 'nbd+unix:///disk?socket=/root/nbd'],
                         stdout=subprocess.PIPE, text=True).stdout
 say(wrote.count('wrote') == 2 and 'fail' not in wrote, 'thin: every byte is written, before a snapshot and after it')
+grown = must('vdi_resize_online', 'vdi_uuid=' + vdi, 'args=%d' % (384 * MIB))
+say(int(grown['virtual_size']) == 256 * MIB and mib()[name] > 384, 'thin: room for 384 MiB in %d before the image grows' % mib()[name])
+engine.grow(384 * MIB)
+grown = must('vdi_update', 'vdi_uuid=' + vdi)
+say(int(grown['virtual_size']) == 384 * MIB, 'thin: grown while somebody has it')
+wrote = subprocess.run(['qemu-io', '-f', 'raw', '-c', 'write -P 3 256M 128M', '-c', 'flush', 'nbd+unix:///disk?socket=/root/nbd'],
+                       stdout=subprocess.PIPE, text=True).stdout
+say('wrote' in wrote and 'fail' not in wrote, 'thin: and all of it is written: %s' % wrote.strip())
 engine.end()
 must('vdi_detach', 'vdi_uuid=' + vdi)
+got = must('vdi_attach', 'vdi_uuid=' + vdi, 'args=false')
+out = subprocess.run(['qemu-io', '-U', '-r', '-f', 'qcow2', '-c', 'read -P 3 256M 128M', got['params']], stdout=subprocess.PIPE, text=True).stdout
+say('bytes at offset' in out and 'fail' not in out, 'thin: what is behind its old end is there: %s' % out.strip())
+must('vdi_detach', 'vdi_uuid=' + vdi)
+raw = must('vdi_create', 'args=%d,a name' % (16 * MIB), 'smconfig.type=raw')['uuid']
+path = must('vdi_attach', 'vdi_uuid=' + raw, 'args=true')['params']
+with open(path, 'rb') as has:
+    grown = must('vdi_resize_online', 'vdi_uuid=' + raw, 'args=%d' % (22 * MIB))
+    say(int(grown['virtual_size']) == 24 * MIB == has.seek(0, 2), 'a raw volume is longer for who has it open: %s' % grown['virtual_size'])
+must('vdi_detach', 'vdi_uuid=' + raw)
+must('vdi_delete', 'vdi_uuid=' + raw)
+old = must('vdi_create', 'args=%d,a name' % (16 * MIB), 'smconfig.image-format=vhd')['uuid']
+got = call('vdi_resize_online', 'vdi_uuid=' + old, 'args=%d' % (32 * MIB))
+say(got.get('error', '').startswith('SR_BACKEND_FAILURE_24 '), 'a VHD grows at rest only: %s' % got)
+must('vdi_delete', 'vdi_uuid=' + old)
 for v, first, second in (vdi, 2, 2), (snap, 1, 0):
     got = must('vdi_attach', 'vdi_uuid=' + v, 'args=false')
     out = subprocess.run(['qemu-io', '-U', '-r', '-f', 'qcow2', '-c', 'read -P %d 0 128M' % first, '-c', 'read -P %d 128M 128M' % second,

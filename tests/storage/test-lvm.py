@@ -85,6 +85,7 @@ def in_use(d, sr):
     check(d.read(snap)[:4 * MIB] == b'\1' * (4 * MIB), 'in use: the first snapshot')
     check(d.read(again)[MIB:3 * MIB] == b'\2' * MIB + b'\1' * MIB, 'in use: the second')
     fails('VDI_IN_USE', 'in use: not destroyed', s.VDI.destroy, vdi)
+    fails('VDI_IN_USE', 'in use: a VHD does not grow', s.VDI.resize_online, vdi, str(2 * size))
     volumes = len(d.volumes(sr))
     d.destroy(snap)
     if LEVEL == 'full':
@@ -107,6 +108,18 @@ def in_use(d, sr):
     names = d.rig.must('ls /dev/VG_XenStorage-' + s.SR.get_uuid(sr)).split()
     check([n for n in names if n.startswith('live-')] == [], 'afterwards its other names are gone: %s' % names)
     d.destroy(snap)
+    d.destroy(vdi)
+    # a simulated guest's engine grows no image: what is shown of that is its room
+    vdi, raw = d.vdi(sr, size, 'qcow2', **{'image-format': 'qcow2'}), d.vdi(sr, size, 'raw', **{'image-format': 'raw'})
+    volume, vm = 'QCOW2-' + s.VDI.get_uuid(vdi), d.vm(vdi, raw)
+    s.VDI.resize_online(vdi, str(4 * size))
+    check(d.volumes(sr)[volume]['mib'] > 64 and s.VDI.get_virtual_size(vdi) == str(size), 'in use: room for a larger qcow2')
+    s.VDI.resize_online(raw, str(size + 3 * MIB))
+    length = d.rig.must('blockdev --getsize64 /dev/VG_XenStorage-%s/LV-%s' % (s.SR.get_uuid(sr), s.VDI.get_uuid(raw))).strip()
+    check(length == s.VDI.get_virtual_size(raw) == str(20 * MIB), 'in use: a raw disk grows to whole extents: %s' % length)
+    fails('VDI_TOO_SMALL', 'in use: not to what it has', s.VDI.resize_online, raw, str(20 * MIB))
+    s.VM.hard_shutdown(vm)
+    d.destroy(raw)
     d.destroy(vdi)
 
 

@@ -37,6 +37,25 @@ def disks(agent, s, sr, folder):
     check(s.SR.get_VDIs(sr) == [] and os.listdir(folder) == [], 'VDI.destroy')
 
 
+def online(s, sr, folder):
+    """A disk that a guest has grows by the driver's own command."""
+    vdi = s.VDI.create(vdi_record(sr, 'grows', GIB))
+    image = os.path.join(folder, s.VDI.get_uuid(vdi) + '.raw')
+    vm = s.VM.clone(s.VM.get_by_name_label('Other install media')[0], 'has it')
+    s.VM.provision(vm)
+    s.VBD.create({'VM': vm, 'VDI': vdi, 'userdevice': '0', 'bootable': True, 'mode': 'RW', 'type': 'Disk', 'empty': False,
+                  'unpluggable': True, 'other_config': {}, 'qos_algorithm_type': '', 'qos_algorithm_params': {}})
+    s.VM.start(vm, False, False)
+    s.VDI.resize_online(vdi, str(2 * GIB))
+    with open(os.path.join(folder, 'online')) as f:
+        check(f.read() == '%s %d\n' % (s.VDI.get_uuid(vdi), 2 * GIB), 'VDI.resize_online: vdi_resize_online, once')
+    check(s.VDI.get_virtual_size(vdi) == str(os.path.getsize(image)) == str(2 * GIB), 'and its record says so')
+    fails('VDI_TOO_SMALL', 'a size that it had', s.VDI.resize_online, vdi, str(GIB))
+    s.VM.hard_shutdown(vm)
+    s.VDI.destroy(vdi)
+    os.unlink(os.path.join(folder, 'online'))
+
+
 def attempt(s, sr, folder, tries, **more):
     """-> the driver's session, and what its calls brought."""
     pbd = s.SR.get_PBDs(sr)[0]
@@ -150,6 +169,7 @@ with Agent(env={'XAPI_SM_DIR': drivers}) as agent:
     sr = s.SR.create(s.host.get_all()[0], {'folder': folder}, '0', 'foreign', '', 'py', '', False, {})
     check(s.SR.get_physical_size(sr) == str(1 << 40), 'SR.create: SR.set_physical_size of its first scan')
     disks(agent, s, sr, folder)
+    online(s, sr, folder)
     s = own_uuids(agent, s, sr, folder)
     scope(agent, s, sr, folder)
     over_tcp(agent, s, sr, folder)

@@ -99,7 +99,8 @@ static enum stop stop_of(const struct storage_sr *sr, const char *command)
     static const struct { const char *command; enum stop stop; } commands[] = {
         { "sr_scan", STOPS_READING },  { "sr_probe", STOPS_READING },  { "sr_update", STOPS_READING },
         { "sr_create", STOPS_WAITING }, { "vdi_create", STOPS_WAITING }, { "vdi_clone", STOPS_WAITING },
-        { "vdi_snapshot", STOPS_WAITING }, { "vdi_resize", STOPS_WAITING }, { "vdi_update", STOPS_READING },
+        { "vdi_snapshot", STOPS_WAITING }, { "vdi_resize", STOPS_WAITING }, { "vdi_resize_online", STOPS_WAITING },
+        { "vdi_update", STOPS_READING },
     };
 
     for (size_t i = 0; sr && sr->cancelled && i < ARRAY_SIZE(commands); i++)
