@@ -44,7 +44,12 @@ def measure(agent, what, things, fn):
     agent_ms, drivers_ms = ((b - a) / len(times) for a, b in zip(before, cpu_ms(agent.process.pid)))
     print('%-28s median %8.1f ms, least %8.1f ms; CPU: agent %6.1f ms, drivers %6.1f ms'
           % (what, statistics.median(times), min(times), agent_ms, drivers_ms), flush=True)
-    return made
+    return made, statistics.median(times)
+
+
+def flat(what, few_ms, many_ms):
+    """At most 20 ms, however many there are."""
+    print('%s: %.1f ms beside %d disks (must 20); ratio=%.2f of beside none (flat: must 1.25)' % (what, many_ms, N, many_ms / few_ms), flush=True)
 
 
 def many(agent, s):
@@ -54,8 +59,8 @@ def many(agent, s):
     def new(_):
         return disk(s, sr, 'disk', 8 * MIB)
 
-    few = measure(agent, 'VDI.create, few disks', range(30), new)
-    measure(agent, 'VDI.snapshot, few disks', few, lambda v: s.VDI.snapshot(v, {}))
+    few, create_ms = measure(agent, 'VDI.create, few disks', range(30), new)
+    snapshot_ms = measure(agent, 'VDI.snapshot, few disks', few, lambda v: s.VDI.snapshot(v, {}))[1]
     with open(os.path.join(folder, s.VDI.get_uuid(new(0)) + '.qcow2'), 'rb') as f:
         empty = f.read()
     for _ in range(N):
@@ -65,8 +70,9 @@ def many(agent, s):
     measure(agent, 'SR.scan, %d new' % N, [sr], s.SR.scan)
     measure(agent, 'SR.scan, nothing new', [sr] * 3, s.SR.scan)
     print('%d disks: the agent is resident with %d MiB, %d before' % (len(s.SR.get_VDIs(sr)), resident_mib(agent.process.pid), before))
-    full = measure(agent, 'VDI.create, many disks', range(30), new)
-    measure(agent, 'VDI.snapshot, many disks', full, lambda v: s.VDI.snapshot(v, {}))
+    full, ms = measure(agent, 'VDI.create, many disks', range(30), new)
+    flat('VDI.create', create_ms, ms)
+    flat('VDI.snapshot', snapshot_ms, measure(agent, 'VDI.snapshot, many disks', full, lambda v: s.VDI.snapshot(v, {}))[1])
     measure(agent, 'VDI.destroy, many disks', full[:10], s.VDI.destroy)
 
 
