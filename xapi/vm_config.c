@@ -171,6 +171,7 @@ int vm_describe(struct call *c, const struct row *vm, struct hv_vm *ret_vm, stru
     if (check_pci(c, vm, err) || describe_memory(vm, &v, err) || describe_vcpus(c->arena, vm, &v, err)) return -1;
     describe_boot(c->arena, vm, &v);
     if (describe_features(c, vm, &v, err) || vm_nvram_describe(c, vm, &v, err) || vtpm_describe(c, vm, &v, err)) return -1;
+    v.vendor_device = v.domain_type == HV_DOMAIN_HVM && row_bool(vm, F_VM_has_vendor_device);
     v.shadow_multiplier = row_float(vm, F_VM_HVM_shadow_multiplier);
     v.platform = pairs(c->arena, row_value(vm, F_VM_platform), &v.n_platform);
     v.bios_strings = pairs(c->arena, row_value(vm, F_VM_bios_strings), &v.n_bios_strings);

@@ -92,6 +92,7 @@ struct hv_vm {
     enum hv_firmware firmware;
     const void *nvram;                       /* UEFI variables as hv_get_nvram() gave them; NULL = the firmware's own */
     size_t nvram_len;
+    bool vendor_device;                      /* the PCI device for which Windows fetches the vendor's drivers; Xen alone has it */
     bool has_tpm;
     const void *tpm;                         /* its TPM's lasting state as hv_get_tpm() gave it; NULL = a new one */
     size_t tpm_len;

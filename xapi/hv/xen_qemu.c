@@ -285,6 +285,11 @@ static void fill_args(struct args *a, const struct xn *xn, const struct xn_guest
         }
     }
     add_disks(a, g, vm);
+    /* Last: the others stay in the slots that they have without it. */
+    if (vm->vendor_device) {
+        add(a, "-device");
+        add(a, "xen-pvdevice,device-id=0xc000");
+    }
 }
 
 /* ---- its life -------------------------------------------------------------------------------- */
