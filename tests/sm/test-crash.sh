@@ -59,12 +59,12 @@ is "the scan removed the other two" "$(ls $loc | grep -c ^base-)" 1
 is "and only the first snapshot is left" "$(field "$(file sr_scan)" vdis.$s.managed)" True
 ok "which is sound" qemu-img check -q -f qcow2 $loc/$s.qcow2
 
-# The disk full, or failing, at each of those steps: the same, without a scan.
+# The disk full, its quota used up, or failing, at each of those steps: the same, without a scan.
 rm -f $loc/base-* $loc/*.qcow2
 z=$(field "$(file vdi_create args=1048576)" uuid)
 write $z 1
-for step in base-linked image-written; do
-    is "no space at $step is said so" "$(SM_FAULT="sm.$step ENOSPC" file vdi_snapshot vdi_uuid=$z | cut -d' ' -f1)" \
+for full in base-linked:ENOSPC image-written:ENOSPC base-linked:EDQUOT image-written:EDQUOT; do
+    is "no space at $full is said so" "$(SM_FAULT="sm.${full%:*} ${full#*:}" file vdi_snapshot vdi_uuid=$z | cut -d' ' -f1)" \
         error=SR_BACKEND_FAILURE_44
     is "and leaves nothing" "$(names)" "$z.qcow2 "
 done
