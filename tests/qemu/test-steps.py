@@ -49,9 +49,11 @@ class World(steps.World):
         return found
 
     def devices(self):
+        """Kinds of the host's interfaces; a bridge that nothing is on may stay or go."""
         out = subprocess.run(['ip', '-o', 'link'], capture_output=True, text=True, check=True).stdout
         names = [line.split(':')[1].strip().split('@')[0] for line in out.splitlines()]
-        return ['tap' if n.startswith('vif') else 'bridge' for n in names if n != 'lo']
+        used = re.findall(r' master (\S+)', out)
+        return ['tap' if n.startswith('vif') else 'bridge' for n in names if n.startswith('vif') or n in used]
 
     def end(self):
         for pid in self.agent.guests_left():
