@@ -115,6 +115,20 @@ struct worker {
     struct exchange *exchange;      /* a fresh one, or NULL */
 };
 
+/* Threads that wait for the same. One that has just run a long call is owed little by the kernel, and would keep a new
+ * connection's call waiting: so those who read are others than those who run what waited at the gate. */
+struct team {
+    const char *name;
+    void *(*main)(void *server);
+    int events_fd;                  /* an epoll set */
+    unsigned min;                   /* stay when there is nothing to do */
+    atomic_uint workers;            /* changes under the server's lock */
+    atomic_uint idle;
+    atomic_bool starting;
+};
+
+enum { READERS, RUNNERS, N_TEAMS };
+
 struct listener {
     pthread_mutex_t lock;
     int fd;                         /* lock; -1 = closed */
@@ -139,11 +153,11 @@ struct pool {
 
 struct http_server {
     struct http_config cfg;
-    int epoll_fd, wake_fd, turn_fd;   /* turn_fd: somebody's turn has come at the gate */
+    int epoll_fd, wake_fd, turn_fd;   /* epoll_fd: of connections; turn_fd: somebody's turn has come at the gate */
     struct gate *gate;
     _Atomic int64_t now_ms;         /* CLOCK_BOOTTIME, as of the last tick */
     int tick_ms;
-    atomic_bool stopping, stopped, worker_starting;
+    atomic_bool stopping, stopped;
     bool looks;                     /* there are processors enough for a worker that looks instead of sleeping */
     atomic_bool looking;            /* one does */
 
@@ -155,13 +169,13 @@ struct http_server {
     struct conn **blocks;           /* block pointers are set once */
     uint32_t n_slots, max_slots, free_slot;    /* lock; free_slot: index + 1 */
     _Atomic uint32_t n_scan;        /* slots in use at most */
-    atomic_uint workers;            /* changes under lock */
+    struct team teams[N_TEAMS];
     pthread_t timer;
     bool timer_runs;
     pthread_mutex_t ended_lock;
     pthread_t *ended;               /* ended_lock: threads to be joined */
     size_t n_ended;                 /* ended_lock */
-    atomic_uint workers_idle, tcp_conns, unix_conns, parked, running;
+    atomic_uint tcp_conns, unix_conns, parked, running;
     _Atomic size_t waiting_bytes, unread_bytes;
     _Atomic uint64_t requests, accepted, refused, prompt;
 

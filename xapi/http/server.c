@@ -61,9 +61,11 @@ static void raise_descriptor_limit(rlim_t wanted)
                  (unsigned long long)wanted);
 }
 
+static void *reader_main(void *server);
+static void *runner_main(void *server);
 static void *timer_main(void *arg);
 
-/* One more idle worker looks at the gate. */
+/* One more idle runner looks at the gate. */
 static void wake_for_turn(void *arg)
 {
     struct http_server *s = arg;
@@ -102,17 +104,22 @@ struct http_server *http_server_new(const struct http_config *cfg)
         s->listeners[i].fd = -1;
     }
     s->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    int turns_fd = epoll_create1(EPOLL_CLOEXEC);
     s->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     s->turn_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (s->epoll_fd < 0 || s->wake_fd < 0 || s->turn_fd < 0) {
-        log_error("cannot make the poll set: %m");
+    if (s->epoll_fd < 0 || turns_fd < 0 || s->wake_fd < 0 || s->turn_fd < 0) {
+        log_error("cannot make the poll sets: %m");
         abort();
     }
-    struct epoll_event ev = { .events = EPOLLIN, .data.u64 = DATA_WAKE };
-    epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, s->wake_fd, &ev);
-    ev = (struct epoll_event){ .events = EPOLLIN | EPOLLET, .data.u64 = DATA_TURN };
-    epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, s->turn_fd, &ev);
     s->gate = gate_new(wake_for_turn, s);
+    s->teams[READERS] = (struct team){ .name = "http-worker", .main = reader_main, .events_fd = s->epoll_fd, .min = s->cfg.workers_min };
+    s->teams[RUNNERS] = (struct team){
+        .name = "http-turn", .main = runner_main, .events_fd = turns_fd, .min = gate_processors(s->gate) + 1
+    };
+    struct epoll_event ev = { .events = EPOLLIN, .data.u64 = DATA_WAKE };
+    for (int i = 0; i < N_TEAMS; i++) epoll_ctl(s->teams[i].events_fd, EPOLL_CTL_ADD, s->wake_fd, &ev);
+    ev = (struct epoll_event){ .events = EPOLLIN | EPOLLET, .data.u64 = DATA_TURN };
+    epoll_ctl(turns_fd, EPOLL_CTL_ADD, s->turn_fd, &ev);
     s->looks = gate_processors(s->gate) > 1;
     pool_init(&s->pool, s->cfg.threads_max, s->cfg.stack_bytes);
     return s;
@@ -222,51 +229,52 @@ static void join_ended(struct http_server *s)
 
 static void listener_event(struct http_server *s, struct listener *l, uint32_t generation);
 
-static void *worker_main(void *arg);
-
 /* One at a time: when all are busy because the processors are, more of them would help nobody. */
-static void add_worker(struct http_server *s)
+static void add_worker(struct http_server *s, struct team *t)
 {
-    if (atomic_load(&s->workers) >= s->cfg.workers_max || atomic_exchange(&s->worker_starting, true)) return;
+    if (atomic_load(&t->workers) >= s->cfg.workers_max || atomic_exchange(&t->starting, true)) return;
     pthread_mutex_lock(&s->lock);
     pthread_t thread;
-    bool started = s->workers < s->cfg.workers_max && !atomic_load(&s->stopping)
-                   && server_start_thread(s, worker_main, WORKER_STACK, &thread) == 0;
-    if (started) s->workers++;
+    bool started = t->workers < s->cfg.workers_max && !atomic_load(&s->stopping)
+                   && server_start_thread(s, t->main, WORKER_STACK, &thread) == 0;
+    if (started) t->workers++;
     pthread_mutex_unlock(&s->lock);
-    if (!started) atomic_store(&s->worker_starting, false);
+    if (!started) atomic_store(&t->starting, false);
 }
 
-static void *worker_main(void *arg)
+/* Nothing to do for a minute: a team shrinks to its minimum. True: this worker goes. */
+static bool leave_idle(struct http_server *s, struct team *t)
 {
-    struct http_server *s = arg;
+    pthread_mutex_lock(&s->lock);
+    bool leave = t->workers > t->min;
+    if (leave) {
+        server_thread_ends(s);
+        t->workers--;
+    }
+    pthread_mutex_unlock(&s->lock);
+    return leave;
+}
+
+static void work(struct http_server *s, struct team *t)
+{
     struct worker w = { .server = s };
     bool settled = false;
 
-    pthread_setname_np(pthread_self(), "http-worker");
+    pthread_setname_np(pthread_self(), t->name);
     for (;;) {
         struct epoll_event ev;
-        atomic_fetch_add(&s->workers_idle, 1);
-        if (!settled) atomic_store(&s->worker_starting, false);
+        atomic_fetch_add(&t->idle, 1);
+        if (!settled) atomic_store(&t->starting, false);
         settled = true;
-        int n = epoll_wait(s->epoll_fd, &ev, 1, WORKER_IDLE_MS);
-        unsigned idle = atomic_fetch_sub(&s->workers_idle, 1);
+        int n = epoll_wait(t->events_fd, &ev, 1, WORKER_IDLE_MS);
+        unsigned idle = atomic_fetch_sub(&t->idle, 1);
         if (atomic_load(&s->stopped)) break;
-        if (n == 0) {
-            /* Nothing to do for a minute: the pool shrinks to its minimum. */
-            pthread_mutex_lock(&s->lock);
-            bool end = s->workers > s->cfg.workers_min;
-            if (end) {
-                server_thread_ends(s);
-                s->workers--;
-            }
-            pthread_mutex_unlock(&s->lock);
-            if (!end) continue;
+        if (n == 0 && leave_idle(s, t)) {
             exchange_free(w.exchange);
-            return NULL;
+            return;
         }
-        if (n < 0) continue;
-        if (idle == 1) add_worker(s);   /* this was the last one waiting */
+        if (n <= 0) continue;
+        if (idle == 1) add_worker(s, t);   /* this was the last one waiting */
         uint32_t index = (uint32_t)ev.data.u64, generation = (uint32_t)(ev.data.u64 >> 32);
         if (ev.data.u64 == DATA_WAKE) continue;
         if (ev.data.u64 == DATA_TURN) conn_run_next(&w);
@@ -276,10 +284,30 @@ static void *worker_main(void *arg)
     exchange_free(w.exchange);
     server_thread_ends(s);
     pthread_mutex_lock(&s->lock);
-    s->workers--;
+    t->workers--;
     pthread_cond_broadcast(&s->wake);
     pthread_mutex_unlock(&s->lock);
+}
+
+static void *reader_main(void *server)
+{
+    work(server, &((struct http_server *)server)->teams[READERS]);
     return NULL;
+}
+
+static void *runner_main(void *server)
+{
+    work(server, &((struct http_server *)server)->teams[RUNNERS]);
+    return NULL;
+}
+
+/* Of all teams. */
+static unsigned workers(struct http_server *s)
+{
+    unsigned n = 0;
+
+    for (int i = 0; i < N_TEAMS; i++) n += atomic_load(&s->teams[i].workers);
+    return n;
 }
 
 /* Workers and the timer start with the first listener. */
@@ -289,9 +317,12 @@ static int start_workers(struct http_server *s)
     int rc = 0;
 
     pthread_mutex_lock(&s->lock);
-    while (rc == 0 && s->workers < s->cfg.workers_min) {
-        rc = server_start_thread(s, worker_main, WORKER_STACK, &thread);
-        if (rc == 0) s->workers++;
+    for (int i = 0; i < N_TEAMS; i++) {
+        struct team *t = &s->teams[i];
+        while (rc == 0 && t->workers < t->min) {
+            rc = server_start_thread(s, t->main, WORKER_STACK, &thread);
+            if (rc == 0) t->workers++;
+        }
     }
     if (rc == 0 && !s->timer_runs) {
         rc = server_start_thread(s, timer_main, 128 << 10, &s->timer);
@@ -671,15 +702,15 @@ int http_server_stop(struct http_server *s, int timeout_ms)
     pthread_cond_broadcast(&s->wake);
     grace_ns = clock_deadline_ns(threads ? 100 : STOP_GRACE_MS);
     int left_ms;
-    while (s->workers && (left_ms = clock_poll_ms(grace_ns, 1000)) > 0) wait_tick(s, left_ms);
-    unsigned workers = s->workers;
+    while (workers(s) && (left_ms = clock_poll_ms(grace_ns, 1000)) > 0) wait_tick(s, left_ms);
+    unsigned left = workers(s);
     bool join = s->timer_runs;
     s->timer_runs = false;
     pthread_mutex_unlock(&s->lock);
     if (join) pthread_join(s->timer, NULL);
     join_ended(s);
-    if (threads || workers) log_warn("stopped with %u handlers still running", threads + workers);
-    return (int)(threads + workers);
+    if (threads || left) log_warn("stopped with %u handlers still running", threads + left);
+    return (int)(threads + left);
 }
 
 void http_server_free(struct http_server *s)
@@ -705,7 +736,7 @@ void http_server_free(struct http_server *s)
     pthread_mutex_destroy(&s->ended_lock);
     pthread_cond_destroy(&s->wake);
     gate_free(s->gate);
-    close(s->epoll_fd);
+    for (int i = 0; i < N_TEAMS; i++) close(s->teams[i].events_fd);
     close(s->wake_fd);
     close(s->turn_fd);
     free(s);
@@ -718,17 +749,16 @@ void http_server_disk(void *server, bool waits)
 
 void http_server_stats(struct http_server *s, struct http_server_stats *ret_stats)
 {
-    pthread_mutex_lock(&s->lock);
-    unsigned workers = s->workers;
-    pthread_mutex_unlock(&s->lock);
-    unsigned idle = atomic_load(&s->workers_idle);
+    unsigned all = workers(s), idle = 0;
+
+    for (int i = 0; i < N_TEAMS; i++) idle += atomic_load(&s->teams[i].idle);
     pthread_mutex_lock(&s->pool.lock);
     unsigned threads = s->pool.threads, threads_idle = s->pool.idle;
     pthread_mutex_unlock(&s->pool.lock);
     *ret_stats = (struct http_server_stats){
         .connections = atomic_load(&s->tcp_conns) + atomic_load(&s->unix_conns),
         .parked = atomic_load(&s->parked),
-        .workers = workers, .workers_busy = workers > idle ? workers - idle : 0,
+        .workers = all, .workers_busy = all > idle ? all - idle : 0,
         .threads = threads, .threads_busy = threads > threads_idle ? threads - threads_idle : 0,
         .requests = atomic_load(&s->requests), .accepted = atomic_load(&s->accepted),
         .refused = atomic_load(&s->refused), .prompt = atomic_load(&s->prompt),
