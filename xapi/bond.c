@@ -101,6 +101,13 @@ static bool has_address(const struct row *pif)
            row_enum(pif, F_PIF_ipv6_configuration_mode) != ipv6_configuration_mode_None;
 }
 
+/* Management over a card that its administrator configured: as when it is plugged, the address is kept. */
+static bool is_adopted(const struct row *pif)
+{
+    return row_bool(pif, F_PIF_management) && !has_address(pif) && *row_str(pif, F_PIF_IP) &&
+           address_prefix_of(row_str(pif, F_PIF_netmask)) > 0;
+}
+
 /* The same tag over two members would be the same VLAN twice over the bond. */
 static int check_tags(const struct snap *s, const struct ref *members, size_t n, struct xerr *err)
 {
@@ -130,7 +137,7 @@ static int check_members(struct call *c, const struct snap *s, const struct ref 
         if (!pif_need_own(c, s, members[i], err)) return -1;
         if (!streq(row_map_str(pif, F_PIF_properties, "gro", "on"), row_map_str(first, F_PIF_properties, "gro", "on")))
             return xerr_incompatible_pif_properties(err);
-        if (has_address(pif)) n_addresses++;
+        if (has_address(pif) || is_adopted(pif)) n_addresses++;
     }
     if (n < 2) return xerr_pif_bond_needs_more_members(err);
     return n_addresses > 1 ? xerr_pif_bond_more_than_one_ip(err) : check_tags(s, members, n, err);
@@ -323,12 +330,9 @@ static void create_records(struct call *c, struct txn *t, struct ref bond, struc
     const struct row *first = snap_get(txn_snap(t), CLASS_PIF, primary);
     const char *device = free_device(c, txn_snap(t));
     const struct value all = complete(c, mode, properties);
-    bool adopted = row_bool(first, F_PIF_management) && *row_str(first, F_PIF_IP) && !has_address(first) &&
-                   address_prefix_of(row_str(first, F_PIF_netmask)) > 0;
 
     if (!*mac) mac = arena_strdup(c->arena, row_str(first, F_PIF_MAC));
-    /* Management over a card that its administrator configured: as when it is plugged, the address is kept. */
-    if (adopted) txn_set_enum(t, primary, F_PIF_ip_configuration_mode, ip_configuration_mode_Static);
+    if (is_adopted(first)) txn_set_enum(t, primary, F_PIF_ip_configuration_mode, ip_configuration_mode_Static);
     struct ref master = pif_create_record(c, t, device, mac, network, -1, false);
     txn_create(t, CLASS_Bond, bond);
     txn_set_ref(t, bond, F_Bond_master, master);
@@ -439,7 +443,7 @@ int bond_create(struct call *c, struct ref network, const struct value *members,
     for (size_t i = 0; i < properties->map.n; i++)
         if (check_property(mode, properties->map.members[i].key, properties->map.members[i].value.s, err)) return -1;
     struct txn *t = db_begin(c->agent->db);
-    if (check_members(c, txn_snap(t), refs, n, err) || check_mac(MAC, err) || check_mac_free(c, txn_snap(t), MAC, refs, n, err) ||
+    if (check_mac(MAC, err) || check_members(c, txn_snap(t), refs, n, err) || check_mac_free(c, txn_snap(t), MAC, refs, n, err) ||
         pif_network_free(c, txn_snap(t), network, err)) {
         db_abort(t);
         return -1;

@@ -344,10 +344,20 @@ def operations():
     def cards(w):
         return sorted((p for p in w.s.PIF.get_all() if w.s.PIF.get_physical(p)), key=w.s.PIF.get_device)
 
+    def one_address(w):
+        """Of the cards only the one with management has an address: a bond has one."""
+        for pif in cards(w):
+            if not w.s.PIF.get_management(pif):
+                w.s.PIF.reconfigure_ip(pif, 'None', '', '', '', '')
+
+    def to_bond(w):
+        one_address(w)
+        return other_network(w)
+
     def with_vlans(w):
         for tag, pif in zip(('7', '8'), cards(w)):
             w.s.VLAN.create(pif, tag, w.s.network.create({'name_label': 'tag' + tag, 'name_description': '', 'other_config': {}}))
-        return other_network(w)
+        return to_bond(w)
 
     def bond(w, network):
         return w.s.Bond.create(network, cards(w), '', 'active-backup', {})
@@ -413,7 +423,7 @@ def operations():
         Operation('VLAN.create', other_network, vlan),
         Operation('VLAN.destroy', with_vlan, lambda w, v: w.s.VLAN.destroy(v)),
         Operation('PIF.unplug', lambda w: w.pif, lambda w, pif: w.s.PIF.unplug(pif)),
-        Operation('Bond.create', other_network, bond),
+        Operation('Bond.create', to_bond, bond),
         Operation('Bond.create with VLANs on its members', with_vlans, bond),
     ]
 

@@ -126,6 +126,7 @@ with Agent() as agent:
     fails('INVALID_VALUE', 'a property of another mode', s.Bond.create, bonded, [eth0, eth1], '', 'active-backup', {'lacp-time': 'fast'})
     for key in ('0', '65536', 'x'):
         fails('INVALID_VALUE', 'a key that LACP has not', s.Bond.create, bonded, [eth0, eth1], '', 'lacp', {'lacp-aggregation-key': key})
+    fails('PIF_BOND_MORE_THAN_ONE_IP', 'management\'s own address counts', s.Bond.create, bonded, [eth0, eth1], '', 'lacp', {})
     s.PIF.plug(eth0)
     fails('PIF_BOND_MORE_THAN_ONE_IP', 'two addresses in a bond', s.Bond.create, bonded, [eth0, eth1], '', 'lacp', {})
     s.PIF.reconfigure_ip(eth1, 'None', '', '', '', '')
