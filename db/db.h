@@ -70,6 +70,7 @@ const struct row *snap_next(const struct snap *s, struct snap_iter *it);
 
 /* Fields of a row. The field must be of the row's class and of the right cell kind (asserted). Borrowed. */
 struct ref row_ref_of(const struct row *r);            /* the row's own reference */
+uint64_t row_serial(const struct row *r);              /* an object made later has a larger one */
 uint64_t row_version(const struct row *r);             /* another number after any change of it; not 0 */
 enum class_id row_class(const struct row *r);
 const char *row_uuid(const struct row *r);             /* "" for a class without uuid */

@@ -230,6 +230,7 @@ static union cell cell_at(const struct row *r, field_id f, enum cell_kind kind)
 }
 
 struct ref row_ref_of(const struct row *r) { return r->leaf.key; }
+uint64_t row_serial(const struct row *r) { return r->serial; }
 uint64_t row_version(const struct row *r) { return atomic_load_explicit(&r->stamp, memory_order_acquire); }
 enum class_id row_class(const struct row *r) { return (enum class_id)r->kind->cls->id; }
 int64_t row_int(const struct row *r, field_id f) { return cell_at(r, f, CELL_INT).i; }

@@ -12,7 +12,7 @@
 
 enum { REMEMBERED = 64 };
 
-struct old { struct ref session; int64_t last_active; };
+struct old { struct ref session; int64_t last_active; uint64_t serial; };
 
 struct session_room {
     char *originator;              /* of those remembered; NULL: nothing is */
@@ -39,13 +39,19 @@ void session_room_forget(struct session_room *r)
     atomic_store(&r->stale, true);
 }
 
+/* last_active counts seconds; of those of one second the one goes first that came first. */
+static bool is_older(const struct old *a, const struct old *b)
+{
+    return a->last_active < b->last_active || (a->last_active == b->last_active && a->serial < b->serial);
+}
+
 /* The n oldest so far, in order; one that is younger than a full list does not matter. */
 static size_t insert(struct old *old, size_t n, size_t most, const struct row *row)
 {
-    struct old new = { row_ref_of(row), row_time(row, F_session_last_active) };
+    struct old new = { row_ref_of(row), row_time(row, F_session_last_active), row_serial(row) };
     size_t at = n;
 
-    while (at && new.last_active < old[at - 1].last_active) at--;
+    while (at && is_older(&new, &old[at - 1])) at--;
     if (at == most) return n;
     if (n < most) n++;
     memmove(old + at + 1, old + at, (n - at - 1) * sizeof(*old));
