@@ -4,8 +4,9 @@ were answered as they should be, tasks that never ended, the drift of the latenc
 
     soak.py HOURS           simulated guests, a repository of files; `make soak HOURS=1`
 
-Six lives of the agent: after each third one a kill -9, else a SIGTERM. In each the agent's size is measured twice: when it
-has warmed up, and at its end. Ends with 1 when a task was left, an answer was wrong, or something grew."""
+Six lives of the agent: after each third one a kill -9, else a SIGTERM. In each the agent's size is looked at every five seconds from
+when it has warmed up: what 20 clients want in one moment is not what they want in the next, so medians of the first and of the last
+third of these looks are compared. Ends with 1 when a task was left, an answer was wrong, or something grew."""
 import collections
 import http.client
 import os
@@ -24,7 +25,7 @@ GONE = (OSError, http.client.HTTPException)
 RESTARTED = ('SESSION_INVALID', 'HOST_STILL_BOOTING', 'TASK_CANCELLED')
 # What a call may be refused with while others work on the same VM, or the hypervisor was told to fail.
 EXPECTED = RESTARTED + ('VM_BAD_POWER_STATE', 'OTHER_OPERATION_IN_PROGRESS', 'HANDLE_INVALID', 'VDI_IN_USE', 'HYPERVISOR_ERROR', 'INTERNAL_ERROR')
-GROWTH = 0.02           # of memory between the warm agent and its end, in the median life
+GROWTH = 0.02           # of memory in the median life, once the agent is warm
 LONG_S = 300            # a life in which the agent warms up; shorter ones say nothing of memory
 DRIFT = 3               # of the 99th percentile from the first life to the last
 
@@ -136,6 +137,12 @@ def size():
         return int(f.read().split()[1]) * os.sysconf('SC_PAGE_SIZE'), len(os.listdir('/proc/%d/fd' % pid))
 
 
+def grown(seen):
+    """(bytes, descriptors) of a life, in order -> the medians of the first third of them, and of the last"""
+    third = max(1, len(seen) // 3)
+    return [tuple(statistics.median(column) for column in zip(*part)) for part in (seen[:third], seen[-third:])]
+
+
 def guarded(target, *arguments):
     try:
         target(*arguments)
@@ -162,15 +169,17 @@ def main(hours):
     threads += [threading.Thread(target=guarded, args=(watcher,)) for _ in range(WATCHERS)]
     for t in threads:
         t.start()
-    sizes = []
+    sizes, rates = [], []
     for life[0] in range(LIVES):
-        until = time.monotonic() + each_s
+        until, before = time.monotonic() + each_s, counts['done']
         time.sleep(each_s / 3)
-        warm = size()
+        looks_at_size = [size()]
         while time.monotonic() < until:
             agent.arm('hv.sim.start EIO 1')
             time.sleep(min(5, max(0, until - time.monotonic())))
-        sizes.append((warm, size()))
+            looks_at_size.append(size())
+        sizes.append(grown(looks_at_size))
+        rates.append((counts['done'] - before) / each_s)
         if life[0] == LIVES - 1:
             break
         if life[0] % 3 == 2:
@@ -192,9 +201,10 @@ def main(hours):
     print('tasks left: %d %s; clients that hang: %d' % (len(left), left[:5], hung))
     print('p99 of VM.get_power_state: %.2f ms in the first life, %.2f ms in the last: %.2f' % (first, last, last / first))
     growth = []
-    for (warm, warm_fds), (end, end_fds) in sizes:
+    for ((warm, warm_fds), (end, end_fds)), rate in zip(sizes, rates):
         growth.append(end / warm - 1)
-        print('memory %.1f MiB, then %.1f: %+.2f %% in %.0f min; descriptors %d, then %d' % (warm / MIB, end / MIB, 100 * growth[-1], each_s * 2 / 3 / 60, warm_fds, end_fds))
+        print('%.0f a second; memory %.1f MiB, then %.1f: %+.2f %% in %.0f min; descriptors %d, then %d' % (
+            rate, warm / MIB, end / MIB, 100 * growth[-1], each_s * 4 / 9 / 60, warm_fds, end_fds))
     fds = statistics.median(end - warm for (_, warm), (_, end) in sizes)
     bad = [what for what, is_so in (('wrong answers', wrong), ('tasks left', left), ('clients hang', hung), ('the latency drifts', last > DRIFT * first),
                                     ('memory grows', each_s >= LONG_S and statistics.median(growth) > GROWTH), ('descriptors grow', fds > CLIENTS)) if is_so]
