@@ -45,5 +45,8 @@ ends({'a': ONCE, 'b': ONCE, 'c': ONCE}, 1, '0 passed, 3 failed, 0 skipped', 'thr
 ends({'a': '[ -e "$0.was" ] || kill -SEGV $$; ' + FINE}, 1, '0 passed, 1 failed, 0 skipped', 'nor is a crash')
 for sign in ('ERROR: AddressSanitizer: heap-use-after-free', 'RuntimeError: the agent ended with -11', 'x.c:7: runtime error: shift'):
     ends({'a': 'echo "%s"; ' % sign + ONCE}, 1, '0 passed, 1 failed, 0 skipped', 'nor ' + sign)
+# tail reads a file of the test's folder for good, behind the test's back.
+text = ends({'a': 'touch $TMPDIR/x; setsid tail -f "$TMPDIR/x" >/dev/null 2>&1 & ' + FINE}, 1, '1 passed, 1 failed, 0 skipped', 'a process that stays')
+check('it left a process: tail -f ' in text, 'which is told, too')
 ends({}, 1, '0 passed, 0 failed, 0 skipped', 'nothing to run is a failure')
 done()

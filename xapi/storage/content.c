@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/mman.h>
@@ -70,31 +71,49 @@ static int connect_once(const struct sockaddr_un *to)
     return -1;
 }
 
-/* The socket appears a moment after the start. A descriptor, or -1 + errno. */
-static int await(struct content *k, const struct sockaddr_un *to)
+/* Whether the server says its first word, and before it ends. */
+static bool greets(int fd)
 {
+    struct pollfd p = { .fd = fd, .events = POLLIN };
     int64_t until = clock_deadline_ns(START_MS);
-    int fd, status;
+    ssize_t n;
+    char first;
 
-    while ((fd = connect_once(to)) < 0) {
-        if (subproc_wait(&k->child, 5, &status) != 1) {
-            errno = ECHILD;
-            return -1;
-        }
+    while ((n = recv(fd, &first, 1, MSG_PEEK)) < 0 && (errno == EAGAIN || errno == EINTR)) {
         if (clock_boottime_ns() > until) {
             errno = ETIMEDOUT;
-            return -1;
+            return false;
         }
+        poll(&p, 1, 1000);
     }
+    if (n != 1) errno = EIO;
+    return n == 1;
+}
+
+/* A connection that is waiting in the backlog of a socket of nobody else's, and the socket. */
+static int connect_ahead(const struct sockaddr_un *at, int *ret_listener)
+{
+    _cleanup_close_ int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = -1;
+
+    if (listener >= 0 && !bind(listener, (const struct sockaddr *)(const void *)at, sizeof(*at)) && !listen(listener, 1))
+        fd = connect_once(at);
+    int why = errno;
+    unlink(at->sun_path);
+    errno = why;
+    if (fd >= 0) *ret_listener = take_fd(listener);
     return fd;
 }
 
-/* A server of its own, and a connection to it. */
+/* A server of its own, and a connection to it, which is there before the server is: an agent that is killed leaves a server that
+ * has nobody to serve, and ends. The shell is for systemd's convention of handing over a socket, which names the process. */
 static int start(struct content *k, const struct storage_disk *disk, int *ret_fd, const struct sockaddr_un *at, struct xerr *err)
 {
-    const char *argv[] = { "qemu-nbd",
-                           "--socket",
-                           at->sun_path,
+    _cleanup_close_ int listener = -1, said = memfd_create("said", MFD_CLOEXEC), fd = connect_ahead(at, &listener);
+    const char *argv[] = { "/bin/sh",
+                           "-c",
+                           "LISTEN_PID=$$ exec qemu-nbd \"$@\"",
+                           "qemu-nbd",
                            "--format",
                            disk->format,
                            "--discard=unmap",
@@ -102,14 +121,16 @@ static int start(struct content *k, const struct storage_disk *disk, int *ret_fd
                            "--",
                            disk->path,
                            NULL };
-    const char *env[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", NULL };
-    struct subproc_command cmd = { .argv = argv, .env = env, .cwd = "/" };
-    _cleanup_close_ int said = memfd_create("said", MFD_CLOEXEC);
+    const char *env[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", "LISTEN_FDS=1", NULL };
+    struct subproc_command cmd = { .argv = argv, .env = env, .cwd = "/", .fds = &(struct subproc_fd){ listener, 3 }, .n_fds = 1 };
 
-    if (subproc_spawn(&cmd, -1, -1, said, &k->child))
+    if (fd < 0 || subproc_spawn(&cmd, -1, -1, said, &k->child))
         return xerr_internal(err, "cannot start qemu-nbd: %s", strerror(errno));
-    *ret_fd = await(k, at);
-    if (*ret_fd >= 0) return 0;
+    close(take_fd(listener));
+    if (greets(fd)) {
+        *ret_fd = take_fd(fd);
+        return 0;
+    }
     int why = errno;
     log_said(said, disk->path);
     errno = why;
@@ -141,7 +162,6 @@ int content_connect(struct storage *s, const struct storage_disk *disk, struct c
     k->nbd = (struct nbd)NBD_INIT;
     k->stale = storage_is_stale(disk);
     int rc = disk->socket ? join(disk->socket, ret_fd, err) : start(k, disk, ret_fd, &at, err);
-    if (!disk->socket) unlink(at.sun_path);
     if (rc)
         content_close(take_ptr(k));
     else

@@ -1,7 +1,7 @@
 /* The bytes of an attached disk, whatever its image format: read and written at any place.
  * Called by: http/raw_vdi.c, xva_*.c.  Calls: qemu-nbd, lib/nbd.
  *
- * A qemu-nbd of its own serves each opened disk on a unix socket and goes when the connection does, also when
+ * A qemu-nbd of its own serves each opened disk to one connection and goes when that does, also when
  * this process dies: no state is left behind, and the image code runs in a process that may crash. */
 #ifndef XAPI_STORAGE_CONTENT_H
 #define XAPI_STORAGE_CONTENT_H
