@@ -298,12 +298,8 @@ int dir_vdi_resize(struct sm *sm, struct value *ret_answer, struct xerr *err)
     struct image im;
     int64_t size = 0;
 
-    if (dir_open_change(sm, &d, err) || dir_find_request(&d, false, &im, err) ||
-        image_wanted_size(sm, im.format, &size, err))
+    if (dir_open_change(sm, &d, err) || dir_find_request(&d, false, &im, err) || image_larger_size(sm, im.format, im.size, &size, err))
         return -1;
-    if (size < im.size)
-        return sm_fail(err, SM_VDI_SIZE, "shrinking is not allowed: %lld bytes to %lld", (long long)im.size,
-                       (long long)size);
     if (size > im.size) {
         const char *bytes = arena_printf(sm->arena, "%lld", (long long)size);
         const char *argv[] = { "qemu-img", "resize", "-q", "-f", im.format->qemu, dir_full_path(&d, im.name),
@@ -321,12 +317,8 @@ int dir_vdi_resize_online(struct sm *sm, struct value *ret_answer, struct xerr *
     struct image im;
     int64_t size = 0;
 
-    if (dir_open_change(sm, &d, err) || dir_find_request(&d, false, &im, err) ||
-        image_wanted_size(sm, im.format, &size, err))
+    if (dir_open_change(sm, &d, err) || dir_find_request(&d, false, &im, err) || image_larger_size(sm, im.format, im.size, &size, err))
         return -1;
-    if (size < im.size)
-        return sm_fail(err, SM_VDI_SIZE, "shrinking is not allowed: %lld bytes to %lld", (long long)im.size,
-                       (long long)size);
     return dir_answer_image(&d, im.uuid, ret_answer, err);
 }
 

@@ -225,3 +225,10 @@ int image_wanted_size(struct sm *sm, const struct image_format *f, int64_t *ret_
     *ret_size = size > f->max_size ? f->max_size : size;
     return 0;
 }
+
+int image_larger_size(struct sm *sm, const struct image_format *f, int64_t size, int64_t *ret_size, struct xerr *err)
+{
+    if (image_wanted_size(sm, f, ret_size, err)) return -1;
+    if (*ret_size >= size) return 0;
+    return sm_fail(err, SM_VDI_SIZE, "shrinking is not allowed: %lld bytes to %lld", (long long)size, (long long)*ret_size);
+}

@@ -55,6 +55,8 @@ const struct image_format *image_format_named(const char *name);
 int image_choose(struct sm *sm, const char *fallback, const struct image_format **ret_format, struct xerr *err);
 /* The first argument as a size that the format can have, rounded up: VDI_SIZE. */
 int image_wanted_size(struct sm *sm, const struct image_format *f, int64_t *ret_size, struct xerr *err);
+/* The same for an image of size bytes that grows: VDI_SIZE when it would shrink. */
+int image_larger_size(struct sm *sm, const struct image_format *f, int64_t size, int64_t *ret_size, struct xerr *err);
 /* All, in the order in which a repository looks for the file of a disk; ends with NULL. */
 extern const struct image_format *const image_formats[];
 

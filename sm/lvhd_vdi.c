@@ -184,12 +184,8 @@ int lvhd_vdi_resize(struct sm *sm, struct value *ret_answer, struct xerr *err)
     struct image im;
     int64_t size = 0, room;
 
-    if (lvhd_open(sm, true, &r, err) || lvhd_find_request(&r, &im, err) ||
-        image_wanted_size(sm, im.format, &size, err))
+    if (lvhd_open(sm, true, &r, err) || lvhd_find_request(&r, &im, err) || image_larger_size(sm, im.format, im.size, &size, err))
         return -1;
-    if (size < im.size)
-        return sm_fail(err, SM_VDI_SIZE, "shrinking is not allowed: %lld bytes to %lld", (long long)im.size,
-                       (long long)size);
     if (lvhd_in_use(sm, im.uuid))
         return sm_fail(err, SM_VDI_IN_USE, "%s is in use: it grows at rest only", im.uuid);
     /* A small one gets what its tables may need. */
@@ -218,12 +214,8 @@ int lvhd_vdi_resize_online(struct sm *sm, struct value *ret_answer, struct xerr 
     struct image im;
     int64_t size = 0;
 
-    if (lvhd_open(sm, true, &r, err) || lvhd_find_request(&r, &im, err) ||
-        image_wanted_size(sm, im.format, &size, err))
+    if (lvhd_open(sm, true, &r, err) || lvhd_find_request(&r, &im, err) || image_larger_size(sm, im.format, im.size, &size, err))
         return -1;
-    if (size < im.size)
-        return sm_fail(err, SM_VDI_SIZE, "shrinking is not allowed: %lld bytes to %lld", (long long)im.size,
-                       (long long)size);
     if (im.format == &image_vhd) return sm_fail(err, SM_VDI_IN_USE, "%s is in use: a VHD grows at rest only", im.uuid);
     const int64_t room = lvhd_full_size(im.format, size);
     if (im.used < room) {
