@@ -34,7 +34,7 @@ class Kernel:
 
     @staticmethod
     def is_gone(a):
-        return 'bond0' not in a.must('ip -o link')
+        return 'bond0' not in a.must('ip -o link') and 'bond0' not in a.must('nft list tables')
 
 
 class Switch:

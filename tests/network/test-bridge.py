@@ -12,6 +12,10 @@ def ip(*args):
     return subprocess.run(['ip', *args], capture_output=True, text=True, check=True).stdout
 
 
+def nft(*args):
+    return subprocess.run(['nft', *args], capture_output=True, text=True, check=True).stdout
+
+
 def links():
     """name -> what `ip` says of it, in this namespace."""
     return {l['ifname']: l for l in json.loads(ip('-d', '-j', 'link'))}
@@ -28,12 +32,17 @@ def make_vm(s, name, networks):
 ip('link', 'add', 'eth7', 'type', 'veth', 'peer', 'name', 'wire7')
 ip('link', 'set', 'eth7', 'up')
 ip('addr', 'add', '198.51.100.7/24', 'dev', 'eth7')
+# What a bond that spread by source may have left on a card, and what is somebody else's.
+for table in ('xapi-slb-bond9', 'mine'):
+    nft('add', 'table', 'netdev', table)
+    nft('add', 'chain', 'netdev', table, 'port0', '{ type filter hook ingress device eth7 priority 0; }')
 with Agent(net='bridge') as agent:
     s = agent.login()
     pifs = {r['device']: r for r in s.PIF.get_all_records().values()}
     check('eth7' in pifs, 'a NIC of the host has a PIF: %s' % sorted(pifs))
     check(pifs['eth7']['IP'] == '198.51.100.7' and pifs['eth7']['netmask'] == '255.255.255.0', 'with its address')
     check(pifs['eth7']['MAC'] == links()['eth7']['address'], 'and its MAC')
+    check(nft('list', 'tables').split() == ['table', 'netdev', 'mine'], 'rules of a bond that is not there any more go, others stay')
 
     inner = [r for r, n in s.network.get_all_records().items() if n['name_label'] == 'Internal network'][0]
     jumbo = s.network.create({'name_label': 'jumbo', 'name_description': '', 'MTU': '9000', 'other_config': {}})

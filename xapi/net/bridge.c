@@ -30,12 +30,23 @@ static bool has_carrier(const struct net_have *have, size_t n, const char *name)
     return false;
 }
 
+static bool is_spread(const struct net_link *link)
+{
+    return link->kind == NET_BOND && link->bond.mode == NET_BOND_SLB;
+}
+
 static int spread_by_source(const struct net_plan *plan, const struct net_have *have, size_t n_have, struct arena *a,
                             char **ret_why)
 {
+    const char **spread = arena_new_array(a, const char *, plan->n);
+    size_t n_spread = 0;
+
+    for (size_t i = 0; i < plan->n; i++)
+        if (is_spread(&plan->links[i])) spread[n_spread++] = plan->links[i].name;
+    if (filter_slb_only(spread, n_spread, ret_why)) return -1;
     for (size_t i = 0; i < plan->n; i++) {
         const struct net_link *bond = &plan->links[i];
-        if (bond->kind != NET_BOND || bond->bond.mode != NET_BOND_SLB) continue;
+        if (!is_spread(bond)) continue;
         const char **ports = arena_new_array(a, const char *, plan->n);
         size_t n = 0;
         for (size_t j = 0; j < plan->n; j++)

@@ -23,6 +23,7 @@
 
 enum { OFFSET_TYPE = 12, OFFSET_TAG = 14 };   /* in the Ethernet header; a tagged frame shows its tag there */
 enum { ANSWER_BYTES = 8192, ANSWER_MS = 5000 };
+#define SLB "xapi-slb-"                       /* and the bond: the table of balance-slb's rules */
 
 struct batch {
     struct strbuf out;
@@ -66,18 +67,24 @@ static void table_message(struct batch *b, int type, int flags)
     put(b, msg);
 }
 
+/* Bytes of an answer, or -1 with errno. */
+static ssize_t receive(int fd, char *answer, size_t size)
+{
+    struct pollfd ready = { .fd = fd, .events = POLLIN };
+    ssize_t n = poll(&ready, 1, ANSWER_MS) == 1 ? recv(fd, answer, size, 0) : 0;
+
+    if (!n) errno = ETIMEDOUT;
+    return n > 0 ? n : -1;
+}
+
 /* 1: acknowledged, 0: more is to come, -1 with errno. `fine`: an errno that is no failure. */
 static int read_answer(int fd, int fine)
 {
     char answer[ANSWER_BYTES] __attribute__((aligned(8)));
-    struct pollfd ready = { .fd = fd, .events = POLLIN };
-    ssize_t n = poll(&ready, 1, ANSWER_MS) == 1 ? recv(fd, answer, sizeof(answer), 0) : 0;
+    ssize_t n = receive(fd, answer, sizeof(answer));
     int left = (int)n, rc = 0;
 
-    if (n <= 0) {
-        if (!n) errno = ETIMEDOUT;
-        return -1;
-    }
+    if (n < 0) return -1;
     for (struct nlmsghdr *h = (void *)answer; nlmsg_ok(h, left); h = nlmsg_next(h, &left)) {
         const struct nlmsgerr *error = nlmsg_data(h);
         if (h->nlmsg_type != NLMSG_ERROR) continue;
@@ -347,9 +354,8 @@ int filter_lock(const char *interface, const struct net_lock *lock, char **ret_w
     return batch_commit(&b, ret_why);
 }
 
-int filter_unlock(const char *interface, char **ret_why)
+static int drop_table(const char *table, char **ret_why)
 {
-    _cleanup_free_ char *table = xasprintf("xapi-%s", interface);
     struct batch b;
 
     batch_begin(&b, table);
@@ -358,6 +364,13 @@ int filter_unlock(const char *interface, char **ret_why)
     if (!batch_send(&b, ENOENT) || errno == EPROTONOSUPPORT || errno == EOPNOTSUPP) return 0;
     *ret_why = xasprintf("nftables, %s: %s", table, strerror(errno));
     return -1;
+}
+
+int filter_unlock(const char *interface, char **ret_why)
+{
+    _cleanup_free_ char *table = xasprintf("xapi-%s", interface);
+
+    return drop_table(table, ret_why);
 }
 
 /* ---- a card with some VLANs --------------------------------------------------------------------------------------------------- */
@@ -441,7 +454,7 @@ static void drop_groups(struct batch *b, const char *port, unsigned number)
 
 int filter_slb(const char *bond, const char *const *others, size_t n_others, char **ret_why)
 {
-    _cleanup_free_ char *table = xasprintf("xapi-%s", bond);
+    _cleanup_free_ char *table = xasprintf(SLB "%s", bond);
     struct batch b;
 
     fresh_table(&b, table);
@@ -452,4 +465,51 @@ int filter_slb(const char *bond, const char *const *others, size_t n_others, cha
     drop_returning(&b);
     for (size_t i = 0; i < n_others; i++) drop_groups(&b, others[i], (unsigned)i);
     return batch_commit(&b, ret_why);
+}
+
+/* The names of the tables of this answer that begin so, each with its 0, to *names. 1: that was all, 0: more is to come, -1 + errno. */
+static int read_tables(int fd, struct strbuf *names)
+{
+    char answer[4 * ANSWER_BYTES] __attribute__((aligned(8)));
+    ssize_t n = receive(fd, answer, sizeof(answer));
+    int left = (int)n;
+
+    if (n < 0) return -1;
+    for (struct nlmsghdr *h = (void *)answer; nlmsg_ok(h, left); h = nlmsg_next(h, &left)) {
+        if (h->nlmsg_type == NLMSG_DONE) return 1;
+        if (h->nlmsg_type == NLMSG_ERROR) {
+            errno = -((const struct nlmsgerr *)nlmsg_data(h))->error;
+            return -1;
+        }
+        struct nlattr *name = nlmsg_find_attr(h, sizeof(struct nfgenmsg), NFTA_TABLE_NAME);
+        if (name && !strncmp(nla_get_string(name), SLB, strlen(SLB))) strbuf_add(names, nla_data(name), (size_t)nla_len(name));
+    }
+    return 0;
+}
+
+/* A kernel without nftables has none. */
+static int slb_tables(struct strbuf *names, char **ret_why)
+{
+    _cleanup_close_ int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
+    struct nl_msg *msg = message(NFT_MSG_GETTABLE, NLM_F_DUMP);
+    int rc = fd < 0 || send(fd, nlmsg_hdr(msg), nlmsg_hdr(msg)->nlmsg_len, 0) < 0 ? -1 : 0;
+
+    while (!rc) rc = read_tables(fd, names);
+    nlmsg_free(msg);
+    if (rc == 1 || errno == EPROTONOSUPPORT || errno == EOPNOTSUPP) return 0;
+    *ret_why = xasprintf("nftables, which tables there are: %s", strerror(errno));
+    return -1;
+}
+
+int filter_slb_only(const char *const *bonds, size_t n, char **ret_why)
+{
+    _cleanup_strbuf_ struct strbuf names = STRBUF_INIT;
+
+    if (slb_tables(&names, ret_why)) return -1;
+    for (const char *name = names.ptr; name && name < names.ptr + names.len; name += strlen(name) + 1) {
+        bool wanted = false;
+        for (size_t i = 0; i < n; i++) wanted |= streq(name + strlen(SLB), bonds[i]);
+        if (!wanted && drop_table(name, ret_why)) return -1;
+    }
+    return 0;
 }

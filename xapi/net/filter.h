@@ -18,5 +18,7 @@ int filter_trunks(const char *interface, const uint16_t *tags, size_t n, char **
 /* balance-slb of the kernel's bonding: what the bond sent never comes in again by another of its ports, and only the first
  * port takes broadcasts. */
 int filter_slb(const char *bond, const char *const *others, size_t n_others, char **ret_why);
+/* No such rules but of these bonds: those at the ports would outlive a bond, and go on dropping what they take for doubled. */
+int filter_slb_only(const char *const *bonds, size_t n, char **ret_why);
 
 #endif

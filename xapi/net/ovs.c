@@ -252,7 +252,8 @@ static int apply(void *state, const struct net_plan *plan, char **ret_why)
     if (ovs_apply_plan(&db, w->mark, plan, now != w->proven, ret_why)) return -1;
     w->proven = now;
     if (bring_up(sk, w->mark, plan, a, ret_why) || take_steps(sk, w->mark, kernel_part(plan, true, NULL, 0, a), ret_why)) return -1;
-    return real_finish(plan, ret_why);
+    /* The switch spreads by source itself: rules that the bridge driver left are in its way. */
+    return real_finish(plan, ret_why) || filter_slb_only(NULL, 0, ret_why) ? -1 : 0;
 }
 
 /* ---- bridges ------------------------------------------------------------------------------------------------------------------- */
