@@ -36,12 +36,19 @@ bool chain_readable(const struct images *all)
     return true;
 }
 
-void chain_hide_bases(struct images *all)
+struct map *chain_parents(const struct images *all)
 {
-    _cleanup_(map_freep) struct map *parents = map_new();
+    struct map *parents = map_new();
 
     for (size_t i = 0; i < all->n; i++)
-        if (*all->list[i].parent) map_put(parents, all->list[i].parent, all);
+        if (*all->list[i].parent) map_put(parents, all->list[i].parent, parents);
+    return parents;
+}
+
+void chain_hide_bases(struct images *all)
+{
+    _cleanup_(map_freep) struct map *parents = chain_parents(all);
+
     for (size_t i = 0; i < all->n; i++)
         if (all->list[i].format->marks_hidden && map_get(parents, all->list[i].uuid))
             all->list[i].hidden = true;

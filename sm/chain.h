@@ -33,6 +33,8 @@ void images_free(struct images *s);
 const struct image *chain_find(const struct images *all, const char *uuid);
 /* Some image but the one called but_name stands on this base. */
 bool chain_has_children(const struct images *all, const char *base, const char *but_name);
+/* The uuids that something stands on. Who asks frees it. */
+struct map *chain_parents(const struct images *all);
 /* While an image cannot be read nobody knows what it stands on. */
 bool chain_readable(const struct images *all);
 /* Formats that mark a base in itself: one that is not marked yet but has a child is a base all the same. */

@@ -9,6 +9,8 @@
  *       dead-T, P to T; dead-T is removed. Killed between: a scan goes on. */
 #include "sm/lvhd_private.h"
 
+#include "lib/map.h"
+
 #include <errno.h>
 
 static struct value describe(struct lvhd *r, const struct images *all, const struct image *top)
@@ -48,11 +50,32 @@ static bool can_merge(struct lvhd *r, const struct images *all, const struct ima
     return chain_can_merge(r->sm, all, top) && !may_be_written(r, all, top);
 }
 
+/* What a scan would end, by name: while it is there nothing is merged around it. A guest's engine that has an image open which
+ * was merged closes it when the guest ends: *ret_waiting. */
+static struct value unfinished(struct lvhd *r, const struct images *all, bool *ret_waiting)
+{
+    _cleanup_(map_freep) struct map *parents = chain_parents(all);
+    struct value_builder names = value_builder(r->sm->arena);
+
+    for (size_t i = 0; i < all->n; i++) {
+        const struct image *im = &all->list[i];
+        const bool alone = !map_get(parents, im->uuid);
+        if (!lvhd_is_unfinished(im, parents)) continue;
+        if (im->merged && alone) vg_deactivate(&r->vg, im->name);
+        if (im->merged && alone && vg_is_active(&r->vg, im->name))
+            *ret_waiting = true;
+        else if (im->merged || !im->hidden || !lvhd_in_use(r->sm, im->uuid))
+            value_push(&names, value_string(arena_strdup(r->sm->arena, im->name)));
+    }
+    return value_built_set(&names);
+}
+
 int lvhd_sr_gc_plan(struct sm *sm, struct value *ret_answer, struct xerr *err)
 {
     _cleanup_images_ struct images all = { 0 };
     _cleanup_lvhd_ struct lvhd r = LVHD_INIT;
     struct value_builder b = value_builder(sm->arena), merges = b;
+    bool waiting = false;
 
     if (lvhd_open(sm, false, &r, err)) return -1;
     lvhd_list(&r, &all);
@@ -60,6 +83,8 @@ int lvhd_sr_gc_plan(struct sm *sm, struct value *ret_answer, struct xerr *err)
         if (can_merge(&r, &all, &all.list[i])) value_push(&merges, describe(&r, &all, &all.list[i]));
     value_put(&b, "merges", value_built_set(&merges));
     value_put(&b, "prepare", value_bool(true));
+    value_put(&b, "unfinished", unfinished(&r, &all, &waiting));
+    value_put(&b, "waiting", value_bool(waiting));
     *ret_answer = value_built_map(&b);
     return 0;
 }

@@ -91,6 +91,8 @@ int lvhd_set_parent(struct lvhd *r, const struct image *im, const struct image *
  * have looked anew, so that nobody has top open but who looks at a device that was closed. */
 int lvhd_end_merge(struct lvhd *r, const struct images *all, const struct image *top, const char *base, bool let_go,
                    struct xerr *err);
+/* A step that was begun and not ended left it, or a merge whose image was still open; parents: chain_parents(). */
+bool lvhd_is_unfinished(const struct image *im, const struct map *parents);
 /* What a killed driver had begun. *ret_changed: the group must be read again. */
 int lvhd_repair(struct lvhd *r, bool *ret_changed, struct xerr *err);
 

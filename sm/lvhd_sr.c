@@ -314,6 +314,12 @@ static int repair_dead(struct lvhd *r, const struct image *dead, struct xerr *er
     return vg_remove_lv(&r->vg, dead->name, err);
 }
 
+bool lvhd_is_unfinished(const struct image *im, const struct map *parents)
+{
+    return has_prefix(im->name, TMP) || has_prefix(im->name, DEAD) || im->broken == lvhd_half_made || im->merged ||
+           (im->hidden && !map_get(parents, im->uuid));
+}
+
 static int repair_one(struct lvhd *r, const struct images *all, const struct image *im, bool *ret_changed,
                       struct xerr *err)
 {
@@ -335,24 +341,19 @@ static int repair_one(struct lvhd *r, const struct images *all, const struct ima
 int lvhd_repair(struct lvhd *r, bool *ret_changed, struct xerr *err)
 {
     _cleanup_images_ struct images all = { 0 };
-    _cleanup_(map_freep) struct map *parents = map_new();
+    _cleanup_(map_freep) struct map *parents = NULL;
     bool changed, checked = false;
 
     *ret_changed = false;
     if (lvhd_cbt_settle(r, ret_changed, err)) return -1;
     lvhd_list(r, &all);
-    for (size_t i = 0; i < all.n; i++)
-        if (*all.list[i].parent) map_put(parents, all.list[i].parent, r);
+    parents = chain_parents(&all);
     for (size_t i = 0; i < all.n; i++) {
-        const struct image *im = &all.list[i];
-        const struct vg_lv *lv = vg_find(&r->vg, im->name);
         /* Nothing of it concerns most disks, and a repository where nothing is to do is not written to. */
-        if (!has_prefix(im->name, TMP) && !has_prefix(im->name, DEAD) && im->broken != lvhd_half_made &&
-            !vg_tag_value(r->sm, lv->tags, TAG_MERGED) && (!im->hidden || map_get(parents, im->uuid)))
-            continue;
+        if (!lvhd_is_unfinished(&all.list[i], parents)) continue;
         if (!checked && owner_check(&r->vg, err)) return -1;
         checked = true;
-        if (repair_one(r, &all, im, &changed, err)) return -1;
+        if (repair_one(r, &all, &all.list[i], &changed, err)) return -1;
         *ret_changed |= changed;
     }
     return 0;

@@ -60,8 +60,10 @@ int sr_scan_records(struct call *c, const struct storage_sr *sr, int deadline_ms
 
 /* One merge of what deleted snapshots left, when there is one to do, as a task that clients see and may cancel.
  * rate: bytes a second, 0 = no limit; *stop ends it early. *ret_left: merges still to do before this one; 0 = nothing was done.
+ * What a step that did not come to its end left is ended by a scan first; *ret_waiting: some of it is open in a guest's engine
+ * still, and nothing tells when that lets go.
  * Errors: the driver's; VDI_IO_ERROR [why]; TASK_CANCELLED [task]. Blocks, for hours if need be. */
-int sr_gc_step(struct call *c, struct ref sr, int64_t rate, const atomic_bool *stop, size_t *ret_left,
+int sr_gc_step(struct call *c, struct ref sr, int64_t rate, const atomic_bool *stop, size_t *ret_left, bool *ret_waiting,
                struct xerr *err);
 
 /* sr_attach; marks the PBD plugged. deadline_ms: of the driver call, 0 = its own. Errors: the driver's. Blocks. */

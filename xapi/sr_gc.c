@@ -1,9 +1,9 @@
 /* SR: merging the images that deleted snapshots left, one at a time.
  * Called by: jobs/gc.c.  Calls: storage/, sr_scan.c, task.h.
  *
- * 1. the driver's plan, and room for it in repositories of volumes; 2. the data, copied without any lock, as a task; 3. the
- * driver unhooks the image; 4. whoever serves one of the SR's disks looks at its chain anew; 5. a scan brings the records up to
- * date. */
+ * 1. the driver's plan, after a scan where an earlier step left something, and room for it in repositories of volumes; 2. the
+ * data, copied without any lock, as a task; 3. the driver unhooks the image; 4. whoever serves one of the SR's disks looks at
+ * its chain anew; 5. a scan brings the records up to date. */
 #define LOG_MODULE "sr"
 #include "xapi/sr.h"
 
@@ -137,7 +137,13 @@ static int do_merge(struct call *c, const struct storage_sr *sr, const struct me
         .arg = pace,
     };
 
-    if (prepare(c, sr, m, err) || storage_merge(c->agent->storage, &work, err) || finish(c, sr, m, err)) return -1;
+    if (prepare(c, sr, m, err) || storage_merge(c->agent->storage, &work, err)) return -1;
+    if (finish(c, sr, m, err)) {
+        /* A driver that was killed may have got half way: a scan goes on there. */
+        _cleanup_xerr_ struct xerr ignored = XERR_INIT;
+        sr_scan_records(c, sr, 0, &ignored);
+        return -1;
+    }
     switch_disks(c, sr->uuid);
     return sr_scan_records(c, sr, 0, err);
 }
@@ -161,21 +167,37 @@ static int run_as_task(struct call *c, const struct storage_sr *sr, const struct
     return rc;
 }
 
-int sr_gc_step(struct call *c, struct ref sr, int64_t rate, const atomic_bool *stop, size_t *ret_left,
+/* The driver's plan. While it names what is unfinished, and each scan changes that, after another scan. */
+static int plan(struct call *c, const struct storage_sr *sr, const atomic_bool *stop, struct value *ret_answer, struct xerr *err)
+{
+    struct value before = { .kind = VALUE_SET };
+
+    for (;;) {
+        const struct value extra = attached_disks(c, sr->uuid);
+        if (driver_call(c, sr, NULL, "sr_gc_plan", NULL, 0, &extra, ret_answer, err)) return -1;
+        const struct value *now = value_get(ret_answer, "unfinished");
+        if (!now || now->kind != VALUE_SET || value_eq(now, &before) || atomic_load(stop)) return 0;
+        if (sr_scan_records(c, sr, 0, err)) return -1;
+        before = *now;
+    }
+}
+
+int sr_gc_step(struct call *c, struct ref sr, int64_t rate, const atomic_bool *stop, size_t *ret_left, bool *ret_waiting,
                struct xerr *err)
 {
     struct storage_sr ids;
-    struct value extra, answer;
+    struct value answer;
     struct pace pace = { c, rate, stop };
     struct merge m = { .top = NULL };
 
     if (sr_for_driver(c, sr, true, &ids, err)) return -1;
+    *ret_waiting = false;
     if (!sr_has_feature(c, &ids, "SR_COALESCE")) {
         *ret_left = 0;
         return 0;
     }
-    extra = attached_disks(c, ids.uuid);
-    if (driver_call(c, &ids, NULL, "sr_gc_plan", NULL, 0, &extra, &answer, err)) return -1;
+    if (plan(c, &ids, stop, &answer, err)) return -1;
+    *ret_waiting = answer_bool(&answer, "waiting", false);
     const struct value *merges = value_get(&answer, "merges");
     bool any = merges && merges->kind == VALUE_SET && choose(merges, &m);
     m.prepare = answer_bool(&answer, "prepare", false);

@@ -109,6 +109,8 @@ def in_use(d, sr):
     check([n for n in names if n.startswith('live-')] == [], 'afterwards its other names are gone: %s' % names)
     d.destroy(snap)
     d.destroy(vdi)
+    if LEVEL == 'full':
+        kept_open(d, sr)
     # a simulated guest's engine grows no image: what is shown of that is its room
     vdi, raw = d.vdi(sr, size, 'qcow2', **{'image-format': 'qcow2'}), d.vdi(sr, size, 'raw', **{'image-format': 'raw'})
     volume, vm = 'QCOW2-' + s.VDI.get_uuid(vdi), d.vm(vdi, raw)
@@ -120,6 +122,39 @@ def in_use(d, sr):
     fails('VDI_TOO_SMALL', 'in use: not to what it has', s.VDI.resize_online, raw, str(20 * MIB))
     s.VM.hard_shutdown(vm)
     d.destroy(raw)
+    d.destroy(vdi)
+
+
+def kept_open(d, sr):
+    """A guest's engine has an image open that was merged meanwhile, to its end: then the image goes, and the disk takes its base in."""
+    s, size, group = d.s, 16 * MIB, '/dev/VG_XenStorage-%s/' % d.s.SR.get_uuid(sr)
+    vdi = d.vdi(sr, size, 'qcow2', **{'image-format': 'qcow2'})
+    volume, others = 'QCOW2-' + s.VDI.get_uuid(vdi), set(d.volumes(sr))
+    vm = d.vm(vdi)
+
+    def write(pattern, at):
+        """As the engine does: a simulated guest's writes nothing."""
+        d.rig.must("qemu-io -f qcow2 -c 'write -P %d %d 64k' -c flush %s" % (pattern, at, group + volume))
+    snaps = []
+    for n in range(2):
+        write(n + 1, n * MIB)
+        snaps.append(s.VDI.snapshot(vdi, {}))
+    write(3, 2 * MIB)
+    top = 'QCOW2-' + s.VDI.get_uuid(d.parent(vdi))
+    d.rig.must('setsid sleep 3600 </dev/null 9<%s >/dev/null 2>&1 & echo $! >/root/engine' % (group + top))
+    before = set(d.volumes(sr))
+    d.destroy(snaps[0])
+    check(wait_until(lambda: 'xapi_merged_' in d.volumes(sr)[top]['tags'], 300, 1), 'open: merged, and noted so')
+    s.SR.scan(sr)
+    left = set(d.volumes(sr))
+    check(top in left and len(before - left) == 1, 'open: it stays as long as somebody has it: %s' % sorted(before - left))
+    d.destroy(snaps[1])
+    d.rig.must('kill $(cat /root/engine)')
+    s.VM.hard_shutdown(vm)
+    check(wait_until(lambda: not d.parent(vdi), 300, 1), 'open: at rest the disk takes its base in')
+    check(set(d.volumes(sr)) == others, 'open: and nothing else is left: %s' % sorted(set(d.volumes(sr)) ^ others))
+    data = d.read(vdi)
+    check(all(data[n * MIB:n * MIB + 65536] == bytes([n + 1]) * 65536 for n in range(3)), 'open: with all of it')
     d.destroy(vdi)
 
 

@@ -4,6 +4,7 @@ cannot go on."""
 import glob
 import os
 import subprocess
+import tempfile
 import time
 
 from harness import BUILD, Agent, check, done, fails, wait_until
@@ -37,6 +38,16 @@ def status():
     return {k.split('(')[0].strip(): v.strip() for k, v in rows} if out.returncode == 0 else {'error': out.stderr}
 
 
+def layers(s, sr, folder, n):
+    """The file of a disk, which has 64 KiB of k + 1 at k MiB, and its snapshots, one after each of these."""
+    vdi, snaps = disk(s, sr), []
+    path = '%s/%s.qcow2' % (folder, s.VDI.get_uuid(vdi))
+    for k in range(n):
+        write(path, k + 1, k * MIB, 65536)
+        snaps.append(s.VDI.snapshot(vdi, {}))
+    return path, snaps
+
+
 def behind():
     """Many merges to do: an alert, once, that says how many; and they are done all the same."""
     global agent, s, sr
@@ -44,12 +55,7 @@ def behind():
         s = agent.login()
         sr = s.pool.get_default_SR(s.pool.get_all()[0])
         folder = os.path.join(agent.root, 'sr')
-        vdi = disk(s, sr)
-        path = '%s/%s.qcow2' % (folder, s.VDI.get_uuid(vdi))
-        snaps = []
-        for n in range(36):
-            write(path, n + 1, n * MIB, 65536)
-            snaps.append(s.VDI.snapshot(vdi, {}))
+        path, snaps = layers(s, sr, folder, 36)
         for snap in snaps:
             s.VDI.destroy(snap)
         s.SR.scan(sr)
@@ -69,7 +75,36 @@ def behind():
         check(wait_until(lambda: status().get('images-to-merge') == '0', 10), 'nothing is left: %s' % status())
 
 
+def driver_killed():
+    """Only the driver is killed at the end of a merge, between the images' new parents and the merged one's removal: nobody but the agent
+    knows of it, and it goes on."""
+    with tempfile.TemporaryDirectory() as where:
+        program = os.path.join(where, 'file')
+        with open(program, 'w') as f:
+            f.write('#!/bin/bash\nrequest=$(cat)\n'
+                    '[[ $request == *sr_gc_finish* ]] && mv %s/armed %s/done 2>/dev/null && exec 9<%s/done && export XAPI_FAULT_FD=9\n'
+                    'exec %s/sm/file <<<"$request"\n' % (where, where, where, BUILD))
+        os.chmod(program, 0o755)
+        os.symlink(BUILD + '/sm/image-merge', where + '/image-merge')      # the agent takes it from beside the driver
+        with open(where + '/armed', 'w') as f:
+            f.write('sm.merge-relinked kill 2\n')
+        with Agent('--coalesce-interval', '200ms', env={'XAPI_SM_DIR': '%s:%s/sm' % (where, BUILD)}) as agent:
+            s = agent.login()
+            sr = s.pool.get_default_SR(s.pool.get_all()[0])
+            folder = os.path.join(agent.root, 'sr')
+            path, snaps = layers(s, sr, folder, 2)
+            write(path, 3, 2 * MIB, 65536)
+            s.VDI.destroy(snaps[0])
+            check(wait_until(lambda: os.path.exists(where + '/done'), 30), 'the driver is killed at the end of a merge')
+            check(wait_until(lambda: len(glob.glob(folder + '/base-*')) == 1 and not glob.glob(folder + '/merged-*'), 30),
+                  'the merge is ended all the same: %s' % os.listdir(folder))
+            s.VDI.destroy(snaps[1])
+            check(wait_until(lambda: not glob.glob(folder + '/base-*'), 30), 'and nothing is in the way of the next')
+            check(all(reads(path, n + 1, n * MIB, 65536) for n in range(3)), 'which has everything')
+
+
 behind()
+driver_killed()
 with Agent('--coalesce-interval', '200ms', '--coalesce-rate', '4M') as agent:
     s = agent.login()
     sr = s.pool.get_default_SR(s.pool.get_all()[0])

@@ -14,7 +14,7 @@
 #include "xapi/sr.h"
 
 enum {
-    RETRY_S = 300,      /* after failures that changes do not explain */
+    RETRY_S = 300,      /* after failures that changes do not explain, and for what nothing tells of */
     ALERT_FAILURES = 3, /* one after the other */
     ALERT_LEFT = 30,    /* merges to do */
     PRIORITY = 3,
@@ -25,6 +25,7 @@ struct watched {
     struct ref sr;
     uint64_t seen;    /* what its disks looked like when there was nothing left to do; 0 = never */
     int64_t retry_ns; /* not before */
+    int64_t again_ns; /* then also if nothing changed; 0 = only if it did */
     int64_t failing_ns; /* since when steps fail; 0 = the last one did not */
     unsigned failures;
     bool alerted;
@@ -104,6 +105,13 @@ static struct watched *watched(struct gc *gc, struct ref sr)
     return w;
 }
 
+static bool is_due(const struct watched *w, uint64_t look)
+{
+    const int64_t now_ns = clock_monotonic_ns();
+
+    return now_ns >= w->retry_ns && (w->seen != look || (w->again_ns && now_ns >= w->again_ns));
+}
+
 /* SRs whose disks changed since there was nothing to do. In the arena. */
 static size_t find_due(struct gc *gc, struct arena *a, struct ref **ret_srs)
 {
@@ -117,7 +125,7 @@ static size_t find_due(struct gc *gc, struct arena *a, struct ref **ret_srs)
         uint64_t look = look_of(s, sr, &has_bases);
         struct watched *w = refmap_get(gc->srs, ref);
         if (!has_bases || !plugged_here(gc->agent, s, sr)) continue;
-        if (w && (w->seen == look || clock_monotonic_ns() < w->retry_ns)) continue;
+        if (w && !is_due(w, look)) continue;
         (*ret_srs)[n++] = ref;
     }
     return n;
@@ -173,14 +181,16 @@ static bool step(struct gc *gc, struct watched *w, uint64_t look)
     const int64_t rate = conf_bytes(gc->agent->conf, "coalesce-rate");
     struct xerr err = XERR_INIT;
     size_t left = 0;
+    bool waiting = false;
 
-    int rc = sr_gc_step(c, w->sr, rate, &gc->stop, &left, &err);
+    int rc = sr_gc_step(c, w->sr, rate, &gc->stop, &left, &waiting, &err);
     const bool stop = atomic_load(&gc->stop);
     if (rc) {
         if (!stop) note_failure(gc, c, w, look, &err);
     } else {
         w->failures = 0;
         w->failing_ns = 0;
+        w->again_ns = waiting ? clock_monotonic_ns() + RETRY_S * NS_PER_S : 0;
         if (left > ALERT_LEFT && !w->alerted) {
             w->alerted = true;
             raise_alert(c, w->sr, arena_printf(c->arena, "%zu merges are still to do", left));
