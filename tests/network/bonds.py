@@ -74,10 +74,42 @@ def silence(text):
     return max([y - x for x, y in zip(at, at[1:])] or [0])
 
 
+def mode_story(two, s, backend=Kernel):
+    """A bond that changes its mode while it carries its network; nothing of the mode before stays."""
+    a, b = two.a, two.b
+    members = [pif(s, 'eth0'), pif(s, 'eth1')]
+    changing = network(s, 'changing')
+    bond = s.Bond.create(changing, members, '', 'active-backup', {})
+    master = s.Bond.get_master(bond)
+    s.PIF.set_other_config(master, {'bond-updelay': '0', 'bond-downdelay': '0'})
+    s.PIF.reconfigure_ip(master, 'Static', '10.2.0.1', '255.255.255.0', '', '')
+    b.must('ip link add far type bridge; ip link set eth0 master far; ip link set eth1 master far; ip link set eth0 up; ip link set eth1 up; '
+           'ip address add 10.2.0.2/24 dev far; ip link set far up')
+    for mode in ('balance-slb', 'active-backup', 'balance-slb'):
+        s.Bond.set_mode(bond, mode)
+        check(backend.is_right(a, mode), 'set_mode %s: it is so' % mode)
+        b.must('ip neigh flush dev far')
+        check(wait_until(lambda: b.run('ping -q -c 1 -W 2 10.2.0.1', 30)[0] == 0, 60), 'set_mode %s: reached, by a broadcast first' % mode)
+        if backend is Kernel:
+            check(('bond0' in a.must('nft list tables')) == (mode == 'balance-slb'), 'set_mode %s: rules for this mode only' % mode)
+    s.Bond.destroy(bond)
+    check(backend.is_gone(a), 'set_mode: dissolved')
+    leave(s, b, members, changing)
+
+
+def leave(s, b, members, bonded):
+    """Cards without addresses, at both ends."""
+    b.must('ip link del far; ip link set eth0 nomaster; ip link set eth1 nomaster; ip address flush dev eth0')
+    for p in members:
+        s.PIF.reconfigure_ip(p, 'None', '', '', '', '')
+        s.PIF.unplug(p)
+    s.network.destroy(bonded)
+
+
 def bond_story(two, s, mode, cables, backend=Kernel):
     """eth0 and eth1 of machine a as a bond of this mode; the other side is a switch, or (LACP) a bond too. Cables are pulled under ping."""
     a, b = two.a, two.b
-    eth0, eth1 = members = [pif(s, 'eth0'), pif(s, 'eth1')]
+    members = [pif(s, 'eth0'), pif(s, 'eth1')]
 
     def answers(count):
         return b.run('ping -q -c %d -i 0.2 -W 2 10.2.0.1' % count, 30)[0] == 0
@@ -130,8 +162,4 @@ def bond_story(two, s, mode, cables, backend=Kernel):
     check(any('eth0+eth1 bond changed: 1/2 up (was 2/2)' in body for body in alerts), '%s: an alert tells it' % mode)
     s.Bond.destroy(bond)
     check(backend.is_gone(a), '%s: dissolved' % mode)
-    b.must('ip link del far; ip link set eth0 nomaster; ip link set eth1 nomaster; ip address flush dev eth0')
-    for p in (eth0, eth1):
-        s.PIF.reconfigure_ip(p, 'None', '', '', '', '')
-        s.PIF.unplug(p)
-    s.network.destroy(bonded)
+    leave(s, b, members, bonded)

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Bonds in three modes between two machines of the rig, each cable pulled under ping; LACP agreed with the kernel's bonding of the other
-machine. Then Open vSwitch with the kernel's datapath: a card, a VLAN, and the same bonds. LEVEL=full."""
+"""Bonds in three modes between two machines of the rig, changed from one to another, each cable pulled under ping; LACP agreed with the kernel's bonding of the other
+machine. Then Open vSwitch with the kernel's datapath: a card, a VLAN, a guest's card, and the same bonds. LEVEL=full."""
 import os
 import sys
 
 sys.path.insert(0, os.path.join(os.environ['XAPI_SOURCE'], 'tests', 'rig'))
-from bonds import Switch, bond_story, network, pif
+from bonds import Switch, bond_story, mode_story, network, pif
 from harness import LEVEL, check, done, wait_until
 from rig import pair
 
@@ -20,6 +20,39 @@ ovsdb-server /etc/openvswitch/conf.db --remote=punix:/run/openvswitch/db.sock --
 ovs-vsctl --no-wait init
 ovs-vswitchd --pidfile --detach --no-chdir --log-file=/tmp/vswitchd.log'''
 
+# A guest that says something again and again by its card, with its MAC.
+GUEST = '''
+import fcntl, os, struct, sys, time
+fd = os.open('/dev/net/tun', os.O_RDWR)
+fcntl.ioctl(fd, 0x400454ca, struct.pack('16sH22x', sys.argv[1].encode(), 0x1002 | 0x4000))
+while True:
+    os.write(fd, bytes(10) + b'\\xff' * 6 + bytes.fromhex('020000000055') + b'\\x88\\xb5' + bytes(46))
+    time.sleep(0.1)
+'''
+
+
+def tag_of_card(a, b, s, five, plain):
+    """Of what a guest's card sends, seen on the cable."""
+    def seen(how, seconds=20):
+        return b.run('timeout %d tcpdump -Z root -q -n -c 1 -i eth0 "%s"' % (seconds, how), seconds + 30)[0] == 0
+
+    tagged, untagged = 'vlan 5 and ether src 02:00:00:00:00:55', 'ether src 02:00:00:00:00:55 and ether proto 0x88b5 and not vlan'
+    vm = s.VM.clone(s.VM.get_by_name_label('Other install media')[0], 'g')
+    s.VM.provision(vm)
+    vif = s.VIF.create({'VM': vm, 'network': five, 'device': '0', 'MAC': '02:00:00:00:00:55', 'MTU': '0', 'other_config': {}, 'qos_algorithm_type': '',
+                        'qos_algorithm_params': {}})
+    s.VM.start(vm, False, False)
+    a.put({'/tmp/guest.py': GUEST.encode()})
+    a.must('setsid python3 /tmp/guest.py "$(ls /sys/class/net | grep ^vif)" >/tmp/guest.log 2>&1 </dev/null & echo $! >/tmp/guest.pid')
+    check(seen(tagged), 'what a guest sends into a VLAN has its tag on the cable')
+    check(not seen(untagged, 3), 'and is not there without one')
+    s.VIF.move(vif, plain)
+    check(seen(untagged), 'moved to the network of the card it has none')
+    check(not seen(tagged, 3), 'and none of the old ones')
+    a.must('kill $(cat /tmp/guest.pid)')
+    s.VM.hard_shutdown(vm)
+    s.VM.destroy(vm)
+
 
 with pair('linux') as two:
     a, b = two.a, two.b
@@ -28,6 +61,7 @@ with pair('linux') as two:
     s = agent.login()
     for mode in ('active-backup', 'balance-slb', 'lacp'):
         bond_story(two, s, mode, (0, 1))
+    mode_story(two, s)
     agent.stop()
 
     # The same records with the switch in the kernel.
@@ -55,10 +89,12 @@ with pair('linux') as two:
     agent.start()
     s = agent.login()
     check(wait_until(lambda: reaches('10.1.0.1'), 30), 'an agent that begins again changes nothing')
+    tag_of_card(a, b, s, five, s.PIF.get_network(eth0))
     s.VLAN.destroy(vlan)
     s.PIF.unplug(eth0)
     b.must('ip address flush dev eth0')
     for mode in ('active-backup', 'balance-slb', 'lacp'):
         bond_story(two, s, mode, (0, 1), Switch)
+    mode_story(two, s, Switch)
     agent.stop()
 done()
