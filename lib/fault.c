@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <time.h>
 
-enum action { ACTION_ERRNO, ACTION_KILL, ACTION_SLEEP };
+enum action { ACTION_ERRNO, ACTION_KILL, ACTION_ABORT, ACTION_SLEEP };
 enum { MAX_POINTS = 64, POINT_NAME = 48 };
 
 struct point {
@@ -57,6 +57,10 @@ static bool parse_action(const char *s, struct point *p)
     }
     if (streq(s, "kill")) {
         p->action = ACTION_KILL;
+        return true;
+    }
+    if (streq(s, "abort")) {
+        p->action = ACTION_ABORT;
         return true;
     }
     p->action = ACTION_SLEEP;
@@ -174,6 +178,7 @@ int fault_check(const char *name)
     switch (hit.action) {
     case ACTION_ERRNO: return (int)hit.argument;
     case ACTION_KILL: raise(SIGKILL); return 0;
+    case ACTION_ABORT: abort();
     case ACTION_SLEEP:;
         struct timespec t = { hit.argument / 1000, hit.argument % 1000 * 1000000 };
         while (nanosleep(&t, &t) && errno == EINTR) continue;

@@ -10,7 +10,7 @@
  * be written while the program runs; they are read at the next fault point.
  *
  *     ACTION  an errno name (EIO, ENOSPC, ...): fault() returns it
- *             kill: SIGKILL to ourselves;  sleep:MS: wait, then go on;  off: disarm the point
+ *             kill: SIGKILL to ourselves;  abort: as of a failed allocation;  sleep:MS: wait, then go on;  off: disarm the point
  *     NTH     3: only the third time that it is reached from now; 3+: from the third on; absent: always */
 #ifndef LIB_FAULT_H
 #define LIB_FAULT_H

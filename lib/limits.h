@@ -67,6 +67,7 @@
     X(GUEST_SCRIPT, 1024, "bytes", "of a script for a guest's agent", "XENAPI_PLUGIN_FAILURE")                                         \
     X(CONSOLE_CLIENTS, 16, "", "that look at a text console of Xen's at a time", "they are cut off")                                   \
     X(CONSOLE_BACKLOG, 1 << 20, "bytes", "of a text console that one of them does not read", "it is cut off")                          \
+    X(CRASH_REPORTS, 20, "", "reports of crashes of the agent", "the oldest go")                                                       \
     X(AUDIT_FILE, 64 << 20, "bytes", "of the audit log's newest file", "a new one begins, the oldest of five goes")
 
 #define LIMITS_ENUM(name, number, unit, what, beyond) LIMIT_##name = (number),

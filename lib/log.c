@@ -160,6 +160,8 @@ void log_set_call(const char *id)
     call_id[n] = '\0';
 }
 
+const char *log_call(void) { return call_id; }
+
 /* ---- writing ---- */
 
 static void add_escape(unsigned char c, struct strbuf *line)

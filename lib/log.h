@@ -16,6 +16,8 @@ bool log_enabled(const char *module, enum log_level level);
 
 /* The id printed on every line of this thread (a task's uuid), "" for none. Copied. */
 void log_set_call(const char *id);
+/* That id. */
+const char *log_call(void);
 
 /* Newlines and control characters in the message are written as escapes. */
 void log_write(const char *module, enum log_level level, const char *fmt, ...) _printf_(3, 4);

@@ -20,6 +20,7 @@
 
 #include "db/store.h"
 #include "lib/clock.h"
+#include "lib/crash.h"
 #include "lib/fault.h"
 #include "lib/limits.h"
 #include "lib/log.h"
@@ -29,6 +30,7 @@
 #include "xapi/call/live_task.h"
 #include "xapi/call/ready.h"
 #include "xapi/certificate.h"
+#include "xapi/crash_reports.h"
 #include "xapi/host_management.h"
 #include "xapi/http/nbd_server.h"
 #include "xapi/http/routes.h"
@@ -255,6 +257,8 @@ static int take_root(struct daemon *d, struct xerr *err)
     if (lock_root(d->lock_fd, root, err)) return -1;
     d->agent.root = root;
     d->agent.now = &d->now;
+    _cleanup_free_ char *crashes = crash_reports_folder(root);
+    if (crash_install(crashes, "xapi " PACKAGE_VERSION)) log_warn("no reports of crashes: %s: %s", crashes, strerror(errno));
     return 0;
 }
 

@@ -12,6 +12,7 @@
 #include "lib/log.h"
 #include "lib/subproc.h"
 #include "lib/xmlrpc.h"
+#include "xapi/crash_reports.h"
 #include "xapi/pool_db.h"
 
 enum { TEXT_MAX = 32 << 20, COMMAND_MS = 60000, PACK_MS = 600000 };
@@ -63,6 +64,14 @@ static void collect_logs(const struct collector *k)
     if (report_own_log(k->c, TEXT_MAX, &text, &err)) text = "no log that this agent could read\n";
     put(k, "xapi.log", text, strlen(text));
     put_file(k, "audit.log", arena_printf(k->c->arena, "%s/audit.log", k->c->agent->root));
+}
+
+static void collect_crashes(const struct collector *k)
+{
+    size_t n;
+    const char *const *paths = crash_reports_list(k->c, &n);
+
+    for (size_t i = 0; i < n; i++) put_file(k, strrchr(paths[i], '/') + 1, paths[i]);
 }
 
 /* The system's, where they are; at most the end of each. */
@@ -137,6 +146,7 @@ static const struct entry {
     void (*collect)(const struct collector *k);
 } entries_table[] = {
     { "xapi-logs", "maybe", true, 1 << 10, 64 << 20, 1, 10, collect_logs },
+    { "xapi-crashes", "no", true, 0, 2 << 20, 1, 1, collect_crashes },
     { "system-logs", "maybe", true, 1 << 10, 64 << 20, 1, 60, collect_system_logs },
     { "xapi-database", "yes", true, 16 << 10, 64 << 20, 1, 10, collect_database },
     { "xapi-config", "maybe", true, 1 << 10, 64 << 10, 1, 1, collect_config },

@@ -6,6 +6,7 @@
 #include "lib/clock.h"
 #include "lib/log.h"
 #include "xapi/blob.h"
+#include "xapi/crash_reports.h"
 #include "xapi/host.h"
 #include "xapi/host_firmware.h"
 #include "xapi/network.h"
@@ -65,6 +66,7 @@ int startup_resources(struct agent *agent, struct xerr *err)
         { "storage records", storage_startup, false },
         { "blobs", blobs_sweep, false },
         { "host crash dumps", host_crashdumps_scan, false },
+        { "reports of crashes", crash_reports_tell, false },
         { "copied kernels", vm_boot_sweep, false },
         { "VMs on the move", vm_moves_startup, false },      /* before what else lives is looked at */
         { "running VMs", resync, false },

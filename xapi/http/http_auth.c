@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "gen/http_routes.h"
+#include "lib/crash.h"
 #include "lib/log.h"
 #include "lib/xmlrpc.h"
 #include "xapi/auth.h"
@@ -140,6 +141,7 @@ int http_authenticate(struct http_request *req, struct agent *agent, const struc
             hc->call.task = live_task_begin(agent->tasks, in_db ? task : ref_new(), in_db);
             hc->watch = session_watch_begin(&hc->call);
             log_set_call(hc->call.task->uuid);
+            crash_begin(hc->permission, REF_NULL);
             *ret_call = &hc->call;
             return 0;
         }
@@ -206,4 +208,5 @@ void http_call_end(struct call *c, const struct value *result, const struct xerr
     live_task_end(c->agent->tasks, c->task);
     c->task = NULL;
     log_set_call("");
+    crash_end(&(const struct crash_work){ .call = NULL });
 }

@@ -7,6 +7,7 @@
 
 #include "gen/methods.h"
 #include "lib/clock.h"
+#include "lib/crash.h"
 #include "lib/log.h"
 #include "lib/map.h"
 #include "lib/xmlrpc.h"
@@ -161,7 +162,7 @@ static int read_dump(struct call *c, const struct method_desc *m, const struct v
 }
 
 /* Operations and behaviour. key: what current_operations names the call by. */
-static int run(struct call *c, const struct oplocks *oplocks, const char *key, const struct value *args,
+static int run_message(struct call *c, const struct oplocks *oplocks, const char *key, const struct value *args,
                struct rpc_result *r, struct xerr *err)
 {
     const struct method_desc *m = c->method;
@@ -180,6 +181,22 @@ static int run(struct call *c, const struct oplocks *oplocks, const char *key, c
     if (r->out) rpc_result_set(c, r, &result);
     else r->value = result;
     return 0;
+}
+
+/* What it is called on. */
+static struct ref object_of(const struct method_desc *m, const struct value *args)
+{
+    return m->n_params && args[0].kind == VALUE_REF ? args[0].ref : REF_NULL;
+}
+
+static int run(struct call *c, const struct oplocks *oplocks, const char *key, const struct value *args, struct rpc_result *r,
+               struct xerr *err)
+{
+    const struct crash_work before = crash_begin(c->method->name, object_of(c->method, args));
+    int rc = run_message(c, oplocks, key, args, r, err);
+
+    crash_end(&before);
+    return rc;
 }
 
 /* ---- calls from clients ---- */
