@@ -16,12 +16,13 @@ import statistics
 import sys
 import threading
 import time
+import xml.parsers.expat
 
 from harness import Agent, Failure
 
 CLIENTS, WATCHERS, VMS, LIVES = 20, 4, 100, 6
 MIB = 1 << 20
-GONE = (OSError, http.client.HTTPException)
+GONE = (OSError, http.client.HTTPException, xml.parsers.expat.ExpatError)      # the last: an answer that breaks off
 RESTARTED = ('SESSION_INVALID', 'HOST_STILL_BOOTING', 'TASK_CANCELLED')
 # What a call may be refused with while others work on the same VM, or the hypervisor was told to fail.
 EXPECTED = RESTARTED + ('VM_BAD_POWER_STATE', 'OTHER_OPERATION_IN_PROGRESS', 'HANDLE_INVALID', 'VDI_IN_USE', 'HYPERVISOR_ERROR', 'INTERNAL_ERROR')
