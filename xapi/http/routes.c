@@ -19,6 +19,7 @@
 #include "xapi/http/post_rpc.h"
 #include "xapi/http/raw_vdi.h"
 #include "xapi/http/screenshot.h"
+#include "xapi/http/status.h"
 #include "xapi/http/transfer.h"
 #include "xapi/http/web.h"
 #include "xapi/http/xva.h"
@@ -61,6 +62,7 @@ static const http_call_fn served[N_ROUTE_IDS] = {
     [ROUTE_get_pool_xml_db_sync] = get_pool_xml_db_sync,
     [ROUTE_get_rrd_updates] = get_rrd_updates,
     [ROUTE_get_sr_rrd] = get_sr_rrd,
+    [ROUTE_get_status] = get_status,
     [ROUTE_get_system_status] = get_system_status,
     [ROUTE_get_vm_rrd] = get_vm_rrd,
     [ROUTE_get_vncsnapshot] = get_vncsnapshot,
