@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 struct fixture {
     char root[64];
@@ -380,27 +381,52 @@ static void test_one_process_at_a_time_for_an_sr(void **state)
 
 /* ---- processes that an earlier agent left -------------------------------------------------- */
 
+/* What the foreign driver wrote down of when it began and ended, "" before it did. */
+static char *story(const struct fixture *x)
+{
+    _cleanup_free_ char *path = xasprintf("%s/story", x->root);
+    char *text = NULL;
+    size_t n;
+
+    return read_file(path, 1 << 10, &text, &n) ? xstrdup("") : text;
+}
+
 static void test_a_leftover_is_awaited(void **state)
 {
     struct fixture *x = *state;
-    struct storage_sr sr = new_dummy(x, 1200), awake = dummy_sr(x, sr.uuid, 0);
-    struct xerr err = XERR_INIT;
-    pid_t agent = fork();
+    struct storage_sr sr = foreign_sr(x);
+    _cleanup_free_ char *hold = xasprintf("%s/hold", x->root), *text = NULL;
+    _cleanup_free_ char *works = xasprintf("echo begin >>%s/story; while [ -e %s ]; do sleep 0.02; done; echo end >>%s/story; "
+                                           "echo '<methodResponse><params><param><value>ok</value></param></params></methodResponse>'",
+                                           x->root, hold, x->root);
 
+    behave(x, works);
+    assert_int_equal(write_file_atomic(hold, "", 0, 0600), 0);
+    pid_t agent = fork();
     assert_true(agent >= 0);
     if (agent == 0) {   /* an agent that dies while its driver works */
-        alarm(1);
-        struct value answer;
-        storage_call(x->storage, &sr, NULL, "sr_scan", NULL, 0, NULL, 0, x->arena, &answer, &err);
+        struct xerr err = XERR_INIT;
+        call(x, &sr, "sr_attach", 0, &err);
         _exit(0);
     }
-    usleep(400000);
+    for (int i = 0; i < 6000; i++, free(take_ptr(text)), usleep(10000))
+        if (text = story(x), streq(text, "begin\n")) break;
     kill(agent, SIGKILL);
+    assert_int_equal(waitpid(agent, NULL, 0), agent);
     storage_close(x->storage);
     open_storage(x);
-    int64_t began = clock_boottime_ns();
-    assert_int_equal(call(x, &awake, "sr_scan", 0, &err), 0);
-    assert_true(ms_since(began) >= 300);
+    struct caller next = { .x = x, .sr = sr };
+    pthread_create(&next.thread, NULL, scan_thread, &next);
+    usleep(200000);
+    free(text);
+    text = story(x);
+    assert_string_equal(text, "begin\n");
+    assert_int_equal(unlink(hold), 0);
+    pthread_join(next.thread, NULL);
+    assert_int_equal(next.rc, 0);
+    free(text);
+    text = story(x);
+    assert_string_equal(text, "begin\nend\nbegin\nend\n");
 }
 
 /* ---- the ledger ---------------------------------------------------------------------------- */
