@@ -444,6 +444,15 @@ static const char *last_line(const char *s, size_t len, size_t *ret_len)
     return line;
 }
 
+bool subproc_said_full(const char *text, size_t len)
+{
+    static const char *const words[] = { "No space left on device", "Disk quota exceeded" };
+
+    for (size_t i = 0; i < ARRAY_SIZE(words); i++)
+        if (memmem(text, len, words[i], strlen(words[i]))) return true;
+    return false;
+}
+
 char *subproc_describe(const struct subproc_result *r)
 {
     size_t len;

@@ -66,6 +66,8 @@ static inline bool subproc_ok(const struct subproc_result *r)
 }
 /* "exit code 3: <last line of stderr>", "killed by signal 9", "timed out", for errors and logs. malloc'd. */
 char *subproc_describe(const struct subproc_result *r);
+/* Whether a program's words (stderr in English) are those of a file system, a device or a quota without room. */
+bool subproc_said_full(const char *text, size_t len);
 #define _cleanup_subproc_result_ _cleanup_(subproc_result_free)
 
 /* ---- start and look after ---- */

@@ -17,7 +17,7 @@ static int fail_program(const char *program, const struct subproc_result *r, enu
     int len = (int)(r->err.len - skip);
 
     while (len && text[skip + (size_t)len - 1] == '\n') len--;
-    if (strstr(text, "No space left on device")) number = SM_NO_SPACE;
+    if (subproc_said_full(text, r->err.len)) number = SM_NO_SPACE;
     return sm_fail(err, number, "%s: %s%s%.*s", program, what, len ? ": " : "", len, text + skip);
 }
 

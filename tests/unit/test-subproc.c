@@ -82,6 +82,19 @@ static void a_missing_program_is_an_error_at_once(void **state _unused_)
     assert_int_equal(errno, ENOENT);
 }
 
+static void no_room_is_recognised(void **state _unused_)
+{
+    static const struct {
+        int why;
+        bool full;
+    } cases[] = { { ENOSPC, true }, { EDQUOT, true }, { EIO, false }, { EFBIG, false } };
+
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        _cleanup_free_ char *said = xasprintf("qemu-img: error while writing at byte 9: %s\n", strerror(cases[i].why));
+        assert_int_equal(subproc_said_full(said, strlen(said)), cases[i].full);
+    }
+}
+
 static void environment_and_folder_are_the_given_ones(void **state _unused_)
 {
     const char *argv[] = { "/bin/sh", "-c", "pwd; /usr/bin/env | /usr/bin/sort | /bin/grep -v '^[_OP]'",
@@ -431,6 +444,7 @@ UNIT_MAIN(
     cmocka_unit_test(no_input_is_an_empty_one),
     cmocka_unit_test(arguments_are_not_interpreted),
     cmocka_unit_test(a_missing_program_is_an_error_at_once),
+    cmocka_unit_test(no_room_is_recognised),
     cmocka_unit_test(environment_and_folder_are_the_given_ones),
     cmocka_unit_test(big_output_in_both_directions_does_not_block),
     cmocka_unit_test(output_beyond_the_limit_is_dropped_but_read),

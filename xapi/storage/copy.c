@@ -16,7 +16,6 @@
 #include <stdio.h>
 
 enum { POLL_MS = 250, SAID = 4096 };
-#define NO_SPACE "No space left on device" /* as qemu-img says it */
 
 struct copier {
     struct storage *storage;
@@ -174,7 +173,7 @@ int storage_copy(struct storage *s, const struct storage_copy *copy, struct xerr
     if (run(&k, argv, &status, err)) return -1;
     if (k.stopped) return xerr_task_cancelled(err, REF_STR(copy->task));
     if (status || sync_target(&copy->to)) {
-        const bool full = !status ? errno == ENOSPC : memmem(k.said, k.said_len, NO_SPACE, strlen(NO_SPACE)) != NULL;
+        const bool full = !status ? errno == ENOSPC || errno == EDQUOT : subproc_said_full(k.said, k.said_len);
         const char *params[] = { "", "There is no room for the copy", "" };
         log_warn("copy of %s to %s failed (status %d): %.*s", from, to, status, (int)k.said_len, k.said);
         return full ? xerr_set(err, "SR_BACKEND_FAILURE_44", ARRAY_SIZE(params), params) : xerr_vdi_copy_failed(err);
