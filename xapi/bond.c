@@ -1,6 +1,7 @@
 /* Class Bond: several cards as one: what the first of them was moves to the bond and back.
  * Called by: the generated thunks (schema/bond.xml).  Calls: pif.c, vif.c, network_plan.c, db/. */
 #include <ctype.h>
+#include <poll.h>
 #include <stdio.h>
 #include <strings.h>
 
@@ -9,15 +10,16 @@
 #include "lib/address.h"
 #include "lib/log.h"
 #include "lib/num.h"
+#include "xapi/bond_before.h"
 #include "xapi/network.h"
 #include "xapi/network_plan.h"
 #include "xapi/pif.h"
 #include "xapi/pif_ip.h"
 #include "xapi/vif.h"
 
-enum { MEMBERS_MAX = 16, BONDS_MAX = 1000, LACP_KEY_MAX = 65535 };
+enum { MEMBERS_MAX = 16, BONDS_MAX = 1000, LACP_KEY_MAX = 65535, PROOFS = 2, SETTLE_MS = 1500 };
 
-/* ---- properties -------------------------------------------------------------------------------------------------------------- */
+/* ---- properties ----------------------------------------------------------------------------------------- */
 
 static const struct property {
     const char *name, *fallback, *values[3];     /* values empty: a key of LACP's, or none */
@@ -80,7 +82,7 @@ static struct value complete(struct call *c, enum bond_mode mode, const struct v
     return value_built_map(&b);
 }
 
-/* ---- who may be a member ------------------------------------------------------------------------------------------------------ */
+/* ---- who may be a member ----------------------------------------------------------------------------------------- */
 
 static int check_member(const struct snap *s, struct ref member, struct xerr *err)
 {
@@ -157,7 +159,7 @@ static struct ref choose_primary(const struct snap *s, const struct ref *members
     return row_ref_of(best);
 }
 
-/* ---- moving ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- moving ----------------------------------------------------------------------------------------- */
 
 static const field_id moved_fields[] = {
     F_PIF_ip_configuration_mode, F_PIF_IP, F_PIF_netmask, F_PIF_gateway, F_PIF_DNS, F_PIF_ipv6_configuration_mode, F_PIF_IPv6,
@@ -233,7 +235,7 @@ static struct ref network_of(struct call *c, struct ref pif)
     return row ? row_ref(row, F_PIF_network) : REF_NULL;
 }
 
-/* ---- create, destroy -------------------------------------------------------------------------------------------------------------- */
+/* ---- records ----------------------------------------------------------------------------------------- */
 
 static const char *free_device(struct call *c, const struct snap *s)
 {
@@ -270,8 +272,7 @@ static int check_mac_free(struct call *c, const struct snap *s, const char *mac,
     return 0;
 }
 
-/* What was the bond's goes to its primary member; all members are attached if it was. */
-static void take_apart(struct call *c, struct txn *t, const struct row *bond)
+void bond_take_apart(struct call *c, struct txn *t, const struct row *bond)
 {
     struct ref self = row_ref_of(bond), master = row_ref(bond, F_Bond_master), primary = row_ref(bond, F_Bond_primary_slave);
     const struct row *top = snap_get(txn_snap(t), CLASS_PIF, master);
@@ -301,25 +302,8 @@ static int dissolve(struct call *c, struct ref self, struct xerr *err)
         db_abort(t);
         return -1;
     }
-    take_apart(c, t, bond);
+    bond_take_apart(c, t, bond);
     return db_commit(t, err);
-}
-
-int bond_destroy(struct call *c, struct ref self, struct xerr *err)
-{
-    struct ref master, primary;
-    {
-        _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
-        const struct row *bond = snap_need(s, CLASS_Bond, self, err);
-        if (!bond || !pif_need_own(c, s, row_ref(bond, F_Bond_master), err)) return -1;
-        master = row_ref(bond, F_Bond_master);
-        primary = row_ref(bond, F_Bond_primary_slave);
-    }
-    struct ref from = network_of(c, master), to = network_of(c, primary);
-    if (dissolve(c, self, err) || network_apply(c, err)) return -1;
-    if (!ref_is_null(to) && move_vifs(c, from, to, err)) return -1;
-    network_interface_gone(c, from);
-    return 0;
 }
 
 /* The bond is attached from the beginning: an agent that ends here makes it at its next start. */
@@ -348,88 +332,141 @@ static void create_records(struct call *c, struct txn *t, struct ref bond, struc
     *ret_master = master;
 }
 
-/* ---- a bond that was not to be ---------------------------------------------------------------------------------------------------- */
+/* ---- the way back ----------------------------------------------------------------------------------------- */
 
-/* What a new bond takes from its members. */
-struct before {
-    struct {
-        struct ref pif;
-        bool attached;
-        int ip_mode;                  /* of IPv4: management's address is adopted */
-    } members[MEMBERS_MAX];
-    struct standing {
-        enum class_id cls;            /* a VLAN or a tunnel, and its PIF; a guest's card, and its network */
-        struct ref what, on;
-    } *standing;
-    size_t n, n_standing;
+/* A change of a bond: how all was, what of it carries management, and the cards of guests that may move. */
+struct guard {
+    struct value before;
+    bool management;
+    struct place { struct ref vif, network; } *places;
+    size_t n_places;
 };
 
-static void remember_standing(struct before *b, enum class_id cls, const struct row *row, struct ref on)
-{
-    b->standing[b->n_standing++] = (struct standing){ cls, row_ref_of(row), on };
-}
-
-static struct before remember(struct call *c, const struct snap *s, const struct ref *members, size_t n)
-{
-    struct before b = { .n = n };
-
-    b.standing = arena_new_array(c->arena, struct standing,
-                                 snap_count(s, CLASS_VLAN) + snap_count(s, CLASS_tunnel) + snap_count(s, CLASS_VIF));
-    for (size_t i = 0; i < n; i++) {
-        const struct row *pif = snap_get(s, CLASS_PIF, members[i]), *network = snap_get(s, CLASS_network, row_ref(pif, F_PIF_network));
-        b.members[i].pif = members[i];
-        b.members[i].attached = row_bool(pif, F_PIF_currently_attached);
-        b.members[i].ip_mode = row_enum(pif, F_PIF_ip_configuration_mode);
-        SNAP_EACH (s, CLASS_VLAN, vlan)
-            if (ref_eq(row_ref(vlan, F_VLAN_tagged_PIF), members[i])) remember_standing(&b, CLASS_VLAN, vlan, members[i]);
-        SNAP_EACH (s, CLASS_tunnel, tunnel)
-            if (ref_eq(row_ref(tunnel, F_tunnel_transport_PIF), members[i])) remember_standing(&b, CLASS_tunnel, tunnel, members[i]);
-        for (size_t k = 0; network && k < row_refs(network, F_network_VIFs)->n; k++)
-            b.standing[b.n_standing++] = (struct standing){ CLASS_VIF, row_refs(network, F_network_VIFs)->refs[k], row_ref_of(network) };
-    }
-    return b;
-}
-
-static int put_back_records(struct call *c, struct ref bond, const struct before *b, struct xerr *err)
-{
-    struct txn *t = db_begin(c->agent->db);
-    const struct row *row = snap_need(txn_snap(t), CLASS_Bond, bond, err);
-
-    if (!row) {
-        db_abort(t);
-        return -1;
-    }
-    take_apart(c, t, row);
-    for (size_t i = 0; i < b->n; i++) {
-        if (!snap_get(txn_snap(t), CLASS_PIF, b->members[i].pif)) continue;
-        txn_set_bool(t, b->members[i].pif, F_PIF_currently_attached, b->members[i].attached);
-        txn_set_enum(t, b->members[i].pif, F_PIF_ip_configuration_mode, b->members[i].ip_mode);
-    }
-    for (size_t i = 0; i < b->n_standing; i++) {
-        const struct standing *x = &b->standing[i];
-        const struct row *thing = x->cls == CLASS_VIF ? NULL : snap_get(txn_snap(t), x->cls, x->what);
-        if (thing && snap_get(txn_snap(t), CLASS_PIF, x->on)) stand_on(c, t, thing, x->on);
-    }
-    return db_commit(t, err);
-}
-
-static bool is_on(struct call *c, struct ref vif, struct ref network)
+static struct ref management_pif(struct call *c)
 {
     _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
-    const struct row *row = snap_get(s, CLASS_VIF, vif);
 
-    return row && ref_eq(row_ref(row, F_VIF_network), network);
+    SNAP_EACH (s, CLASS_PIF, pif)
+        if (ref_eq(row_ref(pif, F_PIF_host), c->agent->host) && row_bool(pif, F_PIF_management)) return row_ref_of(pif);
+    return REF_NULL;
 }
 
-/* All is as it was before. When that fails, too, it is the new bond that stands in the records: never neither. */
-static int put_back(struct call *c, struct ref bond, struct ref network, const struct before *b, struct xerr *err)
+/* Nothing to prove is an answer, too. */
+static bool answers(struct call *c, struct ref pif)
 {
-    if (put_back_records(c, bond, b, err) || network_apply(c, err)) return -1;
-    for (size_t i = 0; i < b->n_standing; i++) {
-        const struct standing *x = &b->standing[i];
-        if (x->cls == CLASS_VIF && is_on(c, x->what, network) && vif_move(c, x->what, x->on, err)) return -1;
+    struct xerr why = XERR_INIT;
+    bool good = ref_is_null(pif) || !pif_check_answers(c, pif, &why);
+
+    xerr_clear(&why);
+    return good;
+}
+
+/* The other end of a bond may need some seconds to agree; and a new bond carries everything for a moment, until it knows that nobody
+ * agrees. */
+static int prove(struct call *c, struct ref pif, struct xerr *err)
+{
+    for (int i = 0; i < PROOFS; i++) {
+        if (!answers(c, pif)) continue;
+        poll(NULL, 0, SETTLE_MS);
+        if (answers(c, pif)) return 0;
     }
-    network_interface_gone(c, network);
+    return pif_check_answers(c, pif, err);
+}
+
+/* Management is in a file until guard_end(): an agent that dies meanwhile begins with what was. What did not answer before need not
+ * afterwards: a bond that the other end refuses must be changeable. */
+static int guard_begin(struct call *c, const struct ref *pifs, size_t n, struct guard *g, struct xerr *err)
+{
+    *g = (struct guard){ .places = NULL };
+    {
+        _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+        g->places = arena_new_array(c->arena, struct place, snap_count(s, CLASS_VIF));
+        g->before = bond_before(c, s, pifs, n);
+        for (size_t i = 0; i < n; i++) {
+            const struct row *pif = snap_get(s, CLASS_PIF, pifs[i]);
+            const struct row *network = pif ? snap_get(s, CLASS_network, row_ref(pif, F_PIF_network)) : NULL;
+            for (size_t k = 0; network && k < row_refs(network, F_network_VIFs)->n && g->n_places < snap_count(s, CLASS_VIF); k++)
+                g->places[g->n_places++] = (struct place){ row_refs(network, F_network_VIFs)->refs[k], row_ref_of(network) };
+        }
+    }
+    g->management = bond_before_has_management(&g->before);
+    return g->management ? pif_fallback_begin(c, "bond", g->before, err) : 0;
+}
+
+static void guard_end(struct call *c, const struct guard *g)
+{
+    if (g->management) pif_fallback_end(c);
+}
+
+static bool has_left(struct call *c, const struct place *place)
+{
+    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+    const struct row *row = snap_get(s, CLASS_VIF, place->vif);
+
+    return row && !ref_eq(row_ref(row, F_VIF_network), place->network);
+}
+
+static int restore(struct call *c, const struct guard *g, struct xerr *err)
+{
+    struct txn *t = db_begin(c->agent->db);
+
+    bond_before_restore(c, t, &g->before);
+    if (db_commit(t, err) || network_apply(c, err)) return -1;
+    for (size_t i = 0; i < g->n_places; i++)
+        if (has_left(c, &g->places[i]) && vif_move(c, g->places[i].vif, g->places[i].network, err)) return -1;
+    return 0;
+}
+
+/* All is as it was. When that fails, too, it is what the records say: never neither. -> -1 */
+static int guard_back(struct call *c, const struct guard *g)
+{
+    struct xerr ignored = XERR_INIT;
+
+    if (restore(c, g, &ignored)) {
+        _cleanup_free_ char *why = xerr_text(&ignored);
+        log_error("taking back a change of a bond: %s", why);
+    }
+    xerr_clear(&ignored);
+    guard_end(c, g);
+    return -1;
+}
+
+/* The interfaces that a bond is of. -> their number; 0: there is no such bond, or it is not ours */
+static size_t bond_pifs(struct call *c, struct ref self, struct ref pifs[MEMBERS_MAX + 1], struct xerr *err)
+{
+    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+    const struct row *bond = snap_need(s, CLASS_Bond, self, err);
+    size_t n = 0;
+
+    if (!bond || !pif_need_own(c, s, row_ref(bond, F_Bond_master), err)) return 0;
+    const struct refset *slaves = row_refs(bond, F_Bond_slaves);
+    pifs[n++] = row_ref(bond, F_Bond_master);
+    for (size_t i = 0; i < slaves->n && n <= MEMBERS_MAX; i++) pifs[n++] = slaves->refs[i];
+    return n;
+}
+
+/* ---- create, destroy ----------------------------------------------------------------------------------------- */
+
+int bond_destroy(struct call *c, struct ref self, struct xerr *err)
+{
+    struct ref primary, pifs[MEMBERS_MAX + 1];
+    size_t n = bond_pifs(c, self, pifs, err);
+    struct guard g;
+
+    if (!n) return -1;
+    {
+        _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+        const struct row *bond = snap_need(s, CLASS_Bond, self, err);
+        if (!bond) return -1;
+        primary = row_ref(bond, F_Bond_primary_slave);
+    }
+    struct ref from = network_of(c, pifs[0]), to = network_of(c, primary);
+    if (guard_begin(c, pifs, n, &g, err)) return -1;
+    bool answered = g.management && answers(c, management_pif(c));
+    if (dissolve(c, self, err) || network_apply(c, err) || (answered && prove(c, management_pif(c), err))) return guard_back(c, &g);
+    guard_end(c, &g);
+    if (!ref_is_null(to) && move_vifs(c, from, to, err)) return -1;
+    network_interface_gone(c, from);
     return 0;
 }
 
@@ -438,30 +475,33 @@ int bond_create(struct call *c, struct ref network, const struct value *members,
 {
     struct ref bond = ref_new(), master, refs[MEMBERS_MAX];
     size_t n = members->set.n < MEMBERS_MAX ? members->set.n : MEMBERS_MAX;
+    struct guard g;
 
     for (size_t i = 0; i < n; i++) refs[i] = members->set.items[i].ref;
     for (size_t i = 0; i < properties->map.n; i++)
         if (check_property(mode, properties->map.members[i].key, properties->map.members[i].value.s, err)) return -1;
+    if (guard_begin(c, refs, n, &g, err)) return -1;
     struct txn *t = db_begin(c->agent->db);
     if (check_mac(MAC, err) || check_members(c, txn_snap(t), refs, n, err) || check_mac_free(c, txn_snap(t), MAC, refs, n, err) ||
         pif_network_free(c, txn_snap(t), network, err)) {
         db_abort(t);
+        guard_end(c, &g);
         return -1;
     }
-    const struct before before = remember(c, txn_snap(t), refs, n);
     create_records(c, t, bond, network, refs, n, MAC, mode, properties, &master);
-    if (db_commit(t, err)) return -1;
-    int rc = pif_bring_up(c, master, err);
+    if (db_commit(t, err)) {
+        guard_end(c, &g);
+        return -1;
+    }
     /* Management that nobody reaches any more is worse than none of a bond. */
-    if (!rc) rc = pif_check_answers(c, master, err);
+    int rc = pif_bring_up(c, master, err);
+    if (!rc && !ref_eq(master, management_pif(c))) rc = pif_check_answers(c, master, err);
+    if (!rc && g.management) rc = prove(c, management_pif(c), err);
+    if (!rc) guard_end(c, &g);
     for (size_t i = 0; i < n && !rc; i++) rc = move_vifs(c, network_of(c, refs[i]), network, err);
     if (rc) {
-        struct xerr ignored = XERR_INIT;
-        if (put_back(c, bond, network, &before, &ignored)) {
-            _cleanup_free_ char *why = xerr_text(&ignored);
-            log_error("taking back a bond: %s", why);
-        }
-        xerr_clear(&ignored);
+        guard_back(c, &g);
+        network_interface_gone(c, network);
         return -1;
     }
     pif_resolvers(c);
@@ -469,33 +509,52 @@ int bond_create(struct call *c, struct ref network, const struct value *members,
     return 0;
 }
 
-/* ---- changing ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- changing ----------------------------------------------------------------------------------------- */
 
-int bond_set_mode(struct call *c, struct ref self, enum bond_mode value, struct xerr *err)
+struct edit { const enum bond_mode *mode; const char *name, *value; };      /* of the mode, or of one property */
+
+static int change_records(struct call *c, struct ref self, const struct edit *edit, struct xerr *err)
 {
     struct txn *t = db_begin(c->agent->db);
     const struct row *bond = snap_need(txn_snap(t), CLASS_Bond, self, err);
 
-    if (!bond || !pif_need_own(c, txn_snap(t), row_ref(bond, F_Bond_master), err)) {
+    if (!bond || (!edit->mode && check_property((enum bond_mode)row_enum(bond, F_Bond_mode), edit->name, edit->value, err))) {
         db_abort(t);
         return -1;
     }
-    const struct value all = complete(c, value, row_value(bond, F_Bond_properties));
-    txn_set_enum(t, self, F_Bond_mode, (int)value);
-    txn_set_value(t, self, F_Bond_properties, &all);
-    return db_commit(t, err) ? -1 : network_apply(c, err);
+    if (edit->mode) {
+        const struct value all = complete(c, *edit->mode, row_value(bond, F_Bond_properties));
+        txn_set_enum(t, self, F_Bond_mode, (int)*edit->mode);
+        txn_set_value(t, self, F_Bond_properties, &all);
+    } else {
+        txn_map_put_str(t, self, F_Bond_properties, edit->name, edit->value);
+    }
+    return db_commit(t, err);
+}
+
+static int change_bond(struct call *c, struct ref self, const struct edit *edit, struct xerr *err)
+{
+    struct ref pifs[MEMBERS_MAX + 1];
+    size_t n = bond_pifs(c, self, pifs, err);
+    struct guard g;
+
+    if (!n || guard_begin(c, pifs, n, &g, err)) return -1;
+    bool answered = g.management && answers(c, management_pif(c));
+    if (change_records(c, self, edit, err)) {
+        guard_end(c, &g);
+        return -1;
+    }
+    if (network_apply(c, err) || (answered && prove(c, management_pif(c), err))) return guard_back(c, &g);
+    guard_end(c, &g);
+    return 0;
+}
+
+int bond_set_mode(struct call *c, struct ref self, enum bond_mode value, struct xerr *err)
+{
+    return change_bond(c, self, &(struct edit){ .mode = &value }, err);
 }
 
 int bond_set_property(struct call *c, struct ref self, const char *name, const char *value, struct xerr *err)
 {
-    struct txn *t = db_begin(c->agent->db);
-    const struct row *bond = snap_need(txn_snap(t), CLASS_Bond, self, err);
-
-    if (!bond || !pif_need_own(c, txn_snap(t), row_ref(bond, F_Bond_master), err) ||
-        check_property((enum bond_mode)row_enum(bond, F_Bond_mode), name, value, err)) {
-        db_abort(t);
-        return -1;
-    }
-    txn_map_put_str(t, self, F_Bond_properties, name, value);
-    return db_commit(t, err) ? -1 : network_apply(c, err);
+    return change_bond(c, self, &(struct edit){ .name = name, .value = value }, err);
 }

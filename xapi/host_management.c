@@ -171,7 +171,7 @@ int host_management_reconfigure(struct call *c, struct ref pif, struct xerr *err
             uuid = arena_strdup(c->arena, row_uuid(old));
         }
     }
-    if (pif_fallback_begin(c, uuid, err)) return -1;
+    if (pif_fallback_begin(c, "management", value_string(uuid), err)) return -1;
     if (give_to(c, pif, err) || prove(c, pif, managed, err)) {
         struct xerr again = XERR_INIT;
         if (give_to(c, before, &again) || network_apply(c, &again)) {

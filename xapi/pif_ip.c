@@ -11,6 +11,7 @@
 #include "lib/address.h"
 #include "lib/json.h"
 #include "lib/log.h"
+#include "xapi/bond_before.h"
 #include "xapi/host_management.h"
 #include "xapi/net/net.h"
 #include "xapi/network.h"
@@ -18,7 +19,7 @@
 #include "xapi/pif.h"
 
 /* DHCPv6: a link-local address is proven first, then an old lease may be asked about for ten seconds. */
-enum { ANSWER_MS = 5000, LEASE_MS = 12000, LEASE6_MS = 30000, RECORD_MAX_BYTES = 65536 };
+enum { ANSWER_MS = 5000, LEASE_MS = 12000, LEASE6_MS = 30000, RECORD_MAX_BYTES = 16 << 20 };
 
 /* Everything of an interface that these messages change. */
 static const field_id address_fields[] = {
@@ -72,11 +73,11 @@ static void forget(struct call *c)
     if (!unlink(path)) sync_folder_of(path);
 }
 
-int pif_fallback_begin(struct call *c, const char *uuid, struct xerr *err)
+int pif_fallback_begin(struct call *c, const char *what, struct value was, struct xerr *err)
 {
     struct value_builder b = value_builder(c->arena);
 
-    value_put(&b, "management", value_string(uuid));
+    value_put(&b, what, was);
     const struct value old = value_built_map(&b);
     return remember(c, &old, err);
 }
@@ -104,8 +105,9 @@ int pif_ip_startup(struct call *c, struct xerr *err)
     if (!json_decode(text, n, c->arena, &old, &why)) {
         log_warn("management is as it was: the agent ended before what was new had been proven");
         struct txn *t = db_begin(c->agent->db);
-        put_back(t, &old);
-        const struct value *management = value_get(&old, "management");
+        const struct value *management = value_get(&old, "management"), *bond = value_get(&old, "bond");
+        if (bond && bond->kind == VALUE_MAP) bond_before_restore(c, t, bond);
+        else put_back(t, &old);
         if (management && management->kind == VALUE_STRING) give_back(c, t, management->s);
         if (db_commit(t, err)) return -1;
     }

@@ -10,9 +10,9 @@ int pif_ip_startup(struct call *c, struct xerr *err);
 /* resolv.conf below the machine's configuration says what the management interface's DNS says; without one it stays. */
 void pif_resolvers(struct call *c);
 
-/* While management is on its way to another interface: the uuid of that which has it ("" = none) is kept in a file, with which an agent
- * begins that was killed meanwhile. Errors: INTERNAL_ERROR. */
-int pif_fallback_begin(struct call *c, const char *uuid, struct xerr *err);
+/* While the way to this host is being changed and not proven: how it was is kept in a file, with which an agent begins that was killed
+ * meanwhile. "management": the uuid of the interface that has it ("" = none); "bond": what bond_before() says. Errors: INTERNAL_ERROR. */
+int pif_fallback_begin(struct call *c, const char *what, struct value was, struct xerr *err);
 void pif_fallback_end(struct call *c);
 
 #endif

@@ -531,7 +531,8 @@ static int note_neighbour(struct nl_msg *msg, void *arg)
     return NL_OK;
 }
 
-enum { KNOWN = NUD_REACHABLE | NUD_PERMANENT | NUD_NOARP };
+/* SAID by the administrator: nobody is asked. */
+enum { SAID = NUD_PERMANENT | NUD_NOARP, KNOWN = NUD_REACHABLE | SAID };
 
 static int look_at_neighbour(struct nl_sock *sk, struct neighbour *n, char **ret_why)
 {
@@ -567,9 +568,9 @@ int kernel_neighbour_answers(struct nl_sock *sk, const char *link, const char *a
     int64_t until = clock_monotonic_ns() + (int64_t)timeout_ms * 1000000;
 
     if (!n.index || look_at_neighbour(sk, &n, ret_why)) return -1;
-    /* One that was known a while ago would be believed for five seconds more before it is asked. */
-    if (n.state && !(n.state & KNOWN) && change_neighbour(sk, &n, false, ret_why)) return -1;
-    if (!(n.state & KNOWN) && change_neighbour(sk, &n, true, ret_why)) return -1;
+    /* What it said before, maybe on another way, is believed for half a minute and proves nothing: it is forgotten and asked. */
+    if (n.state && !(n.state & SAID) && change_neighbour(sk, &n, false, ret_why)) return -1;
+    if (!(n.state & SAID) && change_neighbour(sk, &n, true, ret_why)) return -1;
     do {
         if (look_at_neighbour(sk, &n, ret_why)) return -1;
         if (n.state & KNOWN) return 1;
