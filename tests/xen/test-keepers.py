@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """Guests on real Xen through the API: HVM firmware, disks that QEMU serves, crashes, deaf guests; the agent and Xen's daemons killed."""
+import re
 import sys
 
 from harness import LEVEL, check, done, fails
@@ -53,8 +54,11 @@ def has_firmware(g, network):
     g.vbd(vm, NULL, '3', 'CD', 'RO')
     g.vif(vm, network)
     g.rig.must('dd of=%s/sr/%s.raw conv=notrunc status=none' % (g.agent.root, s.VDI.get_uuid(disk)), 30, BOOT_SECTOR)
+    g.rig.must('xl set-parameters guest_loglvl=all/all; xl dmesg -c >/dev/null')
     g.start(vm)
     check(g.says(vm, 'BOOTED FROM DISK'), 'HVM: its firmware boots from the disk')
+    words = g.rig.must('xl dmesg | grep "(d[0-9]*)"')
+    check('E820 table' in words and 'OVERLAP' not in words, 'HVM: its memory map has no range twice: %s' % re.findall(r'\[\d+\]: .*', words))
     hello = g.rig.run('timeout 5 socat -T 3 -u UNIX-CONNECT:%s/run/hv/%s.v -' % (g.agent.root, s.VM.get_uuid(vm)))[1]
     check(hello.startswith('RFB 003.'), 'HVM: it has a screen')
     s.VM.hard_shutdown(vm)

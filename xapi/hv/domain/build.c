@@ -146,11 +146,13 @@ static void place_memory(struct xc_dom_image *dom, const struct domain_build *q)
     dom->device_model = hvm;
 }
 
+/* The first MiB of a machine with firmware is hvmloader's to describe, which adds this table to its own. */
 static unsigned fill_e820(const struct xc_dom_image *dom, struct e820entry *e820)
 {
+    const uint64_t first = dom->device_model ? MIB : 0;
     unsigned n = 0;
 
-    e820[n++] = (struct e820entry){ .addr = 0, .size = dom->lowmem_end, .type = E820_RAM };
+    e820[n++] = (struct e820entry){ .addr = first, .size = dom->lowmem_end - first, .type = E820_RAM };
     for (size_t i = 0; i < MAX_ACPI_MODULES; i++) {
         const struct xc_hvm_firmware_module *m = &dom->acpi_modules[i];
         if (!m->length || m->guest_addr_out < dom->lowmem_end) continue;
