@@ -103,7 +103,8 @@ def in_use(d, sr):
     vm = d.vm(vdi)
     snap = s.VDI.snapshot(vdi, {})
     names = d.rig.must('ls /dev/VG_XenStorage-' + s.SR.get_uuid(sr)).split()
-    check(d.parent(vdi) == d.parent(snap) and [n for n in names if n.startswith('live-')] != [], 'a qcow2 is snapshotted while a VM has it')
+    s.SR.scan(sr)
+    check(d.parent(vdi) and d.parent(vdi) == d.parent(snap) and [n for n in names if n.startswith('live-')] != [], 'a qcow2 is snapshotted while a VM has it')
     s.VM.hard_shutdown(vm)
     names = d.rig.must('ls /dev/VG_XenStorage-' + s.SR.get_uuid(sr)).split()
     check([n for n in names if n.startswith('live-')] == [], 'afterwards its other names are gone: %s' % names)
@@ -140,6 +141,7 @@ def kept_open(d, sr):
         write(n + 1, n * MIB)
         snaps.append(s.VDI.snapshot(vdi, {}))
     write(3, 2 * MIB)
+    s.SR.scan(sr)       # makes the records of bases
     top = 'QCOW2-' + s.VDI.get_uuid(d.parent(vdi))
     d.rig.must('setsid sleep 3600 </dev/null 9<%s >/dev/null 2>&1 & echo $! >/root/engine' % (group + top))
     before = set(d.volumes(sr))
