@@ -90,6 +90,32 @@ def life(s, host, sr_type, config, what, mounted_as):
     check(uuid not in s.SR.probe(host, config, sr_type, {}), what + ': destroyed it is gone from the server')
 
 
+def quota(s, host):
+    """The server lets us have 32 MiB and not more: said as if there were no room."""
+    rig.must(r'''
+mke2fs -q -F -t ext4 -O quota /dev/vdc && mkdir -p /srv/quota && mount -o usrquota /dev/vdc /srv/quota && chown 2000:2000 /srv/quota
+exportfs -o rw,all_squash,anonuid=2000,anongid=2000,no_subtree_check,sync,fsid=3 127.0.0.1:/srv/quota
+python3 - <<X
+import ctypes, struct
+limits = struct.pack('=8QI4x', 32 << 10, 32 << 10, 0, 0, 0, 0, 0, 0, 1)     # struct if_dqblk: blocks of 1 KiB; QIF_BLIMITS
+libc = ctypes.CDLL(None, use_errno=True)
+assert libc.quotactl(0x800008 << 8, b'/dev/vdc', 2000, limits) == 0, ctypes.get_errno()     # Q_SETQUOTA of a user
+X''')
+    sr = s.SR.create(host, {'server': '127.0.0.1', 'serverpath': '/srv/quota'}, '0', 'nfs', '', 'nfs', 'user', False, {})
+    vdi = s.VDI.create({'name_label': 'd', 'name_description': '', 'SR': sr, 'virtual_size': str(64 * MIB), 'type': 'user',
+                        'sharable': False, 'read_only': False, 'other_config': {}})
+    folder = agent.sr_mount + '/' + s.SR.get_uuid(sr)
+    rig.must("qemu-io -f qcow2 -c 'write -P 7 1M 20M' -c flush %s/%s.qcow2" % (folder, s.VDI.get_uuid(vdi)))
+    rc, text = rig.run('head -c 20M /dev/urandom >%s/other; e=$?; rm %s/other; exit $e' % (folder, folder), 60)
+    check(rc != 0 and 'quota' in text, 'there is a quota: %s' % text.strip())
+    fails('SR_BACKEND_FAILURE_44', 'a copy that it has no room for is refused by name', s.VDI.copy, vdi, sr)
+    check(s.SR.get_VDIs(sr) == [vdi], 'and leaves nothing')
+    for v in s.SR.get_VDIs(sr):
+        s.VDI.destroy(v)
+    s.PBD.unplug(s.SR.get_PBDs(sr)[0])
+    s.SR.destroy(sr)
+
+
 def silence(s, host):
     """A server that does not answer any more: what is asked of it ends at its deadline, and its health says so."""
     sr = s.SR.create(host, {'server': '127.0.0.1', 'serverpath': '/srv/nfs'}, '0', 'nfs', '', 'nfs', 'user', False, {})
@@ -134,6 +160,7 @@ with Rig('linux') as rig:
     life(s, host, 'nfs', {'server': '127.0.0.1', 'serverpath': '/srv/nfs'}, 'NFS 3', 'nfs')
     life(s, host, 'nfs', {'server': '127.0.0.1', 'serverpath': '/srv/nfs', 'nfsversion': '4.1'}, 'NFS 4.1', 'nfs4')
 
+    quota(s, host)
     if LEVEL == 'full':
         silence(s, host)        # five minutes
 
