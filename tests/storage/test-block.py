@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Repositories on LUNs of an adapter (lvmohba, by the kernel's own target on this machine) and of devices as they are (udev)."""
+"""Repositories on LUNs of an adapter (lvmohba, by the kernel's own target on this machine), of devices as they are (udev), and on a disk
+that is formatted (ext)."""
 import os
 import re
 import sys
@@ -66,6 +67,44 @@ def devices(d):
     s.SR.destroy(sr)
 
 
+def formatted(d):
+    s, rig, config = d.s, d.rig, {'device': '/dev/vde'}
+    fails('SR_BACKEND_FAILURE_90', 'ext: a device is needed', d.create, 'ext', {})
+    fails('SR_BACKEND_FAILURE_91', 'ext: one that is none', d.create, 'ext', {'device': '/dev/null'})
+    rig.must('mount /dev/vde /mnt')
+    fails('SR_DEVICE_IN_USE', 'ext: not one that is mounted', d.create, 'ext', config)
+    rig.must('umount /mnt')
+    sr = d.create('ext', config)
+    uuid = s.SR.get_uuid(sr)
+    where = rig.must("awk '$1 == \"/dev/vde\" {print $2, $3}' /proc/mounts").split()
+    check(where[1:] == ['ext4'] and where[0].endswith(uuid), 'ext: mounted by its uuid: %s' % where)
+    check(int(rig.must('blockdev --getsize64 /dev/vde')) * 0.9 < int(s.SR.get_physical_size(sr)), 'ext: its size: %s' % s.SR.get_physical_size(sr))
+    made = {}
+    for fmt in ('qcow2', 'vhd', 'raw'):
+        vdi, data = d.vdi(sr, 16 * MIB, fmt, **{'image-format': fmt}), d.random(16 * MIB)
+        d.write(vdi, data)
+        made[fmt] = data
+    snap = s.VDI.snapshot(next(v for v in d.managed(sr) if s.VDI.get_name_label(v) == 'qcow2'), {})
+    check(d.same(snap, made['qcow2']), 'ext: a snapshot')
+    rig.must('fallocate -l $(($(stat -f -c "%%a * %%S" %s) - (1 << 20))) %s/other' % (where[0], where[0]))
+    fails('SR_BACKEND_FAILURE_44', 'ext: no room: named', s.VDI.copy, snap, sr)
+    check(len(d.managed(sr)) == 4, 'ext: and nothing is left of it')
+    rig.must('rm %s/other' % where[0])
+    d.unplug(sr)
+    check(rig.must('grep -c /dev/vde /proc/mounts || true').strip() == '0', 'ext: unplugged it is not mounted')
+    check(uuid in s.SR.probe(d.host, config, 'ext', {}), 'ext: a probe finds it')
+    s.SR.forget(sr)
+    fails('SR_BACKEND_FAILURE_47', "ext: another repository's is not mounted", d.plug, '11111111-2222-4333-8444-555555555555', 'ext', config)
+    sr = d.plug(uuid, 'ext', config)
+    held = sorted(d.read(v) for v in d.managed(sr))     # a directory knows no names
+    check(held == sorted(bytes(b) for b in (*made.values(), made['qcow2'])), 'ext: introduced again it has everything, its snapshot, too')
+    for v in d.managed(sr):
+        d.destroy(v)
+    d.unplug(sr)
+    s.SR.destroy(sr)
+    check(rig.must('blkid -p /dev/vde || true').strip() == '', 'ext: destroyed, the disk holds no file system')
+
+
 with Rig('linux') as rig:
     rig.install()
     agent = rig.start_agent('--coalesce-interval', '1h')
@@ -73,4 +112,5 @@ with Rig('linux') as rig:
     d = Disks(rig, agent, s)
     hba(d)
     devices(d)
+    formatted(d)
 done()
