@@ -82,6 +82,7 @@ def formatted(d):
     made = {}
     for fmt in ('qcow2', 'vhd', 'raw'):
         vdi, data = d.vdi(sr, 16 * MIB, fmt, **{'image-format': fmt}), d.random(16 * MIB)
+        data[4 * MIB:8 * MIB] = d.rng.randbytes(4 * MIB)        # for which there is no room below
         d.write(vdi, data)
         made[fmt] = data
     snap = s.VDI.snapshot(next(v for v in d.managed(sr) if s.VDI.get_name_label(v) == 'qcow2'), {})
