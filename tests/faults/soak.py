@@ -28,6 +28,7 @@ RESTARTED = ('SESSION_INVALID', 'HOST_STILL_BOOTING', 'TASK_CANCELLED')
 EXPECTED = RESTARTED + ('VM_BAD_POWER_STATE', 'OTHER_OPERATION_IN_PROGRESS', 'HANDLE_INVALID', 'VDI_IN_USE', 'HYPERVISOR_ERROR', 'INTERNAL_ERROR')
 GROWTH = 0.02           # of memory in the median life, once the agent is warm
 LONG_S = 300            # a life in which the agent warms up; shorter ones say nothing of memory
+DELETED = 100000        # deletions that are remembered for those who wait for events
 DRIFT = 3               # of the 99th percentile from the first life to the last
 
 agent = Agent(faults=True)
@@ -99,6 +100,13 @@ def sessions(s, rng, vms):
 WORK = {power: 8, disks: 2, copies: 2, records: 2, looks: 6, writes: 6, tasks: 4, sessions: 1}
 
 
+def forget(n):
+    """Deletions: what is remembered of them is bounded, and is full before anything is measured."""
+    s = login()
+    for _ in range(n):
+        s.task.destroy(s.task.create('soak', ''))
+
+
 def client(number, vms):
     rng, s = random.Random(number), login()
     while not stop.is_set():
@@ -166,6 +174,12 @@ def main(hours):
     for n in range(VMS):
         vms.append(s.VM.clone(template, 'soak %d' % n))
         s.VM.provision(vms[-1])
+    if each_s >= LONG_S:
+        early = [threading.Thread(target=guarded, args=(forget, DELETED // CLIENTS)) for _ in range(CLIENTS)]
+        for t in early:
+            t.start()
+        for t in early:
+            t.join()
     threads = [threading.Thread(target=guarded, args=(client, n, vms)) for n in range(CLIENTS)]
     threads += [threading.Thread(target=guarded, args=(watcher,)) for _ in range(WATCHERS)]
     for t in threads:
