@@ -106,8 +106,51 @@ def leave(s, b, members, bonded):
     s.network.destroy(bonded)
 
 
-def bond_story(two, s, mode, cables, backend=Kernel):
-    """eth0 and eth1 of machine a as a bond of this mode; the other side is a switch, or (LACP) a bond too. Cables are pulled under ping."""
+# A guest that says something again and again by its card, with its MAC.
+GUEST = '''
+import fcntl, os, struct, sys, time
+fd = os.open('/dev/net/tun', os.O_RDWR)
+fcntl.ioctl(fd, 0x400454ca, struct.pack('16sH22x', sys.argv[1].encode(), 0x1002 | 0x4000))
+while True:
+    os.write(fd, bytes(10) + b'\\xff' * 6 + bytes.fromhex('020000000055') + b'\\x88\\xb5' + bytes(46))
+    time.sleep(0.1)
+'''
+CARD = {'device': '0', 'MAC': '02:00:00:00:00:55', 'MTU': '0', 'other_config': {}, 'qos_algorithm_type': '', 'qos_algorithm_params': {}}
+
+
+def tag_story(two, s, base, what, over_there):
+    """What a guest's card sends into a VLAN over the PIF `base`, and then into the network of `base` itself, as this device of machine b sees it."""
+    a, b = two.a, two.b
+
+    def seen(how, seconds=30):
+        return b.run('timeout %d tcpdump -Z root -q -n -c 1 -i %s "%s"' % (seconds, over_there, how), seconds + 30)[0] == 0
+
+    # The order matters: what has been said of the type of a frame holds for a tag, too.
+    mine = 'ether src ' + CARD['MAC']
+    tagged, untagged = 'vlan 5 and ' + mine, mine + ' and ether proto 0x88b5 and not vlan'
+    five = network(s, 'five of ' + what)
+    vlan = s.VLAN.create(base, '5', five)
+    vm = s.VM.clone(s.VM.get_by_name_label('Other install media')[0], 'g')
+    s.VM.provision(vm)
+    vif = s.VIF.create({'VM': vm, 'network': five, **CARD})
+    s.VM.start(vm, False, False)
+    a.put({'/tmp/guest.py': GUEST.encode()})
+    a.must('setsid python3 /tmp/guest.py "$(ls /sys/class/net | grep ^vif)" >/tmp/guest.log 2>&1 </dev/null & echo $! >/tmp/guest.pid')
+    check(seen(tagged), '%s: what a guest sends into a VLAN has its tag on the cable' % what)
+    check(not seen(untagged, 3), '%s: and is not there without one' % what)
+    s.VIF.move(vif, s.PIF.get_network(base))
+    check(seen(untagged), '%s: moved to the network below it has none' % what)
+    check(not seen(tagged, 3), '%s: and none of the old ones' % what)
+    a.must('kill $(cat /tmp/guest.pid)')
+    s.VM.hard_shutdown(vm)
+    s.VM.destroy(vm)
+    s.VLAN.destroy(vlan)
+    s.network.destroy(five)
+
+
+def bond_story(two, s, mode, cables, backend=Kernel, tagged=False):
+    """eth0 and eth1 of machine a as a bond of this mode; the other side is a switch, or (LACP) a bond too. Cables are pulled under ping, then
+    (tagged) a guest's card is on a VLAN of it."""
     a, b = two.a, two.b
     members = [pif(s, 'eth0'), pif(s, 'eth1')]
 
@@ -160,6 +203,8 @@ def bond_story(two, s, mode, cables, backend=Kernel):
         print('# %s, eth%d pulled under ping: %.1f s without an answer' % (mode, cable, silence(b.must('cat /tmp/ping'))), flush=True)
     alerts = [r['body'] for r in s.message.get_all_records().values() if r['name'] == 'BOND_STATUS_CHANGED']
     check(any('eth0+eth1 bond changed: 1/2 up (was 2/2)' in body for body in alerts), '%s: an alert tells it' % mode)
+    if tagged:
+        tag_story(two, s, master, mode, 'far')
     s.Bond.destroy(bond)
     check(backend.is_gone(a), '%s: dissolved' % mode)
     leave(s, b, members, bonded)

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Bonds in three modes between two machines of the rig, changed from one to another, each cable pulled under ping; LACP agreed with the kernel's bonding of the other
-machine. Then Open vSwitch with the kernel's datapath: a card, a VLAN, a guest's card, and the same bonds. LEVEL=full."""
+"""Bonds in three modes between two machines of the rig, changed from one to another, each cable pulled under ping; LACP agreed with the
+kernel's bonding of the other machine. Then Open vSwitch with the kernel's datapath: a card, a VLAN, a guest's card, and the same bonds. LEVEL=full."""
 import os
 import sys
 
 sys.path.insert(0, os.path.join(os.environ['XAPI_SOURCE'], 'tests', 'rig'))
-from bonds import Switch, bond_story, mode_story, network, pif
+from bonds import GUEST, Switch, bond_story, mode_story, network, pif
 from harness import LEVEL, check, done, wait_until
 from rig import pair
 
@@ -19,16 +19,6 @@ ovsdb-tool create /etc/openvswitch/conf.db /usr/share/openvswitch/vswitch.ovssch
 ovsdb-server /etc/openvswitch/conf.db --remote=punix:/run/openvswitch/db.sock --pidfile --detach --no-chdir --log-file=/tmp/ovsdb.log
 ovs-vsctl --no-wait init
 ovs-vswitchd --pidfile --detach --no-chdir --log-file=/tmp/vswitchd.log'''
-
-# A guest that says something again and again by its card, with its MAC.
-GUEST = '''
-import fcntl, os, struct, sys, time
-fd = os.open('/dev/net/tun', os.O_RDWR)
-fcntl.ioctl(fd, 0x400454ca, struct.pack('16sH22x', sys.argv[1].encode(), 0x1002 | 0x4000))
-while True:
-    os.write(fd, bytes(10) + b'\\xff' * 6 + bytes.fromhex('020000000055') + b'\\x88\\xb5' + bytes(46))
-    time.sleep(0.1)
-'''
 
 
 def tag_of_card(a, b, s, five, plain):

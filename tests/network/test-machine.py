@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""What needs a kernel with all its modules, between two machines of the rig: VLANs, a bond with a cable pulled under ping, VXLAN and
-GRE, DHCP from dnsmasq, IPv6 by radvd."""
+"""What needs a kernel with all its modules, between two machines of the rig: VLANs, a bond with a cable pulled under ping and a guest's card
+on a VLAN of it, VXLAN and GRE, DHCP from dnsmasq, IPv6 by radvd; and what sysfs says of a card."""
 import os
 import sys
 
@@ -27,6 +27,20 @@ with pair('linux') as two:
     s.PIF.reconfigure_ip(eth0, 'Static', '10.1.0.1', '255.255.255.0', '', '')
     b.must('ip address add 10.1.0.2/24 dev eth0; ip link set eth0 up')
     check(wait_until(lambda: answers('10.1.0.1', 1), 20), 'a card on its bridge is reached')
+
+    # What sysfs says of a card, and its counters.
+    a.must('ethtool -s eth0 speed 1000 duplex full')
+    sysfs = a.must('cd /sys/class/net/eth0; cat device/vendor device/device speed duplex carrier; basename $(readlink device/driver)').split()
+
+    def metrics():
+        s.PIF.scan(s.host.get_all()[0])
+        m = s.PIF_metrics.get_record(s.PIF.get_metrics(eth0))
+        return ['0x' + m['vendor_id'], '0x' + m['device_id'], m['speed'], 'full' if m['duplex'] else 'half', '1' if m['carrier'] else '0', m['device_name']]
+    check(wait_until(lambda: metrics() == sysfs, 30), 'vendor, device, speed, duplex, carrier and driver are those of sysfs: %s %s' % (sysfs, metrics()))
+    s.host.record_data_source(s.host.get_all()[0], 'pif_eth0_rx')
+    b.must('setsid ping -i 0.05 -s 1000 10.1.0.1 >/dev/null 2>&1 </dev/null & echo $! >/tmp/load.pid')
+    check(wait_until(lambda: s.host.query_data_source(s.host.get_all()[0], 'pif_eth0_rx') > 2000, 60), 'what comes in by it is counted')
+    b.must('kill $(cat /tmp/load.pid)')
 
     # 802.1Q.
     five = network(s, 'five')
@@ -61,7 +75,7 @@ with pair('linux') as two:
     s.PIF.unplug(eth0)
     b.must('ip address flush dev eth0')
 
-    bond_story(two, s, 'active-backup', (0,))
+    bond_story(two, s, 'active-backup', (0,), tagged=True)
 
     # Addresses from the network.
     b.must('''ip link set eth2 down; ip link set eth2 address 52:54:00:00:09:02
