@@ -205,7 +205,7 @@ def bonds(s, here, there, first, second, vlan):
         check(wait_until(lambda: s.Bond.get_links_up(bond) == '2', 20), '%s: and it is back' % mode)
         if mode == 'lacp':
             # What insists on LACP would not answer a card alone: management stays with the bond until the other end has changed.
-            there.vsctl('del-port', 'far', 'both', '--', 'add-port', 'far', 'wire0')
+            there.vsctl('del-port', 'far', 'both', '--', 'add-port', 'far', 'wire0', '--', 'add-port', 'far', 'wire1')
             check(wait_until(answered, 60), 'lacp: the other end has no bond any more')
         s.Bond.destroy(bond)
         check(here.ports('xenbr0')[0] == 'eth0' and addresses('xenbr0') == ['198.51.100.8/24'] and addresses(bridge) is None, '%s: dissolved' % mode)
@@ -234,6 +234,14 @@ with Switch() as here, Switch(far.pid) as there:
         vlan, five = vlans(agent, s, here, there, pif['eth0'])
         s = cards(agent, s, here, pif['eth0'], five)
         tunnels(s, here, there, pif['eth0'])
+        rows = lambda: [sorted(here.vsctl('-f', 'csv', '--columns=' + columns, 'list', table).split('\n')) for table, columns in (
+            ('bridge', '_uuid,name,ports,other_config,external_ids'), ('port', '_uuid,name,tag,trunks,interfaces,other_config,external_ids'),
+            ('interface', '_uuid,name,type,options,ofport'))]
+        was = rows()
+        agent.kill()
+        agent.start()
+        s = agent.login()
+        check(rows() == was, 'an agent that begins again changes no row of the switch: %s' % [x for x in zip(was, rows()) if x[0] != x[1]])
         bonds(s, here, there, pif['eth0'], pif['eth1'], vlan)
         after = foreign(here)
         check(after[0] == before[0] and after[2:] == before[2:], 'at the end, too')
