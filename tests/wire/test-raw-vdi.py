@@ -356,6 +356,26 @@ def archives(agent, s, sr):
     s.VDI.destroy(used)
 
 
+def left_by_a_killed_agent(agent, s, sr):
+    """A disk's server whose agent was killed before the two had come to speak waits for good, with the image: the next agent ends it."""
+    vdi = s.VDI.create({'name_label': 'served', 'SR': sr, 'virtual_size': str(MIB), 'type': 'user', 'sharable': False, 'read_only': False,
+                        'other_config': {}})
+    image = os.path.join(agent.root, 'sr', s.VDI.get_uuid(vdi) + '.qcow2')
+    servers = []
+    for root in (agent.root, '/nobody'):
+        at = os.path.join(agent.root, 'left%d' % len(servers))
+        servers.append(subprocess.Popen(['qemu-nbd', '--socket', at, '--format', 'qcow2', '--read-only', '--', image],
+                                        env={'PATH': os.environ['PATH'], 'XAPI_DISK_SERVER_OF': root + '/storage/locks'}))
+        check(wait_until(lambda: os.path.exists(at)), 'a server that nobody speaks to')
+    agent.kill()
+    agent.start()
+    check(servers[0].wait(30) == 0, 'the next agent has ended it')
+    check(servers[1].poll() is None, 'and no other agent\'s')
+    servers[1].terminate()
+    check(servers[1].wait(30) == 0, 'which ends like any')
+    agent.login().VDI.destroy(vdi)
+
+
 with Agent() as agent:
     s = agent.login()
     sr = s.pool.get_default_SR(s.pool.get_all()[0])
@@ -366,6 +386,7 @@ with Agent() as agent:
     images(agent, s, sr)
     archives(agent, s, sr)
     at_once(agent, s, sr)
+    left_by_a_killed_agent(agent, s, sr)
     tmp = os.path.join(agent.root, 'tmp')
     check(not os.path.isdir(tmp) or os.listdir(tmp) == [], 'nothing stays below tmp')
     check(os.listdir(os.path.join(agent.root, 'storage', 'attached')) == ['boot-id'], 'nothing stays attached')

@@ -3,6 +3,7 @@
 #define LOG_MODULE "storage"
 #include "xapi/storage/content.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -16,10 +17,12 @@
 #include "lib/clock.h"
 #include "lib/log.h"
 #include "lib/nbd.h"
+#include "lib/num.h"
 #include "lib/subproc.h"
 #include "xapi/storage/slots.h"
 
-enum { START_MS = 15000, STEP_MS = 60000, END_MS = 60000, BLOCK = 64 << 10 };
+enum { START_MS = 15000, STEP_MS = 60000, END_MS = 60000, LEFT_MS = 5000, ENVIRON_BYTES = 4096, BLOCK = 64 << 10 };
+#define OWNER "XAPI_DISK_SERVER_OF="         /* in a server's environment: whose it is */
 
 struct content {
     bool stale;     /* never written does not mean zero */
@@ -105,10 +108,13 @@ static int connect_ahead(const struct sockaddr_un *at, int *ret_listener)
     return fd;
 }
 
-/* A server of its own, and a connection to it, which is there before the server is: an agent that is killed leaves a server that
- * has nobody to serve, and ends. The shell is for systemd's convention of handing over a socket, which names the process. */
-static int start(struct content *k, const struct storage_disk *disk, int *ret_fd, const struct sockaddr_un *at, struct xerr *err)
+/* A server of its own, and a connection to it, which is there before the server is. It ends with the connection, but only if the two
+ * had come to speak: what an agent that was killed before leaves is found by its environment. The shell is for systemd's convention of
+ * handing over a socket, which names the process. */
+static int start(struct content *k, const struct storage *s, const struct storage_disk *disk, int *ret_fd, const struct sockaddr_un *at,
+                 struct xerr *err)
 {
+    _cleanup_free_ char *ours = xasprintf(OWNER "%s", s->state_dir);
     _cleanup_close_ int listener = -1, said = memfd_create("said", MFD_CLOEXEC), fd = connect_ahead(at, &listener);
     const char *argv[] = { "/bin/sh",
                            "-c",
@@ -121,7 +127,7 @@ static int start(struct content *k, const struct storage_disk *disk, int *ret_fd
                            "--",
                            disk->path,
                            NULL };
-    const char *env[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", "LISTEN_FDS=1", NULL };
+    const char *env[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", "LISTEN_FDS=1", ours, NULL };
     struct subproc_command cmd = { .argv = argv, .env = env, .cwd = "/", .fds = &(struct subproc_fd){ listener, 3 }, .n_fds = 1 };
 
     if (fd < 0 || subproc_spawn(&cmd, -1, -1, said, &k->child))
@@ -161,7 +167,7 @@ int content_connect(struct storage *s, const struct storage_disk *disk, struct c
     k->child = (struct subproc)SUBPROC_INIT;
     k->nbd = (struct nbd)NBD_INIT;
     k->stale = storage_is_stale(disk);
-    int rc = disk->socket ? join(disk->socket, ret_fd, err) : start(k, disk, ret_fd, &at, err);
+    int rc = disk->socket ? join(disk->socket, ret_fd, err) : start(k, s, disk, ret_fd, &at, err);
     if (rc)
         content_close(take_ptr(k));
     else
@@ -243,4 +249,48 @@ void content_close(struct content *k)
         if (subproc_wait(&k->child, 5000, &status) == 1) subproc_forget(&k->child);
     }
     free(k);
+}
+
+/* ---- after an agent that was killed ---- */
+
+/* Whether its environment has this line. */
+static bool is_server_of(pid_t pid, const char *line)
+{
+    _cleanup_free_ char *path = xasprintf("/proc/%d/environ", (int)pid);
+    _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+    char text[ENVIRON_BYTES];
+    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+
+    if (n <= 0) return false;
+    text[n] = '\0';
+    for (const char *at = text; at < text + n; at += strlen(at) + 1)
+        if (streq(at, line)) return true;
+    return false;
+}
+
+static void end_server(pid_t pid)
+{
+    static const int signals[] = { SIGTERM, SIGKILL };
+    uint64_t start;
+
+    if (subproc_start_time(pid, &start)) return;
+    log_info("a disk's server that a killed agent has left ends: process %d", (int)pid);
+    for (size_t i = 0; i < ARRAY_SIZE(signals) && subproc_alive(pid, start); i++) {
+        const int64_t until = clock_deadline_ns(LEFT_MS);
+        kill(pid, signals[i]);
+        while (subproc_alive(pid, start) && clock_boottime_ns() < until) poll(NULL, 0, 10);
+    }
+    if (subproc_alive(pid, start)) log_warn("process %d does not end", (int)pid);
+}
+
+void content_sweep(const struct storage *s)
+{
+    _cleanup_free_ char *ours = xasprintf(OWNER "%s", s->state_dir);
+    DIR *proc = opendir("/proc");
+
+    for (const struct dirent *e; proc && (e = readdir(proc));) {
+        int64_t pid;
+        if (num_parse_int(e->d_name, &pid) && pid > 1 && is_server_of((pid_t)pid, ours)) end_server((pid_t)pid);
+    }
+    if (proc) closedir(proc);
 }

@@ -2,7 +2,7 @@
  * Called by: http/raw_vdi.c, xva_*.c.  Calls: qemu-nbd, lib/nbd.
  *
  * A qemu-nbd of its own serves each opened disk to one connection and goes when that does, also when
- * this process dies: no state is left behind, and the image code runs in a process that may crash. */
+ * this process dies, or at its next start: no state is left behind, and the image code runs in a process that may crash. */
 #ifndef XAPI_STORAGE_CONTENT_H
 #define XAPI_STORAGE_CONTENT_H
 
@@ -27,6 +27,8 @@ int content_read_on(struct content *k, void *buf, size_t n, int64_t at, struct x
 int content_write(struct content *k, const void *buf, size_t n, int64_t at, bool fresh, struct xerr *err);
 /* Everything written is on disk. */
 int content_flush(struct content *k, struct xerr *err);
+/* At the start: servers that an agent which was killed has left end; their images are free then. */
+void content_sweep(const struct storage *s);
 /* Waits until the image is closed. NULL is fine. */
 void content_close(struct content *k);
 

@@ -6,6 +6,7 @@
 #include "gen/errors.h"
 #include "lib/log.h"
 #include "lib/num.h"
+#include "xapi/storage/content.h"
 #include "xapi/storage/slots.h"
 
 #include <assert.h>
@@ -212,6 +213,7 @@ int storage_open(const struct storage_config *config, struct storage **ret_stora
         storage_close(s);
         return -1;
     }
+    content_sweep(s);
     slot_load_leftovers(s);
     find_drivers(s, config->driver_dirs);
     *ret_storage = s;
