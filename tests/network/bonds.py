@@ -207,4 +207,5 @@ def bond_story(two, s, mode, cables, backend=Kernel, tagged=False):
         tag_story(two, s, master, mode, 'far')
     s.Bond.destroy(bond)
     check(backend.is_gone(a), '%s: dissolved' % mode)
+    check(a.must('ip -o link show eth0; ip -o link show eth1').count(',UP') == 2, '%s: its cards are up, each for itself' % mode)
     leave(s, b, members, bonded)

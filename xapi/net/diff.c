@@ -112,14 +112,21 @@ static void set_master(struct work *w, const struct net_link *want)
     add(w, NET_STEP_MASTER, want, want->master);
 }
 
+/* A port goes down on its way into a bond, and the kernel takes it down on its way out of one. */
+static bool goes_down(const struct work *w, const struct net_have *h, const struct net_link *want)
+{
+    if (streq(h->link.master, want->master)) return false;
+    const struct net_have *from = have_named(w, h->link.master);
+    const struct net_link *to = planned(w, want->master);
+    return (from && from->link.kind == NET_BOND) || (to && to->kind == NET_BOND);
+}
+
 static void bring_up(struct work *w, const struct net_link *want)
 {
     const struct net_have *h = survivor(w, want->name);
-    const struct net_link *to = *want->master ? planned(w, want->master) : NULL;
-    bool moved_down = h && to && to->kind == NET_BOND && !streq(h->link.master, want->master);
 
     if (want->optional || (want->kind == NET_NIC && (!h || !*want->master))) return;
-    if (!h || !h->up || moved_down) add(w, NET_STEP_UP, want, NULL);
+    if (!h || !h->up || goes_down(w, h, want)) add(w, NET_STEP_UP, want, NULL);
     if (h && want->kind == NET_NIC && h->link.promiscuous != want->promiscuous) add(w, NET_STEP_PROMISC, want, NULL);
 }
 
