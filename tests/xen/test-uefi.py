@@ -21,7 +21,7 @@ if LEVEL != 'full':
     print('# firmware in an emulated machine within an emulated machine: LEVEL=full')
     sys.exit(77)
 INSTALLED = '/usr/share/ovmf/OvmfXen.fd'        # looked for before what the package ovmf has
-ARCHIVE = 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian bullseye main\n'
+ARCHIVE = 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s bullseye main\n'
 LZMA_SECTION = bytes.fromhex('98584eee143959429d6edc7bd79403cf')
 WRITE_CR8, NOTHING = bytes.fromhex('440f22c0'), bytes.fromhex('0f1f4000')
 FIRST_WORDS_S, PAGE, SECTOR = 600, 4096, 512
@@ -34,6 +34,17 @@ LAYOUT = '''SECTIONS {
 '''
 
 
+def site():
+    """The archive that this machine's own packages come from."""
+    sites = subprocess.run(['apt-get', 'indextargets', '--format', '$(SITE)', 'Created-By: Packages', 'Component: main'], capture_output=True,
+                           text=True, check=False).stdout.split()
+    sites = [s for s in sites if 'security' not in s]
+    if not sites:
+        print('# this machine knows no archive of packages')
+        sys.exit(77)
+    return sites[0]
+
+
 def fetch():
     """Debian 11's OVMF.fd, from its archive through apt with lists of its own; kept in the build's folder."""
     kept = os.path.join(BUILD, 'guest', 'ovmf-bullseye.fd')
@@ -41,7 +52,7 @@ def fetch():
         with tempfile.TemporaryDirectory() as d:
             os.makedirs(d + '/lists/partial')
             with open(d + '/sources', 'w') as f:
-                f.write(ARCHIVE)
+                f.write(ARCHIVE % site())
             apt = ['apt-get', '-qq', '-o', 'Dir::Etc::sourcelist=%s/sources' % d, '-o', 'Dir::Etc::sourceparts=-', '-o',
                    'Dir::State::lists=%s/lists' % d, '-o', 'Dir::State::status=/dev/null',
                    '-o', 'Dir::Cache::pkgcache=', '-o', 'Dir::Cache::srcpkgcache=', '-o',
