@@ -19,7 +19,7 @@
 
 #include "lib/log.h"
 
-enum { FRAMES = 64, STACK_BYTES = 64 << 10, TEXT_BYTES = 1024, PATH_BYTES = 4096 };
+enum { FRAMES = 64, STACK_BYTES = 64 << 10, TEXT_BYTES = 1024, PATH_BYTES = 4096, WRITE_S = 30 };
 
 static const struct { int number; const char *name; } signals[] = {
     { SIGSEGV, "SIGSEGV" }, { SIGBUS, "SIGBUS" }, { SIGILL, "SIGILL" }, { SIGFPE, "SIGFPE" }, { SIGABRT, "SIGABRT" },
@@ -30,7 +30,7 @@ static struct {
     const char *program;
     pthread_key_t stack;           /* a thread's stack for the handler */
     bool installed;
-    _Atomic bool writing;
+    _Atomic int writer;            /* the thread that writes a report; 0 = none */
 } state;
 
 static _Thread_local struct { struct crash_work work; bool has_stack; } thread;
@@ -122,13 +122,19 @@ static void write_report(int number, const siginfo_t *info)
     close(fd);
 }
 
-/* SA_RESETHAND has put the usual end in place: abort() goes on to it, a fault happens again, and what somebody sent is sent again. */
+/* SA_RESETHAND has put the usual end in place: abort() goes on to it, a fault happens again, and what somebody sent is sent again.
+ * Who crashes while he writes the report leaves it as it is; and a disk that stands still does not keep us. */
 static void on_crash(int number, siginfo_t *info, void *context)
 {
+    int nobody = 0, self = gettid();
+
     (void)context;
-    if (atomic_exchange(&state.writing, true))
+    if (atomic_compare_exchange_strong(&state.writer, &nobody, self)) {
+        alarm(WRITE_S);
+        write_report(number, info);
+    } else if (nobody != self) {
         for (;;) pause();                       /* another thread is at it, and ends us all */
-    write_report(number, info);
+    }
     if (info->si_code <= 0) raise(number);
 }
 
