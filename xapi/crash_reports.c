@@ -34,15 +34,15 @@ static int cmp_newest_first(const void *a, const void *b)
     return i == j ? strcmp(*y, *x) : i < j ? 1 : -1;
 }
 
-const char *const *crash_reports_list(struct call *c, size_t *ret_n)
+const char *const *crash_reports_list(const char *root, struct arena *arena, size_t *ret_n)
 {
-    _cleanup_free_ char *folder = crash_reports_folder(c->agent->root);
-    const char **paths = arena_new_array(c->arena, const char *, LISTED_MAX);
+    _cleanup_free_ char *folder = crash_reports_folder(root);
+    const char **paths = arena_new_array(arena, const char *, LISTED_MAX);
     DIR *dir = opendir(folder);
     size_t n = 0;
 
     for (const struct dirent *e; dir && n < LISTED_MAX && (e = readdir(dir));)
-        if (has_prefix(e->d_name, "crash-")) paths[n++] = arena_printf(c->arena, "%s/%s", folder, e->d_name);
+        if (has_prefix(e->d_name, "crash-")) paths[n++] = arena_printf(arena, "%s/%s", folder, e->d_name);
     if (dir) closedir(dir);
     if (n) qsort(paths, n, sizeof(*paths), cmp_newest_first);
     *ret_n = n;
@@ -81,17 +81,22 @@ static bool is_new(const char *path)
     return n > strlen(NEW) && streq(path + n - strlen(NEW), NEW);
 }
 
+void crash_reports_trim(const char *root)
+{
+    _cleanup_arena_ struct arena *a = arena_new();
+    size_t n;
+    const char *const *paths = crash_reports_list(root, a, &n);
+
+    for (size_t i = LIMIT_CRASH_REPORTS; i < n; i++)
+        if (unlink(paths[i])) log_warn("%s: %s", paths[i], strerror(errno));
+}
+
 int crash_reports_tell(struct call *c, struct xerr *err)
 {
     size_t n;
-    const char *const *paths = crash_reports_list(c, &n);
+    const char *const *paths = crash_reports_list(c->agent->root, c->arena, &n);
 
-    for (size_t i = 0; i < n; i++) {
-        if (i >= LIMIT_CRASH_REPORTS) {
-            if (unlink(paths[i])) return xerr_internal(err, "%s: %s", paths[i], strerror(errno));
-        } else if (is_new(paths[i]) && tell(c, paths[i], err)) {
-            return -1;
-        }
-    }
+    for (size_t i = 0; i < n; i++)
+        if (is_new(paths[i]) && tell(c, paths[i], err)) return -1;
     return 0;
 }

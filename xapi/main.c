@@ -258,6 +258,7 @@ static int take_root(struct daemon *d, struct xerr *err)
     d->agent.root = root;
     d->agent.now = &d->now;
     _cleanup_free_ char *crashes = crash_reports_folder(root);
+    crash_reports_trim(root);
     if (crash_install(crashes, "xapi " PACKAGE_VERSION)) log_warn("no reports of crashes: %s: %s", crashes, strerror(errno));
     return 0;
 }

@@ -69,7 +69,7 @@ static void collect_logs(const struct collector *k)
 static void collect_crashes(const struct collector *k)
 {
     size_t n;
-    const char *const *paths = crash_reports_list(k->c, &n);
+    const char *const *paths = crash_reports_list(k->c->agent->root, k->c->arena, &n);
 
     for (size_t i = 0; i < n; i++) put_file(k, strrchr(paths[i], '/') + 1, paths[i]);
 }

@@ -202,7 +202,7 @@ static void put_agent(struct page *p)
     char time[ISO8601_TEXT];
     size_t crashes;
 
-    crash_reports_list(p->c, &crashes);
+    crash_reports_list(p->c->agent->root, p->c->arena, &crashes);
     put(p, "h2", "Agent");
     strbuf_str(&p->out, "<table>\n");
     put_fact(p, "version", PACKAGE_VERSION);
