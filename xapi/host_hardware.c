@@ -3,8 +3,8 @@
 #define LOG_MODULE "host"
 #include "gen/methods.h"
 #include "lib/log.h"
-#include "lib/num.h"
 #include "xapi/host.h"
+#include "xapi/hv/hv.h"
 #include "xapi/machine.h"
 
 /* ---- the screen: given to a guest or kept, from the next boot on ---------------------------------------- */
@@ -69,24 +69,19 @@ void host_booted(struct agent *agent)
 
 /* ---- memory nodes --------------------------------------------------------------------------------------- */
 
-static int64_t count_nodes(const struct row *host)
-{
-    const char *text = row_map_str(host, F_host_cpu_info, "nr_nodes", "1");
-    int64_t n;
-
-    return num_parse_int(text, &n) && n > 0 ? n : 1;
-}
-
-/* With one node every policy places alike. With several this agent leaves placing to the hypervisor, which is `any`. */
+/* With one node every policy places alike. With several it counts from the next start of a VM on; the default is to leave placing
+ * to the hypervisor, which is `any`. */
 int host_set_numa_affinity_policy(struct call *c, struct ref self, enum host_numa_affinity_policy value, struct xerr *err)
 {
+    struct hv_host host;
+
     if (host_need_self(c, self, err)) return -1;
-    struct txn *t = db_begin(c->agent->db);
-    const struct row *row = snap_get(txn_snap(t), CLASS_host, self);
-    if (value == host_numa_affinity_policy_best_effort && row && count_nodes(row) > 1) {
-        db_abort(t);
-        return xerr_value_not_supported(err, "value", "best_effort", "VMs are not bound to one of several memory nodes");
+    if (value == host_numa_affinity_policy_best_effort) {
+        if (hv_get_host(c->agent->hv, c->arena, &host, err)) return -1;
+        if (host.nodes > 1 && !host.places)
+            return xerr_value_not_supported(err, "value", "best_effort", "VMs are not bound to one of several memory nodes");
     }
+    struct txn *t = db_begin(c->agent->db);
     txn_set_enum(t, self, F_host_numa_affinity_policy, (int)value);
     return db_commit(t, err);
 }

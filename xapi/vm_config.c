@@ -130,6 +130,14 @@ static int describe_features(struct call *c, const struct row *vm, struct hv_vm 
     return 0;
 }
 
+static bool is_on_one_node(struct call *c)
+{
+    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+    const struct row *host = snap_get(s, CLASS_host, c->agent->host);
+
+    return host && row_enum(host, F_host_numa_affinity_policy) == host_numa_affinity_policy_best_effort;
+}
+
 /* "0/0000:04:01.0,1/0000:04:01.1": devices of the host for the guest. The number before the slash is their order. */
 static bool good_pci(const char *list)
 {
@@ -173,6 +181,7 @@ int vm_describe(struct call *c, const struct row *vm, struct hv_vm *ret_vm, stru
     if (describe_features(c, vm, &v, err) || vm_nvram_describe(c, vm, &v, err) || vtpm_describe(c, vm, &v, err)) return -1;
     v.vendor_device = v.domain_type == HV_DOMAIN_HVM && row_bool(vm, F_VM_has_vendor_device);
     v.shadow_multiplier = row_float(vm, F_VM_HVM_shadow_multiplier);
+    v.on_one_node = is_on_one_node(c);
     v.platform = pairs(c->arena, row_value(vm, F_VM_platform), &v.n_platform);
     v.bios_strings = pairs(c->arena, row_value(vm, F_VM_bios_strings), &v.n_bios_strings);
     v.xenstore_data = pairs(c->arena, row_value(vm, F_VM_xenstore_data), &v.n_xenstore_data);

@@ -139,11 +139,12 @@ class Answer(str):
 
 
 class Rig:
-    """One machine. kind: 'xen' (dom0 on Xen) or 'linux' (two CPUs, no hypervisor)."""
+    """One machine. kind: 'xen' (dom0 on Xen) or 'linux' (two CPUs, no hypervisor). nodes: memory nodes, one socket with one CPU each; a
+    machine with several is booted, which takes half a minute."""
 
-    def __init__(self, kind='xen', name='host1', index=1, peer=None, _folder=None, _cold=False):
-        self.kind, self.name, self.index, self.peer = kind, name, index, peer
-        self.folder, self.cold, self.state = _folder, _cold, None
+    def __init__(self, kind='xen', name='host1', index=1, peer=None, nodes=1, _folder=None, _cold=False):
+        self.kind, self.name, self.index, self.peer, self.nodes = kind, name, index, peer, nodes
+        self.folder, self.cold, self.state = _folder, _cold or nodes > 1, None
         self.process = self.control = self.monitor = None
         self.lock, self.sent = threading.Lock(), threading.Lock()
         self.runs, self.number = {}, 0
@@ -216,10 +217,15 @@ class Rig:
         """The MAC of card nic (0...)."""
         return '52:54:00:00:%02x:%02x' % (self.index, nic)
 
+    def processors(self):
+        if self.nodes > 1:
+            return '%d,sockets=%d' % (self.nodes, self.nodes)
+        return '1' if self.kind == 'xen' else '2'
+
     def command(self):
         """The command line. The saved state fits only the same CPU, memory and list of devices."""
         argv = [QEMU, '-name', 'rig-' + self.name, '-accel', 'tcg,thread=multi,tb-size=512', '-machine', 'pc', '-display', 'none',
-                '-nodefaults', '-no-reboot', '-m', str(MEMORY_MIB[self.kind]), '-smp', '1' if self.kind == 'xen' else '2',
+                '-nodefaults', '-no-reboot', '-m', str(MEMORY_MIB[self.kind]), '-smp', self.processors(),
                 '-cpu', 'qemu64,+npt,+rdrand,+ssse3,+sse4.1,+sse4.2,+popcnt',
                 '-chardev', 'file,id=con,path=' + self.path('console.log'), '-serial', 'chardev:con',
                 '-qmp', 'unix:%s,server=on,wait=off' % self.path('qmp'),
@@ -227,6 +233,9 @@ class Rig:
                 '-device', 'virtserialport,chardev=ctl,name=rig.ctl',
                 '-drive', 'if=none,id=root,format=qcow2,cache=unsafe,file=' + self.path('root.qcow2'),
                 '-device', 'virtio-blk-pci,drive=root,addr=4']
+        for node in range(self.nodes if self.nodes > 1 else 0):
+            argv += ['-object', 'memory-backend-ram,id=node%d,size=%dM' % (node, MEMORY_MIB[self.kind] // self.nodes),
+                     '-numa', 'node,nodeid=%d,cpus=%d,memdev=node%d' % (node, node, node)]
         for disk in range(DISKS):
             argv += ['-drive', 'if=none,id=disk%d,format=raw,cache=unsafe,discard=unmap,file=%s' % (disk, self.path('disk%d.raw' % disk)),
                      '-device', 'virtio-blk-pci,drive=disk%d,serial=rig-disk%d,addr=%x' % (disk, disk, 5 + disk)]
@@ -266,7 +275,7 @@ class Rig:
             self.dir = None
 
     def __enter__(self):
-        return self.start()
+        return self.start(300 if self.cold else 120)
 
     def __exit__(self, kind, value, trace):
         if kind and self.dir:

@@ -216,7 +216,7 @@ class Machine:
         self.rig, self.options = rig or Rig('xen'), options
 
     def __enter__(self):
-        self.rig.start()
+        self.rig.__enter__()
         try:
             self.rig.install()
             self.agent = self.rig.start_agent('--log-level', 'debug', *self.options)

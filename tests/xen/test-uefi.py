@@ -2,10 +2,11 @@
 """An HVM guest with UEFI firmware: hvmloader hands over to ovmf, which boots an application of ours (uefi.c) from the guest's disk; that
 writes to the serial line, keeps a variable, counts by the firmware's clock and turns the machine off. LEVEL=full only.
 
-The firmware is Debian 11's ovmf: that of Debian 12 is made for QEMU alone (edk2 took Xen out of it in 2021). It has a timer interrupt, and its way out of one writes CR8. With an interrupt pending that ends QEMU 7.2, as soon as a guest within
-its emulated machine does it ("tcg_handle_interrupt: assertion failed: qemu_mutex_iothread_locked"): it takes the write for the machine's own
-without the lock that raising an interrupt needs. The firmware installed in this machine is therefore one without that write, which nothing
-in it depends on: it never raises CR8."""
+The firmware is Debian 11's ovmf: that of Debian 12 is made for QEMU alone (edk2 took Xen out of it in 2021). It has a timer interrupt,
+and its way out of one writes CR8. With an interrupt pending that ends QEMU 7.2, as soon as a guest within its emulated machine does it
+("tcg_handle_interrupt: assertion failed: qemu_mutex_iothread_locked"): it takes the write for the machine's own without the lock that
+raising an interrupt needs. The firmware installed in this machine is therefore one without that write, which nothing in it depends on: it
+never raises CR8."""
 import lzma
 import os
 import re

@@ -84,6 +84,7 @@ struct hv_vm {
     unsigned vcpu_weight;                    /* 0 = default (256) */
     unsigned vcpu_cap;                       /* per cent of one CPU, 0 = none */
     const char *vcpu_mask; /* "0,1,3": physical CPUs, NULL or "" = all; ";" separates vcpus */
+    bool on_one_node;                        /* without a mask: memory and processors of one memory node, if one has room for all */
     unsigned cores_per_socket;               /* 0 = 1 */
     double shadow_multiplier;                /* of the memory for page tables; below 1 = 1 */
 
@@ -180,6 +181,7 @@ struct hv_host {
     int64_t memory_total_bytes, memory_free_bytes;
     int64_t memory_overhead_bytes;           /* of the hypervisor itself, for every guest: rough */
     bool hvm, pv, pvh, iommu, nested;
+    bool places;                             /* minds hv_vm.on_one_node */
 };
 
 struct hv_guest_nic {

@@ -205,6 +205,7 @@ static int share_cpus(const struct making *m)
     const struct hv_vcpu_params params = { .weight = m->vm->vcpu_weight, .cap = (int)m->vm->vcpu_cap, .vcpus_max = m->vm->vcpus_max,
                                            .mask = *m->vm->vcpu_mask ? m->vm->vcpu_mask : NULL };
 
+    if (!params.mask && m->vm->on_one_node && xn_place(m->xn, m->g, needed_bytes(m), m->vm->vcpus_max, m->f) < 0) return -1;
     if (params.weight == 256 && !params.cap) return params.mask ? xn_set_affinity(m->xn, m->g, &params, m->f) : 0;
     return xn_set_shares(m->xn, m->g, &params, m->f) || (params.mask && xn_set_affinity(m->xn, m->g, &params, m->f)) ? -1 : 0;
 }

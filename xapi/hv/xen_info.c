@@ -326,6 +326,7 @@ int xn_get_host(void *d, struct arena *arena, int64_t deadline_ms, struct hv_hos
         .pv = phys.capabilities & XEN_SYSCTL_PHYSCAP_pv,
         .pvh = (phys.capabilities & XEN_SYSCTL_PHYSCAP_hvm) && (phys.capabilities & XEN_SYSCTL_PHYSCAP_hap),
         .iommu = phys.capabilities & XEN_SYSCTL_PHYSCAP_directio,
+        .places = true,
     };
     return 0;
 }

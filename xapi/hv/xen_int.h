@@ -295,6 +295,10 @@ int xn_set_shadow(void *d, const char *uuid, double multiplier, int64_t deadline
 /* xen_sched.c; mask is not NULL for the first, the second leaves it alone. */
 int xn_set_affinity(struct xn *xn, const struct xn_guest *g, const struct hv_vcpu_params *params, struct hv_failure *f);
 int xn_set_shares(struct xn *xn, const struct xn_guest *g, const struct hv_vcpu_params *params, struct hv_failure *f);
+/* Where the machine has several memory nodes: the one with the most free memory of those that have so much of it and so many
+ * processors becomes the domain's, by its soft affinity, which its memory follows. When there is none it stays where Xen puts it. Before
+ * the domain has memory. */
+int xn_place(struct xn *xn, const struct xn_guest *g, int64_t bytes, unsigned vcpus, struct hv_failure *f);
 /* What a guest with so many vcpus and so much memory gets for its page tables. */
 int64_t xn_paging_bytes(unsigned vcpus, int64_t memory_bytes, double multiplier);
 int xn_send_sysrq(void *d, const char *uuid, char key, int64_t deadline_ms, struct hv_failure *f);

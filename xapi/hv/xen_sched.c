@@ -4,6 +4,9 @@
 
 #include "xapi/hv/xen_int.h"
 
+#define LOG_MODULE "hv"
+#include "lib/log.h"
+
 enum { MIB = 1 << 20, MAX_SHARE = 65535 };
 
 /* ---- processors ------------------------------------------------------------------------------ */
@@ -86,6 +89,76 @@ int xn_set_vcpu_params(void *d, const char *uuid, const struct hv_vcpu_params *p
     if (!g) return -1;
     int rc = params->mask ? xn_set_affinity(xn, g, params, f) : xn_set_shares(xn, g, params, f);
     xn_turn_end(xn, g);
+    return rc;
+}
+
+/* ---- memory nodes ---------------------------------------------------------------------------- */
+
+/* Processors that are not there are of no node; one that is its socket's only core may have no number as a core. */
+static unsigned cpus_of(const xc_cputopo_t *cpus, unsigned n_cpus, unsigned node)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < n_cpus; i++) n += cpus[i].node == node;
+    return n;
+}
+
+/* -1 = none has room. */
+static int roomiest(const xc_meminfo_t *nodes, unsigned n_nodes, const xc_cputopo_t *cpus, unsigned n_cpus, uint64_t bytes, unsigned vcpus)
+{
+    int best = -1;
+
+    for (unsigned i = 0; i < n_nodes; i++) {
+        if (nodes[i].memsize == XEN_INVALID_MEM_SZ || nodes[i].memfree < bytes || cpus_of(cpus, n_cpus, i) < vcpus) continue;
+        if (best < 0 || nodes[i].memfree > nodes[best].memfree) best = (int)i;
+    }
+    return best;
+}
+
+/* The processors of its vcpus, where there is a choice. */
+static int prefer_cpus(struct xn *xn, const struct xn_guest *g, const xc_cputopo_t *cpus, unsigned n_cpus, unsigned node, unsigned vcpus,
+                       struct hv_failure *f)
+{
+    xc_cpumap_t hard = xc_cpumap_alloc(xn->xch), soft = xc_cpumap_alloc(xn->xch);
+    int rc = hard && soft ? 0 : -1;
+
+    for (unsigned i = 0; i < vcpus && rc == 0; i++) {
+        memset(soft, 0, (size_t)xc_get_cpumap_size(xn->xch));       /* it comes back as what has become of it */
+        for (unsigned cpu = 0; cpu < n_cpus; cpu++)
+            if (cpus[cpu].node == node) xc_cpumap_setcpu((int)cpu, soft);
+        rc = xc_vcpu_setaffinity(xn->xch, (uint32_t)g->domid, (int)i, hard, soft, XEN_VCPUAFFINITY_SOFT);
+    }
+    if (rc < 0) xn_fail_xc("xc_vcpu_setaffinity", f);
+    free(hard);
+    free(soft);
+    return rc;
+}
+
+int xn_place(struct xn *xn, const struct xn_guest *g, int64_t bytes, unsigned vcpus, struct hv_failure *f)
+{
+    unsigned n_nodes = 0, n_cpus = 0;
+    int rc, node;
+
+    if (xc_numainfo(xn->xch, &n_nodes, NULL, NULL) < 0) return xn_fail_xc("xc_numainfo", f);
+    if (n_nodes < 2) return 0;
+    if (xc_cputopoinfo(xn->xch, &n_cpus, NULL) < 0) return xn_fail_xc("xc_cputopoinfo", f);
+    xc_meminfo_t *nodes = xcalloc(n_nodes, sizeof *nodes);
+    uint32_t *distances = xcalloc((size_t)n_nodes * n_nodes, sizeof *distances);
+    xc_cputopo_t *cpus = xcalloc(n_cpus + 1, sizeof *cpus);
+    if (xc_numainfo(xn->xch, &n_nodes, nodes, distances) < 0) {
+        rc = xn_fail_xc("xc_numainfo", f);
+    } else if (xc_cputopoinfo(xn->xch, &n_cpus, cpus) < 0) {
+        rc = xn_fail_xc("xc_cputopoinfo", f);
+    } else if ((node = roomiest(nodes, n_nodes, cpus, n_cpus, (uint64_t)bytes, vcpus)) < 0) {
+        log_info("xen: no memory node has room for all of domain %jd", (intmax_t)g->domid);
+        rc = 0;
+    } else {
+        log_info("xen: domain %jd belongs on memory node %d", (intmax_t)g->domid, node);
+        rc = prefer_cpus(xn, g, cpus, n_cpus, (unsigned)node, vcpus, f);
+    }
+    free(nodes);
+    free(distances);
+    free(cpus);
     return rc;
 }
 
