@@ -144,6 +144,9 @@ void txn_set_remove(struct txn *t, struct ref ref, field_id f, const struct valu
 /* A new version of the row without a change of content, so that it appears in the event stream. Does not
  * touch the disk. */
 void txn_touch(struct txn *t, enum class_id cls, struct ref ref);
+/* Others are about to be committed: this one waits for a few of them, 2 ms at most, so that one write to the disk does for all. For
+ * who knows that every processor is busy with what ends in a transaction: it costs nobody time, and each write would. */
+void txn_awaits_company(struct txn *t);
 /* Marks the transaction failed with a precondition's error (moved). Returns -1. */
 int txn_fail(struct txn *t, struct xerr *why);
 /* True when a change has failed already. */

@@ -7,9 +7,14 @@
 #include "db/engine.h"
 
 #include <assert.h>
+#include <errno.h>
+#include <time.h>
 
 #define LOG_MODULE "db"
+#include "lib/clock.h"
 #include "lib/log.h"
+
+enum { COMPANY = 4, COMPANY_NS = 2000000 };
 
 /* ---- loading ---- */
 
@@ -320,8 +325,12 @@ uint64_t db_failures(const struct db *db) { return atomic_load(&((struct db *)(u
 static struct group *group_new(void)
 {
     struct group *g = xcalloc(1, sizeof(*g));
+    pthread_condattr_t attr;
 
-    pthread_cond_init(&g->turn, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&g->turn, &attr);
+    pthread_condattr_destroy(&attr);
     pthread_cond_init(&g->end, NULL);
     return g;
 }
@@ -342,6 +351,10 @@ static struct group *group_to_join(struct db *db, const struct txn *t)
     struct group *g = db->last;
 
     if (g && !g->closed && g->n + t->n <= GROUP_OPS && g->bytes + t->bytes <= GROUP_BYTES) return g;
+    if (g && g->awaits_company) {
+        g->awaits_company = false;     /* it is full */
+        pthread_cond_signal(&g->turn);
+    }
     g = group_new();
     if (db->last) db->last->next = g;
     else db->first = g;
@@ -363,7 +376,12 @@ static void group_join(struct group *g, struct txn *t)
     }
     g->n += t->n;
     g->bytes += t->bytes;
-    g->members++;
+    if (g->members++ == 0) {
+        g->awaits_company = t->awaits_company;
+    } else if (g->awaits_company && (!t->awaits_company || g->members == COMPANY)) {
+        g->awaits_company = false;
+        pthread_cond_signal(&g->turn);
+    }
     snap_unrefp(&g->head);
     g->head = snap_ref(t->work);
     snap_unref(t->db->pending);
@@ -511,6 +529,15 @@ static void fail_queue(struct db *db, const struct xerr *why)
     pthread_mutex_unlock(&db->writer);
 }
 
+/* Lock: commit. */
+static void await_company(struct db *db, struct group *g)
+{
+    int64_t until_ns = clock_monotonic_ns() + COMPANY_NS;
+    const struct timespec until = { .tv_sec = until_ns / NS_PER_S, .tv_nsec = until_ns % NS_PER_S };
+
+    while (g->awaits_company && pthread_cond_timedwait(&g->turn, &db->commit, &until) != ETIMEDOUT) {}
+}
+
 /* Lock: commit on entry and return, not in between. */
 static void lead(struct db *db, struct group *g)
 {
@@ -518,6 +545,7 @@ static void lead(struct db *db, struct group *g)
     uint64_t revision = 0;
 
     while (db->first != g && !g->done) pthread_cond_wait(&g->turn, &db->commit);
+    if (g->awaits_company) await_company(db, g);
     if (g->done) return;
     g->closed = true;
     pthread_mutex_unlock(&db->commit);

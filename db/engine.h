@@ -28,9 +28,10 @@ struct group {
     struct touch *touches;         /* lock: commit until closed */
     size_t n, cap, bytes;          /* lock: commit until closed */
     bool closed, done, failed;     /* lock: commit */
+    bool awaits_company;           /* lock: commit; all members do, and they are few */
     unsigned members;              /* lock: commit; the last one to leave frees */
     struct xerr why;               /* lock: commit; when failed */
-    pthread_cond_t turn;           /* for the leader: the group before is done */
+    pthread_cond_t turn;           /* for the leader: the group before is done, company has come */
     pthread_cond_t end;            /* for the others: this group is done */
 };
 
@@ -64,6 +65,7 @@ struct txn {
     struct snap *work;             /* nobody else sees it before the commit */
     struct touch *touches;
     size_t n, cap, bytes;
+    bool awaits_company;
     struct xerr err;               /* the first failure */
 };
 

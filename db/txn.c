@@ -53,6 +53,11 @@ const struct snap *txn_snap(struct txn *t)
     return t->work;
 }
 
+void txn_awaits_company(struct txn *t)
+{
+    t->awaits_company = true;
+}
+
 int txn_fail(struct txn *t, struct xerr *why)
 {
     if (t->err.code) xerr_clear(why);

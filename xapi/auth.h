@@ -32,6 +32,8 @@ void auth_limit_checks(struct auth *auth, int64_t max);
 /* Takes the time of a password hash or of a PAM stack, config.timeout_ms at most; as many at a time as auth_limit_checks()
  * allows, others wait. Errors: SESSION_AUTHENTICATION_FAILED [user, reason]; TOO_MANY_PENDING_TASKS after a long wait. */
 int auth_check_password(struct auth *auth, const char *user, const char *password, struct xerr *err);
+/* True when another password is bound to have been checked within the time of a hash. */
+bool auth_is_busy(const struct auth *auth);
 /* Errors: CHANGE_PASSWORD_REJECTED [reason]. */
 int auth_set_password(struct auth *auth, const char *user, const char *password, struct xerr *err);
 

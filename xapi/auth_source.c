@@ -262,6 +262,11 @@ int auth_check_password(struct auth *auth, const char *user, const char *passwor
     return xerr_set(err, "SESSION_AUTHENTICATION_FAILED", 2, (const char *[]){ user, reason });
 }
 
+bool auth_is_busy(const struct auth *auth)
+{
+    return auth->crew && crew_is_busy(auth->crew);
+}
+
 int auth_set_password(struct auth *auth, const char *user, const char *password, struct xerr *err)
 {
     char reason[256] = "";

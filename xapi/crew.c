@@ -5,6 +5,8 @@
 #include "xapi/crew.h"
 
 #include <pthread.h>
+#include <semaphore.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <sys/resource.h>
 
@@ -15,8 +17,7 @@ enum { NICENESS = 5 };
 struct work {
     void (*fn)(void *arg);
     void *arg;
-    bool done;                     /* lock: crew.lock */
-    pthread_cond_t end;
+    sem_t end;
     struct work *next;
 };
 
@@ -24,6 +25,7 @@ struct crew {
     char name[16];                 /* immutable */
     size_t n;                      /* immutable: threads there are */
     pthread_t *threads;            /* immutable */
+    _Atomic size_t asked;          /* pieces of work that are not done */
     pthread_mutex_t lock;
     pthread_cond_t more;
     struct work *first, **last;    /* lock: lock; nobody is at these yet */
@@ -48,9 +50,9 @@ static void *crew_main(void *arg)
         if (!crew->first) crew->last = &crew->first;
         pthread_mutex_unlock(&crew->lock);
         w->fn(w->arg);
+        atomic_fetch_sub_explicit(&crew->asked, 1, memory_order_relaxed);
+        sem_post(&w->end);   /* the last that is seen of it: it is the asker's again */
         pthread_mutex_lock(&crew->lock);
-        w->done = true;
-        pthread_cond_signal(&w->end);
     }
     pthread_mutex_unlock(&crew->lock);
     return NULL;
@@ -94,12 +96,18 @@ void crew_do(struct crew *crew, void (*fn)(void *arg), void *arg)
         fn(arg);   /* no thread was left: in line, late but done */
         return;
     }
-    pthread_cond_init(&w.end, NULL);
+    sem_init(&w.end, 0, 0);
+    atomic_fetch_add_explicit(&crew->asked, 1, memory_order_relaxed);
     pthread_mutex_lock(&crew->lock);
     *crew->last = &w;
     crew->last = &w.next;
-    pthread_cond_signal(&crew->more);
-    while (!w.done) pthread_cond_wait(&w.end, &crew->lock);
     pthread_mutex_unlock(&crew->lock);
-    pthread_cond_destroy(&w.end);
+    pthread_cond_signal(&crew->more);
+    while (sem_wait(&w.end)) {}
+    sem_destroy(&w.end);
+}
+
+bool crew_is_busy(const struct crew *crew)
+{
+    return crew->n && atomic_load_explicit(&crew->asked, memory_order_relaxed) >= crew->n;
 }

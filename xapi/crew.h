@@ -15,5 +15,7 @@ void crew_free(struct crew *crew);
 
 /* Has fn(arg) done by one of them, and waits for its end. */
 void crew_do(struct crew *crew, void (*fn)(void *arg), void *arg);
+/* Each of them is at something: what somebody waits for ends within the time of one piece of work. */
+bool crew_is_busy(const struct crew *crew);
 
 #endif

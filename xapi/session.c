@@ -159,6 +159,7 @@ static int open_session(struct call *c, const struct opening *o, struct ref *ret
         txn_set_value(t, key, F_session_rbac_permissions, &permissions);
     }
     if (o->key) txn_map_put_str(t, key, F_session_other_config, o->key, o->value);
+    if (auth_is_busy(c->agent->auth)) txn_awaits_company(t);
     if (db_commit(t, err)) {
         session_room_forget(c->agent->session_room);
         return -1;

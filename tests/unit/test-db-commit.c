@@ -187,6 +187,49 @@ static void a_group_closes_at_a_hundred_rows(void **state _unused_)
     db_close(db);
 }
 
+static void *add_keys_in_company(void *arg)
+{
+    struct writer *w = arg;
+    struct value v = value_string("x");
+
+    for (unsigned i = 0; i < KEYS_EACH; i++) {
+        char key[32];
+        snprintf(key, sizeof(key), "%u.%u", w->id, i);
+        struct txn *t = db_begin(w->db);
+        txn_map_add(t, w->vm, F_VM_other_config, key, &v);
+        txn_awaits_company(t);
+        commit_ok(t);
+    }
+    return NULL;
+}
+
+/* The store is as fast as can be: nothing queues up by itself. */
+static void who_awaits_company_is_stored_together_with_it(void **state _unused_)
+{
+    enum { N = 8 };
+    struct fake_store *store;
+    struct db *db = open_fake(&store);
+    struct ref vm = make(db, CLASS_VM);
+    struct writer writers[N];
+    pthread_t threads[N];
+    unsigned before = store->commits;
+
+    for (unsigned i = 0; i < N; i++) {
+        writers[i] = (struct writer){ db, vm, i };
+        assert_int_equal(pthread_create(&threads[i], NULL, add_keys_in_company, &writers[i]), 0);
+    }
+    for (unsigned i = 0; i < N; i++) pthread_join(threads[i], NULL);
+    assert_in_range(store->commits - before, N * KEYS_EACH / 8, N * KEYS_EACH / 2);
+    struct snap *s = db_snap(db);
+    assert_int_equal(row_value(snap_get(s, CLASS_VM, vm), F_VM_other_config)->map.n, N * KEYS_EACH);
+    snap_unref(s);
+
+    before = store->commits;
+    add_keys_in_company(&(struct writer){ db, make(db, CLASS_VM), 0 });   /* nobody comes: none waits for ever */
+    assert_int_equal(store->commits - before, KEYS_EACH + 1);
+    db_close(db);
+}
+
 static void a_failed_group_takes_what_was_built_on_it_with_it(void **state _unused_)
 {
     struct fake_store *store;
@@ -372,6 +415,7 @@ UNIT_MAIN(cmocka_unit_test(sixty_four_writers_of_one_map_lose_no_key),
           cmocka_unit_test(no_reader_and_no_transaction_waits_for_a_stalled_store),
           cmocka_unit_test(what_queues_up_behind_a_commit_goes_in_one_group),
           cmocka_unit_test(a_group_closes_at_a_hundred_rows),
+          cmocka_unit_test(who_awaits_company_is_stored_together_with_it),
           cmocka_unit_test(a_failed_group_takes_what_was_built_on_it_with_it),
           cmocka_unit_test(volatile_changes_do_not_touch_the_store),
           cmocka_unit_test(the_listener_hears_each_touched_row_once),
