@@ -139,12 +139,13 @@ class Answer(str):
 
 
 class Rig:
-    """One machine. kind: 'xen' (dom0 on Xen) or 'linux' (two CPUs, no hypervisor). nodes: memory nodes, one socket with one CPU each; a
-    machine with several is booted, which takes half a minute."""
+    """One machine. kind: 'xen' (dom0 on Xen) or 'linux' (two CPUs, no hypervisor). nodes: memory nodes, one socket with one CPU each. links:
+    {path without its first slash: where it leads} that are made before anything starts. A machine with either is booted, which takes
+    half a minute."""
 
-    def __init__(self, kind='xen', name='host1', index=1, peer=None, nodes=1, _folder=None, _cold=False):
-        self.kind, self.name, self.index, self.peer, self.nodes = kind, name, index, peer, nodes
-        self.folder, self.cold, self.state = _folder, _cold or nodes > 1, None
+    def __init__(self, kind='xen', name='host1', index=1, peer=None, nodes=1, links=None, _folder=None, _cold=False):
+        self.kind, self.name, self.index, self.peer, self.nodes, self.links = kind, name, index, peer, nodes, links
+        self.folder, self.cold, self.state = _folder, _cold or nodes > 1 or bool(links), None
         self.process = self.control = self.monitor = None
         self.lock, self.sent = threading.Lock(), threading.Lock()
         self.runs, self.number = {}, 0
@@ -177,6 +178,8 @@ class Rig:
         for disk in range(DISKS):
             with open(self.path('disk%d.raw' % disk), 'wb') as f:
                 f.truncate(DISK_BYTES)
+        if self.links:
+            self.make_initrd()
         parent = os.getpid()
 
         def end_with_the_test():
@@ -217,6 +220,19 @@ class Rig:
         """The MAC of card nic (0...)."""
         return '52:54:00:00:%02x:%02x' % (self.index, nic)
 
+    def make_initrd(self):
+        """The initial ramdisk, with another init behind its own: of two files of one name the later one counts."""
+        with open(os.path.join(self.folder, 'initrd.cpio'), 'rb') as f:
+            first = f.read()
+        init = subprocess.run(['cpio', '-i', '--quiet', '--to-stdout', 'init'], input=first, capture_output=True, check=True).stdout.decode()
+        words = ''.join('/bin/busybox ln -sfn %s /root/%s\n' % (_quote(to), _quote(path)) for path, to in self.links.items())
+        with open(self.path('init'), 'w') as f:
+            f.write(init.replace('exec switch_root', words + 'exec switch_root'))
+        os.chmod(self.path('init'), 0o755)
+        last = subprocess.run(['cpio', '-o', '-H', 'newc', '--quiet', '-R', '0:0'], input=b'init\n', cwd=self.dir, capture_output=True, check=True)
+        with open(self.path('initrd.cpio'), 'wb') as f:
+            f.write(first + last.stdout)
+
     def processors(self):
         if self.nodes > 1:
             return '%d,sockets=%d' % (self.nodes, self.nodes)
@@ -250,6 +266,8 @@ class Rig:
         if not self.cold:
             return argv + ['-incoming', 'exec:cat ' + os.path.join(self.folder, self.state + '.state'), '-S']
         files = {n: os.path.join(self.folder, n) for n in ('xen', 'vmlinux', 'initrd.cpio')}
+        if self.links:
+            files['initrd.cpio'] = self.path('initrd.cpio')
         linux = 'quiet net.ifnames=0 mitigations=off'
         if self.kind == 'xen':
             return argv + ['-kernel', files['xen'], '-append', 'console=com1 com1=115200,8n1 dom0_mem=1024M,max:1024M loglvl=info '

@@ -1,9 +1,13 @@
 #!/usr/bin/env python3
-"""PV and PVH guests on Xen through the API: boot, disk, network, pause, hot plug, vcpus, memory, reboot, shutdown, crash."""
+"""PV and PVH guests on Xen through the API: boot, disk, network, pause, hot plug, vcpus, memory, reboot, shutdown, crash.
+Argument oxenstored: with that instead of xenstored (test-oxenstored.py)."""
+import sys
 import time
 
 from harness import LEVEL, check, done, fails, wait_until
-from guests import BOOT_S, MIB, Machine
+from guests import BOOT_S, MIB, Machine, Rig
+
+LINKS = {'usr/lib/xen-4.17/bin/xenstored': 'oxenstored'} if sys.argv[1:] == ['oxenstored'] else None
 
 
 def vif_there(m, name):
@@ -98,8 +102,10 @@ def life(m, kind, address):
     check(m.left() == '', 'leaves nothing behind: ' + m.left())
 
 
-with Machine() as m:
+with Machine(rig=Rig('xen', links=LINKS)) as m:
     s = m.s
+    program = m.rig.must('readlink /proc/$(cat /run/xen/xenstored.pid)/exe').split('/')[-1]
+    check(program == ('oxenstored' if LINKS else 'xenstored'), 'the store is kept by ' + program)
     hosts = s.host.get_all()
     info = s.host.get_software_version(hosts[0])
     check(info.get('xen', '').startswith('4.17'), 'the host says which Xen it is: %s' % info.get('xen'))
