@@ -38,7 +38,7 @@ static int attach(struct call *c, const struct card *card, struct hv_nic *ret_ni
     }
     *ret_nic = (struct hv_nic){
         .ref = card->vif, .device = card->device, .mac = card->mac, .tap = card->tap, .bridge = bridge, .mtu = card->mtu,
-        .rate_kbytes = card->settings.rate_kbytes,
+        .rate_kbytes = card->settings.rate_kbytes, .ipv4 = card->ipv4, .ipv6 = card->ipv6,
     };
     return 0;
 }

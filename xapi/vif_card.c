@@ -64,6 +64,14 @@ static enum vif_locking_mode mode_of(const struct row *vif, const struct row *ne
                                                                                                       : vif_locking_mode_unlocked;
 }
 
+static struct hv_nic_address address_of(struct arena *a, const struct row *vif, bool fixed, field_id addresses, field_id gateway)
+{
+    const struct value *set = row_value(vif, addresses);
+
+    if (!fixed || !set->set.n) return (struct hv_nic_address){ .fixed = false };
+    return (struct hv_nic_address){ true, arena_strdup(a, set->set.items[0].s), arena_strdup(a, row_str(vif, gateway)) };
+}
+
 int vif_card(struct arena *a, const struct snap *s, const struct row *vif, struct card *ret_card, struct xerr *err)
 {
     const struct row *vm = snap_need(s, CLASS_VM, row_ref(vif, F_VIF_VM), err);
@@ -83,6 +91,10 @@ int vif_card(struct arena *a, const struct snap *s, const struct row *vif, struc
         .device = (unsigned)atoi(row_str(vif, F_VIF_device)),
         .network_mtu = (unsigned)row_int(network, F_network_MTU),
         .attached = row_bool(vif, F_VIF_currently_attached),
+        .ipv4 = address_of(a, vif, row_enum(vif, F_VIF_ipv4_configuration_mode) == vif_ipv4_configuration_mode_Static,
+                           F_VIF_ipv4_addresses, F_VIF_ipv4_gateway),
+        .ipv6 = address_of(a, vif, row_enum(vif, F_VIF_ipv6_configuration_mode) == vif_ipv6_configuration_mode_Static,
+                           F_VIF_ipv6_addresses, F_VIF_ipv6_gateway),
     };
     card.mtu = row_int(vif, F_VIF_MTU) > 0 ? (unsigned)row_int(vif, F_VIF_MTU) : card.network_mtu;
     card.tap = arena_printf(a, "vif%.8s.%u", card.vm_uuid, card.device);

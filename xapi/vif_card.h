@@ -15,6 +15,7 @@ struct card {
     int64_t domid;
     unsigned device, mtu, network_mtu;
     bool attached;
+    struct hv_nic_address ipv4, ipv6;  /* for tools in the guest */
     struct net_tap settings;           /* complete but for the name: bridge NULL when the card's mode is disabled */
 };
 

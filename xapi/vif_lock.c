@@ -1,4 +1,4 @@
-/* Class VIF: who may send what: locking modes, allowed addresses, VLANs; and the addresses a guest is to configure.
+/* Class VIF: who may send what: locking modes, allowed addresses, VLANs.
  * Called by: the generated thunks (schema/vif.xml).  Calls: vif_card.c, db/. */
 #include <sys/socket.h>
 
@@ -171,45 +171,4 @@ int vif_remove_from_qos_algorithm_params(struct call *c, struct ref self, const 
 
     txn_map_remove(t, self, F_VIF_qos_algorithm_params, key);
     return db_commit(t, err) ? -1 : vif_card_apply(c, self, err);
-}
-
-/* ---- what a guest is to configure ---------------------------------------------------------------------------------------------------- */
-
-struct guest_address {
-    int family, mode, fixed;             /* fixed: the mode that has an address */
-    const char *address, *gateway;
-    field_id mode_field, addresses_field, gateway_field;
-};
-
-static int configure(struct call *c, struct ref vif, const struct guest_address *g, struct xerr *err)
-{
-    bool fixed = g->mode == g->fixed;
-    const struct value one[] = { value_string(g->address) };
-    const struct value set = value_set(one, fixed ? 1 : 0);
-    _cleanup_free_ char *spelled = fixed ? address_with_prefix(g->family, g->address) : NULL;
-
-    if (need(c, vif, err)) return -1;
-    if (fixed && !spelled) return xerr_invalid_cidr_address_specified(err, "address");
-    if (fixed && *g->gateway && !address_valid(g->family, g->gateway)) return xerr_invalid_ip_address_specified(err, "gateway");
-    struct txn *t = db_begin(c->agent->db);
-    txn_set_enum(t, vif, g->mode_field, g->mode);
-    txn_set_value(t, vif, g->addresses_field, &set);
-    txn_set_str(t, vif, g->gateway_field, fixed ? g->gateway : "");
-    return db_commit(t, err);
-}
-
-int vif_configure_ipv4(struct call *c, struct ref self, enum vif_ipv4_configuration_mode mode, const char *address,
-                       const char *gateway, struct xerr *err)
-{
-    const struct guest_address g = { AF_INET, (int)mode, vif_ipv4_configuration_mode_Static, address, gateway,
-                                     F_VIF_ipv4_configuration_mode, F_VIF_ipv4_addresses, F_VIF_ipv4_gateway };
-    return configure(c, self, &g, err);
-}
-
-int vif_configure_ipv6(struct call *c, struct ref self, enum vif_ipv6_configuration_mode mode, const char *address,
-                       const char *gateway, struct xerr *err)
-{
-    const struct guest_address g = { AF_INET6, (int)mode, vif_ipv6_configuration_mode_Static, address, gateway,
-                                     F_VIF_ipv6_configuration_mode, F_VIF_ipv6_addresses, F_VIF_ipv6_gateway };
-    return configure(c, self, &g, err);
 }

@@ -2,8 +2,9 @@
  * Called by: vm_power.c.  Calls: lib/iso9660, storage/content, the gates.
  *
  * VM.other_config says what is on it: cloud-init-user-data, cloud-init-meta-data, cloud-init-network-config,
- * cloud-init-vendor-data, each a text or "secret:UUID". Templates may carry them. The disk is an ordinary VDI with a read-only VBD;
- * before each start it is made, or written anew when its files are others. */
+ * cloud-init-vendor-data, each a text or "secret:UUID". Templates may carry them. Without cloud-init-network-config the addresses of
+ * VIF.configure_ipv4 and configure_ipv6 are it. The disk is an ordinary VDI with a read-only VBD; before each start it is made, or
+ * written anew when its files are others. */
 #define LOG_MODULE "vm"
 #include "xapi/vm.h"
 
@@ -64,6 +65,57 @@ static int read_text(struct call *c, const struct snap *s, const char *text, con
     return 0;
 }
 
+/* What VIF.configure_ipv4 and configure_ipv6 said of a card. */
+struct told { const char *address, *gateway, *any; };
+
+static struct told told(const struct row *vif, bool fixed, field_id addresses, field_id gateway, const char *any)
+{
+    const struct value *set = row_value(vif, addresses);
+
+    if (!fixed || !set->set.n) return (struct told){ NULL, "", any };
+    return (struct told){ set->set.items[0].s, row_str(vif, gateway), any };
+}
+
+/* Its part of a network-config in version 2. One without an address for IPv4 asks for one, as it would without all this. */
+static bool describe_card(struct strbuf *out, const struct row *vif)
+{
+    const struct told both[] = {
+        told(vif, row_enum(vif, F_VIF_ipv4_configuration_mode) == vif_ipv4_configuration_mode_Static, F_VIF_ipv4_addresses,
+             F_VIF_ipv4_gateway, "0.0.0.0/0"),
+        told(vif, row_enum(vif, F_VIF_ipv6_configuration_mode) == vif_ipv6_configuration_mode_Static, F_VIF_ipv6_addresses,
+             F_VIF_ipv6_gateway, "::/0"),
+    };
+    const bool any = both[0].address || both[1].address;
+    const char *routes = "    routes:\n";
+
+    strbuf_printf(out, "  vif%s:\n    match: {macaddress: \"%s\"}\n    dhcp4: %s\n", row_str(vif, F_VIF_device), row_str(vif, F_VIF_MAC),
+                  both[0].address ? "false" : "true");
+    if (any) strbuf_str(out, "    addresses:\n");
+    for (size_t i = 0; i < ARRAY_SIZE(both); i++)
+        if (both[i].address) strbuf_printf(out, "    - \"%s\"\n", both[i].address);
+    for (size_t i = 0; i < ARRAY_SIZE(both); i++) {
+        if (!*both[i].gateway) continue;
+        strbuf_printf(out, "%s    - {to: \"%s\", via: \"%s\"}\n", routes, both[i].any, both[i].gateway);
+        routes = "";
+    }
+    return any;
+}
+
+/* NULL when no card was told anything. */
+static const char *addresses(struct call *c, const struct snap *s, const struct row *vm)
+{
+    const struct refset *vifs = row_refs(vm, F_VM_VIFs);
+    _cleanup_strbuf_ struct strbuf out = STRBUF_INIT;
+    bool any = false;
+
+    strbuf_str(&out, "version: 2\nethernets:\n");
+    for (size_t i = 0; i < vifs->n; i++) {
+        const struct row *vif = snap_get(s, CLASS_VIF, vifs->refs[i]);
+        if (vif) any |= describe_card(&out, vif);
+    }
+    return any ? arena_strdup(c->arena, strbuf_cstr(&out)) : NULL;
+}
+
 static int read_files(struct call *c, const struct snap *s, const struct row *vm, struct drive *d, struct xerr *err)
 {
     const char *text = "";
@@ -72,6 +124,7 @@ static int read_files(struct call *c, const struct snap *s, const struct row *vm
     for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) any |= row_map_str(vm, F_VM_other_config, kinds[i].key, NULL) != NULL;
     for (size_t i = 0; any && i < ARRAY_SIZE(kinds); i++) {
         const char *said = row_map_str(vm, F_VM_other_config, kinds[i].key, NULL);
+        if (!said && streq(kinds[i].name, "network-config")) said = addresses(c, s, vm);
         /* Without these two there is no such source for cloud-init. */
         if (!said && i > 1) continue;
         if (!said && i == 1) said = "#cloud-config\n";

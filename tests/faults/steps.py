@@ -286,6 +286,12 @@ def operations():
         vm = w.vm(state='Running')
         return w.vif(vm)
 
+    def card_with_tools(w):
+        vm = w.vm(state='Running')
+        w.agent.poke('agent %s on' % w.s.VM.get_uuid(vm))
+        wait_until(lambda: w.s.VM.get_guest_metrics(vm) != NULL)
+        return w.s.VM.get_VIFs(vm)[0]
+
     def plugged_disk(w):
         vm = w.vm(state='Running')
         return w.vbd(vm, w.disk('more'))
@@ -399,6 +405,7 @@ def operations():
         Operation('VM.import', file_of_vm, lambda w, data: w.upload('/import?sr_uuid=' + w.s.SR.get_uuid(w.sr), data)),
         plug_then(plugged_disk, 'plug'), plug_then(plugged_disk, 'unplug'),
         plug_then(plugged_card, 'plug'), plug_then(plugged_card, 'unplug'),
+        Operation('VIF.configure_ipv4', card_with_tools, lambda w, vif: w.s.VIF.configure_ipv4(vif, 'Static', '192.0.2.7/24', '')),
         Operation('VTPM.create', vm_in('Halted'), lambda w, vm: w.s.VTPM.create(vm, False)),
         Operation('VM_appliance.start', appliance, lambda w, app: w.s.VM_appliance.start(app, False), parts=True),
         Operation('VDI.create', nothing, lambda w, _: w.disk('made')),

@@ -78,6 +78,28 @@ with Agent() as agent:
     check(disk2['VDI'] == disk['VDI'] and files(content(agent, s, disk['VDI'])) == {
         'user-data': USER, 'meta-data': 'instance-id: i-1\n', 'network-config': 'version: 2\n'}, 'what is said else goes onto the same disk')
 
+    # Without a network-config of its own: the addresses that its cards are to have.
+    network = s.network.create({'name_label': 'n', 'name_description': '', 'MTU': '1500', 'other_config': {}, 'tags': []})
+    cards = [s.VIF.create({'VM': vm, 'network': network, 'device': str(n), 'MAC': '02:00:00:00:00:0%d' % n, 'MTU': '0', 'other_config': {},
+                           'qos_algorithm_type': '', 'qos_algorithm_params': {}}) for n in (0, 1)]
+    s.VIF.configure_ipv4(cards[1], 'Static', '192.0.2.7/24', '192.0.2.1')
+    cycle(s, vm)
+    check(files(content(agent, s, disk['VDI']))['network-config'] == 'version: 2\n', 'a network-config that was said counts for more than cards')
+    s.VM.remove_from_other_config(vm, 'cloud-init-network-config')
+    cycle(s, vm)
+    check(files(content(agent, s, disk['VDI']))['network-config'] ==
+          'version: 2\nethernets:\n'
+          '  vif0:\n    match: {macaddress: "02:00:00:00:00:00"}\n    dhcp4: true\n'
+          '  vif1:\n    match: {macaddress: "02:00:00:00:00:01"}\n    dhcp4: false\n    addresses:\n    - "192.0.2.7/24"\n'
+          '    routes:\n    - {to: "0.0.0.0/0", via: "192.0.2.1"}\n', 'the addresses of its cards without one')
+    s.VIF.configure_ipv6(cards[0], 'Static', '2001:db8::7/64', '2001:db8::1')
+    s.VIF.configure_ipv4(cards[1], 'None', '', '')
+    cycle(s, vm)
+    check('    dhcp4: true\n    addresses:\n    - "2001:db8::7/64"\n    routes:\n    - {to: "::/0", via: "2001:db8::1"}\n'
+          in files(content(agent, s, disk['VDI']))['network-config'], 'of IPv6 as well')
+    s.VIF.configure_ipv6(cards[0], 'None', '', '')
+    s.VM.add_to_other_config(vm, 'cloud-init-network-config', 'version: 2\n')
+
     second = s.VM.clone(vm, 'second')
     s.VM.remove_from_other_config(second, 'cloud-init-meta-data')
     cycle(s, second)

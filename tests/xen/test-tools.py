@@ -37,10 +37,27 @@ xs() {
         xs 11 attr/vif/0/ipv6/0 fe80:0:0:0:1:2:3:4
         xs 11 control/feature-suspend 1
         xs 11 control/feature-ts2 1
+        xs 11 control/feature-static-ip-setting 1
         xs 11 feature/hotplug/vbd 1
         xs 11 data/updated 1
         before=ENOENT
+        wish=xenserver/device/vif/0/static-ip-setting
         while :; do
+            enabled=$(xs 2 $wish/enabled "")
+            if [ "$enabled" = 1 ]; then address=$(xs 2 $wish/address ""); else address=none; fi
+            if [ "$address" != "$last" ]; then
+                last=$address
+                ip addr flush dev eth0
+                if [ $address != none ]; then
+                    ip link set eth0 up
+                    ip addr add $address dev eth0
+                    xs 11 attr/vif/0/ipv4/0 ${address%/*}
+                fi
+                xs 11 $wish/error-code 0
+                xs 11 $wish/error-msg "did $address"
+                xs 11 data/updated $address
+                echo "tools: eth0 has $address" >/dev/console
+            fi
             now=$(xs 2 control/ts "")
             [ "$now" = "$before" ] || echo "tools: ts is $now" >/dev/console
             before=$now
@@ -95,10 +112,32 @@ def hears(m, guest):
     fails('NOT_IMPLEMENTED', 'it has no power button', s.VM.send_trigger, guest.ref, 'power')
 
 
+def addressed(m, guest):
+    """Its card gets an address, and another, by the tools in it; one that is unplugged has none to get any more."""
+    s = m.s
+    vif, = s.VM.get_VIFs(guest.ref)
+    store = lambda node: m.rig.must('xenstore-read /local/domain/%d/xenserver/device/vif/0/static-ip-setting/%s' % (guest.domid(), node)).strip()
+    check(guest.said('tools: eth0 has 10.9.0.2/24', 60) and store('mac') == s.VIF.get_MAC(vif), 'the address that the record had before its start')
+    check(wait_until(lambda: said(m, guest)['networks'].get('0/ip') == '10.9.0.2', 60, 1), 'it says so itself')
+    s.VIF.configure_ipv4(vif, 'Static', '10.9.0.3/24', '10.9.0.1')
+    s.VIF.configure_ipv6(vif, 'Static', '2001:db8::3/64', '')
+    check(guest.said('tools: eth0 has 10.9.0.3/24', 60), 'another while it runs')
+    check((store('gateway'), store('address6'), store('enabled6')) == ('10.9.0.1', '2001:db8::3/64', '1'), 'with a gateway, and one of IPv6')
+    check(store('error-msg') == 'did 10.9.0.3/24', 'it can answer there')
+    bridge = s.network.get_bridge(s.VIF.get_network(vif))
+    rc, text = m.rig.run('ip addr add 10.9.0.1/24 dev {0}; ping -q -c 1 -w 30 10.9.0.3; rc=$?; ip addr del 10.9.0.1/24 dev {0}; exit $rc'.format(bridge), 60)
+    check(rc == 0, 'the host reaches it there: %s' % text.splitlines()[-2:])
+    s.VIF.configure_ipv4(vif, 'None', '', '')
+    check(guest.said('tools: eth0 has none', 60) and store('enabled') == '0', 'left alone again')
+    nodes = m.rig.must('xenstore-list /local/domain/%d/xenserver/device/vif/0/static-ip-setting' % guest.domid()).split()
+    check('address' not in nodes and 'gateway' not in nodes and 'address6' in nodes, 'of what was said nothing stays: %s' % nodes)
+
+
 def speaks(m):
     s = m.s
     guest = m.guest('sane', 'pv', 'tools=sane', disk=True)
     s.VM.set_PV_ramdisk(guest.ref, '/root/tools.gz')
+    s.VIF.configure_ipv4(s.VM.get_VIFs(guest.ref)[0], 'Static', '10.9.0.2/24', '')
     s.VM.start(guest.ref, False, False)
     check(wait_until(lambda: said(m, guest).get('live'), 200, 1), 'the tools are heard')
     record = said(m, guest)
@@ -110,6 +149,7 @@ def speaks(m):
     check(record['can_use_hotplug_vbd'] == 'yes' and record['can_use_hotplug_vif'] == 'unspecified' and
           record['other'].get('feature-suspend') == '1', 'and what they can: %s' % record['other'])
     hears(m, guest)
+    addressed(m, guest)
     m.agent.kill()
     m.restart()
     s = m.s

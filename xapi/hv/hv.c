@@ -56,6 +56,7 @@ enum verb {
     VERB_NIC_ATTACH,
     VERB_NIC_DETACH,
     VERB_NIC_MOVE,
+    VERB_NIC_ADDRESS,
     VERB_MEMORY,
     VERB_VCPUS,
     VERB_VCPU_PARAMS,
@@ -108,6 +109,7 @@ static const struct verb_desc {
     [VERB_NIC_ATTACH]  = { "nic-attach", 60000, "running", false },
     [VERB_NIC_DETACH]  = { "nic-detach", 30000, "running", false },
     [VERB_NIC_MOVE]    = { "nic-move", 30000, "running", false },
+    [VERB_NIC_ADDRESS] = { "nic-address", 30000, "running", false },
     [VERB_MEMORY]      = { "set-memory-target", 30000, "running", false },
     [VERB_VCPUS]       = { "set-vcpus", 60000, "running", false },
     [VERB_VCPU_PARAMS] = { "set-vcpu-params", 30000, "running", false },
@@ -427,6 +429,8 @@ static const struct {
         "VIF.plug, VIF.unplug" },
     [HV_CAN_NIC_MOVE] = { NEEDS(nic_move, VERB_NIC_MOVE), "a card on another network while it runs (elsewhere the tap moves)",
         "VIF.move" },
+    [HV_CAN_NIC_ADDRESS] = { NEEDS(nic_address, VERB_NIC_ADDRESS), "addresses that tools in the guest are to give its cards",
+        "VIF.configure_ipv4, VIF.configure_ipv6" },
     [HV_CAN_MEMORY] = { NEEDS(set_memory_target, VERB_MEMORY), "the balloon",
         "VM.set_memory_dynamic_range" },
     [HV_CAN_VCPUS] = { NEEDS(set_vcpus, VERB_VCPUS), "processors while it runs",
@@ -748,6 +752,11 @@ int hv_nic_detach(struct hv *hv, struct hv_id id, const struct hv_nic *nic, int 
 int hv_nic_move(struct hv *hv, struct hv_id id, const struct hv_nic *nic, struct xerr *err)
 {
     return run_nic(hv, VERB_NIC_MOVE, hv->driver->nic_move, id, nic, 0, err);
+}
+
+int hv_nic_address(struct hv *hv, struct hv_id id, const struct hv_nic *nic, struct xerr *err)
+{
+    return run_nic(hv, VERB_NIC_ADDRESS, hv->driver->nic_address, id, nic, 0, err);
 }
 
 int hv_set_memory_target(struct hv *hv, struct hv_id id, int64_t target_bytes, struct xerr *err)

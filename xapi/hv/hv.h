@@ -56,6 +56,13 @@ struct hv_disk {
     int64_t limit_bytes, limit_requests; /* a second, reads and writes together; 0 = none */
 };
 
+/* What tools in a guest are to give a card. */
+struct hv_nic_address {
+    bool fixed;              /* false: the guest does as it likes */
+    const char *address;     /* "10.0.0.2/24"; when fixed */
+    const char *gateway;     /* NULL or "" = none */
+};
+
 struct hv_nic {
     struct ref ref;          /* the VIF */
     unsigned device;         /* VIF.device: 0.. */
@@ -65,6 +72,7 @@ struct hv_nic {
     unsigned mtu;            /* 0 = default */
     int64_t rate_kbytes;     /* for drivers that plug: limit of what the guest sends, KiB/s; 0 = none */
     const char *model;       /* "virtio", "e1000", "rtl8139"; NULL = by platform */
+    struct hv_nic_address ipv4, ipv6;
 };
 
 /* A pair of platform, bios_strings or xenstore_data. */
@@ -293,7 +301,7 @@ enum hv_ability {
     HV_CAN_CLEAN_SHUTDOWN, HV_CAN_CLEAN_REBOOT, HV_CAN_RESET, HV_CAN_PAUSE, HV_CAN_SUSPEND, HV_CAN_MIGRATE,
     HV_CAN_DISK_HOTPLUG, HV_CAN_CD_CHANGE, HV_CAN_DISK_SNAPSHOT, HV_CAN_DISK_MIRROR, HV_CAN_DISK_RESIZE,
     HV_CAN_DISK_LIMIT, HV_CAN_IO_PRIORITY,
-    HV_CAN_NIC_HOTPLUG, HV_CAN_NIC_MOVE,
+    HV_CAN_NIC_HOTPLUG, HV_CAN_NIC_MOVE, HV_CAN_NIC_ADDRESS,
     HV_CAN_MEMORY, HV_CAN_VCPUS, HV_CAN_VCPU_PARAMS, HV_CAN_SHADOW,
     HV_CAN_SYSRQ, HV_CAN_TRIGGER, HV_CAN_NVRAM, HV_CAN_TPM, HV_CAN_GUEST_INFO, HV_CAN_GUEST_RUN, HV_CAN_GUEST_RDP,
     HV_CAN_DMESG, HV_CAN_DEBUG_KEYS,
@@ -402,6 +410,8 @@ int hv_nic_attach(struct hv *hv, struct hv_id id, const struct hv_nic *nic, stru
 /* The card's other end moves to nic's bridge; the guest sees nothing. Only where hv_plugs_nics(). Errors:
  * DEVICE_ALREADY_DETACHED [device]. */
 int hv_nic_move(struct hv *hv, struct hv_id id, const struct hv_nic *nic, struct xerr *err);
+/* nic: ref, device, mac and addresses: what the guest's tools are to do from now on. Errors: DEVICE_ALREADY_DETACHED [device]. */
+int hv_nic_address(struct hv *hv, struct hv_id id, const struct hv_nic *nic, struct xerr *err);
 /* nic: ref, device and mac are read. */
 int hv_nic_detach(struct hv *hv, struct hv_id id, const struct hv_nic *nic, int timeout_ms, struct xerr *err);
 

@@ -8,7 +8,7 @@
 
 #include "gen/errors.h"
 
-enum { MAX_VCPUS = 254, MAX_NICS = 64, MAX_SOCKET_PATH = 107, MAX_IFNAME = 15 };
+enum { MAX_VCPUS = 254, MAX_NICS = 64, MAX_SOCKET_PATH = 107, MAX_IFNAME = 15, MAX_ADDRESS = HV_ADDRESS_TEXT - 1 };
 static const int64_t MIN_MEMORY_BYTES = INT64_C(1) << 20;
 
 static const char *text(const char *s) { return s ? s : ""; }
@@ -59,6 +59,15 @@ static bool mac_ok(const char *mac)
     return !(first & 1);      /* a group address is nobody's own */
 }
 
+static int check_address(struct hv_nic_address *a, struct xerr *err)
+{
+    a->address = text(a->address);
+    a->gateway = text(a->gateway);
+    if (strlen(a->address) > MAX_ADDRESS || strlen(a->gateway) > MAX_ADDRESS)
+        return xerr_internal(err, "hv: no address: %s, %s", a->address, a->gateway);
+    return 0;
+}
+
 int hv_check_nic(const struct hv_nic *nic, struct hv_nic *ret, struct xerr *err)
 {
     *ret = *nic;
@@ -73,7 +82,7 @@ int hv_check_nic(const struct hv_nic *nic, struct hv_nic *ret, struct xerr *err)
     if (!mac_ok(ret->mac)) return xerr_mac_invalid(err, ret->mac);
     if (strlen(ret->tap) > MAX_IFNAME || strlen(ret->bridge) > MAX_IFNAME || strchr(ret->tap, '/'))
         return xerr_internal(err, "hv: interface name is too long: '%s' on '%s'", ret->tap, ret->bridge);
-    return 0;
+    return check_address(&ret->ipv4, err) || check_address(&ret->ipv6, err) ? -1 : 0;
 }
 
 static int check_cpu(struct hv_vm *v, const char *who, struct xerr *err)

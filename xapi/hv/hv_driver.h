@@ -106,6 +106,7 @@ struct hv_driver {
                       struct hv_failure *f);
     int (*nic_move)(void *d, const char *uuid, const struct hv_nic *nic, int64_t deadline_ms,
                     struct hv_failure *f);
+    int (*nic_address)(void *d, const char *uuid, const struct hv_nic *nic, int64_t deadline_ms, struct hv_failure *f);
     int (*set_memory_target)(void *d, const char *uuid, int64_t bytes, int64_t deadline_ms,
                              struct hv_failure *f);
     int (*set_vcpus)(void *d, const char *uuid, unsigned vcpus, int64_t deadline_ms, struct hv_failure *f);
@@ -163,7 +164,7 @@ int64_t hv_now_ms(void);
 /* Slot number of a VBD device name ("xvda", "hdc", "sdb", "3"), or -1. "xvda" is 0, "xvdz" 25, "xvdaa" 26. */
 int hv_slot(const char *device);
 /* "xvda" for slot 0 with prefix "xvd"; into buf, which it returns. */
-enum { HV_DEVICE_TEXT = 16 };
+enum { HV_DEVICE_TEXT = 16, HV_ADDRESS_TEXT = 48 };   /* the latter: an address with its prefix length */
 const char *hv_slot_name(const char *prefix, unsigned slot, char buf[HV_DEVICE_TEXT]);
 /* A key's value among pairs, or fallback. */
 const char *hv_pair_get(const struct hv_pair *pairs, size_t n, const char *key, const char *fallback);

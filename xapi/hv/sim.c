@@ -164,12 +164,19 @@ static void fill_disk(struct sim_disk *to, const struct hv_disk *from)
     to->used = 1;
 }
 
+static void fill_addresses(struct sim_nic *to, const struct hv_nic *from)
+{
+    snprintf(to->ipv4, sizeof to->ipv4, "%s", from->ipv4.fixed ? from->ipv4.address : "");
+    snprintf(to->ipv6, sizeof to->ipv6, "%s", from->ipv6.fixed ? from->ipv6.address : "");
+}
+
 static void fill_nic(struct sim_nic *to, const struct hv_nic *from)
 {
     memset(to, 0, sizeof *to);
     to->device = from->device;
     snprintf(to->mac, sizeof to->mac, "%s", from->mac);
     snprintf(to->tap, sizeof to->tap, "%s", from->tap);
+    fill_addresses(to, from);
     to->used = 1;
 }
 
@@ -612,6 +619,23 @@ static int do_nic_detach(void *d, const char *uuid, const struct hv_nic *nic, in
     return leave(s, "hv.sim.nic-detach.late", f);
 }
 
+static int do_nic_address(void *d, const char *uuid, const struct hv_nic *nic, int64_t deadline_ms, struct hv_failure *f)
+{
+    struct sim *s = d;
+    struct sim_domain *dom = sim_enter_running(s, "hv.sim.nic-address", uuid, true, f);
+
+    (void)deadline_ms;
+    if (!dom) return -1;
+    struct sim_nic *found = find_nic(dom, nic->device);
+    if (!found) {
+        sim_unlock(&s->table);
+        return hv_fail(f, HV_FAIL_DEVICE_MISSING, "no such nic");
+    }
+    fill_addresses(found, nic);
+    if (dom->agent) sim_event_of(s, dom, HV_EVENT_AGENT);
+    return leave(s, "hv.sim.nic-address.late", f);
+}
+
 static int do_set_memory_target(void *d, const char *uuid, int64_t bytes, int64_t deadline_ms,
                                 struct hv_failure *f) {
     struct sim *s = d;
@@ -868,9 +892,21 @@ static int do_get_host(void *d, struct arena *arena, int64_t deadline_ms, struct
     return 0;
 }
 
+/* A simulated guest's addresses: what its tools were told, else one made of the card's MAC. */
+static const char *const *addresses_of(const struct sim_nic *nic, const unsigned m[3], struct arena *a)
+{
+    const char **ips = arena_new_array(a, const char *, 3);
+    size_t n = 0;
+
+    ips[n++] = *nic->ipv4 ? arena_strndup(a, nic->ipv4, strcspn(nic->ipv4, "/")) : arena_printf(a, "10.%u.%u.%u", m[0], m[1], m[2]);
+    if (*nic->ipv6) ips[n++] = arena_strndup(a, nic->ipv6, strcspn(nic->ipv6, "/"));
+    return ips;
+}
+
 static int do_get_guest_info(void *d, const char *uuid, struct arena *arena, int64_t deadline_ms,
                              struct hv_guest_info *ret_info, struct hv_failure *f)
 {
+    static const struct hv_pair features[] = { { "feature-static-ip-setting", "1" } };
     struct sim *s = d;
     struct sim_domain *dom = enter_guest(s, "hv.sim.get-guest-info", uuid, f);
 
@@ -883,15 +919,13 @@ static int do_get_guest_info(void *d, const char *uuid, struct arena *arena, int
         *ret_info = (struct hv_guest_info){ .agent = true, .os_id = "linux", .os_name = "Simulated Linux",
                                             .os_version = "1.0", .os_kernel = "6.1.0",
                                             .hostname = arena_printf(arena, "guest-%.8s", dom->uuid),
-                                            .timezone = "UTC", .nics = nics };
+                                            .timezone = "UTC", .nics = nics, .other = features, .n_other = ARRAY_SIZE(features) };
         for (size_t i = 0; i < SIM_MAX_NICS; i++) {
             const struct sim_nic *nic = &dom->nics[i];
             unsigned m[3] = { 0 };
             if (!nic->used || sscanf(nic->mac, "%*x:%*x:%*x:%x:%x:%x", &m[0], &m[1], &m[2]) != 3) continue;
-            const char **ips = arena_new_array(arena, const char *, 2);
-            ips[0] = arena_printf(arena, "10.%u.%u.%u", m[0], m[1], m[2]);
-            nics[ret_info->n_nics++] = (struct hv_guest_nic){ arena_printf(arena, "eth%u", nic->device),
-                                                              arena_strdup(arena, nic->mac), (int)nic->device, ips };
+            nics[ret_info->n_nics++] = (struct hv_guest_nic){ arena_printf(arena, "eth%u", nic->device), arena_strdup(arena, nic->mac),
+                                                              (int)nic->device, addresses_of(nic, m, arena) };
         }
     }
     sim_unlock(&s->table);
@@ -982,6 +1016,7 @@ const struct hv_driver hv_sim_driver = {
     .set_io_priority = do_set_io_priority,
     .nic_attach = do_nic_attach,
     .nic_detach = do_nic_detach,
+    .nic_address = do_nic_address,
     .set_memory_target = do_set_memory_target,
     .set_vcpus = do_set_vcpus,
     .set_vcpu_params = do_set_vcpu_params,

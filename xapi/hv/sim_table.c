@@ -12,7 +12,7 @@
 
 #include "lib/util.h"
 
-enum { MAGIC = 0x73696d31, VERSION = 2 };
+enum { MAGIC = 0x73696d31, VERSION = 3 };
 
 _Static_assert(sizeof(struct sim_domain) <= SIM_SLOT_BYTES, "a guest fits its slot");
 

@@ -25,6 +25,7 @@ struct sim_nic {
     uint32_t device;
     char mac[18];
     char tap[16];
+    char ipv4[20], ipv6[HV_ADDRESS_TEXT];   /* what its tools are to give it; "" = nothing */
     uint8_t used;
 };
 

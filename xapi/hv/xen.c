@@ -321,6 +321,7 @@ const struct hv_driver hv_driver = {
     .nic_attach = xn_nic_attach,
     .nic_detach = xn_nic_detach,
     .nic_move = xn_nic_move,
+    .nic_address = xn_nic_address,
     .set_memory_target = xn_set_memory_target,
     .set_vcpus = xn_set_vcpus,
     .set_vcpu_params = xn_set_vcpu_params,

@@ -120,18 +120,45 @@ int xn_disk_await(struct xn *xn, const struct xn_guest *g, const struct xn_disk 
 
 /* ---- network cards --------------------------------------------------------------------------- */
 
+static void take_address(struct xn_address *to, const struct hv_nic_address *from)
+{
+    to->fixed = from->fixed;
+    snprintf(to->address, sizeof to->address, "%s", from->address);
+    snprintf(to->gateway, sizeof to->gateway, "%s", from->gateway);
+}
+
+void xn_nic_readdress(struct xn_nic *n, const struct hv_nic *nic)
+{
+    take_address(&n->ipv4, &nic->ipv4);
+    take_address(&n->ipv6, &nic->ipv6);
+}
+
 void xn_nic_prepare(const struct xn_guest *g, const struct hv_nic *nic, struct xn_nic *ret_nic)
 {
     *ret_nic = (struct xn_nic){ .device = nic->device, .mtu = nic->mtu,
                                .rate_kbytes = nic->rate_kbytes, .emulated = g->type == HV_DOMAIN_HVM };
     snprintf(ret_nic->mac, sizeof ret_nic->mac, "%s", nic->mac);
     snprintf(ret_nic->bridge, sizeof ret_nic->bridge, "%s", nic->bridge);
+    xn_nic_readdress(ret_nic, nic);
+}
+
+static struct hv_nic_address to_give(const struct xn_address *a)
+{
+    return (struct hv_nic_address){ .fixed = a->fixed, .address = a->address, .gateway = a->gateway };
+}
+
+void xn_nic_address_layout(struct xst_batch *b, int64_t domid, const struct xn_nic *nic)
+{
+    const struct hv_nic_address ipv4 = to_give(&nic->ipv4), ipv6 = to_give(&nic->ipv6);
+
+    xn_layout_addresses(b, domid, nic->device, nic->mac, &ipv4, &ipv6);
 }
 
 void xn_nic_layout(struct xst_batch *b, int64_t domid, const struct xn_nic *nic)
 {
     xn_layout_vif(b, domid, &(struct xn_vif_nodes){ .device = nic->device, .mtu = nic->mtu, .mac = nic->mac,
                                                     .bridge = nic->bridge, .rate_bytes = nic->rate_kbytes * 1024 });
+    xn_nic_address_layout(b, domid, nic);
 }
 
 static int plug(struct xn *xn, const struct hv_plugged *p, struct hv_failure *f)

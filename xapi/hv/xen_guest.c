@@ -224,6 +224,15 @@ static struct value disk_value(struct arena *a, const struct xn_disk *d)
     return value_built_map(&b);
 }
 
+static struct value address_value(struct arena *a, const struct xn_address *from)
+{
+    struct value_builder b = value_builder(a);
+
+    if (from->fixed) put_str(&b, "address", from->address);
+    if (from->fixed && *from->gateway) put_str(&b, "gateway", from->gateway);
+    return value_built_map(&b);
+}
+
 static struct value nic_value(struct arena *a, const struct xn_nic *n)
 {
     struct value_builder b = value_builder(a);
@@ -234,6 +243,8 @@ static struct value nic_value(struct arena *a, const struct xn_nic *n)
     put_int(&b, "rate_kbytes", n->rate_kbytes);
     put_str(&b, "mac", n->mac);
     put_str(&b, "bridge", n->bridge);
+    value_put(&b, "ipv4", address_value(a, &n->ipv4));
+    value_put(&b, "ipv6", address_value(a, &n->ipv6));
     return value_built_map(&b);
 }
 
@@ -367,6 +378,15 @@ static void read_disks(struct xn_guest *g, const struct value *disks)
     }
 }
 
+static void read_address(struct xn_address *to, const struct value *from)
+{
+    const char *address = from ? value_get_str(from, "address", "") : "";
+
+    to->fixed = *address;
+    snprintf(to->address, sizeof to->address, "%s", address);
+    snprintf(to->gateway, sizeof to->gateway, "%s", from ? value_get_str(from, "gateway", "") : "");
+}
+
 static void read_nics(struct xn_guest *g, const struct value *nics)
 {
     for (size_t i = 0; nics && nics->kind == VALUE_SET && i < nics->set.n; i++) {
@@ -375,6 +395,8 @@ static void read_nics(struct xn_guest *g, const struct value *nics)
                               .emulated = get_int(n, "emulated") != 0, .rate_kbytes = get_int(n, "rate_kbytes") };
         snprintf(nic.mac, sizeof nic.mac, "%s", value_get_str(n, "mac", ""));
         snprintf(nic.bridge, sizeof nic.bridge, "%s", value_get_str(n, "bridge", ""));
+        read_address(&nic.ipv4, value_get(n, "ipv4"));
+        read_address(&nic.ipv6, value_get(n, "ipv6"));
         xn_nic_add(g, &nic);
     }
 }

@@ -184,6 +184,7 @@ static int unplug(struct xn *xn, struct xn_guest *g, enum xn_class class, unsign
     if (rc < 0) return -1;
     xst_write(&drop, XN_B(class, g->domid, devid, "online"), "0");
     xst_rm(&drop, XN_F(class, g->domid, devid, ""));
+    if (class == XN_VIF) xn_layout_drop_addresses(&drop, g->domid, devid);
     if (xn_store_run(xn, &drop, deadline_ms, f) < 0) return -1;
     int gone = xn_backend_await_gone(class, g->domid, devid, hv_now_ms() + XN_LET_GO_MS, f);
     _cleanup_batch_ struct xst_batch forget = XST_BATCH_INIT;
@@ -231,6 +232,26 @@ int xn_nic_detach(void *d, const char *uuid, const struct hv_nic *nic, int64_t d
         rc = xn_record_write(xn, g, f);
         snprintf(name, sizeof name, "vif%u", nic->device);
         emit_device(xn, g, HV_EVENT_DEVICE_REMOVED, name);
+    }
+    xn_turn_end(xn, g);
+    return rc;
+}
+
+int xn_nic_address(void *d, const char *uuid, const struct hv_nic *nic, int64_t deadline_ms, struct hv_failure *f)
+{
+    struct xn *xn = d;
+    _cleanup_batch_ struct xst_batch b = XST_BATCH_INIT;
+    struct xn_guest *g = xn_turn_running(xn, uuid, true, deadline_ms, f);
+    int rc;
+
+    if (!g) return -1;
+    struct xn_nic *found = xn_nic_find(g, nic->device);
+    if (!found) {
+        rc = hv_fail(f, HV_FAIL_DEVICE_MISSING, "it is not plugged");
+    } else {
+        xn_nic_readdress(found, nic);
+        xn_nic_address_layout(&b, g->domid, found);
+        rc = xn_record_write(xn, g, f) < 0 || xn_store_run(xn, &b, deadline_ms, f) < 0 ? -1 : 0;
     }
     xn_turn_end(xn, g);
     return rc;

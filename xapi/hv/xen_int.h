@@ -39,11 +39,13 @@ struct xn_disk {
     unsigned major, minor;       /* XN_PHY */
     unsigned generation;         /* how many images QEMU has put on top of the first: names its block node */
 };
+struct xn_address { bool fixed; char address[HV_ADDRESS_TEXT], gateway[HV_ADDRESS_TEXT]; };
 struct xn_nic {
     unsigned device, mtu;
     char mac[18], bridge[16];
     int64_t rate_kbytes;
     bool emulated;               /* a tap of the device model besides */
+    struct xn_address ipv4, ipv6;   /* for tools in the guest */
 };
 
 enum xn_phase {
@@ -314,6 +316,10 @@ int xn_disk_prepare(struct xn *xn, const struct xn_guest *g, const struct hv_dis
                     int *ret_fd, struct hv_failure *f);
 void xn_disk_layout(struct xst_batch *b, int64_t domid, const struct xn_disk *disk);
 void xn_nic_layout(struct xst_batch *b, int64_t domid, const struct xn_nic *nic);
+/* What tools in the guest are to give it, for a batch. */
+void xn_nic_address_layout(struct xst_batch *b, int64_t domid, const struct xn_nic *nic);
+/* Takes the addresses of nic alone. */
+void xn_nic_readdress(struct xn_nic *n, const struct hv_nic *nic);
 void xn_nic_prepare(const struct xn_guest *g, const struct hv_nic *nic, struct xn_nic *ret_nic);
 /* Waits until dom0's kernel has taken up the disk. */
 int xn_disk_await(struct xn *xn, const struct xn_guest *g, const struct xn_disk *disk, int64_t deadline_ms,
@@ -332,6 +338,7 @@ int xn_set_io_priority(void *d, const char *uuid, int priority, int64_t deadline
 int xn_disk_resize(void *d, const char *uuid, const struct hv_disk *disk, int64_t size_bytes, int64_t deadline_ms,
                    struct hv_failure *f);
 int xn_nic_attach(void *d, const char *uuid, const struct hv_nic *nic, int64_t deadline_ms, struct hv_failure *f);
+int xn_nic_address(void *d, const char *uuid, const struct hv_nic *nic, int64_t deadline_ms, struct hv_failure *f);
 int xn_nic_move(void *d, const char *uuid, const struct hv_nic *nic, int64_t deadline_ms, struct hv_failure *f);
 int xn_nic_detach(void *d, const char *uuid, const struct hv_nic *nic, int64_t deadline_ms, struct hv_failure *f);
 /* xen_loop.c: a loop device on a raw file, which ends by itself when nobody has it open. */

@@ -8,6 +8,8 @@
 
 #include <stdio.h>
 
+#define SETTINGS "xenserver/device/vif"
+
 enum { XENBUS_INITIALISING = 1, XVD_MAJOR = 202, XVD_OLD_DISKS = 16, CONSOLE_LIMIT = 1048576 };
 
 const char *xn_path(char buf[XN_PATH], int64_t domid, const char *fmt, ...)
@@ -221,8 +223,42 @@ void xn_layout_vif(struct xst_batch *b, int64_t domid, const struct xn_vif_nodes
     end_device(b, XN_VIF, domid, id);
 }
 
+/* Whoever reads on a change of "enabled" finds the rest there. */
+static void layout_address(struct xst_batch *b, const char *root, const char *suffix, const struct hv_nic_address *a)
+{
+    const struct { const char *name, *value; } nodes[] = {
+        { "address", a->fixed ? a->address : "" }, { "gateway", a->fixed ? a->gateway : "" }, { "enabled", a->fixed ? "1" : "0" },
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(nodes); i++) {
+        _cleanup_free_ char *path = xasprintf("%s/%s%s", root, nodes[i].name, suffix);
+        if (*nodes[i].value) xst_write(b, path, nodes[i].value);
+        else xst_rm(b, path);
+    }
+}
+
+void xn_layout_addresses(struct xst_batch *b, int64_t domid, unsigned device, const char *mac, const struct hv_nic_address *ipv4,
+                         const struct hv_nic_address *ipv6)
+{
+    _cleanup_free_ char *own = xasprintf(SETTINGS "/%u", device), *place = xasprintf("%s/static-ip-setting", own);
+    const char *root = XN_P(domid, "%s", place);
+
+    guest_owns(b, domid, own);
+    xst_write(b, XN_P(domid, "%s/mac", place), mac);
+    xst_write(b, XN_P(domid, "%s/error-code", place), "0");
+    xst_write(b, XN_P(domid, "%s/error-msg", place), "");
+    layout_address(b, root, "", ipv4);
+    layout_address(b, root, "6", ipv6);
+}
+
+void xn_layout_drop_addresses(struct xst_batch *b, int64_t domid, unsigned device)
+{
+    xst_rm(b, XN_P(domid, SETTINGS "/%u", device));
+}
+
 void xn_layout_drop_device(struct xst_batch *b, enum xn_class class, int64_t domid, unsigned devid)
 {
+    if (class == XN_VIF) xn_layout_drop_addresses(b, domid, devid);
     xst_rm(b, XN_F(class, domid, devid, ""));
     xst_rm(b, XN_B(class, domid, devid, ""));
 }

@@ -49,6 +49,11 @@ struct xn_vif_nodes {
     int64_t rate_bytes;          /* a second; 0 = no limit */
 };
 void xn_layout_vif(struct xst_batch *b, int64_t domid, const struct xn_vif_nodes *nic);
+/* What tools in the guest (feature-static-ip-setting) are to give a card, under the names that they know: they watch it, and tell by
+ * error-code and error-msg how it went. */
+void xn_layout_addresses(struct xst_batch *b, int64_t domid, unsigned device, const char *mac, const struct hv_nic_address *ipv4,
+                         const struct hv_nic_address *ipv6);
+void xn_layout_drop_addresses(struct xst_batch *b, int64_t domid, unsigned device);
 /* Both ends vanish. */
 void xn_layout_drop_device(struct xst_batch *b, enum xn_class class, int64_t domid, unsigned devid);
 
