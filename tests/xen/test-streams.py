@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Guests on real Xen as streams: an HVM guest with its device model is suspended, resumed and moved to another domain of the host;
-a guest that does not listen is not suspended."""
+a PV guest moves while it stands still, and is refused to move while it runs; a guest that does not listen is not suspended."""
 import re
 import sys
 import time
@@ -43,6 +43,25 @@ def is_deaf(g):
     check(g.clean() == '' and no_images(g), 'nothing is left of it: %s' % g.leftovers())
 
 
+def life_of_pv(g, card):
+    """Debian's hypervisor has no shadow paging, without which nobody knows what a running PV guest writes to."""
+    s, host = g.s, g.s.host.get_all()[0]
+    vm = g.vm('pv', 'pv', 'ip=10.9.0.2/24')
+    g.vif(vm, card)
+    g.start(vm)
+    check(g.lives(vm, 400), 'PV: ticks')
+    before = s.VM.get_domid(vm)
+    why = fails('VM_INCOMPATIBLE_WITH_THIS_HOST', 'PV: does not move while it runs', s.VM.pool_migrate, vm, host, {'live': 'true'})
+    check('no shadow paging' in why[-1] and s.VM.get_domid(vm) == before and g.lives(vm), 'PV: says why, and goes on: %s' % why[-1:])
+    s.VM.pool_migrate(vm, host, {'live': 'false'})
+    check(s.VM.get_domid(vm) != before and len(g.domains()) == 1 and g.lives(vm), 'PV: standing still it moves, and ticks')
+    g.rig.must('ip address replace 10.9.0.1/24 dev xenbr9')
+    check(wait_until(lambda: g.rig.run('ping -q -c 1 -W 5 10.9.0.2')[0] == 0, 60, 0.5) and g.log(vm).count('userland: ') == 1,
+          'PV: its card works, and it has not booted again')
+    s.VM.hard_shutdown(vm)
+    check(g.clean() == '' and no_images(g), 'PV: nothing is left of it: %s' % g.leftovers())
+
+
 def life_of_hvm(g, card):
     s = g.s
     vm = g.start(g.ticker('hvm', card))
@@ -67,7 +86,7 @@ with Rig('xen') as rig:
     guests = Guests(rig, agent)
     net = guests.network('xenbr9')
 
-    stories = {'hvm': lambda: life_of_hvm(guests, net), 'deaf': lambda: is_deaf(guests)}
+    stories = {'hvm': lambda: life_of_hvm(guests, net), 'pv': lambda: life_of_pv(guests, net), 'deaf': lambda: is_deaf(guests)}
     try:
         for story in sys.argv[1:] or stories:
             stories[story]()
