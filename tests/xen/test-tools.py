@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """What a guest says of itself in xenstore: its drivers, the tools under the names of xe-guest-utilities, what it is told there, and a
 guest that writes nonsense as fast as it can."""
+import json
+
 from harness import LEVEL, check, done, fails, wait_until
 from guests import Machine
 
@@ -38,6 +40,7 @@ xs() {
         xs 11 control/feature-suspend 1
         xs 11 control/feature-ts2 1
         xs 11 control/feature-static-ip-setting 1
+        xs 11 control/feature-xs-batcmd 1
         xs 11 feature/hotplug/vbd 1
         xs 11 data/updated 1
         before=ENOENT
@@ -57,6 +60,16 @@ xs() {
                 xs 11 $wish/error-msg "did $address"
                 xs 11 data/updated $address
                 echo "tools: eth0 has $address" >/dev/console
+            fi
+            if [ "$(xs 2 control/batcmd/state "")" = READY ]; then
+                xs 11 control/batcmd/state "IN PROGRESS"
+                xs 2 control/batcmd/script "" >/script
+                echo "tools: runs $(cat /script)" >/dev/console
+                sh /script >/out 2>/err
+                xs 11 control/batcmd/return $?
+                xs 11 control/batcmd/stdout "$(head -c 3000 /out)"
+                xs 11 control/batcmd/stderr "$(head -c 1000 /err)"
+                xs 11 control/batcmd/state SUCCESS
             fi
             now=$(xs 2 control/ts "")
             [ "$now" = "$before" ] || echo "tools: ts is $now" >/dev/console
@@ -112,6 +125,32 @@ def hears(m, guest):
     fails('NOT_IMPLEMENTED', 'it has no power button', s.VM.send_trigger, guest.ref, 'power')
 
 
+def obeys(m, guest):
+    """Scripts that its tools run."""
+    s = m.s
+    args = lambda text: {'username': 'u', 'password': 'p', 'script': text}
+    run = lambda text: s.VM.call_plugin(guest.ref, 'guest-agent-operation', 'run-script', args(text))
+    fails('FEATURE_RESTRICTED', 'a script before the pool lets scripts be run', run, 'true')
+    s.pool.add_to_other_config(s.pool.get_all()[0], 'allow_guest_agent_run_script', 'true')
+    got = json.loads(run('uname; echo no >&2; exit 3'))
+    check(got == {'rc': 3, 'stdout': 'Linux', 'stderr': 'no'}, 'a script in the guest: %s' % got)
+    got = json.loads(run("printf 'a\\200b\\001'; yes é | head -c 2000"))
+    check(got['rc'] == 0 and got['stdout'].startswith('a\ufffdb\x01é\né') and len(got['stdout'].encode()) <= 1024
+          and got['stdout'].endswith(' (truncated)'), 'any bytes, and much of them: %r' % got['stdout'][:40])
+    task = s.Async.VM.call_plugin(guest.ref, 'guest-agent-operation', 'run-script', args('sleep 8'))
+    check(guest.said('tools: runs sleep 8', 60), 'a long one')
+    got = fails('XENAPI_PLUGIN_FAILURE', 'another one meanwhile', run, 'true')
+    check('earlier script' in got[1], 'is refused with the reason: %s' % got)
+    s.task.cancel(task)
+    check(wait_until(lambda: s.task.get_status(task) == 'cancelled', 30, 1), 'nobody waits for it any more')
+    check(wait_until(lambda: m.rig.must('xenstore-read /local/domain/%d/control/batcmd/state' % guest.domid()).strip() == 'SUCCESS', 60, 1),
+          'it runs on to its end')
+    check(json.loads(run('echo again'))['stdout'] == 'again', 'and then there may be others')
+    task = s.Async.VM.call_plugin(guest.ref, 'guest-agent-operation', 'run-script', args('sleep 7; poweroff -f'))
+    check(guest.said('tools: runs sleep 7', 60), 'one that its guest does not survive')
+    return task
+
+
 def addressed(m, guest):
     """Its card gets an address, and another, by the tools in it; one that is unplugged has none to get any more."""
     s = m.s
@@ -154,7 +193,9 @@ def speaks(m):
     m.restart()
     s = m.s
     check(wait_until(lambda: said(m, guest).get('os_version'), 60, 1), 'after a restart of the agent it is known again')
-    s.VM.clean_shutdown(guest.ref)
+    task = obeys(m, guest)
+    check(wait_until(lambda: s.VM.get_power_state(guest.ref) == 'Halted' and s.task.get_status(task) == 'failure', 60, 1)
+          and s.task.get_error_info(task)[0] in ('XENAPI_PLUGIN_FAILURE', 'VM_BAD_POWER_STATE'), 'fails: %s' % s.task.get_error_info(task))
     check(s.VM.get_guest_metrics(guest.ref) == 'OpaqueRef:NULL', 'what it said is gone with it')
 
 

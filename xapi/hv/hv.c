@@ -449,7 +449,7 @@ static const struct {
         "VTPM.create" },
     [HV_CAN_GUEST_INFO] = { NEEDS(get_guest_info, VERB_GUEST), "what it says of itself",
         "VM_guest_metrics" },
-    [HV_CAN_GUEST_RUN] = { NEEDS(guest_run, VERB_GUEST_RUN), "scripts that its agent runs (libvirt: QEMU's agent)",
+    [HV_CAN_GUEST_RUN] = { NEEDS(guest_run, VERB_GUEST_RUN), "scripts that its tools run (libvirt: QEMU's agent)",
         "VM.call_plugin" },
     [HV_CAN_GUEST_RDP] = { NEEDS(guest_rdp, VERB_GUEST_RDP), "remote desktop of a Windows guest on and off",
         "VM.call_plugin" },

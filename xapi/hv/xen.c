@@ -329,6 +329,7 @@ const struct hv_driver hv_driver = {
     .send_sysrq = xn_send_sysrq,
     .send_trigger = xn_send_trigger,
     .guest_rdp = xn_guest_rdp,
+    .guest_run = xn_guest_run,
     .list = xn_list,
     .query = xn_query,
     .get_stats = xn_get_stats,

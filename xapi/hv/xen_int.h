@@ -338,6 +338,9 @@ int xn_set_io_priority(void *d, const char *uuid, int priority, int64_t deadline
 int xn_disk_resize(void *d, const char *uuid, const struct hv_disk *disk, int64_t size_bytes, int64_t deadline_ms,
                    struct hv_failure *f);
 int xn_nic_attach(void *d, const char *uuid, const struct hv_nic *nic, int64_t deadline_ms, struct hv_failure *f);
+/* xen_script.c */
+int xn_guest_run(void *d, const char *uuid, const char *script, bool (*stop)(void *arg), void *arg, struct arena *arena,
+                 int64_t deadline_ms, struct hv_ran *ret_ran, struct hv_failure *f);
 int xn_nic_address(void *d, const char *uuid, const struct hv_nic *nic, int64_t deadline_ms, struct hv_failure *f);
 int xn_nic_move(void *d, const char *uuid, const struct hv_nic *nic, int64_t deadline_ms, struct hv_failure *f);
 int xn_nic_detach(void *d, const char *uuid, const struct hv_nic *nic, int64_t deadline_ms, struct hv_failure *f);
