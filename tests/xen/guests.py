@@ -32,6 +32,9 @@ PVH_GRUB = '/usr/lib/grub-xen/grub-i386-xen_pvh.bin'
 BOOT_S = 400            # an emulator on a busy machine
 NEW_CONSOLED = ('kill -9 $(cat /run/xen/xenconsoled.pid); sleep 0.2\n'
                 'xenconsoled --log=guest --log-dir=/var/log/xen/console --pid-file=/run/xen/xenconsoled.pid')
+SMALL_CC = ['cc', '-O1', '-Wall', '-Wextra', '-Werror', '-ffreestanding', '-fno-pic', '-no-pie', '-fno-stack-protector',
+            '-fno-asynchronous-unwind-tables', '-mgeneral-regs-only', '-nostdlib', '-static',
+            '-Wl,--build-id=none,-Ttext-segment=0x100000,-z,noexecstack,-e,start']
 WORDS = 'console=hvc0 quiet mitigations=off'
 
 
@@ -49,7 +52,7 @@ class Guests:
     """Makes guests with the agent of a machine and looks after them."""
 
     def __init__(self, rig, agent):
-        self.rig, self.agent = rig, agent
+        self.rig, self.agent, self.small_there = rig, agent, False
         self.login()
 
     def login(self):
@@ -74,6 +77,17 @@ class Guests:
 
     def grub(self, name, **more):
         return self.vm(name, mib=32, kernel=GRUB, ramdisk='', **more)
+
+    def small(self, name, kind, **more):
+        """A PV or PVH guest that says its name, counts seconds and costs nothing: small.c."""
+        if not self.small_there:
+            with tempfile.TemporaryDirectory() as folder:
+                for bits, of in (('-m64', 'pv'), ('-m32', 'pvh')):
+                    subprocess.run(SMALL_CC + [bits, '-o', '%s/small-%s' % (folder, of), os.path.join(os.environ['XAPI_SOURCE'], 'tests/xen/small.c')],
+                                   check=True)
+                    self.rig.put({'/boot/small-' + of: '%s/small-%s' % (folder, of)})
+            self.small_there = True
+        return self.vm(name, kind, mib=16, kernel='/boot/small-' + kind, ramdisk='', PV_args=name, **more)
 
     def ticker(self, name, network):
         """An HVM guest that counts by its firmware's means alone, with its disk's second sector in front: the TICKER."""
