@@ -7,6 +7,7 @@ and its way out of one writes CR8. With an interrupt pending that ends QEMU 7.2,
 ("tcg_handle_interrupt: assertion failed: qemu_mutex_iothread_locked"): it takes the write for the machine's own without the lock that
 raising an interrupt needs. The firmware installed in this machine is therefore one without that write, which nothing in it depends on: it
 never raises CR8."""
+import base64
 import lzma
 import os
 import re
@@ -14,6 +15,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import zlib
 
 from harness import BUILD, LEVEL, check, done
 from guests import MIB, Machine, wait_until
@@ -148,4 +150,35 @@ with Machine() as m:
     check(vm.lives(), 'and ticks by its clock: %s' % vm.tick())
     check(wait_until(lambda: vm.state() == 'Halted', 120, 1), 'it turns the machine off: the VM is halted')
     check(m.left() == '', 'nothing is left of it: ' + m.left())
+
+    # Its variables are the record's until the next start, whoever starts it.
+    said = lambda text: vm.said(text, FIRST_WORDS_S)
+    check('variable was 0' in vm.console(), 'at first it had no variable')
+    kept = s.VM.get_NVRAM(vm.ref).get('OVMF-variables', '')
+    check(len(kept) > 100 and zlib.decompress(base64.b64decode(kept))[40:44] == b'_FVH', 'what the firmware keeps is in the record: %d bytes' % len(kept))
+    m.agent.kill()
+    m.rig.must('rm -rf /var/lib/xapi-test/hv/xen/nvram')
+    m.restart()
+    s = m.s
+    s.VM.start(vm.ref, False, False)
+    check(said('variable was 42') and said('variable kept'), 'the next domain has it: %s' % vm.console()[-200:])
+    s.VM.hard_shutdown(vm.ref)
+    check(s.VM.get_NVRAM(vm.ref)['OVMF-variables'] != kept, 'of one that is turned off, too')
+    twin = s.VM.clone(vm.ref, 'twin')
+    check(s.VM.get_NVRAM(twin) == s.VM.get_NVRAM(vm.ref), 'a clone has the same')
+    s.VM.destroy(twin)
+    s.VM.start(vm.ref, False, False)
+    check(said('variable was 43'), 'and the third: %s' % vm.console()[-200:])
+    s.VM.hard_shutdown(vm.ref)
+    volume = zlib.decompress(base64.b64decode(s.VM.get_NVRAM(vm.ref)['OVMF-variables']))
+    for what, bad in (('of another firmware', volume[:-16]), ('at an address beyond its memory', volume[:-8] + struct.pack('<Q', 0xe0000000)),
+                      ('at none', volume[:-8] + struct.pack('<Q', 0x300001))):
+        s.VM.set_NVRAM(vm.ref, {'OVMF-variables': base64.b64encode(zlib.compress(bad)).decode()})
+        s.VM.start(vm.ref, True, False)
+        check(s.VM.get_power_state(vm.ref) == 'Paused', 'variables %s do not keep it from starting' % what)
+        s.VM.hard_shutdown(vm.ref)
+    s.VM.start(vm.ref, False, False)
+    check(wait_until(lambda: vm.console().count('variable was 0') == 2, FIRST_WORDS_S, 2), 'it begins with the firmware\'s own: %s' % vm.console()[-200:])
+    s.VM.hard_shutdown(vm.ref)
+    check(m.left() == '', 'nothing is left: ' + m.left())
 done()

@@ -37,16 +37,24 @@ static void say_number(uint64_t n)
     say((char)('0' + n % 10));
 }
 
-/* A number under a name of ours; false when it is not what was set. */
-static bool keeps_variable(void *runtime, uint64_t number)
+static const uint16_t name[] = { 'R', 'i', 'g', 0 };
+static const uint8_t owner[16] = { 0x3b, 0x5f, 0x52, 0x71, 0x0c, 0x9d, 0x4c, 0x4f, 0x8a, 0x77, 0x12, 0x5e, 0x60, 0x31, 0xd2, 0x9a };
+
+/* A number under a name of ours; 0 = there is none. */
+static uint64_t variable(void *runtime)
 {
-    static const uint16_t name[] = { 'R', 'i', 'g', 0 };
-    static const uint8_t owner[16] = { 0x3b, 0x5f, 0x52, 0x71, 0x0c, 0x9d, 0x4c, 0x4f, 0x8a, 0x77, 0x12, 0x5e, 0x60, 0x31, 0xd2, 0x9a };
     uint64_t found = 0, size = sizeof found;
 
+    return of(runtime, RUNTIME_GET_VARIABLE)((uint64_t)name, owner, (void *)0, &size, &found) || size != sizeof found ? 0 : found;
+}
+
+/* False when it is not what was set. */
+static bool keeps_variable(void *runtime, uint64_t number)
+{
+    uint64_t size = sizeof number;
+
     if (of(runtime, RUNTIME_SET_VARIABLE)((uint64_t)name, owner, (uint64_t)KEPT_AND_IN_BOTH_TIMES, size, &number)) return false;
-    if (of(runtime, RUNTIME_GET_VARIABLE)((uint64_t)name, owner, (void *)0, &size, &found)) return false;
-    return size == sizeof found && found == number;
+    return variable(runtime) == number;
 }
 
 __attribute__((ms_abi, section(".text.first"))) uint64_t start(void *image, void *table)
@@ -55,7 +63,11 @@ __attribute__((ms_abi, section(".text.first"))) uint64_t start(void *image, void
     say_text("\r\nuserland: application of ");
     say_wide(at(table, TABLE_VENDOR));
     say_text("\r\n");
-    say_text(keeps_variable(at(table, TABLE_RUNTIME), 42) ? "variable kept\r\n" : "variable lost\r\n");
+    const uint64_t before = variable(at(table, TABLE_RUNTIME));
+    say_text("variable was ");
+    say_number(before);
+    say_text("\r\n");
+    say_text(keeps_variable(at(table, TABLE_RUNTIME), before ? before + 1 : 42) ? "variable kept\r\n" : "variable lost\r\n");
     for (uint64_t n = 1; n <= TICKS; n++) {
         of(at(table, TABLE_BOOT), BOOT_STALL)(TICK_US);
         say_text("tick ");

@@ -169,6 +169,7 @@ static void xn_free(struct xn *xn)
     free(xn->helper);
     free(xn->boot_dir);
     free(xn->guest_dir);
+    free(xn->nvram_dir);
     free(xn->console_dir);
     free(xn->run);
     free(xn->dir);
@@ -188,6 +189,7 @@ static struct xn *xn_new(const struct hv_open_args *args)
     xn->run = xasprintf("%s/hv", config->run);
     xn->console_dir = xasprintf("%s/console", xn->dir);
     xn->guest_dir = xasprintf("%s/guest", xn->dir);
+    xn->nvram_dir = xasprintf("%s/nvram", xn->dir);
     xn->boot_dir = xasprintf("%s/boot", xn->dir);
     xn->emulator = xstrdup(config->emulator);
     xn->store_path = xstrdup(*config->uri ? config->uri : "/run/xenstored/socket");
@@ -239,7 +241,7 @@ static char *find_hvmloader(struct xn *xn)
 
 static int make_folders(struct xn *xn, struct hv_failure *f)
 {
-    const char *const all[] = { xn->console_dir, xn->guest_dir, xn->boot_dir, xn->run };
+    const char *const all[] = { xn->console_dir, xn->guest_dir, xn->boot_dir, xn->nvram_dir, xn->run };
 
     for (size_t i = 0; i < ARRAY_SIZE(all); i++)
         if (make_dirs(all[i], 0700) < 0) return hv_fail(f, HV_FAIL_ENGINE, "%s: %s", all[i], strerror(errno));
@@ -329,6 +331,7 @@ const struct hv_driver hv_driver = {
     .send_sysrq = xn_send_sysrq,
     .send_trigger = xn_send_trigger,
     .guest_rdp = xn_guest_rdp,
+    .get_nvram = xn_get_nvram,
     .guest_run = xn_guest_run,
     .list = xn_list,
     .query = xn_query,

@@ -387,6 +387,7 @@ static int make(struct making *m)
     if (set_limits(m) < 0 || share_cpus(m) < 0 || open_ports(m) < 0) return -1;
     /* 3. Disks and cards; 4. kernel, memory and xenstore's nodes; 5. the rings. */
     if (prepare_devices(m) < 0 || (m->in ? fill(m) : build(m)) < 0 || introduce(m) < 0) return -1;
+    if (!m->in && xn_nvram_put(m->xn, m->g, m->vm, m->f) < 0) return -1;
     /* 6. The backends have taken up their devices. */
     if (xn_qemu_needed(m->g) && xn_qemu_await(m->xn, m->g, m->deadline_ms, m->f) < 0) return -1;
     if (await_devices(m) < 0) return -1;

@@ -41,6 +41,7 @@ struct xn_guest *xn_guest_new(const struct hv_vm *vm)
     g->vcpus_max = vm->vcpus_max;
     g->vcpus = vm->vcpus_at_startup;
     g->stop_on_reboot = vm->stop_on_reboot;
+    g->uefi = vm->domain_type == HV_DOMAIN_HVM && vm->firmware == HV_FIRMWARE_UEFI;
     g->screen = vm->domain_type != HV_DOMAIN_HVM && hv_pair_bool(vm->platform, vm->n_platform, "framebuffer", false);
     g->data = xcalloc(vm->n_xenstore_data + 1, sizeof *g->data);
     for (size_t i = 0; i < vm->n_xenstore_data; i++)
@@ -271,6 +272,7 @@ static struct value record_value(struct arena *a, const struct xn_guest *g)
     put_int(&b, "vcpus_max", g->vcpus_max);
     put_int(&b, "vcpus", g->vcpus);
     put_int(&b, "stop_on_reboot", g->stop_on_reboot);
+    put_int(&b, "uefi", g->uefi);
     put_int(&b, "screen", g->screen);
     put_int(&b, "store_frame", (int64_t)g->store_frame);
     put_int(&b, "store_port", g->store_port);
@@ -423,6 +425,7 @@ static struct xn_guest *guest_of(const struct value *v)
     g->vcpus_max = (unsigned)get_int(v, "vcpus_max");
     g->vcpus = (unsigned)get_int(v, "vcpus");
     g->stop_on_reboot = get_int(v, "stop_on_reboot") != 0;
+    g->uefi = get_int(v, "uefi") != 0;
     g->screen = get_int(v, "screen") != 0;
     g->store_frame = (uint64_t)get_int(v, "store_frame");
     g->store_port = (unsigned)get_int(v, "store_port");

@@ -82,6 +82,7 @@ struct xn_guest {
     int64_t static_max_bytes, dynamic_min_bytes, dynamic_max_bytes, target_bytes, video_bytes;
     unsigned vcpus_max, vcpus;
     bool stop_on_reboot;
+    bool uefi;                   /* its firmware keeps variables */
     bool screen;                 /* a PV or PVH guest with a framebuffer, a keyboard and a pointer, which QEMU serves */
     uint64_t store_frame, console_frame;
     unsigned store_port, console_port;
@@ -102,7 +103,7 @@ struct xn_consoles;
 
 struct xn {
     char *dir, *run;             /* immutable from here ... */
-    char *console_dir, *guest_dir, *boot_dir;
+    char *console_dir, *guest_dir, *boot_dir, *nvram_dir;
     char *helper;                /* xapi-domain */
     char *hvmloader;             /* path; "" = not installed */
     char *emulator;              /* of the configuration; "" = look for one */
@@ -338,6 +339,12 @@ int xn_set_io_priority(void *d, const char *uuid, int priority, int64_t deadline
 int xn_disk_resize(void *d, const char *uuid, const struct hv_disk *disk, int64_t size_bytes, int64_t deadline_ms,
                    struct hv_failure *f);
 int xn_nic_attach(void *d, const char *uuid, const struct hv_nic *nic, int64_t deadline_ms, struct hv_failure *f);
+/* xen_nvram.c.  Before the domain is destroyed; it is paused, and stays so. */
+void xn_nvram_take(struct xn *xn, const struct xn_guest *g);
+/* Into a domain that has its memory and has never run. */
+int xn_nvram_put(struct xn *xn, const struct xn_guest *g, const struct hv_vm *vm, struct hv_failure *f);
+int xn_get_nvram(void *d, const char *uuid, struct arena *arena, int64_t deadline_ms, const void **ret_bytes, size_t *ret_len,
+                 struct hv_failure *f);
 /* xen_script.c */
 int xn_guest_run(void *d, const char *uuid, const char *script, bool (*stop)(void *arg), void *arg, struct arena *arena,
                  int64_t deadline_ms, struct hv_ran *ret_ran, struct hv_failure *f);

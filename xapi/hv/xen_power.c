@@ -58,7 +58,10 @@ void xn_clear_away(struct xn *xn, struct xn_guest *g, int64_t deadline_ms)
     g->phase = XN_ENDING;
     pthread_mutex_unlock(&xn->lock);
     const enum owner owner = owner_of_number(xn, g);
-    if (owner == OURS) destroy_domain(xn, g, deadline_ms);
+    if (owner == OURS) {
+        xn_nvram_take(xn, g);
+        destroy_domain(xn, g, deadline_ms);
+    }
     xn_qemu_end(xn, g);
     if (g->domid >= 0 && owner != FOREIGN) {
         xn_devices_clear(xn, g, deadline_ms);
