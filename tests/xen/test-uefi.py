@@ -157,9 +157,10 @@ with Machine() as m:
     kept = s.VM.get_NVRAM(vm.ref).get('OVMF-variables', '')
     check(len(kept) > 100 and zlib.decompress(base64.b64decode(kept))[40:44] == b'_FVH', 'what the firmware keeps is in the record: %d bytes' % len(kept))
     m.agent.kill()
-    m.rig.must('rm -rf /var/lib/xapi-test/hv/xen/nvram')
+    m.rig.must('cd /var/lib/xapi-test/hv/xen/nvram; rm *; touch -d "8 days ago" long; touch -d "6 days ago" short')
     m.restart()
     s = m.s
+    check(m.rig.must('ls /var/lib/xapi-test/hv/xen/nvram').split() == ['short'], 'files of guests that ended a week ago are gone')
     s.VM.start(vm.ref, False, False)
     check(said('variable was 42') and said('variable kept'), 'the next domain has it: %s' % vm.console()[-200:])
     s.VM.hard_shutdown(vm.ref)

@@ -266,6 +266,7 @@ static int do_open(const struct hv_open_args *args, void **ret_d, struct hv_fail
     if (xn_consoles_start(xn, f) < 0) goto fail;
     xn_recover_streams(xn);
     xn_look_for_ended(xn);
+    xn_nvram_trim(xn);
     for (const struct xn_guest *g = xn->guests; g; g = g->next) xn_console_follow(xn, g->uuid, g->domid);
     if (xn_watch_start(xn, f) < 0) {
         xn_consoles_stop(xn);

@@ -345,6 +345,8 @@ void xn_nvram_take(struct xn *xn, const struct xn_guest *g);
 int xn_nvram_put(struct xn *xn, const struct xn_guest *g, const struct hv_vm *vm, struct hv_failure *f);
 int xn_get_nvram(void *d, const char *uuid, struct arena *arena, int64_t deadline_ms, const void **ret_bytes, size_t *ret_len,
                  struct hv_failure *f);
+/* Files of guests that ended long ago. */
+void xn_nvram_trim(struct xn *xn);
 /* xen_script.c */
 int xn_guest_run(void *d, const char *uuid, const char *script, bool (*stop)(void *arg), void *arg, struct arena *arena,
                  int64_t deadline_ms, struct hv_ran *ret_ran, struct hv_failure *f);

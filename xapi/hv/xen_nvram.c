@@ -9,15 +9,19 @@
  * All that comes out of the guest is its own word: a volume is bytes with a length that is within bounds, no more. */
 #include "xapi/hv/xen_int.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <xenforeignmemory.h>
 
+#include "lib/clock.h"
 #include "lib/limits.h"
 #define LOG_MODULE "hv"
 #include "lib/log.h"
 
-enum { PAGE = 4096, AT_ONCE = 1024, HEAD_BYTES = 56, MIB = 1 << 20, LOOK_MIB = 128, FIRST_MIB = 2 };
+enum { PAGE = 4096, AT_ONCE = 1024, HEAD_BYTES = 56, MIB = 1 << 20, LOOK_MIB = 128, FIRST_MIB = 2, KEEP_S = 7 * 86400 };
 #define LOW_END INT64_C(0xf0000000)          /* memory for devices begins here, at the latest */
 #define VOLUME_MIN (64 << 10)
 #define VOLUME_MAX (1 << 20)
@@ -175,4 +179,21 @@ int xn_get_nvram(void *d, const char *uuid, struct arena *arena, int64_t deadlin
     *ret_bytes = copy;
     *ret_len = len;
     return 0;
+}
+
+/* The record has them since the guest ended: a file is for an agent that was killed before it could ask. */
+void xn_nvram_trim(struct xn *xn)
+{
+    DIR *dir = opendir(xn->nvram_dir);
+    struct stat st;
+
+    if (!dir) return;
+    for (const struct dirent *e; (e = readdir(dir));) {
+        struct xn_guest *here = xn_guest_ref(xn, e->d_name);
+        if (!here && *e->d_name != '.' && !fstatat(dirfd(dir), e->d_name, &st, AT_SYMLINK_NOFOLLOW) &&
+            clock_wall_seconds() - st.st_mtime > KEEP_S)
+            unlinkat(dirfd(dir), e->d_name, 0);
+        if (here) xn_guest_unref(xn, here);
+    }
+    closedir(dir);
 }
