@@ -101,18 +101,28 @@ static bool describe_card(struct strbuf *out, const struct row *vif)
     return any;
 }
 
-/* NULL when no card was told anything. */
+static int by_device(const void *a, const void *b)
+{
+    long x = strtol(row_str(*(const struct row *const *)a, F_VIF_device), NULL, 10),
+         y = strtol(row_str(*(const struct row *const *)b, F_VIF_device), NULL, 10);
+
+    return x < y ? -1 : x > y;
+}
+
+/* The same text for the same cards; NULL when none was told anything. */
 static const char *addresses(struct call *c, const struct snap *s, const struct row *vm)
 {
     const struct refset *vifs = row_refs(vm, F_VM_VIFs);
+    const struct row **cards = arena_new_array(c->arena, const struct row *, vifs->n);
     _cleanup_strbuf_ struct strbuf out = STRBUF_INIT;
     bool any = false;
+    size_t n = 0;
 
+    for (size_t i = 0; i < vifs->n; i++)
+        if ((cards[n] = snap_get(s, CLASS_VIF, vifs->refs[i]))) n++;
+    if (n) qsort(cards, n, sizeof(*cards), by_device);
     strbuf_str(&out, "version: 2\nethernets:\n");
-    for (size_t i = 0; i < vifs->n; i++) {
-        const struct row *vif = snap_get(s, CLASS_VIF, vifs->refs[i]);
-        if (vif) any |= describe_card(&out, vif);
-    }
+    for (size_t i = 0; i < n; i++) any |= describe_card(&out, cards[i]);
     return any ? arena_strdup(c->arena, strbuf_cstr(&out)) : NULL;
 }
 
