@@ -4,7 +4,7 @@
     xen_start.py SOCKET ROUNDS GROWTH
 
 bare: no devices; devices: a card on a bridge and a raw disk. growth: domains that stay, made in turn by both, so that the time of each
-can be seen against their number. Both leave the domain paused: the guest's own boot is nobody's work.
+can be seen against their number; of three starts the quickest, for what else goes on in the machine only adds. Both leave the domain paused: the guest's own boot is nobody's work.
 Called by: bench.py (P1), through the rig. Calls: xl, the agent's unix socket.
 """
 import http.client
@@ -20,6 +20,7 @@ SOCKET, ROUNDS, GROWTH = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 KERNEL, RAMDISK = '/boot/vmlinux', '/boot/initramfs.gz'
 ARGS = 'console=hvc0 quiet'
 MIB = 1 << 20
+TRIES = 3
 
 
 class Connection(http.client.HTTPConnection):
@@ -129,8 +130,16 @@ for part, devices in (('bare', False), ('devices', True)):
 KERNEL, RAMDISK = '/usr/lib/grub-xen/grub-x86_64-xen.bin', ''
 vms = [make('grow-%d' % i, 32, False) for i in range(GROWTH)]
 for i, vm in enumerate(vms):
-    out['growth'][0].append(timed(lambda: start(vm)))
-    cfg = config('peer-grow-%d' % i, 32, False)        # xl finds our names taken
-    out['growth'][1].append(timed(lambda: xl('create', '-p', '-q', cfg)))
+    name = 'peer-grow-%d' % i                          # xl finds our names taken
+    cfg = config(name, 32, False)
+    tries = [[], []]
+    for t in range(TRIES):
+        if t:
+            api('VM.hard_shutdown', vm)
+            xl('destroy', name)
+        tries[0].append(timed(lambda: start(vm)))
+        tries[1].append(timed(lambda: xl('create', '-p', '-q', cfg)))
+    for times, best in zip(out['growth'], tries):
+        times.append(min(best))
 out['domains'] = len(os.listdir('/var/lib/xapi-test/hv/xen/guest'))
 print(json.dumps(out))
