@@ -331,7 +331,6 @@ static struct group *group_new(void)
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&g->turn, &attr);
     pthread_condattr_destroy(&attr);
-    pthread_cond_init(&g->end, NULL);
     return g;
 }
 
@@ -340,7 +339,6 @@ static void group_free(struct group *g)
     snap_unrefp(&g->head);
     xerr_clear(&g->why);
     pthread_cond_destroy(&g->turn);
-    pthread_cond_destroy(&g->end);
     free(g->touches);
     free(g);
 }
@@ -361,8 +359,8 @@ static struct group *group_to_join(struct db *db, const struct txn *t)
     return db->last = g;
 }
 
-/* Lock: writer, commit. */
-static void group_join(struct group *g, struct txn *t)
+/* Lock: writer, commit. The first has no seat. */
+static void group_join(struct group *g, struct txn *t, struct seat *seat)
 {
     if (!g->n) {
         g->touches = take_ptr(t->touches);
@@ -376,6 +374,10 @@ static void group_join(struct group *g, struct txn *t)
     }
     g->n += t->n;
     g->bytes += t->bytes;
+    if (seat) {
+        seat->next = g->seats;
+        g->seats = seat;
+    }
     if (g->members++ == 0) {
         g->awaits_company = t->awaits_company;
     } else if (g->awaits_company && (!t->awaits_company || g->members == COMPANY)) {
@@ -506,9 +508,22 @@ static void group_end(struct group *g, const struct xerr *why)
         g->failed = true;
     }
     g->closed = g->done = true;
-    /* Who waits for the end wakes the next when it leaves: all at once would only wait for the lock, and for a processor. */
-    pthread_cond_signal(&g->end);
     pthread_cond_signal(&g->turn);
+}
+
+/* The group is done: its leader tells the others. */
+static void group_tell(struct group *g)
+{
+    for (struct seat *seat = g->seats, *next; seat; seat = next) {
+        next = seat->next;
+        sem_post(&seat->end);
+    }
+}
+
+/* Members leave in any order. */
+static void group_leave(struct group *g)
+{
+    if (atomic_fetch_sub(&g->members, 1) == 1) group_free(g);
 }
 
 /* The store refused a group: it and all that was built on it are gone. */
@@ -581,19 +596,24 @@ int engine_commit(struct txn *t, struct xerr *err)
     }
     struct group *g = group_to_join(db, t);
     bool leader = g->members == 0;
-    group_join(g, t);
+    struct seat seat;
+    if (!leader) sem_init(&seat.end, 0, 0);
+    group_join(g, t, leader ? NULL : &seat);
     pthread_mutex_unlock(&db->writer);
     pthread_mutex_unlock(&db->commit);
     tell_wait(db, true);
 
-    pthread_mutex_lock(&db->commit);
-    if (leader) lead(db, g);
-    while (!g->done) pthread_cond_wait(&g->end, &db->commit);
+    if (leader) {
+        pthread_mutex_lock(&db->commit);
+        lead(db, g);
+        pthread_mutex_unlock(&db->commit);
+        group_tell(g);
+    } else {
+        while (sem_wait(&seat.end)) {}
+        sem_destroy(&seat.end);
+    }
     if (g->failed) rc = xerr_set_dynamic(err, g->why.code, g->why.n, (const char *const *)g->why.params);
-    bool last = --g->members == 0;
-    if (!last) pthread_cond_signal(&g->end);
-    pthread_mutex_unlock(&db->commit);
     tell_wait(db, false);
-    if (last) group_free(g);
+    group_leave(g);
     return rc;
 }

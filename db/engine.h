@@ -10,6 +10,7 @@
 #include "db/store.h"
 
 #include <pthread.h>
+#include <semaphore.h>
 
 enum { GROUP_OPS = 100, GROUP_BYTES = 1 << 20 };
 
@@ -18,6 +19,13 @@ struct touch {
     uint32_t cls;
     struct ref ref;
     struct field_set fields;       /* persistent ones that it set */
+};
+
+/* Where a member that does not lead waits for the end of its group; on its stack. Not a condition of the lock:
+ * all members would wait once more, for the lock. */
+struct seat {
+    sem_t end;                     /* posted by the leader; the last that is seen of the seat */
+    struct seat *next;             /* lock: commit until the group is done, then the leader's */
 };
 
 /* Transactions that go to the store together. The first member leads: it waits for the group before to
@@ -29,10 +37,10 @@ struct group {
     size_t n, cap, bytes;          /* lock: commit until closed */
     bool closed, done, failed;     /* lock: commit */
     bool awaits_company;           /* lock: commit; all members do, and they are few */
-    unsigned members;              /* lock: commit; the last one to leave frees */
-    struct xerr why;               /* lock: commit; when failed */
+    _Atomic unsigned members;      /* they come under lock: commit; the last one to leave frees */
+    struct xerr why;               /* when failed; nobody writes it after done */
     pthread_cond_t turn;           /* for the leader: the group before is done, company has come */
-    pthread_cond_t end;            /* for the others: this group is done */
+    struct seat *seats;            /* lock: commit until done, then the leader's; of the others */
 };
 
 struct db {
