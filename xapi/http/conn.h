@@ -19,6 +19,7 @@
 #include "xapi/http/gate.h"
 
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <sys/socket.h>
 
@@ -142,11 +143,20 @@ struct listener {
 };
 
 /* Threads for deferred and streaming requests; idle ones end after a while. */
+/* Where a thread of the pool waits; on its stack. */
+struct seat {
+    sem_t called;                   /* posted by who took the seat off the list, out of the lock */
+    struct exchange *x;             /* lock, until it is called; NULL: nothing, the pool stops */
+    struct seat *next;              /* lock */
+    bool listed;                    /* lock */
+};
+
 struct pool {
     pthread_mutex_t lock;
-    pthread_cond_t work, ended;
-    struct exchange *first, **last; /* lock */
-    unsigned threads, idle, queued, max;   /* lock */
+    pthread_cond_t ended;
+    struct seat *seats;             /* lock; who sat down last is called first */
+    struct exchange *first, **last; /* lock; those for which a thread was started */
+    unsigned threads, idle, max;    /* lock; idle: seats */
     bool stop;                      /* lock */
     size_t stack_bytes;
 };

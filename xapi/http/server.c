@@ -730,7 +730,6 @@ void http_server_free(struct http_server *s)
     }
     for (int i = 0; i < HTTP_METHODS; i++) free(s->routes[i]);
     pthread_mutex_destroy(&s->pool.lock);
-    pthread_cond_destroy(&s->pool.work);
     pthread_cond_destroy(&s->pool.ended);
     pthread_mutex_destroy(&s->lock);
     pthread_mutex_destroy(&s->ended_lock);

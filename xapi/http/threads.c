@@ -88,7 +88,6 @@ int pool_init(struct pool *p, unsigned max, size_t stack_bytes)
     pthread_mutex_init(&p->lock, NULL);
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&p->work, &monotonic);
     pthread_cond_init(&p->ended, &monotonic);
     pthread_condattr_destroy(&monotonic);
     p->last = &p->first;
@@ -97,22 +96,57 @@ int pool_init(struct pool *p, unsigned max, size_t stack_bytes)
     return 0;
 }
 
-/* Lock held. The next exchange; NULL: this thread shall end. */
-static struct exchange *pool_next(struct pool *p)
+/* Lock held. */
+static void seat_take(struct pool *p, struct seat *seat)
+{
+    seat->x = NULL;
+    seat->listed = true;
+    seat->next = p->seats;
+    p->seats = seat;
+    p->idle++;
+}
+
+/* Lock held. */
+static void seat_leave(struct pool *p, struct seat *seat)
+{
+    for (struct seat **at = &p->seats; *at; at = &(*at)->next)
+        if (*at == seat) {
+            *at = seat->next;
+            break;
+        }
+    seat->listed = false;
+    p->idle--;
+}
+
+/* Lock held on entry and return, not in between. What the seat was called for; NULL: this thread shall end. */
+static struct exchange *seat_wait(struct pool *p, struct seat *seat)
 {
     struct timespec until;
+    int rc;
 
+    seat_take(p, seat);
+    pthread_mutex_unlock(&p->lock);
     clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += THREAD_IDLE_S;
-    p->idle++;
-    while (!p->first && !p->stop)
-        if (pthread_cond_timedwait(&p->work, &p->lock, &until) == ETIMEDOUT) break;
-    p->idle--;
+    while ((rc = sem_clockwait(&seat->called, CLOCK_MONOTONIC, &until)) && errno == EINTR) {}
+    pthread_mutex_lock(&p->lock);
+    if (!rc) return seat->x;
+    if (seat->listed) {
+        seat_leave(p, seat);
+        return NULL;
+    }
+    while (sem_wait(&seat->called)) {}   /* it was called at the last moment: the post is on its way */
+    return seat->x;
+}
+
+/* Lock held. The next exchange; NULL: this thread shall end. */
+static struct exchange *pool_next(struct pool *p, struct seat *seat)
+{
     struct exchange *x = p->first;
-    if (!x) return NULL;
+
+    if (!x) return p->stop ? NULL : seat_wait(p, seat);
     p->first = x->next;
     if (!p->first) p->last = &p->first;
-    p->queued--;
     return x;
 }
 
@@ -120,11 +154,13 @@ static void *pool_main(void *arg)
 {
     struct http_server *s = arg;
     struct pool *p = &s->pool;
+    struct seat seat = { .x = NULL };
     struct exchange *x;
 
     pthread_setname_np(pthread_self(), "http-request");
+    sem_init(&seat.called, 0, 0);
     pthread_mutex_lock(&p->lock);
-    while ((x = pool_next(p))) {
+    while ((x = pool_next(p, &seat))) {
         pthread_mutex_unlock(&p->lock);
         x->fn(&x->req, x->fn_arg);
         exchange_done(x, NULL);
@@ -136,31 +172,43 @@ static void *pool_main(void *arg)
     p->threads--;
     pthread_cond_broadcast(&p->ended);
     pthread_mutex_unlock(&p->lock);
+    sem_destroy(&seat.called);
     return NULL;
+}
+
+/* Lock held. A new thread for x; -1: there is none to be had. */
+static int pool_grow(struct http_server *s, struct exchange *x)
+{
+    struct pool *p = &s->pool;
+    pthread_t thread;
+
+    if (p->threads >= p->max || server_start_thread(s, pool_main, p->stack_bytes, &thread) < 0) return -1;
+    p->threads++;
+    x->next = NULL;
+    *p->last = x;
+    p->last = &x->next;
+    return 0;
 }
 
 int pool_submit(struct http_server *s, struct exchange *x)
 {
     struct pool *p = &s->pool;
+    struct seat *seat = NULL;
     int rc = 0;
 
     pthread_mutex_lock(&p->lock);
     if (p->stop) {
         rc = -1;
-    } else if (p->queued >= p->idle) {
-        pthread_t thread;
-        if (p->threads >= p->max || server_start_thread(s, pool_main, p->stack_bytes, &thread) < 0) rc = -1;
-        else p->threads++;
+    } else if (p->seats) {
+        seat = p->seats;
+        seat_leave(p, seat);
+        seat->x = x;
+    } else {
+        rc = pool_grow(s, x);
     }
-    if (rc == 0) {
-        atomic_fetch_add(&s->running, 1);
-        x->next = NULL;
-        *p->last = x;
-        p->last = &x->next;
-        p->queued++;
-        pthread_cond_signal(&p->work);
-    }
+    if (!rc) atomic_fetch_add(&s->running, 1);
     pthread_mutex_unlock(&p->lock);
+    if (seat) sem_post(&seat->called);
     return rc;
 }
 
@@ -172,7 +220,11 @@ unsigned pool_stop(struct pool *p, int timeout_ms)
     until.tv_sec += timeout_ms / 1000 + 1;
     pthread_mutex_lock(&p->lock);
     p->stop = true;
-    pthread_cond_broadcast(&p->work);
+    while (p->seats) {
+        struct seat *seat = p->seats;
+        seat_leave(p, seat);
+        sem_post(&seat->called);
+    }
     while (p->threads && pthread_cond_timedwait(&p->ended, &p->lock, &until) != ETIMEDOUT) ;
     unsigned left = p->threads;
     pthread_mutex_unlock(&p->lock);
