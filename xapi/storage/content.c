@@ -23,6 +23,9 @@
 
 enum { START_MS = 15000, STEP_MS = 60000, END_MS = 60000, LEFT_MS = 5000, ENVIRON_BYTES = 4096, BLOCK = 64 << 10 };
 #define OWNER "XAPI_DISK_SERVER_OF="         /* in a server's environment: whose it is */
+/* It allocates a buffer for each request. glibc's malloc would take the big ones from the kernel each time, page by page, zeroed. */
+#define KEEP_BIG "MALLOC_MMAP_THRESHOLD_=33554432"
+#define KEEP_FREE "MALLOC_TRIM_THRESHOLD_=67108864"
 
 struct content {
     bool stale;     /* never written does not mean zero */
@@ -127,7 +130,7 @@ static int start(struct content *k, const struct storage *s, const struct storag
                            "--",
                            disk->path,
                            NULL };
-    const char *env[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", "LISTEN_FDS=1", ours, NULL };
+    const char *env[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", "LISTEN_FDS=1", KEEP_BIG, KEEP_FREE, ours, NULL };
     struct subproc_command cmd = { .argv = argv, .env = env, .cwd = "/", .fds = &(struct subproc_fd){ listener, 3 }, .n_fds = 1 };
 
     if (fd < 0 || subproc_spawn(&cmd, -1, -1, said, &k->child))
