@@ -25,6 +25,7 @@ struct point {
 };
 
 bool fault_armed;
+_Thread_local bool fault_step_aside;
 
 static struct {
     pthread_mutex_t lock;    /* everything below */

@@ -103,8 +103,45 @@ def driver_killed():
             check(all(reads(path, n + 1, n * MIB, 65536) for n in range(3)), 'which has everything')
 
 
+def short_lives():
+    """Agents of which none lives for an interval merge all the same; and where one is killed in the middle, the next goes on at once."""
+    interval, life, lives = 6, 1, []
+    with Agent('--coalesce-interval', '%ds' % interval, '--coalesce-rate', '4M') as agent:
+        s = agent.login()
+        sr = s.pool.get_default_SR(s.pool.get_all()[0])
+        folder = os.path.join(agent.root, 'sr')
+        path, (snap,) = layers(s, sr, folder, 1)
+        write(path, 2, 32 * MIB, 24 * MIB)          # for seconds, with that rate
+        later = s.VDI.snapshot(s.VDI.get_by_uuid(os.path.basename(path)[:36]), {})
+        s.VDI.destroy(snap)
+        s.VDI.destroy(later)
+
+        def merging():
+            return [r for r in s.task.get_all_records().values() if r['name_label'] == 'SR.coalesce' and r['status'] == 'pending']
+
+        def again():
+            """The next agent; it has begun to merge, or not, within a life."""
+            nonlocal s
+            agent.kill()
+            began = time.monotonic()
+            agent.start()
+            s = agent.login()
+            found = bool(wait_until(merging, life))
+            lives.append(time.monotonic() - began)
+            return found
+        until = time.monotonic() + 10 * interval
+        while not again() and time.monotonic() < until:
+            pass
+        check(merging() and len(lives) > 1, 'agents that are killed before an interval is over come to merge: after %d' % len(lives))
+        check(again() and again(), 'one that is killed in the middle has a next one that goes on at once')
+        check(max(lives) < interval, 'none of them has lived for an interval: %.1f s' % max(lives))
+        check(wait_until(lambda: not glob.glob(folder + '/base-*'), 60), 'it comes to the end')
+        check(reads(path, 1, 0, 65536) and reads(path, 2, 32 * MIB, 24 * MIB), 'the disk has everything')
+
+
 behind()
 driver_killed()
+short_lives()
 with Agent('--coalesce-interval', '200ms', '--coalesce-rate', '4M') as agent:
     s = agent.login()
     sr = s.pool.get_default_SR(s.pool.get_all()[0])

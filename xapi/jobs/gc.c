@@ -2,16 +2,22 @@
  * Called by: main.c.  Calls: sr.h. */
 #include "xapi/jobs/gc.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #define LOG_MODULE "gc"
 #include "gen/methods.h"
 #include "lib/clock.h"
 #include "lib/conf.h"
+#include "lib/fault.h"
 #include "lib/log.h"
 #include "lib/map.h"
 #include "xapi/sr.h"
+
+#define STAMP "coalesced" /* in the agent's root */
 
 enum {
     RETRY_S = 300,      /* after failures that changes do not explain, and for what nothing tells of */
@@ -224,20 +230,54 @@ static void run_round(struct gc *gc)
 
 /* ---- the thread ----------------------------------------------------------------------------- */
 
+/* When rounds end is kept as the time of a file, for the next agent: one that does not live for an interval, again and again,
+ * merges all the same, and one that was killed in the middle of a round has its next one at once. */
+static void note_round(const struct gc *gc)
+{
+    _cleanup_free_ char *path = xasprintf("%s/" STAMP, gc->agent->root);
+    _cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+    if (fd < 0 || futimens(fd, NULL)) log_warn("%s: %s", path, strerror(errno));
+}
+
+static int64_t interval_ns(const struct gc *gc)
+{
+    return conf_ms(gc->agent->conf, "coalesce-interval") * (NS_PER_S / 1000);
+}
+
+/* Until the first round of this agent. */
+static int64_t first_wait_ns(const struct gc *gc)
+{
+    const int64_t interval = interval_ns(gc);
+    _cleanup_free_ char *path = xasprintf("%s/" STAMP, gc->agent->root);
+    struct stat st;
+
+    if (stat(path, &st)) {
+        note_round(gc);
+        return interval;
+    }
+    int64_t ago_ns = (clock_wall_us() - st.st_mtim.tv_sec * INT64_C(1000000)) * 1000 - st.st_mtim.tv_nsec;
+    /* Later than now: the clock was set back. */
+    return ago_ns < 0 || ago_ns >= interval ? 0 : interval - ago_ns;
+}
+
 static void *gc_main(void *arg)
 {
     struct gc *gc = arg;
+    int64_t wait_ns = first_wait_ns(gc);
 
+    fault_step_aside = true;
     pthread_mutex_lock(&gc->lock);
     while (!atomic_load(&gc->stop)) {
-        int64_t due_ns =
-            clock_monotonic_ns() + conf_ms(gc->agent->conf, "coalesce-interval") * (NS_PER_S / 1000);
+        int64_t due_ns = clock_monotonic_ns() + wait_ns;
         struct timespec until = { due_ns / NS_PER_S, due_ns % NS_PER_S };
         while (!atomic_load(&gc->stop) && clock_monotonic_ns() < due_ns)
             pthread_cond_timedwait(&gc->cond, &gc->lock, &until);
         if (atomic_load(&gc->stop)) break;
         pthread_mutex_unlock(&gc->lock);
         run_round(gc);
+        if (!atomic_load(&gc->stop)) note_round(gc);
+        wait_ns = interval_ns(gc);
         pthread_mutex_lock(&gc->lock);
     }
     pthread_mutex_unlock(&gc->lock);

@@ -8,7 +8,7 @@
 struct gc;
 
 /* One thread, one merge at a time: a repository is looked at again when its disks have changed, at most every
- * coalesce-interval. A failure is tried again later and becomes an alert when it lasts. */
+ * coalesce-interval, whichever agent it was the last time. A failure is tried again later and becomes an alert when it lasts. */
 struct gc *gc_start(struct agent *agent);
 /* Ends the merge under way, which loses nothing. NULL is fine. */
 void gc_stop(struct gc *gc);
