@@ -93,7 +93,7 @@ static int prepare(struct call *c, const struct storage_sr *sr, const struct mer
     return driver_call(c, sr, NULL, "sr_gc_prepare", args, ARRAY_SIZE(args), &extra, &answer, err);
 }
 
-static int finish(struct call *c, const struct storage_sr *sr, const struct merge *m, struct xerr *err)
+static int finish(struct call *c, const struct storage_sr *sr, const struct merge *m, const atomic_bool *stop, struct xerr *err)
 {
     _cleanup_hold_ struct storage_hold hold = { .entry = NULL };
     const struct value args[] = { value_string(m->top), value_string(m->base), value_string(m->stamp) };
@@ -101,9 +101,12 @@ static int finish(struct call *c, const struct storage_sr *sr, const struct merg
 
     /* Until the leaf has its new image nobody may open it. */
     if (m->leaf) storage_hold(c->agent->storage, sr->uuid, m->top, &hold);
-    if (hold.owners) return xerr_vdi_in_use(err, m->top, "coalesce");
+    /* Nor, meanwhile, what finds the others by their names: behind the hold, for who attaches the leaf opens it. */
+    if (hold.owners || !storage_merge_end_begin(c->agent->storage, sr->uuid, stop)) return xerr_vdi_in_use(err, m->top, "coalesce");
     extra = attached_disks(c, sr->uuid);
-    return driver_call(c, sr, NULL, "sr_gc_finish", args, ARRAY_SIZE(args), &extra, &answer, err);
+    int rc = driver_call(c, sr, NULL, "sr_gc_finish", args, ARRAY_SIZE(args), &extra, &answer, err);
+    storage_merge_end_done(c->agent->storage, sr->uuid);
+    return rc;
 }
 
 /* Servers that have the image open let it go. */
@@ -138,7 +141,7 @@ static int do_merge(struct call *c, const struct storage_sr *sr, const struct me
     };
 
     if (prepare(c, sr, m, err) || storage_merge(c->agent->storage, &work, err)) return -1;
-    if (finish(c, sr, m, err)) {
+    if (finish(c, sr, m, pace->stop, err)) {
         /* A driver that was killed may have got half way: a scan goes on there. */
         _cleanup_xerr_ struct xerr ignored = XERR_INIT;
         sr_scan_records(c, sr, 0, &ignored);

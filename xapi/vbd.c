@@ -234,6 +234,14 @@ static int commit_attached(struct call *c, struct ref vbd, bool attached, struct
     return db_commit(t, err);
 }
 
+static int attach_opened(struct call *c, struct hv_id id, const struct hv_disk *disk, struct xerr *err)
+{
+    _cleanup_opening_ struct storage_opening opening;
+
+    vbd_opening_begin(c, disk, 1, &opening);
+    return hv_disk_attach(c->agent->hv, id, disk, err);
+}
+
 int vbd_plug(struct call *c, struct ref self, struct xerr *err)
 {
     struct hv_disk disk;
@@ -241,7 +249,7 @@ int vbd_plug(struct call *c, struct ref self, struct xerr *err)
     bool running;
 
     if (find_guest(c, self, &id, &running, err) || vbd_attach(c, self, &disk, err)) return -1;
-    if (hv_disk_attach(c->agent->hv, id, &disk, err)) goto detach;
+    if (attach_opened(c, id, &disk, err)) goto detach;
     if (commit_attached(c, self, true, err) == 0) {
         vbd_qos_begun(c, id, false);
         return 0;

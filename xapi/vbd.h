@@ -31,6 +31,8 @@ int vbd_of_owner(struct call *c, const char *owner, struct ref *ret_vbd, struct 
  * Errors: as vbd_attach(). */
 int vbd_attach_all(struct call *c, struct ref vm, const struct hv_disk **ret_disks, size_t *ret_n,
                    struct xerr *err);
+/* Around the hypervisor's opening of attached disks: storage_opening_begin(). */
+void vbd_opening_begin(struct call *c, const struct hv_disk *disks, size_t n, struct storage_opening *ret_opening);
 /* For a VM that nobody works on: a disk that is attached for a VBD although the record does not have it plugged is detached
  * (runs: taken from the guest first); a VBD whose disk is not attached any more is unplugged in the record, a CD drive empty.
  * Errors: the hypervisor's, the driver's, the database's. */

@@ -248,6 +248,14 @@ undo:
     return -1;
 }
 
+void vbd_opening_begin(struct call *c, const struct hv_disk *disks, size_t n, struct storage_opening *ret_opening)
+{
+    const char **vdis = arena_new_array(c->arena, const char *, n);
+
+    for (size_t i = 0; i < n; i++) vdis[i] = disks[i].serial;
+    storage_opening_begin(c->agent->storage, vdis, n, ret_opening);
+}
+
 void vbd_detach_all(struct call *c, struct ref vm)
 {
     _cleanup_xerr_ struct xerr why = XERR_INIT;

@@ -214,6 +214,9 @@ static bool is_shortage(const struct xerr *err, int64_t *ret_needed, int64_t *re
 
 static int run(struct call *c, const struct hv_vm *description, const char *image, int64_t *ret_domid, struct xerr *err)
 {
+    _cleanup_opening_ struct storage_opening opening;
+
+    vbd_opening_begin(c, description->disks, description->n_disks, &opening);
     return image ? hv_resume(c->agent->hv, description, image, ret_domid, err) : hv_start(c->agent->hv, description, ret_domid, err);
 }
 

@@ -399,6 +399,14 @@ static int set_busy(struct call *c, struct ref vm, const struct value *networks,
     return db_commit(t, err);
 }
 
+static int receive(struct call *c, const struct hv_vm *description, int fd, int64_t *ret_domid, struct xerr *err)
+{
+    _cleanup_opening_ struct storage_opening opening;
+
+    vbd_opening_begin(c, description->disks, description->n_disks, &opening);
+    return hv_migrate_receive(c->agent->hv, description, fd, 0, ret_domid, err);
+}
+
 /* Its disks first: why they cannot be had here, the sender hears before its guest is on the way. */
 static int run_here(struct call *c, struct ref vm, int fd, struct xerr *err)
 {
@@ -407,7 +415,7 @@ static int run_here(struct call *c, struct ref vm, int fd, struct xerr *err)
     int64_t domid;
 
     if (vm_describe_now(c, vm, &description, err) || vm_attach_devices(c, vm, &description, err)) return -1;
-    if (send_json(fd, &nothing, err) || hv_migrate_receive(c->agent->hv, &description, fd, 0, &domid, err)) goto detach;
+    if (send_json(fd, &nothing, err) || receive(c, &description, fd, &domid, err)) goto detach;
     if (!vm_make_running(c, &description, domid, false, err)) {
         vbd_qos_begun(c, description.id, true);
         return 0;

@@ -3,6 +3,7 @@
 cannot go on."""
 import glob
 import os
+import re
 import subprocess
 import tempfile
 import time
@@ -103,6 +104,55 @@ def driver_killed():
             check(all(reads(path, n + 1, n * MIB, 65536) for n in range(3)), 'which has everything')
 
 
+def beside_starts():
+    """Who opens a disk finds what it stands on by its name: a merge takes none away while a VM is started, and a VM is not started while one
+    does."""
+    with tempfile.TemporaryDirectory() as where:
+        program = os.path.join(where, 'file')
+        with open(program, 'w') as f:
+            f.write('#!/bin/bash\nrequest=$(cat)\n'
+                    'if [[ $request == *sr_gc_finish* ]]; then : >%s/finish; while [ -e %s/held ]; do sleep 0.05; done; fi\n'
+                    'exec %s/sm/file <<<"$request"\n' % (where, where, BUILD))
+        os.chmod(program, 0o755)
+        os.symlink(BUILD + '/sm/image-merge', where + '/image-merge')
+        finish, held = where + '/finish', where + '/held'
+        with Agent('--coalesce-interval', '200ms', env={'XAPI_SM_DIR': '%s:%s/sm' % (where, BUILD)}) as agent:
+            s = agent.login()
+            sr = s.pool.get_default_SR(s.pool.get_all()[0])
+            folder = os.path.join(agent.root, 'sr')
+            path, snaps = layers(s, sr, folder, 4)
+            vdi = s.VDI.get_by_uuid(os.path.basename(path)[:36])
+            vm = s.VM.clone(s.VM.get_by_name_label('Other install media')[0], 'vm')
+            s.VM.provision(vm)
+            s.VBD.create({'VM': vm, 'VDI': vdi, 'userdevice': '0', 'bootable': True, 'mode': 'RW', 'type': 'Disk', 'empty': False,
+                          'other_config': {}, 'qos_algorithm_type': '', 'qos_algorithm_params': {}})
+            uuid, state = s.VM.get_uuid(vm), lambda: s.VM.get_power_state(vm)
+            starts = lambda: len(re.findall(r'sim start %s: ok' % uuid, open(agent.root + '/agent.log').read()))
+
+            open(held, 'w').close()
+            s.VDI.destroy(snaps[1])
+            check(wait_until(lambda: os.path.exists(finish), 30), 'a merge comes to its end')
+            task = s.Async.VM.start(vm, False, False)
+            check(not wait_until(lambda: state() == 'Running', 2), 'a VM that is started then waits: %s' % state())
+            os.unlink(held)
+            check(wait_until(lambda: s.task.get_status(task) != 'pending', 30) and state() == 'Running', 'and runs when that is done: %s' %
+                  s.task.get_error_info(task))
+            s.VM.hard_shutdown(vm)
+
+            os.unlink(finish)
+            agent.poke('set start_ms 3000')
+            task = s.Async.VM.start(vm, False, False)
+            check(wait_until(lambda: glob.glob('%s/storage/attached/%s.*' % (agent.root, os.path.basename(path)[:36])), 10), 'a VM is being started')
+            s.VDI.destroy(snaps[2])
+            check(wait_until(lambda: os.path.exists(finish), 60, 0.01) and starts() == 2, 'a merge that is ready then ends behind that: %d' % starts())
+            check(wait_until(lambda: state() == 'Running', 10), 'which is well')
+            s.VM.hard_shutdown(vm)
+            for snap in snaps[::3]:
+                s.VDI.destroy(snap)
+            check(wait_until(lambda: not glob.glob(folder + '/base-*'), 30), 'all is merged in the end')
+            check(all(reads(path, n + 1, n * MIB, 65536) for n in range(4)), 'and the disk has everything')
+
+
 def short_lives():
     """Agents of which none lives for an interval merge all the same; and where one is killed in the middle, the next goes on at once."""
     interval, life, lives = 6, 1, []
@@ -141,6 +191,7 @@ def short_lives():
 
 behind()
 driver_killed()
+beside_starts()
 short_lives()
 with Agent('--coalesce-interval', '200ms', '--coalesce-rate', '4M') as agent:
     s = agent.login()

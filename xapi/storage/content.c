@@ -114,7 +114,7 @@ static int connect_ahead(const struct sockaddr_un *at, int *ret_listener)
 /* A server of its own, and a connection to it, which is there before the server is. It ends with the connection, but only if the two
  * had come to speak: what an agent that was killed before leaves is found by its environment. The shell is for systemd's convention of
  * handing over a socket, which names the process. */
-static int start(struct content *k, const struct storage *s, const struct storage_disk *disk, int *ret_fd, const struct sockaddr_un *at,
+static int start(struct content *k, struct storage *s, const struct storage_disk *disk, int *ret_fd, const struct sockaddr_un *at,
                  struct xerr *err)
 {
     _cleanup_free_ char *ours = xasprintf(OWNER "%s", s->state_dir);
@@ -133,6 +133,9 @@ static int start(struct content *k, const struct storage *s, const struct storag
     const char *env[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", "LISTEN_FDS=1", KEEP_BIG, KEEP_FREE, ours, NULL };
     struct subproc_command cmd = { .argv = argv, .env = env, .cwd = "/", .fds = &(struct subproc_fd){ listener, 3 }, .n_fds = 1 };
 
+    _cleanup_opening_ struct storage_opening opening;
+
+    storage_opening_begin(s, &disk->path, 1, &opening);
     if (fd < 0 || subproc_spawn(&cmd, -1, -1, said, &k->child))
         return xerr_internal(err, "cannot start qemu-nbd: %s", strerror(errno));
     close(take_fd(listener));

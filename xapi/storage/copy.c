@@ -6,6 +6,7 @@
 #include "xapi/storage/slots.h"
 
 #include "gen/errors.h"
+#include "lib/clock.h"
 #include "lib/log.h"
 #include "lib/subproc.h"
 
@@ -14,6 +15,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <time.h>
 
 enum { POLL_MS = 250, SAID = 4096 };
 
@@ -198,7 +200,7 @@ static struct merge_state *merge_state(struct storage *s, const char *sr_uuid)
 /* With the lock held. */
 static void merge_put(struct storage *s, struct merge_state *m)
 {
-    if (m->running || m->forbidden) return;
+    if (m->running || m->forbidden || m->opening || m->ending) return;
     map_remove(s->merges, m->sr_uuid);
     free(m);
 }
@@ -266,4 +268,87 @@ int storage_merge(struct storage *s, const struct storage_merge *merge, struct x
     merge_put(s, m);
     pthread_mutex_unlock(&s->lock);
     return rc;
+}
+
+/* ---- images that are being opened ------------------------------------------------------------ */
+
+enum { OPENING_WAIT_S = 60 };
+
+/* With the lock held. */
+static const struct entry *entry_of(const struct storage *s, const char *disk)
+{
+    const char *key;
+    void *e;
+
+    if (*disk != '/') return map_get(s->entries, disk);
+    for (size_t at = 0; map_next(s->entries, &at, &key, &e);) {
+        const struct entry *found = e;
+        if (found->path && streq(found->path, disk)) return found;
+    }
+    return NULL;
+}
+
+/* With the lock held. */
+static void opening_add(struct storage *s, const char *sr_uuid, struct storage_opening *o)
+{
+    struct merge_state *m = merge_state(s, sr_uuid);
+
+    m->opening++; /* it stays, and a merge that has not begun to take names away waits */
+    while (m->taking) pthread_cond_wait(&s->merge_ended, &s->lock);
+    o->of[o->n++] = m;
+}
+
+void storage_opening_begin(struct storage *s, const char *const *disks, size_t n, struct storage_opening *ret_opening)
+{
+    *ret_opening = (struct storage_opening){ .storage = s, .of = xcalloc(n + 1, sizeof(*ret_opening->of)) };
+    HOLD(&s->lock);
+    for (size_t i = 0; i < n; i++) {
+        const struct entry *e = disks[i] ? entry_of(s, disks[i]) : NULL;
+        if (e) opening_add(s, e->sr_uuid, ret_opening);
+    }
+}
+
+void storage_opening_end(struct storage_opening *opening)
+{
+    struct storage *s = opening->storage;
+
+    if (!s) return;
+    pthread_mutex_lock(&s->lock);
+    for (size_t i = 0; i < opening->n; i++) {
+        opening->of[i]->opening--;
+        merge_put(s, opening->of[i]);
+    }
+    pthread_cond_broadcast(&s->merge_ended);
+    pthread_mutex_unlock(&s->lock);
+    free(opening->of);
+    *opening = (struct storage_opening){ .n = 0 };
+}
+
+bool storage_merge_end_begin(struct storage *s, const char *sr_uuid, const atomic_bool *stop)
+{
+    const int64_t until_ns = clock_monotonic_ns() + OPENING_WAIT_S * NS_PER_S;
+
+    HOLD(&s->lock);
+    struct merge_state *m = merge_state(s, sr_uuid);
+    m->ending++;
+    while (m->opening && !atomic_load(stop) && clock_monotonic_ns() < until_ns) {
+        struct timespec soon; /* for the sake of *stop, of which nobody tells */
+        clock_gettime(CLOCK_REALTIME, &soon);
+        soon.tv_sec++;
+        pthread_cond_timedwait(&s->merge_ended, &s->lock, &soon);
+    }
+    if (!m->opening) return m->taking = true;
+    m->ending--;
+    return false;
+}
+
+void storage_merge_end_done(struct storage *s, const char *sr_uuid)
+{
+    HOLD(&s->lock);
+    struct merge_state *m = merge_state(s, sr_uuid);
+
+    m->taking = false;
+    m->ending--;
+    pthread_cond_broadcast(&s->merge_ended);
+    merge_put(s, m);
 }

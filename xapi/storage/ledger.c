@@ -257,6 +257,15 @@ static void undo_attach(struct storage *s, const struct storage_sr *sr, const st
     }
 }
 
+static int start_server(struct storage *s, const struct entry *e, struct xerr *err)
+{
+    const char *const vdis[] = { e->vdi_uuid };
+    _cleanup_opening_ struct storage_opening opening;
+
+    storage_opening_begin(s, vdis, ARRAY_SIZE(vdis), &opening);
+    return serve_start(s, e, err);
+}
+
 /* The driver's part. The entry is busy, so only we touch it. */
 static int attach_by_driver(struct storage *s, const struct storage_sr *sr, const struct storage_vdi *vdi,
                             struct entry *e, bool writable, struct xerr *err)
@@ -275,7 +284,7 @@ static int attach_by_driver(struct storage *s, const struct storage_sr *sr, cons
     free(take_ptr(e->path));
     free(take_ptr(e->format));
     if (take_path(e, &answer, writable, d, err) == 0 &&
-        (!serve_needed(e->format) || serve_start(s, e, err) == 0))
+        (!serve_needed(e->format) || start_server(s, e, err) == 0))
         return 0;
     if (storage_driver_has(d, "VDI_ACTIVATE")) undo_attach(s, sr, vdi, "vdi_deactivate");
     undo_attach(s, sr, vdi, "vdi_detach");

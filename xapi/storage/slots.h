@@ -48,6 +48,8 @@ struct entry {
 /* Merging images of one SR. */
 struct merge_state {
     unsigned running, forbidden;     /* lock: storage.lock */
+    unsigned opening, ending;        /* lock: storage.lock; who opens images, and merges at their end, or waiting for it */
+    bool taking;                     /* lock: storage.lock; names of images are being taken away */
     char sr_uuid[UUID_TEXT];
 };
 
@@ -73,7 +75,7 @@ struct storage {
     struct map *entries;             /* lock: by VDI uuid */
     struct map *making;              /* lock: struct making by VDI uuid */
     struct map *merges;              /* lock: struct merge_state by SR uuid */
-    pthread_cond_t merge_ended;      /* with lock */
+    pthread_cond_t merge_ended;      /* with lock; what struct merge_state says */
     unsigned uses;                   /* lock */
     pthread_cond_t unused;           /* with lock */
 };

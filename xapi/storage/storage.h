@@ -258,4 +258,18 @@ int storage_merge(struct storage *s, const struct storage_merge *merge, struct x
 void storage_merge_forbid(struct storage *s, const char *sr_uuid);
 void storage_merge_allow(struct storage *s, const char *sr_uuid);
 
+/* Who opens an image finds what it stands on by its name, and the end of a merge takes names away: neither is done while the other
+ * is. Around the opening of attached disks, by their uuids or paths; of what is not attached nothing is known. Waits for a merge's end. */
+struct storage_opening {
+    struct storage *storage;
+    struct merge_state **of;
+    size_t n;
+};
+void storage_opening_begin(struct storage *s, const char *const *disks, size_t n, struct storage_opening *ret_opening);
+void storage_opening_end(struct storage_opening *opening);
+#define _cleanup_opening_ _cleanup_(storage_opening_end)
+/* Around the end of a merge on this SR. False when its images were being opened for a minute, or *stop turned true. */
+bool storage_merge_end_begin(struct storage *s, const char *sr_uuid, const atomic_bool *stop);
+void storage_merge_end_done(struct storage *s, const char *sr_uuid);
+
 #endif
