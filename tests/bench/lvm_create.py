@@ -71,7 +71,7 @@ def fill(group, device):
     text = text.replace('logical_volumes {\n', 'logical_volumes {\n' + ''.join(volumes), 1)
     with open('/root/vg', 'w') as f:
         f.write(text)
-    sh('lvm vgcfgrestore -q -f /root/vg --devices %s %s' % (device, group))
+    sh('lvm vgcfgrestore -q -y -f /root/vg --devices %s %s' % (device, group))
 
 
 session = api('session.login_with_password', 'root', '', '2.21', 'bench')
