@@ -58,6 +58,10 @@ int vdi_migrate_recover(struct call *c, struct xerr *err);
 /* Asks the driver what is there and makes the records agree with it. Errors: the driver's. Blocks. */
 int sr_scan_records(struct call *c, const struct storage_sr *sr, int deadline_ms, struct xerr *err);
 
+/* Before the first merge: guests' engines let go of what an agent before this one may have merged under them.
+ * Errors: the driver's. Blocks. */
+int sr_gc_begin(struct call *c, struct ref sr, struct xerr *err);
+
 /* One merge of what deleted snapshots left, when there is one to do, as a task that clients see and may cancel.
  * rate: bytes a second, 0 = no limit; *stop ends it early. *ret_left: merges still to do before this one; 0 = nothing was done.
  * What a step that did not come to its end left is ended by a scan first; *ret_waiting: some of it is open in a guest's engine

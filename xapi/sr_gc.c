@@ -2,14 +2,18 @@
  * Called by: jobs/gc.c.  Calls: storage/, sr_scan.c, task.h.
  *
  * 1. the driver's plan, after a scan where an earlier step left something, and room for it in repositories of volumes; 2. the
- * data, copied without any lock, as a task; 3. the driver unhooks the image; 4. whoever serves one of the SR's disks looks at
- * its chain anew; 5. a scan brings the records up to date. */
+ * data, copied without any lock, as a task; 3. the driver unhooks the image; 4. whoever has one of the SR's disks open, a server
+ * or a guest's engine, looks at its chain anew; 5. a scan brings the records up to date. */
 #define LOG_MODULE "sr"
 #include "xapi/sr.h"
 
+#include "lib/fault.h"
 #include "lib/log.h"
 #include "xapi/call/live_task.h"
 #include "xapi/task.h"
+#include "xapi/vbd.h"
+
+enum { MAX_CHAIN = 1024 };
 
 struct merge {
     const char *top, *base, *format, *top_path, *base_path, *stamp, *owner_path, *owner;
@@ -123,6 +127,59 @@ static void switch_disks(struct call *c, const char *sr_uuid)
     }
 }
 
+/* By the records: those of a chain that was merged just now still say how it was; of a new base there may be none yet. */
+static bool stands_on(const struct snap *s, const char *vdi_uuid, const char *base)
+{
+    for (size_t i = 0; i < MAX_CHAIN && *vdi_uuid; i++) {
+        const struct row *vdi = snap_by_uuid(s, CLASS_VDI, vdi_uuid);
+        if (!vdi) return true;
+        vdi_uuid = value_get_str(row_value(vdi, F_VDI_sm_config), "vhd-parent", "");
+        if (streq(vdi_uuid, base)) return true;
+    }
+    return false;
+}
+
+/* Nobody changes the disk meanwhile. */
+static int reopen_disk(struct call *c, const struct storage_attachment *at, struct xerr *err)
+{
+    _cleanup_hold_ struct storage_hold hold = { .entry = NULL };
+    struct hv_disk disk;
+    struct hv_id id;
+    struct ref vbd;
+
+    storage_hold(c->agent->storage, at->sr_uuid, at->vdi_uuid, &hold);
+    if (!hold.owner || vbd_of_owner(c, hold.owner, &vbd, &id)) return 0;
+    return vbd_describe(c, vbd, &at->disk, &disk, err) || hv_disk_reopen(c->agent->hv, id, &disk, err) ? -1 : 0;
+}
+
+/* Engines that read chains themselves let go of what was merged: of all disks that stand on base; NULL = of every disk. A guest
+ * that could not goes on with what it has open; it is asked again after the next merge, or by the next agent. */
+static void reopen_disks(struct call *c, const char *sr_uuid, const char *base)
+{
+    _cleanup_snap_ struct snap *s = db_snap(c->agent->db);
+    const struct storage_attachment *list;
+    size_t n = storage_attachments(c->agent->storage, sr_uuid, NULL, c->arena, &list);
+
+    if (!hv_can(c->agent->hv, HV_CAN_DISK_REOPEN)) return;
+    for (size_t i = 0; i < n; i++) {
+        _cleanup_xerr_ struct xerr err = XERR_INIT;
+        if (list[i].disk.socket || !list[i].disk.writable || !streq(list[i].disk.format, "qcow2")) continue;
+        if (base && !stands_on(s, list[i].vdi_uuid, base)) continue;
+        if (reopen_disk(c, &list[i], &err) == 0) continue;
+        _cleanup_free_ char *why = xerr_text(&err);
+        log_warn("disk %s: merged images stay open: %s", list[i].vdi_uuid, why);
+    }
+}
+
+int sr_gc_begin(struct call *c, struct ref sr, struct xerr *err)
+{
+    struct storage_sr ids;
+
+    if (sr_for_driver(c, sr, true, &ids, err)) return -1;
+    reopen_disks(c, ids.uuid, NULL);
+    return 0;
+}
+
 static int do_merge(struct call *c, const struct storage_sr *sr, const struct merge *m, struct pace *pace,
                     struct xerr *err)
 {
@@ -147,7 +204,10 @@ static int do_merge(struct call *c, const struct storage_sr *sr, const struct me
         sr_scan_records(c, sr, 0, &ignored);
         return -1;
     }
+    const int broken = fault("sr.merged");
+    if (broken) return xerr_internal(err, "%s: %s", m->top, strerror(broken));
     switch_disks(c, sr->uuid);
+    if (!m->leaf) reopen_disks(c, sr->uuid, m->base);
     return sr_scan_records(c, sr, 0, err);
 }
 

@@ -49,6 +49,7 @@ enum verb {
     VERB_DISK_DETACH,
     VERB_CD_CHANGE,
     VERB_DISK_SNAPSHOT,
+    VERB_DISK_REOPEN,
     VERB_DISK_MIRROR,
     VERB_DISK_RESIZE,
     VERB_DISK_LIMIT,
@@ -102,6 +103,7 @@ static const struct verb_desc {
     [VERB_DISK_DETACH] = { "disk-detach", 30000, "running", false },
     [VERB_CD_CHANGE]   = { "cd-change", 30000, "running", false },
     [VERB_DISK_SNAPSHOT] = { "disk-snapshot", 60000, "running", false },
+    [VERB_DISK_REOPEN] = { "disk-reopen", 60000, "running", false },
     [VERB_DISK_MIRROR] = { "disk-mirror", 60000, "running", false },
     [VERB_DISK_RESIZE] = { "disk-resize", 60000, "running", false },
     [VERB_DISK_LIMIT]  = { "disk-limit", 30000, "running", false },
@@ -417,6 +419,8 @@ static const struct {
         "VBD.insert, VBD.eject" },
     [HV_CAN_DISK_SNAPSHOT] = { NEEDS(disk_snapshot, VERB_DISK_SNAPSHOT), "a snapshot of an image that it writes to",
         "VDI.snapshot, VM.snapshot" },
+    [HV_CAN_DISK_REOPEN] = { NEEDS(disk_reopen, VERB_DISK_REOPEN), "the room of images that were merged under it comes back while it runs",
+        "VDI.destroy" },
     [HV_CAN_DISK_MIRROR] = { NEEDS(disk_mirror, VERB_DISK_MIRROR), "moving a disk that it writes to",
         "VDI.pool_migrate" },
     [HV_CAN_DISK_RESIZE] = { NEEDS(disk_resize, VERB_DISK_RESIZE), "a disk that grows under it",
@@ -676,6 +680,14 @@ int hv_disk_snapshot(struct hv *hv, struct hv_id id, const struct hv_disk *disk,
 
     if (hv_check_disk(disk, &checked, err) < 0) return -1;
     return run_disk(hv, VERB_DISK_SNAPSHOT, hv->driver->disk_snapshot, id, &checked, 0, err);
+}
+
+int hv_disk_reopen(struct hv *hv, struct hv_id id, const struct hv_disk *disk, struct xerr *err)
+{
+    struct hv_disk checked;
+
+    if (hv_check_disk(disk, &checked, err) < 0) return -1;
+    return run_disk(hv, VERB_DISK_REOPEN, hv->driver->disk_reopen, id, &checked, 0, err);
 }
 
 int hv_disk_mirror(struct hv *hv, struct hv_id id, const struct hv_disk *disk, enum hv_mirror_step step,

@@ -299,7 +299,7 @@ const char *hv_name(const struct hv *hv);
 /* What a driver may lack. Its verbs answer NOT_IMPLEMENTED then. */
 enum hv_ability {
     HV_CAN_CLEAN_SHUTDOWN, HV_CAN_CLEAN_REBOOT, HV_CAN_RESET, HV_CAN_PAUSE, HV_CAN_SUSPEND, HV_CAN_MIGRATE,
-    HV_CAN_DISK_HOTPLUG, HV_CAN_CD_CHANGE, HV_CAN_DISK_SNAPSHOT, HV_CAN_DISK_MIRROR, HV_CAN_DISK_RESIZE,
+    HV_CAN_DISK_HOTPLUG, HV_CAN_CD_CHANGE, HV_CAN_DISK_SNAPSHOT, HV_CAN_DISK_REOPEN, HV_CAN_DISK_MIRROR, HV_CAN_DISK_RESIZE,
     HV_CAN_DISK_LIMIT, HV_CAN_IO_PRIORITY,
     HV_CAN_NIC_HOTPLUG, HV_CAN_NIC_MOVE, HV_CAN_NIC_ADDRESS,
     HV_CAN_MEMORY, HV_CAN_VCPUS, HV_CAN_VCPU_PARAMS, HV_CAN_SHADOW,
@@ -384,6 +384,9 @@ int hv_cd_change(struct hv *hv, struct hv_id id, const struct hv_disk *disk, str
  * open now (it may have the same name as that had). What was open becomes read-only for the guest. On failure
  * nothing changed. Errors: DEVICE_ALREADY_DETACHED [device]. */
 int hv_disk_snapshot(struct hv *hv, struct hv_id id, const struct hv_disk *disk, struct xerr *err);
+/* What the guest's image (disk's path) stands on was merged: its engine opens that anew, and lets go of what it had open there.
+ * Nothing may change the disk meanwhile. Errors: DEVICE_ALREADY_DETACHED [device]. */
+int hv_disk_reopen(struct hv *hv, struct hv_id id, const struct hv_disk *disk, struct xerr *err);
 /* A running guest's disk moves to another image while it is written to: everything is copied, and what is written
  * meanwhile goes to both; once they are alike the guest goes on in the new one alone. disk: the new image, as large as the
  * old one; the same for every step. Steps come back soon. Errors of each: DEVICE_ALREADY_DETACHED [device].

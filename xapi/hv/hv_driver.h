@@ -92,6 +92,7 @@ struct hv_driver {
                      struct hv_failure *f);
     int (*disk_snapshot)(void *d, const char *uuid, const struct hv_disk *disk, int64_t deadline_ms,
                          struct hv_failure *f);
+    int (*disk_reopen)(void *d, const char *uuid, const struct hv_disk *disk, int64_t deadline_ms, struct hv_failure *f);
     /* ret_mirror is never NULL and all zero. */
     int (*disk_mirror)(void *d, const char *uuid, const struct hv_disk *disk, enum hv_mirror_step step,
                        struct hv_mirror *ret_mirror, int64_t deadline_ms, struct hv_failure *f);

@@ -394,6 +394,7 @@ const struct hv_driver hv_driver = {
     .disk_detach = lv_disk_detach,
     .cd_change = lv_cd_change,
     .disk_snapshot = lv_disk_snapshot,
+    .disk_reopen = lv_disk_reopen,
     .disk_mirror = lv_disk_mirror,
     .disk_resize = lv_disk_resize,
     .disk_limit = lv_disk_limit,

@@ -151,7 +151,9 @@ int lv_disk_detach(void *d, const char *uuid, const struct hv_disk *disk, int64_
     char alias[24];
 
     lv_disk_alias(disk->device, alias);
-    return detach(d, uuid, alias, deadline_ms, f);
+    if (detach(d, uuid, alias, deadline_ms, f) < 0) return -1;
+    lv_disk_sweep(d, uuid);
+    return 0;
 }
 
 int lv_nic_detach(void *d, const char *uuid, const struct hv_nic *nic, int64_t deadline_ms,

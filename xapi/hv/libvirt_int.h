@@ -244,6 +244,13 @@ void lv_trim_logs(const struct lv *lv);
 int lv_image_adopt(const char *path, const char *old_uuid, const char *new_uuid, struct hv_failure *f);
 /* The beginning of a suspend image of a guest that ran, up to its memory. */
 void lv_image_head(const char *xml, struct strbuf *out);
+struct value;
+/* libvirt_monitor.c: a command (JSON) to the guest's QEMU, with a descriptor or -1; what it returns, from the arena. */
+int lv_monitor(struct lv *lv, const char *uuid, const char *text, int fd, struct arena *a, const struct value **ret, struct hv_failure *f);
+int lv_disk_reopen(void *d, const char *uuid, const struct hv_disk *disk, int64_t deadline_ms, struct hv_failure *f);
+/* Closes what no disk stands on any more: after one was detached. */
+void lv_disk_sweep(struct lv *lv, const char *uuid);
+
 /* libvirt_migrate.c */
 int lv_migrate_send(void *d, const char *uuid, int fd, bool live, int64_t deadline_ms, struct hv_failure *f);
 int lv_migrate_receive(void *d, const struct hv_vm *vm, int fd, int64_t deadline_ms, int64_t *ret_domid, struct hv_failure *f);

@@ -1,5 +1,6 @@
 /* Migration of libvirt's guests through a connected socket, to another host's libvirtd.
- * Called by: hv.c through the vtable, libvirt.c (after a restart).  Calls: libvirt through jobs, hv_words.c, libvirt_xml.
+ * Called by: hv.c through the vtable, libvirt.c (after a restart).
+ * Calls: libvirt through jobs, libvirt_monitor.c, hv_words.c, libvirt_xml.c.
  *
  *   sender                                        receiver
  *   head, its XML, pieces of QEMU's stream   ->   a domain restored from a FIFO, paused; FAILED and why at any time
@@ -19,14 +20,13 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <libvirt/libvirt-qemu.h>
 #include <poll.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
 #include "lib/fault.h"
-#include "lib/json.h"
+#include "lib/value.h"
 #include "xapi/hv/libvirt_int.h"
 
 #define LOG_MODULE "hv"
@@ -88,42 +88,6 @@ static int run_describe(struct lv_job *job)
     }
     virDomainFree(dom);
     return rc;
-}
-
-/* A command (job->xml) to its QEMU; job->number: a descriptor to go with it, -1 = none. */
-static int run_monitor(struct lv_job *job)
-{
-    virDomainPtr dom = lv_job_domain(job);
-    char *answer = NULL;
-    int fd = (int)job->number;
-
-    if (!dom) return -1;
-    int rc = fd < 0 ? virDomainQemuMonitorCommand(dom, job->xml, &answer, 0)
-                    : virDomainQemuMonitorCommandWithFiles(dom, job->xml, 1, &fd, NULL, NULL, &answer, 0);
-    if (rc < 0) lv_job_fail_domain(job, dom, HV_FAIL_ENGINE);
-    job->out = answer;
-    job->free_out = free;
-    virDomainFree(dom);
-    return rc < 0 ? -1 : 0;
-}
-
-/* What QEMU returns, from the arena. */
-static int monitor(struct lv *lv, const char *uuid, const char *text, int fd, struct arena *a, const struct value **ret,
-                   struct hv_failure *f)
-{
-    _cleanup_job_ struct lv_job *job = lv_job_new(lv, uuid, run_monitor);
-    struct value *answer = arena_alloc(a, sizeof *answer);
-    const char *why;
-
-    job->xml = xstrdup(text);
-    job->number = fd;
-    if (lv_job_run(job, hv_now_ms() + CALL_MS, f) < 0) return -1;
-    if (json_decode(job->out, strlen(job->out), a, answer, &why) || answer->kind != VALUE_MAP)
-        return hv_fail(f, HV_FAIL_ENGINE, "QEMU answers %s with no JSON", text);
-    const struct value *error = value_get(answer, "error");
-    if (error) return hv_fail(f, HV_FAIL_ENGINE, "QEMU: %s", value_get_str(error, "desc", "it refuses"));
-    *ret = value_get(answer, "return");
-    return *ret ? 0 : hv_fail(f, HV_FAIL_ENGINE, "QEMU answers %s with no result", text);
 }
 
 static int run_stop(struct lv_job *job)
@@ -260,7 +224,7 @@ static bool goes_round(struct sending *s)
     struct hv_failure ignored = { .kind = HV_FAIL_NONE };
     const struct value *answer;
 
-    if (monitor(s->lv, s->uuid, "{\"execute\":\"query-migrate\"}", -1, a, &answer, &ignored) < 0) return false;
+    if (lv_monitor(s->lv, s->uuid, "{\"execute\":\"query-migrate\"}", -1, a, &answer, &ignored) < 0) return false;
     const struct value *ram = value_get(answer, "ram"), *rounds = ram ? value_get(ram, "dirty-sync-count") : NULL;
     return rounds && rounds->kind == VALUE_INT && rounds->i >= ROUNDS;
 }
@@ -277,7 +241,7 @@ static int begin_stream(struct sending *s, struct hv_failure *f)
 
     if (!s->live && call(s->lv, s->uuid, run_stop, f) < 0) return -1;
     for (size_t i = 0; i < ARRAY_SIZE(orders); i++)
-        if (monitor(s->lv, s->uuid, orders[i], i == 1 ? s->theirs : -1, a, &answer, f) < 0) return -1;
+        if (lv_monitor(s->lv, s->uuid, orders[i], i == 1 ? s->theirs : -1, a, &answer, f) < 0) return -1;
     return 0;
 }
 
@@ -311,7 +275,7 @@ static int check_sent(struct sending *s, struct hv_failure *f)
     const struct value *answer;
 
     do {
-        if (monitor(s->lv, s->uuid, "{\"execute\":\"query-migrate\"}", -1, a, &answer, f) < 0) return -1;
+        if (lv_monitor(s->lv, s->uuid, "{\"execute\":\"query-migrate\"}", -1, a, &answer, f) < 0) return -1;
         const char *status = value_get_str(answer, "status", "");
         if (streq(status, "completed")) return 0;
         if (streq(status, "failed") || streq(status, "cancelled"))

@@ -537,6 +537,20 @@ static int do_disk_snapshot(void *d, const char *uuid, const struct hv_disk *dis
     return leave(s, "hv.sim.disk-snapshot.late", f);
 }
 
+static int do_disk_reopen(void *d, const char *uuid, const struct hv_disk *disk, int64_t deadline_ms, struct hv_failure *f)
+{
+    struct sim *s = d;
+    struct sim_domain *dom = sim_enter_running(s, "hv.sim.disk-reopen", uuid, true, f);
+
+    (void)deadline_ms;
+    if (!dom) return -1;
+    if (!find_disk(dom, disk->device)) {
+        sim_unlock(&s->table);
+        return hv_fail(f, HV_FAIL_DEVICE_MISSING, "no such disk");
+    }
+    return leave(s, "hv.sim.disk-reopen.late", f);
+}
+
 static int do_disk_resize(void *d, const char *uuid, const struct hv_disk *disk, int64_t size_bytes,
                           int64_t deadline_ms, struct hv_failure *f)
 {
@@ -1011,6 +1025,7 @@ const struct hv_driver hv_sim_driver = {
     .disk_detach = do_disk_detach,
     .cd_change = do_cd_change,
     .disk_snapshot = do_disk_snapshot,
+    .disk_reopen = do_disk_reopen,
     .disk_resize = do_disk_resize,
     .disk_limit = do_disk_limit,
     .set_io_priority = do_set_io_priority,

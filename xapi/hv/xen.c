@@ -319,6 +319,7 @@ const struct hv_driver hv_driver = {
     .disk_detach = xn_disk_detach,
     .cd_change = xn_cd_change,
     .disk_snapshot = xn_disk_snapshot,
+    .disk_reopen = xn_disk_reopen,
     .disk_resize = xn_disk_resize,
     .set_io_priority = xn_set_io_priority,
     .nic_attach = xn_nic_attach,

@@ -388,6 +388,7 @@ int xn_qemu_cd_change(struct xn *xn, struct xn_guest *g, const struct hv_disk *d
 int xn_qemu_disk_resize(struct xn *xn, struct xn_guest *g, const struct xn_disk *d, int64_t size_bytes,
                         int64_t deadline_ms, struct hv_failure *f);
 int xn_disk_snapshot(void *d, const char *uuid, const struct hv_disk *disk, int64_t deadline_ms, struct hv_failure *f);
+int xn_disk_reopen(void *d, const char *uuid, const struct hv_disk *disk, int64_t deadline_ms, struct hv_failure *f);
 
 /* xen_watch.c */
 int xn_watch_start(struct xn *xn, struct hv_failure *f);

@@ -18,6 +18,7 @@
 #include "lib/json.h"
 #include "lib/num.h"
 #include "xapi/hv/xen_int.h"
+#include "xapi/hv/qemu_chain.h"
 #include "xapi/hv/xen_qmp.h"
 
 #define LOG_MODULE "hv"
@@ -500,6 +501,18 @@ void xn_qemu_end(struct xn *xn, struct xn_guest *g)
 
 /* ---- disks of a running one ------------------------------------------------------------------ */
 
+struct monitor {
+    struct qmp *q;
+    int64_t deadline_ms;
+};
+
+static int ask(void *arg, const char *command, const char *arguments, struct arena *a, struct value *ret_value, struct hv_failure *f)
+{
+    const struct monitor *m = arg;
+
+    return qmp_run(m->q, command, arguments, m->deadline_ms, a, ret_value, f);
+}
+
 /* The disk's node, and those below it that snapshots left. */
 static int drop_nodes(struct qmp *q, const struct xn_disk *d, int64_t deadline_ms, struct hv_failure *f)
 {
@@ -547,7 +560,10 @@ int xn_qemu_disk_detach(struct xn *xn, struct xn_guest *g, const struct xn_disk 
     int rc = qmp_wait(q, "DEVICE_DELETED", device, deadline_ms, f);
     if (rc < 0) return -1;
     if (rc == 0) return hv_fail(f, HV_FAIL_TIMEOUT, "the guest does not let go");
-    return drop_nodes(q, d, deadline_ms, f);
+    struct monitor m = { q, deadline_ms };
+    rc = drop_nodes(q, d, deadline_ms, f);
+    qemu_chain_sweep(&(struct qemu_way){ .run = ask, .arg = &m });
+    return rc;
 }
 
 int xn_qemu_cd_change(struct xn *xn, struct xn_guest *g, const struct hv_disk *disk, struct xn_disk *d,
@@ -632,6 +648,25 @@ int xn_disk_snapshot(void *d, const char *uuid, const struct hv_disk *disk, int6
     else if (found->kind != XN_QDISK)
         rc = hv_fail(f, HV_FAIL_UNSUPPORTED, "dom0's kernel serves a raw disk; it cannot change to another image while the guest runs");
     else rc = snapshot(xn, g, disk, found, deadline_ms, f);
+    xn_turn_end(xn, g);
+    return rc;
+}
+
+int xn_disk_reopen(void *d, const char *uuid, const struct hv_disk *disk, int64_t deadline_ms, struct hv_failure *f)
+{
+    struct xn *xn = d;
+    struct xn_guest *g = xn_turn_running(xn, uuid, true, deadline_ms, f);
+    struct monitor m = { .deadline_ms = deadline_ms };
+    const struct qemu_way way = { .run = ask, .arg = &m };
+    char node[32];
+    int rc;
+
+    if (!g) return -1;
+    const struct xn_disk *found = xn_disk_find(g, (unsigned)hv_slot(disk->device));
+    if (!found) rc = hv_fail(f, HV_FAIL_DEVICE_MISSING, "no such disk");
+    else if (disk->format != HV_FORMAT_QCOW2 || found->kind != XN_QDISK) rc = hv_fail(f, HV_FAIL_UNSUPPORTED, "no qcow2 of QEMU's");
+    else rc = open_monitor(xn, g, deadline_ms, &m.q, f) < 0 ? -1 : qemu_chain_reopen(&way, node_name(found, node), disk->path, f);
+    qmp_close(m.q);
     xn_turn_end(xn, g);
     return rc;
 }

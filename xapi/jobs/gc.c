@@ -35,6 +35,7 @@ struct watched {
     int64_t failing_ns; /* since when steps fail; 0 = the last one did not */
     unsigned failures;
     bool alerted;
+    bool begun;
 };
 
 struct gc {
@@ -189,7 +190,9 @@ static bool step(struct gc *gc, struct watched *w, uint64_t look)
     size_t left = 0;
     bool waiting = false;
 
-    int rc = sr_gc_step(c, w->sr, rate, &gc->stop, &left, &waiting, &err);
+    int rc = w->begun ? 0 : sr_gc_begin(c, w->sr, &err);
+    w->begun |= !rc;
+    if (!rc) rc = sr_gc_step(c, w->sr, rate, &gc->stop, &left, &waiting, &err);
     const bool stop = atomic_load(&gc->stop);
     if (rc) {
         if (!stop) note_failure(gc, c, w, look, &err);
