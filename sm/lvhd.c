@@ -554,7 +554,13 @@ void lvhd_let_go_strays(struct lvhd *r)
     while (dir && all && (e = readdir(dir))) {
         if (*e->d_name == '.' || streq(e->d_name, MGT_NAME) || has_prefix(e->d_name, LIVE)) continue;
         if (!names) names = needed(r, &all);
-        if (all && !map_get(names, e->d_name)) vg_deactivate(&r->vg, arena_strdup(r->sm->arena, e->d_name));
+        if (!all || map_get(names, e->d_name)) continue;
+        const char *name = arena_strdup(r->sm->arena, e->d_name);
+        /* Drivers only open a log, one at a time: who has it now but looks at a device that was written to. */
+        if (strstr(name, CBT_SUFFIX))
+            vg_release(&r->vg, name);
+        else
+            vg_deactivate(&r->vg, name);
     }
     if (dir) closedir(dir);
 }

@@ -54,6 +54,13 @@ def inside(script, arguments, modules=(), takes='', levels=('full',), **environm
         report(rig, 'cd /root; XAPI_SM_STATE_DIR=/root/state %spython3 %s %s 2>&1' % (words, script, arguments))
 
 
+def changed_blocks(fmt, kills):
+    """Changed block tracking of disks of this format in volumes (lvmcbt.py): histories, what is refused and XenServer's logs, or kill -9. Half
+    of it takes ten minutes, and is a test of its own. LVM_CBT: how many rounds of a history, or kills."""
+    n = int(os.environ.get('LVM_CBT') or (40 if kills else 12))
+    inside('lvmcbt.py', '/dev/vdb %d %d %s' % (0 if kills else n, n if kills else 0, fmt), ['sm/cbtmodel.py'], takes='ten minutes')
+
+
 class Disks:
     def __init__(self, rig, agent, s):
         self.rig, self.agent, self.s = rig, agent, s

@@ -1,0 +1,11 @@
+#!/usr/bin/env python3
+"""Changed block tracking of qcow2 images in volumes under kill -9: blockrig.changed_blocks(). LEVEL=full."""
+import os
+import sys
+
+sys.path.insert(0, os.path.join(os.environ['XAPI_SOURCE'], 'tests', 'rig'))
+from harness import done  # noqa: E402
+from blockrig import changed_blocks  # noqa: E402
+
+changed_blocks('qcow2', kills=True)
+done()
