@@ -8,7 +8,7 @@ import re
 import urllib.request
 import xmlrpc.client
 
-from harness import guest_files, wait_until
+from harness import check, guest_files, wait_until
 
 MIB = 1 << 20
 SIZE = 9 * MIB
