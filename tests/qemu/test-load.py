@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """Copies of a VM whose guest writes to three disks all the while: snapshot, checkpoint, clone and revert hold what the disks held at
 one moment; an agent that is killed in the middle leaves the old state or the new one, and a guest that writes on. LEVEL=full: killed at
-each step of them (ONLY=regex: of some; FROM=20 EVERY=3: from the twentieth on, at every third)."""
+each step of them, each with an agent and a VM of its own (ONLY=regex: of some; FROM=20 EVERY=3: from the twentieth on, at every third);
+revert's are test-load-revert.py's."""
 import itertools
 import os
 import re
+import time
 
-from harness import LEVEL, QemuAgent, check, done, own_network
+from harness import LEVEL, QemuAgent, check, done, own_network, wait_until
 from writing_guest import NULL, Scene, numbers
 
 own_network()
@@ -71,6 +73,7 @@ def cut(w, name, where):
     killed = w.killed(lambda: run(w), where)
     state, wrong = judge(w, *before)
     how = 'killed' if killed else 'not killed'
+    w.deepest = max(w.deepest, w.depth())
     check(not wrong, '%s, %s at %s: the %s state%s' % (name, how, where, state, ''.join('; %s' % x for x in wrong)))
     return state if killed else None
 
@@ -99,14 +102,15 @@ def few_cuts(w):
     check(cut(w, 'revert', 'vm.revert.swapped') == 'new', 'one whose record is there is one')
 
 
-def all_cuts(w):
+def all_cuts(w, name):
     first, every = int(os.environ.get('FROM', '1')), int(os.environ.get('EVERY', '1'))
-    for name in OPERATIONS:
-        if not re.search(os.environ.get('ONLY', ''), name):
-            continue
-        states = [state for state in itertools.takewhile(bool, (cut(w, name, 'agent.step %d' % n) for n in range(first, 200, every)))]
-        check('old' in states and 'new' in states and states == sorted(states, reverse=True),
-              '%s: old states, then new ones: %s' % (name, ' '.join(states)))
+    began = time.monotonic()
+    states = [state for state in itertools.takewhile(bool, (cut(w, name, 'agent.step %d' % n) for n in range(first, 200, every)))]
+    check('old' in states and 'new' in states and states == sorted(states, reverse=True),
+          '%s: old states, then new ones: %s' % (name, ' '.join(states)))
+    # Two snapshots are kept, and what may be merged into neither.
+    check(wait_until(lambda: w.depth() <= 5, 120, 1),
+          '%s: what was left is merged, %d images deep at most in %d s, in the end %d' % (name, w.deepest, time.monotonic() - began, w.depth()))
 
 
 def back(w):
@@ -126,9 +130,14 @@ def back(w):
     check(not w.strange(w.vm, at - 1), 'and its disks are whole')
 
 
-with QemuAgent(faults=True) as agent:
-    world = Scene(agent)
-    whole(world)
-    (all_cuts if LEVEL == 'full' else few_cuts)(world)
-    back(world)
+wanted = os.environ.get('ONLY', 'snapshot|checkpoint|clone')
+for what in [n for n in OPERATIONS if re.search(wanted, n)] if LEVEL == 'full' else ['a few']:
+    with QemuAgent(faults=True) as agent:
+        world = Scene(agent)
+        whole(world)
+        if LEVEL == 'full':
+            all_cuts(world, what)
+        else:
+            few_cuts(world)
+        back(world)
 done()
