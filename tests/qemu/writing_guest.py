@@ -46,7 +46,7 @@ class Scene:
         s.VM.set_domain_type(self.vm, 'pvh')
         s.VM.set_PV_kernel(self.vm, kernel)
         s.VM.set_PV_ramdisk(self.vm, initramfs)
-        s.VM.set_PV_args(self.vm, 'console=ttyS0 mitigations=off load=1 nonce=load')
+        s.VM.set_PV_args(self.vm, 'console=ttyS0 mitigations=off no_timer_check load=1 nonce=load')
         self.uuid = s.VM.get_uuid(self.vm)
         sr = s.pool.get_default_SR(s.pool.get_all()[0])
         for n in range(3):

@@ -60,32 +60,16 @@ static int ask(void *arg, const char *command, const char *arguments, struct are
     return 0;
 }
 
-/* "/machine/peripheral/ALIAS" or "/machine/peripheral/ALIAS/virtio-backend". */
-static bool is_device(const char *qdev, const char *alias)
-{
-    const size_t n = strlen(alias);
-
-    for (const char *p = qdev; p; p = strchr(p, '/')) {
-        p += *p == '/';
-        if (strncmp(p, alias, n) == 0 && (!p[n] || p[n] == '/')) return true;
-    }
-    return false;
-}
-
-/* The node that the disk's requests go to; NULL + f. */
+/* The node that the disk's requests go to; NULL + f. Not by query-block: that answers with a chain's images one inside the other. */
 static const char *node_of(const struct qemu_way *q, const char *device, struct arena *a, struct hv_failure *f)
 {
-    struct value *blocks = arena_alloc(a, sizeof *blocks);
+    struct value *drive = arena_alloc(a, sizeof *drive);
     char alias[24];
 
     lv_disk_alias(device, alias);
-    if (q->run(q->arg, "query-block", NULL, a, blocks, f) < 0) return NULL;
-    for (size_t i = 0; blocks->kind == VALUE_SET && i < blocks->set.n; i++) {
-        const struct value *block = &blocks->set.items[i];
-        const struct value *inserted = block->kind == VALUE_MAP ? value_get(block, "inserted") : NULL;
-        if (inserted && inserted->kind == VALUE_MAP && is_device(value_get_str(block, "qdev", ""), alias))
-            return value_get_str(inserted, "node-name", "");
-    }
+    const char *what = arena_printf(a, "{\"path\":\"/machine/peripheral/%s\",\"property\":\"drive\"}", alias);
+    if (q->run(q->arg, "qom-get", what, a, drive, f) < 0) return NULL;
+    if (drive->kind == VALUE_STRING && *drive->s) return drive->s;
     hv_fail(f, HV_FAIL_DEVICE_MISSING, "no such disk");
     return NULL;
 }
