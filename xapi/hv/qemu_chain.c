@@ -162,6 +162,8 @@ static int open_below(const struct qemu_way *q, const char *name, const char *pa
                   a, &ignored, f);
 }
 
+/* QEMU keeps the name that it has read in the image's head at first, and would write it back with the whole head: when a bitmap is kept
+ * in the image, which we never ask for. Growing and closing it leave the name alone. */
 static int put_under(const struct qemu_way *q, const char *node, const char *file, const char *below, const struct value *now,
                      struct arena *a, struct hv_failure *f)
 {
