@@ -47,7 +47,7 @@ class Backups(Scene):
         def look():
             images = self.open_images()
             return len(glob.glob(self.folder + '/base-*')) == 4 and len(images) == 8 and not any(i.endswith('(deleted)') for i in images)
-        return wait_until(look, 120, 0.3)
+        return wait_until(look, 120 + 6 * ROUNDS, 0.3)
 
     def shown(self):
         return '%d bases, QEMU has %s' % (len(glob.glob(self.folder + '/base-*')), [os.path.basename(i) for i in self.open_images()])
