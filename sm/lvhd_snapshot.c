@@ -152,19 +152,34 @@ static int abort_online(struct lvhd *r, const struct image *leaf, struct value *
 
 /* ---- commands ------------------------------------------------------------------------------ */
 
+/* What a disk at rest was becomes a base, unless it has nothing of its own since it was frozen: then *ret_base is what it stands
+ * on. *ret_volume: the volume that was the disk's when this began. */
+static int find_or_make_base(struct lvhd *r, struct image *leaf, struct image *ret_base,
+                             const char **ret_volume, struct xerr *err)
+{
+    bool empty = false;
+
+    if (*leaf->parent && lvhd_is_empty(r, leaf, &empty, err)) return -1;
+    if (empty) return lvhd_find(r, leaf->parent, ret_base, err);
+    if (check_depth(r, leaf, err) || freeze(r, leaf, false, ret_base, err)) return -1;
+    *ret_volume = ret_base->name;
+    return hide(r, ret_base, err);
+}
+
+/* All that is looked at and changed on the way from a disk to a base lies in one volume: active from the first step to the last,
+ * each of them finds it so and leaves it so. In a group with many volumes every activation takes as long as a new volume. */
 static int snapshot_at_rest(struct lvhd *r, struct image *leaf, const char *uuid, bool only_freeze,
                             struct value *ret_answer, struct xerr *err)
 {
     struct value_builder b = value_builder(r->sm->arena);
+    const char *volume = leaf->name;
+    const bool active = leaf->format == &image_raw || vg_is_active(&r->vg, volume);
     struct image base;
-    bool empty = false;
 
-    if (*leaf->parent && lvhd_is_empty(r, leaf, &empty, err)) return -1;
-    if (empty) { /* unchanged since it was frozen: stand beside it */
-        if (lvhd_find(r, leaf->parent, &base, err)) return -1;
-    } else {
-        if (check_depth(r, leaf, err) || freeze(r, leaf, false, &base, err) || hide(r, &base, err)) return -1;
-    }
+    if (!active && vg_activate(&r->vg, &volume, 1, err)) return -1;
+    int rc = find_or_make_base(r, leaf, &base, &volume, err);
+    lvhd_drop(r, volume, active);
+    if (rc) return -1;
     if (!only_freeze) return hang_on(r, uuid, &base, leaf, ret_answer, err);
     lvhd_put_image(r, &b, leaf);
     lvhd_put_space(r, &b);

@@ -10,6 +10,13 @@ from harness import LEVEL, check, done, fails, wait_until  # noqa: E402
 from rig import Rig  # noqa: E402
 from blockrig import COUNT_LVM, MIB, Disks  # noqa: E402
 
+FREEZE = ['lvcreate', 'lvrename', 'lvrename']       # a new empty image takes the disk's name
+SNAPSHOT = {    # LVM's commands: the old one is at hand, is marked where the format cannot say so itself, and keeps what it uses
+    'vhd': ['lvchange', *FREEZE, 'lvresize', 'lvcreate'],
+    'qcow2': ['lvchange', *FREEZE, 'lvchange', 'lvresize', 'lvcreate'],
+    'raw': [*FREEZE, 'lvchange', 'lvcreate'],
+}
+
 
 def life(d, fmt, sr):
     s, size = d.s, 8 * MIB
@@ -22,7 +29,9 @@ def life(d, fmt, sr):
     first = d.random(size)
     d.write(vdi, first)
     check(d.same(vdi, first), fmt + ': reads what was written')
-    snap = s.VDI.snapshot(vdi, {})
+    snap, ran = d.lvm(s.VDI.snapshot, vdi, {})
+    # the agent looks at what has changed by itself, too
+    check([c for c in ran if c != 'pvs'] == SNAPSHOT[fmt], '%s: its snapshot takes %s' % (fmt, ran))
     second = bytearray(first)
     second[MIB:3 * MIB] = d.rng.randbytes(2 * MIB)
     second[5 * MIB:5 * MIB + 4096] = bytes(4096)
