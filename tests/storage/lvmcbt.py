@@ -39,7 +39,8 @@ class Volumes(Repository):
         assert 'error' not in self.call('sr_create', 'args=0') and 'error' not in self.call('sr_attach')
 
     def end(self):
-        for v in list(self.disks):
+        scan = self.call('sr_scan')     # clones and bare disks, too
+        for v in [k.split('.')[1] for k in scan if k.startswith('vdis.') and k.endswith('.managed') and scan[k] == 'True']:
             self.call('vdi_delete', 'vdi_uuid=' + v)
         self.call('sr_scan')
         left = self.names()
