@@ -178,6 +178,43 @@ static void the_archive_follows_interval_and_start(void **state)
     assert_int_equal(rrd_pick(last, T0, INT64_MAX), 3);
 }
 
+/* Leaves something behind where the next functions have their variables and the next allocations their memory. */
+static __attribute__((noinline)) void leave_behind(int c)
+{
+    void *(*volatile fill)(void *, int, size_t) = memset; /* whose work nobody needs, as far as a compiler can see */
+    char trace[8192];
+
+    fill(trace, c, sizeof(trace));
+    for (size_t n = 16; n < 16384; n += 16) {
+        void *p = xmalloc(n);
+        fill(p, c, n);
+        free(p);
+    }
+}
+
+/* What heap and stack held before is nobody's business. */
+static void the_state_is_made_of_what_was_fed_only(void **state)
+{
+    struct strbuf bytes[2] = { STRBUF_INIT, STRBUF_INIT };
+
+    (void)state;
+    for (int k = 0; k < 2; k++) {
+        const int c = k ? 0x55 : 0xaa;
+        leave_behind(c);
+        struct rrd *r = rrd_new(RRD_CFS, T0 * S - 1);
+        for (int i = 0; i <= 30; i++) {
+            leave_behind(c);
+            feed_one(r, (T0 + 5 * i) * S, RRD_GAUGE, i, INFINITY);
+        }
+        leave_behind(c);
+        rrd_encode(r, &bytes[k]);
+        rrd_free(r);
+    }
+    assert_int_equal(bytes[0].len, bytes[1].len);
+    assert_memory_equal(bytes[0].ptr, bytes[1].ptr, bytes[0].len);
+    for (int k = 0; k < 2; k++) strbuf_free(&bytes[k]);
+}
+
 static void state_survives_and_rubbish_does_not(void **state)
 {
     _cleanup_strbuf_ struct strbuf bytes = STRBUF_INIT, again = STRBUF_INIT;
@@ -325,6 +362,7 @@ UNIT_MAIN(
     cmocka_unit_test(the_clock_may_go_back),
     cmocka_unit_test(sources_come_and_go),
     cmocka_unit_test(the_archive_follows_interval_and_start),
+    cmocka_unit_test(the_state_is_made_of_what_was_fed_only),
     cmocka_unit_test(state_survives_and_rubbish_does_not),
     cmocka_unit_test(objects_are_kept_in_files),
     cmocka_unit_test(openmetrics_has_a_family_a_kind),

@@ -97,7 +97,7 @@ static void begin_cfs(const struct rrd *r, struct rrd_source *s, unsigned from, 
     s->prep = xrealloc(s->prep, to * RRD_ARCHIVES * sizeof(*s->prep));
     for (size_t i = from * per_cf; i < to * per_cf; i++) s->rows[i] = NAN;
     for (size_t i = from * RRD_ARCHIVES; i < to * RRD_ARCHIVES; i++)
-        s->prep[i] = (struct rrd_prep){ NAN, (unsigned)(point % rrd_archives[i % RRD_ARCHIVES].pdp_per_row) };
+        s->prep[i] = (struct rrd_prep){ .value = NAN, .unknown = (unsigned)(point % rrd_archives[i % RRD_ARCHIVES].pdp_per_row) };
 }
 
 void rrd_set_cfs(struct rrd *r, unsigned n_cfs)
@@ -187,7 +187,7 @@ static void feed_archive(struct rrd_source *s, enum rrd_cf cf, unsigned archive,
     while (n > 0) {
         unsigned in_row = (unsigned)(point % per_row);
         unsigned take = n < per_row - in_row ? (unsigned)n : per_row - in_row;
-        if (!in_row) *p = (struct rrd_prep){ NAN, 0 };
+        if (!in_row) *p = (struct rrd_prep){ .value = NAN };
         accumulate(cf, p, value, take);
         point += take;
         n -= take;

@@ -47,6 +47,7 @@ struct rrd_sample {
 struct rrd_prep {
     double value;                  /* sum, least or greatest of the known points */
     unsigned unknown;              /* points that are not known */
+    unsigned unused;               /* 0; no hole: rrd_encode() writes it as it is in memory */
 };
 
 struct rrd_source {
