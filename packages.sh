@@ -13,6 +13,8 @@ test_packages="libcmocka-dev python3 python3-os-xenapi clang libclang-rt-14-dev 
 cross_packages="gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static"
 # for `make fuzz ENGINE=afl`
 fuzz_packages="afl++"
+# for `make check-valgrind`
+valgrind_packages="valgrind"
 # for `make bench`
 bench_packages="libvirt-clients redis-server strace"
 guest_packages="busybox-static cpio kmod"
