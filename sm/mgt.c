@@ -114,6 +114,7 @@ static void put_name(struct strbuf *b, const char *name, size_t n)
 
 /* ---- the volume ---------------------------------------------------------------------------- */
 
+/* Up to the end of the last whole record: one added behind half of another would be read by nobody. */
 static int64_t read_length(struct mgt *m)
 {
     char head[HEAD_TEXT] = "";
@@ -123,7 +124,7 @@ static int64_t read_length(struct mgt *m)
     char *text = head + 5;
     text[strcspn(text, " :")] = '\0';
     if (!num_parse_int(text, &length) || length < MGT_HEAD || length > m->size) return -1;
-    return length;
+    return length - (length - MGT_HEAD) % MGT_VDI;
 }
 
 static bool open_volume(struct vg *vg, struct mgt *m)
