@@ -4,10 +4,10 @@ were answered as they should be, tasks that never ended, the drift of the latenc
 
     soak.py HOURS           simulated guests, a repository of files; `make soak HOURS=1`
 
-Four lives of the agent: after each second one a kill -9, else a SIGTERM. In each the agent's size is looked at every five seconds from
-when it has warmed up, and the first third of these looks is compared with the last. What 20 clients want in one moment is not what
-they want in the next (a list of all VMs is worth megabytes), so of each third the lower quartile counts: what the agent has between
-such moments. Ends with 1 when a task was left, an answer was wrong, or something grew."""
+Four lives of the agent: after each second one a kill -9, else a SIGTERM. In each the agent's size is looked at twice: when it has warmed
+up, and at its end. What 20 clients want in one moment is not what they want in the next (a list of all VMs is worth megabytes), so they
+rest while it is looked at, long enough for the agent to give back what nobody uses. Ends with 1 when a task was left, an answer was
+wrong, or something grew."""
 import collections
 import http.client
 import os
@@ -30,10 +30,11 @@ EXPECTED = RESTARTED + ('VM_BAD_POWER_STATE', 'OTHER_OPERATION_IN_PROGRESS', 'HA
 GROWTH = 0.02           # of memory in the median life, once the agent is warm
 LONG_S = 300            # a life in which the agent warms up; shorter ones say nothing of memory
 DELETED = 100000        # deletions that are remembered for those who wait for events
+REST_S = 15             # calls in flight end, and each second the agent gives back what nobody uses
 DRIFT = 3               # of the 99th percentile from the first life to the last
 
 agent = Agent(faults=True)
-stop = threading.Event()
+stop, rest = threading.Event(), threading.Event()
 counts = collections.Counter()
 odd = collections.Counter()
 latency = collections.defaultdict(list)     # life -> seconds of one kind of call
@@ -111,6 +112,9 @@ def forget(n):
 def client(number, vms):
     rng, s = random.Random(number), login()
     while not stop.is_set():
+        if rest.is_set():
+            time.sleep(0.1)
+            continue
         work = rng.choices(list(WORK), WORK.values())[0]
         try:
             work(s, rng, vms)
@@ -147,10 +151,12 @@ def size():
         return int(f.read().split()[1]) * os.sysconf('SC_PAGE_SIZE'), len(os.listdir('/proc/%d/fd' % pid))
 
 
-def grown(seen):
-    """(bytes, descriptors) of a life, in order -> the lower quartiles of the first third of them, and of the last"""
-    third = max(2, len(seen) // 3)
-    return [tuple(statistics.quantiles(column, n=4)[0] for column in zip(*part)) for part in (seen[:third], seen[-third:])]
+def size_at_rest():
+    rest.set()
+    time.sleep(REST_S)
+    seen = size()
+    rest.clear()
+    return seen
 
 
 def guarded(target, *arguments):
@@ -189,12 +195,11 @@ def main(hours):
     for life[0] in range(LIVES):
         until, before = time.monotonic() + each_s, counts['done']
         time.sleep(each_s / 3)
-        looks_at_size = [size()]
+        warm = size_at_rest()
         while time.monotonic() < until:
             agent.arm('hv.sim.start EIO 1')
             time.sleep(min(5, max(0, until - time.monotonic())))
-            looks_at_size.append(size())
-        sizes.append(grown(looks_at_size))
+        sizes.append((warm, size_at_rest()))
         rates.append((counts['done'] - before) / each_s)
         if life[0] == LIVES - 1:
             break
@@ -220,7 +225,7 @@ def main(hours):
     for ((warm, warm_fds), (end, end_fds)), rate in zip(sizes, rates):
         growth.append(end / warm - 1)
         print('%.0f a second; memory %.1f MiB, then %.1f: %+.2f %% in %.0f min; descriptors %d, then %d' % (
-            rate, warm / MIB, end / MIB, 100 * growth[-1], each_s * 4 / 9 / 60, warm_fds, end_fds))
+            rate, warm / MIB, end / MIB, 100 * growth[-1], each_s * 2 / 3 / 60, warm_fds, end_fds))
     fds = statistics.median(end - warm for (_, warm), (_, end) in sizes)
     bad = [what for what, is_so in (('wrong answers', wrong), ('tasks left', left), ('clients hang', hung), ('the latency drifts', last > DRIFT * first),
                                     ('memory grows', each_s >= LONG_S and statistics.median(growth) > GROWTH), ('descriptors grow', fds > CLIENTS)) if is_so]
